@@ -1,0 +1,88 @@
+"""What an engine is: checked before it is loaded, because loading an engine runs what is in it."""
+
+import os
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from jetson.atomic_files import sha256_of_file
+from jetson.errors import CoopexportError
+from jetson.json_files import encode_json, read_json
+
+SCHEMA = "coopexport.engine/1.0"
+SUFFIX = ".engine.json"
+
+# First bytes of the file, by backend.
+MAGIC = {"tensorrt-rtx": b"vgtt", "tensorrt": b"ftrt"}  # type: Dict[str, bytes]
+
+
+class EngineIdentity(NamedTuple):
+    """All that decides whether an engine may be loaded here, as `docs/formats.md` defines it.
+
+    `inputs` and `outputs`: objects with name, dtype and shape. `parity` or `parity_reason` is absent.
+    """
+
+    engine_sha256: str
+    engine_bytes: int
+    source_sha256: str
+    target_file_sha256: str
+    variant: str
+    layer: str
+    role: str
+    target: str
+    backend: str
+    backend_version: str
+    compute_capability: Optional[str]
+    precision: str
+    batch: int
+    inputs: List[Dict[str, Any]]
+    outputs: List[Dict[str, Any]]
+    flags: Dict[str, Any]
+    platform: str
+    built_at: str
+    parity: Optional[List[Dict[str, Any]]] = None
+    parity_reason: Optional[str] = None
+
+
+def identity_path(engine_path: str) -> str:
+    """Return the path of the identity that lies beside an engine."""
+    return os.path.splitext(engine_path)[0] + SUFFIX
+
+
+def encode_identity(identity: EngineIdentity) -> bytes:
+    """Return the identity file's bytes."""
+    content = {key: value for key, value in identity._asdict().items() if value is not None}
+    return encode_json(SCHEMA, content)
+
+
+def read_identity(engine_path: str) -> EngineIdentity:
+    """Read the identity beside an engine; raises CoopexportError when it is missing or malformed."""
+    path = identity_path(engine_path)
+    content = read_json(path, SCHEMA)
+    known = {key: value for key, value in content.items() if key in EngineIdentity._fields}
+    known.setdefault("compute_capability", None)
+    missing = [field for field in EngineIdentity._fields[:-2] if field not in known]  # the last two are optional
+    if missing:
+        raise CoopexportError("{} lacks {}; build the engine again".format(path, ", ".join(missing)))
+    return EngineIdentity(**known)
+
+
+def check_engine(engine_path: str) -> EngineIdentity:
+    """Return the identity of an engine whose file is what its identity says: hash, size, magic.
+
+    Raises CoopexportError otherwise. Call it before handing the file to any runtime.
+    """
+    if not os.path.isfile(engine_path):
+        raise CoopexportError("engine {} is missing; make it with: coopexport build".format(engine_path))
+    identity = read_identity(engine_path)
+    if sha256_of_file(engine_path) != identity.engine_sha256:
+        raise CoopexportError(
+            "engine {} is not the file that its identity names: do not load it; build or copy it again".format(
+                engine_path
+            )
+        )
+    magic = MAGIC.get(identity.backend, b"")
+    with open(engine_path, "rb") as file:
+        if file.read(len(magic)) != magic:
+            raise CoopexportError(
+                "engine {} does not begin like an engine of {}; build it again".format(engine_path, identity.backend)
+            )
+    return identity
