@@ -1,0 +1,223 @@
+"""Split bundles on disk: the manifest, graphs with shared weights, golden data."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from exporter.encoding import EncodeSpecification
+from jetson import preprocessing as preprocessing_contract
+from jetson.atomic_files import sha256_of_bytes, sha256_of_file, write_files
+from jetson.errors import CoopexportError
+from jetson.json_files import encode_json, read_json
+from jetson.preprocessing import Preprocessing
+
+SPLIT_SCHEMA = "coopexport.split/1.0"
+WHOLE_SCHEMA = "coopexport.whole/1.0"
+WEIGHTS_FOLDER = "weights"
+# Smaller tensors stay in the graph: a file each would only be clutter.
+_LEAST_EXTERNAL_BYTES = 1024
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+_RecordType = TypeVar("_RecordType", bound=_Record)
+
+
+class FileRecord(_Record):
+    """A file beside the manifest and its hash."""
+
+    file: str
+    sha256: str
+
+
+class PayloadBytes(_Record):
+    """Bytes of one message over the evaluation images, header included."""
+
+    mean: float
+    least: int
+    largest: int
+    samples: int
+
+
+class Metric(_Record):
+    """A metric (higher is better) and its reference: see docs/formats.md."""
+
+    name: str
+    value: float
+    reference: float
+    samples: int
+    only_reference_right: int | None = None
+    only_this_right: int | None = None
+
+    @property
+    def loss_points(self) -> float:
+        """How much lower than the reference, in points (hundredths)."""
+        return 100.0 * (self.reference - self.value)
+
+
+class BoundaryTensor(_Record):
+    """One tensor that crosses: its name and shape (without batch) in the whole graph, and its encoding."""
+
+    name: str
+    shape: tuple[int, ...]
+    encoding: EncodeSpecification
+
+
+class SplitFile(_Record):
+    """`<layer>.split.json`."""
+
+    variant: str
+    layer: str
+    position: Literal["post-activation", "pre-activation"]
+    source_sha256: str
+    model_sha256: str
+    head: FileRecord
+    tail: FileRecord
+    tensors: tuple[BoundaryTensor, ...]
+    codec: str
+    preprocessing: dict[str, Any]
+    golden: FileRecord
+    parity: tuple[dict[str, Any], ...]
+    payload_bytes: PayloadBytes
+    metric: Metric
+
+    def contract(self) -> Preprocessing:
+        """Return the preprocessing that inputs of the head go through."""
+        return preprocessing_contract.from_json(self.preprocessing)
+
+
+class InputCoding(_Record):
+    """One way to send the image itself: bytes, and the metric with what arrives."""
+
+    payload_bytes: PayloadBytes
+    metric: Metric
+    quality: int | None = None
+
+
+class WholeFile(_Record):
+    """`whole.json`: the candidates that need no cut."""
+
+    variant: str
+    source_sha256: str
+    model: FileRecord
+    preprocessing: dict[str, Any]
+    metric: Metric
+    inputs: dict[Literal["raw", "jpeg"], InputCoding]
+    golden: FileRecord
+
+    def contract(self) -> Preprocessing:
+        """Return the preprocessing that inputs of the network go through."""
+        return preprocessing_contract.from_json(self.preprocessing)
+
+
+def with_external_weights(model: onnx.ModelProto) -> tuple[bytes, dict[str, bytes]]:
+    """Return the graph's bytes with its large weights moved into files named by their hash, and those files.
+
+    `model` is not changed. File names are relative to the graph's folder, in a subfolder, which every loader accepts.
+    """
+    graph_only = onnx.ModelProto()
+    graph_only.CopyFrom(model)
+    files: dict[str, bytes] = {}
+    for tensor in graph_only.graph.initializer:
+        data = tensor.raw_data
+        if len(data) < _LEAST_EXTERNAL_BYTES:
+            continue
+        name = f"{WEIGHTS_FOLDER}/{sha256_of_bytes(data)}.bin"
+        files[name] = data
+        onnx.external_data_helper.set_external_data(tensor, location=name, offset=0, length=len(data))
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+    return graph_only.SerializeToString(deterministic=True), files
+
+
+def golden_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return golden data as the bytes of an npz file, without pickle."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    return buffer.getvalue()
+
+
+def read_golden(folder: Path, record: FileRecord) -> dict[str, NDArray[Any]]:
+    """Read golden data; raises CoopexportError when the file is missing or not the recorded one."""
+    check_file(folder, record)
+    with np.load(folder / record.file, allow_pickle=False) as content:
+        return {name: content[name] for name in content.files}
+
+
+def write_bundle(folder: Path, manifest_name: str, schema: str, manifest: BaseModel, files: dict[str, bytes]) -> None:
+    """Write `files` and then the manifest into `folder`, all or nothing; raises OSError.
+
+    Weights that are there already are not written again.
+    """
+    content = encode_json(schema, manifest.model_dump(mode="json", exclude_none=True))
+    missing = {
+        name: data
+        for name, data in files.items()
+        if not (name.startswith(f"{WEIGHTS_FOLDER}/") and _is_stored(folder / name, data))
+    }
+    write_files(str(folder), {**missing, manifest_name: content})
+
+
+def _is_stored(path: Path, data: bytes) -> bool:
+    return path.is_file() and path.stat().st_size == len(data) and sha256_of_file(str(path)) == path.stem
+
+
+def read_split(folder: Path, layer: str) -> SplitFile:
+    """Read the manifest of the bundle of `layer`; raises CoopexportError when it is missing or malformed."""
+    path = folder / f"{layer}.split.json"
+    if not path.is_file():
+        raise CoopexportError(f"there is no split bundle {path}; make it with: coopexport split --layer {layer}")
+    return _validated(SplitFile, path, SPLIT_SCHEMA)
+
+
+def read_whole(folder: Path) -> WholeFile:
+    """Read `whole.json` of a variant; raises CoopexportError when it is missing or malformed."""
+    path = folder / "whole.json"
+    if not path.is_file():
+        raise CoopexportError(f"there is no {path}; make it with: coopexport split")
+    return _validated(WholeFile, path, WHOLE_SCHEMA)
+
+
+def split_layers(folder: Path) -> list[str]:
+    """Return the layers that have a split bundle in a variant's folder, by name."""
+    return sorted(path.name.removesuffix(".split.json") for path in folder.glob("*.split.json"))
+
+
+def check_file(folder: Path, record: FileRecord) -> Path:
+    """Return the path of a recorded file; raises CoopexportError when it is missing or has another hash."""
+    path = folder / record.file
+    if not path.is_file():
+        raise CoopexportError(f"{path} is missing; make the bundle again with: coopexport split")
+    if sha256_of_file(str(path)) != record.sha256:
+        raise CoopexportError(f"{path} is not the file that its manifest names; make it again with: coopexport split")
+    return path
+
+
+def check_weights(folder: Path, graph: Path) -> None:
+    """Check every weight file that a graph reads against the hash in its name; raises CoopexportError."""
+    model = onnx.load(str(graph), load_external_data=False)
+    for tensor in model.graph.initializer:
+        locations = [entry.value for entry in tensor.external_data if entry.key == "location"]
+        for location in locations:
+            path = folder / location
+            if not path.is_file() or sha256_of_file(str(path)) != Path(location).stem:
+                raise CoopexportError(f"{path} is missing or damaged; make it again with: coopexport split")
+
+
+def _validated(kind: type[_RecordType], path: Path, schema: str) -> _RecordType:
+    try:
+        return kind.model_validate(read_json(str(path), schema))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise CoopexportError(f"{path}: {key}: {problem['msg']}; make it again with: coopexport split") from None

@@ -1,0 +1,138 @@
+"""Networks from a factory and a checkpoint, without ever running code that a checkpoint brings."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.user_code import load_function
+from jetson.errors import CoopexportError, one_line
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+# Where training scripts put the weights inside a larger dictionary.
+_NESTED_KEYS = ("state_dict", "model_state_dict", "model")
+
+
+def build_network(factory: str, arguments: dict[str, Any], folder: Path) -> nn.Module:
+    """Return the network that the user's factory makes, in eval mode, with whatever weights it has.
+
+    Raises CoopexportError when the factory cannot be found, fails, or makes something else.
+    """
+    from torch import nn
+
+    function = load_function(factory, folder, "model.factory")
+    try:
+        network = function(**arguments)
+    except Exception as error:
+        raise CoopexportError(
+            f"model.factory {factory} failed with model.arguments {arguments}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise CoopexportError(f"model.factory {factory} returned {type(network).__name__}, not a torch.nn.Module")
+    return network.eval()
+
+
+def load_network(factory: str, arguments: dict[str, Any], checkpoint: Path, folder: Path) -> nn.Module:
+    """Return the network of the user's factory with the weights of `checkpoint`, in eval mode.
+
+    Raises CoopexportError when the factory or the checkpoint is unusable or they do not fit.
+    """
+    network = build_network(factory, arguments, folder)
+    load_weights(network, read_state_dict(checkpoint), str(checkpoint))
+    return network
+
+
+def load_weights(network: nn.Module, weights: dict[str, torch.Tensor], origin: str) -> None:
+    """Copy `weights` into `network`, every name and shape matching; raises CoopexportError if not."""
+    wanted = network.state_dict()
+    missing = sorted(set(wanted) - set(weights))
+    unknown = sorted(set(weights) - set(wanted))
+    if missing or unknown:
+        parts = [
+            f"{len(names)} {label} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+            for label, names in (("missing", missing), ("unknown", unknown))
+            if names
+        ]
+        raise CoopexportError(
+            f"{origin} does not fit the network: weights {' and '.join(parts)}; check model.factory and model.arguments"
+        )
+    for name, tensor in wanted.items():
+        if tensor.shape != weights[name].shape:
+            raise CoopexportError(
+                f"{origin} does not fit the network: {name} is {tuple(weights[name].shape)} in the file and "
+                f"{tuple(tensor.shape)} in the network; check model.arguments"
+            )
+    network.load_state_dict(weights)
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Read the weights in `path` (safetensors, or what torch.save wrote), on the CPU.
+
+    Nothing but tensors and plain containers is accepted: `weights_only=True`, never anything else.
+    Raises CoopexportError naming the file and, for a refused type, the type and the way out.
+    """
+    if not path.is_file():
+        raise CoopexportError(f"checkpoint {path} is missing; check model.checkpoint")
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch_file(path)
+    for key in _NESTED_KEYS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    return _only_tensors(content, path)
+
+
+def _read_safetensors(path: Path) -> Any:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise CoopexportError(f"checkpoint {path} is corrupt: {error}; copy or save it again") from None
+
+
+def _read_torch_file(path: Path) -> Any:
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CoopexportError(f"checkpoint {path} {_explain_refusal(str(error))}") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise CoopexportError(
+            f"checkpoint {path} is corrupt or no checkpoint ({one_line(error)[:120]}); copy or save it again"
+        ) from None
+
+
+def _explain_refusal(message: str) -> str:
+    """Say which type the weights-only loader refused, and how to save without it."""
+    found = re.search(r"(?:GLOBAL|global|class|type) `?'?([A-Za-z_][\w.]*\.[\w.]+)", message)
+    if found is None:
+        return "is corrupt or no checkpoint; copy or save it again"
+    return (
+        f"asks to run code or load a foreign type ({found.group(1)}) and was not loaded: save the weights alone, "
+        "as torch.save(model.state_dict(), ...) or with safetensors"
+    )
+
+
+def _only_tensors(content: Any, path: Path) -> dict[str, torch.Tensor]:
+    import torch
+
+    if not isinstance(content, dict) or not content:
+        raise CoopexportError(f"checkpoint {path} holds no weights by name; save torch.save(model.state_dict(), ...)")
+    for name, value in content.items():
+        if not isinstance(value, torch.Tensor):
+            raise CoopexportError(
+                f"checkpoint {path}: {name!r} is a {type(value).__name__}, not a tensor; save model.state_dict() alone"
+            )
+    # DataParallel puts this prefix before every name.
+    prefix = "module."
+    if all(str(name).startswith(prefix) for name in content):
+        return {str(name)[len(prefix) :]: value for name, value in content.items()}
+    return {str(name): value for name, value in content.items()}

@@ -1,0 +1,74 @@
+"""What all commands share: the project option, printing what was written, and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def project_option(function: _Function) -> _Function:
+    """Add `--project FILE` to a command."""
+    return click.option(
+        "--project",
+        "project_file",
+        type=click.Path(path_type=Path),
+        help="Project file; without it the nearest coopexport.toml above this folder.",
+    )(function)
+
+
+def variant_option(function: _Function) -> _Function:
+    """Add `--variant NAME` to a command; repeatable."""
+    return click.option(
+        "--variant", "variant_names", multiple=True, help="Variant to work on (original, pruned); default: all."
+    )(function)
+
+
+def wrote(path: Path) -> None:
+    """Print a path that was written, relative to the working directory where that is shorter."""
+    click.echo(f"wrote {relative(path)}")
+
+
+def relative(path: Path) -> str:
+    """Return `path` relative to the working directory if it lies below it."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def next_step(text: str) -> None:
+    """Print what to do next."""
+    click.echo(f"next: {text}")
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on a terminal (nothing elsewhere); yields a function that takes how many are done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def print_table(title: str, columns: list[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
+    """Print a table; the first `left` columns are aligned left, the others right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    # A pipe or a log has no width of its own: let every row have its one line.
+    Console(width=None if console.is_terminal else 160, highlight=False).print(table)

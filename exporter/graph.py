@@ -1,0 +1,102 @@
+"""The one export of a network: PyTorch in, an ONNX graph whose layers keep their names out.
+
+Uses the TorchScript exporter, which is deprecated, and stands alone here for that reason: it is the only one that
+writes opset 13 (which TensorRT 8.2 and ONNX Runtime 1.10 still read) and puts module paths into node names.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from dataclasses import dataclass, replace
+
+import onnx
+import torch
+from torch import nn
+
+from exporter import parity
+from exporter.candidates import Layer, candidates
+from exporter.channel_flow import run_network
+from exporter.onnx_graph import normalise
+from exporter.onnx_session import open_session, run
+from exporter.parity import Parity
+from jetson.errors import CoopexportError, one_line
+
+OPSET = 13
+INPUT_NAME = "images"
+OUTPUT_NAME = "scores"
+BATCH_NAME = "batch"
+
+
+@dataclass(frozen=True)
+class ExportedGraph:
+    """An exported network: the graph, its layers, and the proof that it computes what the network computes."""
+
+    model: onnx.ModelProto
+    layers: tuple[Layer, ...]
+    parity: Parity
+
+
+def export(network: nn.Module, example_inputs: torch.Tensor) -> ExportedGraph:
+    """Export `network` at opset 13 with a dynamic batch dimension.
+
+    `network`: in eval mode, one input, one output. `example_inputs`: at least 2 samples, N x ..., float32, as
+    varied as real ones. Raises CoopexportError when the network does not take the inputs, cannot be exported, or
+    the graph computes something else.
+    """
+    if network.training:
+        raise CoopexportError("the network is in training mode; call eval() first: batch norm would change")
+    reference = run_network(network, example_inputs).numpy()
+    model = onnx.load_from_string(_export_bytes(network, example_inputs[:1]))
+    found = next(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
+    if found != OPSET:
+        raise CoopexportError(f"the exporter wrote opset {found} instead of {OPSET}; use torch 2.10 to 2.13")
+    normalise(model)
+    onnx.checker.check_model(model)
+    outputs = run(open_session(model, "disabled"), [example_inputs.numpy()])[0]
+    error = parity.relative_error(reference, outputs, "parity check 'export'")
+    how = "PyTorch against ONNX Runtime with optimisation disabled, float32"
+    proof = parity.require(Parity("export", error, parity.EXPORT_BOUND, len(reference), how), "export")
+    return ExportedGraph(model, with_sequential_aliases(candidates(model), network), proof)
+
+
+def with_sequential_aliases(layers: tuple[Layer, ...], network: nn.Module) -> tuple[Layer, ...]:
+    """Add the names that a layer has as a child of a Sequential: its position, and a batch norm folded into it."""
+    owner = {name: index for index, layer in enumerate(layers) for name in (layer.name, *layer.aliases)}
+    extra: dict[int, list[str]] = {}
+    for path, module in network.named_modules():
+        if not isinstance(module, nn.Sequential):
+            continue
+        prefix = f"{path}." if path else ""
+        previous: int | None = None
+        for position, (child_name, child) in enumerate(module.named_children()):
+            index = owner.get(prefix + child_name)
+            folded = index is None and isinstance(child, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d))
+            index = previous if folded else index
+            if index is not None:
+                names = {f"{prefix}{child_name}", f"{prefix}{position}"} - set(owner)
+                extra.setdefault(index, []).extend(sorted(names))
+            previous = index
+    return tuple(replace(layer, aliases=(*layer.aliases, *extra.get(index, ()))) for index, layer in enumerate(layers))
+
+
+def _export_bytes(network: nn.Module, inputs: torch.Tensor) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own deprecation, and tracer notes that the parity check answers
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        try:
+            torch.onnx.export(
+                network,
+                (inputs,),
+                buffer,  # type: ignore[arg-type]  # file objects are accepted with dynamo=False
+                input_names=[INPUT_NAME],
+                output_names=[OUTPUT_NAME],
+                dynamic_axes={INPUT_NAME: {0: BATCH_NAME}, OUTPUT_NAME: {0: BATCH_NAME}},
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        except Exception as error:  # noqa: BLE001  the exporter raises many types
+            raise CoopexportError(f"the network cannot be exported to ONNX: {one_line(error)[:300]}") from None
+    return buffer.getvalue()

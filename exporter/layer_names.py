@@ -1,0 +1,46 @@
+"""Which layer a user means: exact paths, unambiguous tails of them, positions; and the nearest when none fits."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from exporter.candidates import Layer
+from jetson.errors import CoopexportError
+
+
+def find_layer(layers: Sequence[Layer], wanted: str) -> Layer:
+    """Return the layer that `wanted` names.
+
+    `wanted` may be the module's whole path (`features.conv4_1`), a tail of it (`conv4_1`), an alias (the activation
+    behind it), or the name of its tensor. Raises CoopexportError listing the nearest names otherwise.
+    """
+    by_name = {name: layer for layer in layers for name in (layer.name, *layer.aliases)}
+    if wanted in by_name:
+        return by_name[wanted]
+    matches = {name: layer for name, layer in by_name.items() if name.endswith("." + wanted)}
+    if not matches:
+        matches = {layer.name: layer for layer in layers if wanted in (layer.tensor, layer.name.strip("/"))}
+    if len(matches) == 1:
+        return next(iter(matches.values()))
+    if matches:
+        raise CoopexportError(f'layer "{wanted}" is ambiguous; use one of {", ".join(sorted(matches))}')
+    raise CoopexportError(f'there is no layer "{wanted}"; the nearest are {", ".join(nearest_names(layers, wanted))}')
+
+
+def nearest_names(layers: Sequence[Layer], wanted: str, count: int = 3) -> list[str]:
+    """Return the `count` layer names most like `wanted`, in their shortest unambiguous form."""
+    short = [short_name(layers, layer.name) for layer in layers if layer.clean]
+    ranked = difflib.get_close_matches(wanted, short, n=count, cutoff=0.0)
+    return ranked or short[:count]
+
+
+def short_name(layers: Sequence[Layer], name: str) -> str:
+    """Return the shortest tail of `name` that no other layer shares."""
+    names = [other for layer in layers for other in (layer.name, *layer.aliases) if other != name]
+    parts = name.split(".")
+    for count in range(1, len(parts)):
+        tail = ".".join(parts[-count:])
+        if not any(other == tail or other.endswith("." + tail) for other in names):
+            return tail
+    return name

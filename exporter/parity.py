@@ -1,0 +1,68 @@
+"""How far two computations are apart, and the refusal when it is too far."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jetson.errors import CoopexportError
+
+# Bounds of docs/formats.md.
+SHRINK_BOUND = 1e-9
+SHRINK_FLOAT32_BOUND = 1e-3
+EXPORT_BOUND = 1e-4
+BUILD_BOUND = 1e-3
+
+# Outputs that vary less than this between inputs, relative to their size, cannot show a wrong channel.
+_LEAST_RELATIVE_SPREAD = 1e-4
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What one check has shown; `error` is relative to the spread of the reference's outputs."""
+
+    check: str
+    error: float
+    bound: float
+    samples: int
+    how: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as it stands in a manifest."""
+        return asdict(self)
+
+
+def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> float:
+    """Return the largest absolute difference over the spread of `reference`.
+
+    Both: samples x outputs..., floating point. The spread is the largest range of any one output over the
+    samples: dividing by the size of the outputs instead would let an error pass in a network whose outputs
+    hardly depend on its input. Raises CoopexportError when shapes differ, something is not finite, or the
+    reference varies so little that the comparison would prove nothing.
+    """
+    if reference.shape != other.shape:
+        raise CoopexportError(f"{what}: outputs have shape {other.shape}, expected {reference.shape}")
+    if not np.isfinite(reference).all():
+        raise CoopexportError(f"{what}: the reference's outputs are not finite; check the checkpoint and inputs")
+    if not np.isfinite(other).all():
+        raise CoopexportError(f"{what}: outputs are not finite where the reference's are")
+    spread = float(np.ptp(reference, axis=0).max())
+    if len(reference) < 2 or spread <= _LEAST_RELATIVE_SPREAD * float(np.abs(reference).max()):
+        raise CoopexportError(
+            f"{what}: outputs vary by only {spread:.1e} over {len(reference)} inputs, so that equality cannot be "
+            "shown; give more varied example inputs, or check that the network is trained"
+        )
+    return float(np.abs(reference - other).max()) / spread
+
+
+def require(parity: Parity, where: str) -> Parity:
+    """Return `parity`, or raise CoopexportError naming `where` when its error is above its bound."""
+    if parity.error > parity.bound:
+        raise CoopexportError(
+            f"{where}: parity check '{parity.check}' failed: error {parity.error:.2e} of the outputs' spread, allowed "
+            f"is {parity.bound:.0e} ({parity.how}); nothing was written"
+        )
+    return parity

@@ -1,0 +1,183 @@
+"""The project file `coopexport.toml`: found, read, checked, and refused in one clear line."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from jetson import preprocessing as preprocessing_contract
+from jetson.errors import CoopexportError
+from jetson.json_files import same_major
+from jetson.preprocessing import Preprocessing
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PROJECT_FILE = "coopexport.toml"
+SCHEMA = "coopexport.project/1.0"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelSection(_Section):
+    """`[model]`: the network, as the user's own code builds it."""
+
+    name: str = "network"
+    factory: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    checkpoint: str
+    masks: str | None = None
+    pruned_checkpoint: str | None = None
+    input_shape: tuple[int, ...] = Field(min_length=1)
+
+
+class DataSection(_Section):
+    """`[data]`: images and labels to calibrate and to evaluate with, and what to measure."""
+
+    calibration: str | None = None
+    evaluation: str | None = None
+    metric: str = "top1"
+    calibration_samples: int = Field(default=256, ge=8)
+
+
+class SplitSection(_Section):
+    """`[split]`: where to cut, and what happens to the feature there."""
+
+    candidates: tuple[str, ...] = ()
+    at: Literal["post-activation", "pre-activation"] = "post-activation"
+    encoding: Literal["affine", "float32"] = "affine"
+    clip: Literal["minmax", "percentile"] = "percentile"
+    percentile: float = Field(default=99.99, gt=50, le=100)
+    codec: Literal["raw", "zlib-huffman"] = "zlib-huffman"
+    maximum_loss_points: float = Field(default=1.0, ge=0)
+
+
+class BuildSection(_Section):
+    """`[build]`: what to build for when no `--target` is given."""
+
+    targets: tuple[str, ...] = ("cpu",)
+
+
+class BenchSection(_Section):
+    """`[bench]`: how long to measure."""
+
+    rounds: int = Field(default=100, ge=8)
+    warm_up: int = Field(default=10, ge=1)
+
+
+class SelectSection(_Section):
+    """`[select]`: links, the accuracy bound, and how much slower the device is."""
+
+    goodput_bps: dict[str, float] = Field(
+        default_factory=lambda: {"3G": 1_100_000.0, "4G": 5_850_000.0, "WiFi": 18_880_000.0}
+    )
+    device_slowdown: float = Field(default=5.0, gt=0)
+    maximum_loss_points: float = Field(default=1.0, ge=0)
+    jpeg_quality: int = Field(default=90, ge=1, le=100)
+
+    @field_validator("goodput_bps")
+    @classmethod
+    def _positive(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, goodput_bps in value.items():
+            if not 0 < goodput_bps < float("inf"):
+                raise ValueError(f"the goodput of {name} must be a positive number of bits per second")
+        if not value:
+            raise ValueError("name at least one link")
+        return value
+
+
+class ProjectFile(_Section):
+    """Everything in `coopexport.toml`."""
+
+    model: ModelSection
+    preprocessing: dict[str, Any] = Field(default_factory=dict)
+    data: DataSection = DataSection()
+    split: SplitSection = SplitSection()
+    build: BuildSection = BuildSection()
+    bench: BenchSection = BenchSection()
+    select: SelectSection = SelectSection()
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project file together with the folder that its paths are relative to."""
+
+    folder: Path
+    settings: ProjectFile
+    preprocessing: Preprocessing
+
+    @property
+    def output(self) -> Path:
+        """The folder for all that coopexport writes."""
+        return self.folder / "out"
+
+    def path(self, relative: str) -> Path:
+        """Return a path of the project file, made absolute."""
+        return self.folder / relative
+
+    def variant_folder(self, variant: str) -> Path:
+        """Return the folder of one variant of the network."""
+        return self.output / variant
+
+
+def find_project_file(start: Path) -> Path:
+    """Return the nearest `coopexport.toml` at `start` or above it.
+
+    Raises CoopexportError when there is none.
+    """
+    for folder in (start, *start.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder / PROJECT_FILE
+    raise CoopexportError(
+        f"there is no {PROJECT_FILE} in {start} or above it: change to the project's folder, pass "
+        "--project FILE, or write one with: coopexport init"
+    )
+
+
+def load_project(path: Path | None = None) -> Project:
+    """Read the project file at `path`, or the nearest one above the working directory.
+
+    Raises CoopexportError naming the key when the file is missing, malformed or holds a wrong value.
+    """
+    file = find_project_file(Path.cwd()) if path is None else path
+    try:
+        content = tomllib.loads(file.read_bytes().decode("utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise CoopexportError(f"there is no project file {file}; write one with: coopexport init") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CoopexportError(f"{file} is not valid TOML: {error}") from None
+    schema = content.pop("schema", None)
+    if not isinstance(schema, str) or not same_major(schema, SCHEMA):
+        raise CoopexportError(f'{file}: schema is {schema!r}; this version reads schema = "{SCHEMA}"')
+    try:
+        settings = ProjectFile.model_validate(content)
+        preprocessing = preprocessing_contract.from_json(settings.preprocessing)
+    except ValidationError as error:
+        raise CoopexportError(f"{file}: {describe_validation(error, ProjectFile)}") from None
+    except CoopexportError as error:
+        raise CoopexportError(f"{file}: {error}") from None
+    return Project(file.resolve().parent, settings, preprocessing)
+
+
+def describe_validation(error: ValidationError, root: type[BaseModel]) -> str:
+    """Return the first problem that pydantic found, with the nearest known key for an unknown one."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] != "extra_forbidden":
+        return f"{key}: {problem['msg']}"
+    section: Any = root
+    for part in problem["loc"][:-1]:
+        section = section.model_fields[part].annotation
+    known = sorted(section.model_fields)
+    nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+    advice = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"
+    return f"{key} is not a known key; {advice}"

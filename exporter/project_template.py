@@ -1,0 +1,108 @@
+"""The project file that `coopexport init` writes: every key, explained."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+TEMPLATE = """\
+schema = "coopexport.project/1.0"
+# Paths are relative to this file. What coopexport writes goes into the folder out/ beside it.
+
+[model]
+name = {name}
+# The function that builds the network, from your own code: "package.module:function".
+factory = {factory}
+arguments = {arguments}
+# The weights: safetensors, or what torch.save(model.state_dict(), ...) wrote.
+checkpoint = {checkpoint}
+# Which channels were pruned (docs/formats.md, "Mask"). Leave it out for a network that was not.
+{masks}
+# The weights that belong to the masks, where pruning was followed by fine-tuning; without it, those of checkpoint.
+{pruned_checkpoint}
+# Shape of one input, without the batch, as the network takes it.
+input_shape = {input_shape}
+
+[preprocessing]
+# How an image (RGB, uint8) becomes an input; carried in every bundle and applied by the same code everywhere.
+# Order: resize, crop, colour_order, scale (times), mean (minus), deviation (divided by), layout, input_dtype.
+layout = "NCHW"                       # or "NHWC"
+colour_order = "RGB"                  # what the network wants: "RGB", "BGR" or "GRAY"
+# resize = 256                        # shorter side, or [height, width]
+# interpolation = "bilinear-antialias"  # or "bilinear", "nearest"
+# crop = [224, 224]                   # centre
+scale = {scale}
+mean = {mean}
+deviation = {deviation}
+input_dtype = "float32"               # "uint8" for a network that normalises by itself
+
+[data]
+# npz files with arrays images (count x height x width x 3, uint8) and labels, or "package.module:function" that
+# returns the two.
+calibration = {calibration}
+evaluation = {evaluation}
+metric = "top1"                       # or "package.module:function" of (outputs, labels); higher is better
+calibration_samples = 256
+
+[split]
+# Layers to cut after with `coopexport split --all`; empty: every clean cut. `coopexport layers` lists them.
+candidates = {candidates}
+at = "post-activation"                # after the layer's batch norm and activation, or "pre-activation"
+encoding = "affine"                   # 8 bits per value; "float32" sends the feature as it is
+clip = "percentile"                   # or "minmax"
+percentile = 99.99
+codec = "zlib-huffman"                # or "raw"
+maximum_loss_points = 1.0             # refuse a cut whose encoding costs more of the metric
+
+[build]
+targets = {targets}  # see engines/targets.toml: cpu, cuda, rtx-ampere, rtx-ada
+
+[bench]
+rounds = 100
+warm_up = 10
+
+[select]
+device_slowdown = 5.0                 # how much slower the device is than this machine: an assumption, recorded
+maximum_loss_points = 1.0             # against the unpruned network
+jpeg_quality = 90                     # of the baseline that sends the image as JPEG
+
+[select.goodput_bps]                  # delivered bits per second, measured, not nominal
+"3G" = 1_100_000
+"4G" = 5_850_000
+"WiFi" = 18_880_000
+"""
+
+DEFAULTS: dict[str, Any] = {
+    "name": "network",
+    "factory": "package.module:function",
+    "arguments": {},
+    "checkpoint": "network.safetensors",
+    "masks": None,
+    "pruned_checkpoint": None,
+    "input_shape": [3, 224, 224],
+    "scale": 1 / 255,
+    "mean": [0.485, 0.456, 0.406],
+    "deviation": [0.229, 0.224, 0.225],
+    "calibration": "data/calibration.npz",
+    "evaluation": "data/evaluation.npz",
+    "candidates": [],
+    "targets": ["cpu"],
+}
+
+
+def project_text(**values: Any) -> str:
+    """Return the text of a project file; `values` override DEFAULTS and are written as TOML."""
+    merged = {**DEFAULTS, **values}
+    written = {key: to_toml(value) for key, value in merged.items()}
+    for key in ("masks", "pruned_checkpoint"):  # optional: commented out when not given
+        written[key] = f'# {key} = "{key}.safetensors"' if merged[key] is None else f"{key} = {written[key]}"
+    return TEMPLATE.format(**written)
+
+
+def to_toml(value: Any) -> str:
+    """Return a string, number, list or flat dictionary as inline TOML."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {to_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(to_toml(item) for item in value) + "]"
+    return json.dumps(value)

@@ -1,0 +1,54 @@
+"""Import what the user names as `package.module:function`, and notice when our names hide theirs."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jetson.errors import CoopexportError
+
+OUR_NAMES = ("benchmarks", "calibration", "coopexport", "engines", "exporter", "jetson")
+
+
+def find_clashes(folder: Path) -> list[str]:
+    """Return the modules and packages in `folder` that share a top-level name with coopexport's own.
+
+    Folders without Python files (a `benchmarks/` full of results) hide nothing and are not returned.
+    """
+    ours = Path(__file__).resolve().parent.parent
+    if folder.resolve() == ours:
+        return []
+    return [name for name in OUR_NAMES if (folder / f"{name}.py").is_file() or any((folder / name).glob("*.py"))]
+
+
+def load_function(reference: str, folder: Path, key: str) -> Callable[..., Any]:
+    """Return the function that `reference` ("package.module:function") names.
+
+    `folder`, the project's, is searched first, then the environment. `key` is the setting that holds the
+    reference, for messages. Raises CoopexportError when the reference cannot be resolved.
+    """
+    module_name, separator, function_name = reference.partition(":")
+    if not separator or not module_name or not function_name:
+        raise CoopexportError(f'{key} is "{reference}"; write it as "package.module:function"')
+    top = module_name.split(".")[0]
+    if top in find_clashes(folder):
+        raise CoopexportError(
+            f'{key} "{reference}": the name "{top}" in {folder} is also a package of coopexport, which hides '
+            "it: rename yours, or reach it through a package with another name"
+        )
+    if str(folder) not in sys.path:
+        sys.path.insert(1, str(folder))
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise CoopexportError(
+            f'{key} "{reference}" cannot be imported ({error}): install coopexport in the environment of your '
+            f"training code, or put the module into {folder}"
+        ) from None
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise CoopexportError(f'{key} "{reference}": module {module_name} has no function {function_name}')
+    return function  # type: ignore[no-any-return]

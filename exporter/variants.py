@@ -1,0 +1,148 @@
+"""The variants of a project's network, and the one export of each, made when it is missing or stale."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from exporter.bundle import with_external_weights
+from exporter.candidates import Layer
+from exporter.datasets import load_dataset, network_inputs
+from exporter.project import Project
+from exporter.shrink_plan import PLAN_FILE, rebuild
+from jetson.atomic_files import sha256_of_bytes, sha256_of_file, write_files
+from jetson.errors import CoopexportError
+from jetson.json_files import encode_json, read_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SCHEMA = "coopexport.layer-graph/1.0"
+GRAPH_FILE = "model.onnx"
+LAYERS_FILE = "model.layers.json"
+ORIGINAL, PRUNED = "original", "pruned"
+EXAMPLE_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class LayerGraph:
+    """An exported variant as it lies on the disk.
+
+    `source_sha256`: hash of what was exported; `model_sha256`: of the graph's file, which names its weights by
+    their hashes.
+    """
+
+    variant: str
+    folder: Path
+    source_sha256: str
+    model_sha256: str
+    layers: tuple[Layer, ...]
+
+    def load(self) -> onnx.ModelProto:
+        """Return the graph with its weights; raises CoopexportError when it is not the recorded one."""
+        path = self.folder / GRAPH_FILE
+        if sha256_of_file(str(path)) != self.model_sha256:
+            raise CoopexportError(f"{path} is not the file that {LAYERS_FILE} names; delete both and run again")
+        return onnx.load(str(path))
+
+
+def variants(project: Project) -> list[str]:
+    """Return the variants that exist: `original`, and `pruned` once there is a shrink plan."""
+    pruned = (project.variant_folder(PRUNED) / PLAN_FILE).is_file()
+    return [ORIGINAL, PRUNED] if pruned else [ORIGINAL]
+
+
+def check_variant(project: Project, variant: str) -> str:
+    """Return `variant`; raises CoopexportError when it does not exist."""
+    if variant not in variants(project):
+        advice = "; make it with: coopexport shrink" if variant == PRUNED else ""
+        raise CoopexportError(f'there is no variant "{variant}" (there are: {", ".join(variants(project))}){advice}')
+    return variant
+
+
+def load_variant(project: Project, variant: str) -> nn.Module:
+    """Return the PyTorch network of a variant, in eval mode; raises CoopexportError."""
+    from exporter.checkpoint import load_network
+
+    model = project.settings.model
+    if variant == PRUNED:
+        return rebuild(project.variant_folder(PRUNED), project.folder)
+    return load_network(model.factory, model.arguments, project.path(model.checkpoint), project.folder)
+
+
+def example_inputs(project: Project) -> NDArray[np.float32]:
+    """Return inputs to prove equality on: real ones where the project names data, else seeded noise.
+
+    16 samples, N x input_shape, float32.
+    """
+    if project.settings.data.calibration is not None:
+        return network_inputs(project, load_dataset(project, "calibration").first(EXAMPLE_SAMPLES))
+    generator = np.random.default_rng(0)
+    shape = (EXAMPLE_SAMPLES, *project.settings.model.input_shape)
+    return generator.standard_normal(shape, dtype=np.float32)
+
+
+def source_sha256(project: Project, variant: str) -> str:
+    """Return the hash of all that a variant's graph is made from: weights, plan, factory, arguments."""
+    model = project.settings.model
+    file = project.variant_folder(PRUNED) / PLAN_FILE if variant == PRUNED else project.path(model.checkpoint)
+    if not file.is_file():
+        raise CoopexportError(f"{file} is missing; check model.checkpoint")
+    origin: dict[str, Any] = {"factory": model.factory, "arguments": model.arguments, "input": model.input_shape}
+    origin["weights"] = sha256_of_file(str(file))
+    return sha256_of_bytes(json.dumps(origin, sort_keys=True).encode())
+
+
+def layer_graph(project: Project, variant: str) -> LayerGraph:
+    """Return the exported graph of a variant, exporting it when it is missing or its sources have changed.
+
+    Raises CoopexportError when the variant does not exist or its export fails.
+    """
+    check_variant(project, variant)
+    source = source_sha256(project, variant)
+    path = project.variant_folder(variant) / LAYERS_FILE
+    if path.is_file():
+        stored = read_layer_graph(path.parent, variant)
+        if stored.source_sha256 == source and (path.parent / GRAPH_FILE).is_file():
+            return stored
+    return _export_variant(project, variant, source)
+
+
+def read_layer_graph(folder: Path, variant: str) -> LayerGraph:
+    """Read `model.layers.json` in a variant's folder; raises CoopexportError when it is malformed."""
+    path = folder / LAYERS_FILE
+    content = read_json(str(path), SCHEMA)
+    try:
+        layers = tuple(
+            Layer(**{**item, "shape": tuple(item["shape"]), "aliases": tuple(item["aliases"])})
+            for item in content["layers"]
+        )
+        return LayerGraph(variant, folder, content["source_sha256"], content["model_sha256"], layers)
+    except (KeyError, TypeError) as error:
+        raise CoopexportError(f"{path} is malformed ({error}); delete it and run again") from None
+
+
+def _export_variant(project: Project, variant: str, source: str) -> LayerGraph:
+    import torch
+
+    from exporter.graph import export
+
+    exported = export(load_variant(project, variant), torch.from_numpy(example_inputs(project)))
+    graph, files = with_external_weights(exported.model)
+    folder = project.variant_folder(variant)
+    record = LayerGraph(variant, folder, source, sha256_of_bytes(graph), exported.layers)
+    content = {
+        "variant": variant,
+        "source_sha256": source,
+        "model_sha256": record.model_sha256,
+        "parity": [exported.parity.to_json()],
+        "layers": [asdict(layer) for layer in exported.layers],
+    }
+    write_files(str(folder), {**files, GRAPH_FILE: graph, LAYERS_FILE: encode_json(SCHEMA, content)})
+    return record
