@@ -1,0 +1,196 @@
+"""Build engines from split bundles, with identity and parity check."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from engines.backends import find_backend
+from engines.backends.interface import Backend, Runner
+from engines.target_file import describe_values, target_file
+from engines.targets import Target
+from exporter import parity
+from exporter.bundle import FileRecord, check_file, check_weights, read_golden, read_split, read_whole
+from exporter.parity import Parity
+from jetson.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
+from jetson.engine_identity import EngineIdentity, check_engine, encode_identity, identity_path
+from jetson.errors import CoopexportError
+
+WHOLE = "whole"
+# Docs: at most 0.1 % of symbols off, none by more than one.
+_SYMBOL_FRACTION_BOUND = 1e-3
+
+
+@dataclass(frozen=True)
+class BuildItem:
+    """One graph to build: a role of a layer (or of the whole network) in a variant's folder."""
+
+    folder: Path
+    variant: str
+    layer: str
+    role: str
+    graph: FileRecord
+    golden: FileRecord
+
+    def engine_path(self, target: Target) -> Path:
+        """Return where the engine for `target` goes."""
+        name = self.layer if self.role == WHOLE else f"{self.layer}.{self.role}"
+        return self.folder / "engines" / target.name / (name + find_backend(target.backend).file_suffix)
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """An engine on the disk; `reused` when it was there already and still fits."""
+
+    path: Path
+    identity: EngineIdentity
+    reused: bool
+
+
+def items_of_layer(folder: Path, layer: str) -> list[BuildItem]:
+    """Return head and tail of a split bundle; raises CoopexportError when there is none."""
+    bundle = read_split(folder, layer)
+    return [
+        BuildItem(folder, bundle.variant, layer, role, record, bundle.golden)
+        for role, record in (("head", bundle.head), ("tail", bundle.tail))
+    ]
+
+
+def item_of_whole(folder: Path) -> BuildItem:
+    """Return the whole network of a variant, for the device alone or the edge alone."""
+    whole = read_whole(folder)
+    return BuildItem(folder, whole.variant, WHOLE, WHOLE, whole.model, whole.golden)
+
+
+def require_buildable(target: Target) -> str:
+    """Return the version of the target's backend; raises CoopexportError when it cannot build here."""
+    available = find_backend(target.backend).can_build(target)
+    if not available.usable or available.version is None:
+        raise CoopexportError(f'cannot build for target "{target.name}" here: {available.reason}')
+    return available.version
+
+
+def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
+    """Build one engine, or return the one that is there when nothing has changed.
+
+    Raises CoopexportError when the bundle is damaged, the backend is missing or refuses the graph, or the engine
+    computes something else than the golden data say; nothing is written then.
+    """
+    version = require_buildable(target)
+    backend = find_backend(target.backend)
+    graph_path = check_file(item.folder, item.graph)
+    check_weights(item.folder, graph_path)
+    model = target_file(graph_path, batch)
+    source = model.SerializeToString(deterministic=True)
+    path = item.engine_path(target)
+    stored = _still_fits(path, item, sha256_of_bytes(source), version)
+    if stored is not None:
+        return BuildResult(path, stored, reused=True)
+    engine = backend.build(model, target)
+    checks, reason = _check(item, backend, target, engine.data, model, batch)
+    identity = EngineIdentity(
+        engine_sha256=sha256_of_bytes(engine.data),
+        engine_bytes=len(engine.data),
+        source_sha256=item.graph.sha256,
+        target_file_sha256=sha256_of_bytes(source),
+        variant=item.variant,
+        layer=item.layer,
+        role=item.role,
+        target=target.name,
+        backend=backend.name,
+        backend_version=version,
+        compute_capability=target.compute_capability,
+        precision="fp32",
+        batch=batch,
+        inputs=describe_values(model.graph.input),
+        outputs=describe_values(model.graph.output),
+        flags=engine.flags,
+        platform=f"{platform.system()} {platform.machine()}",
+        built_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        parity=checks,
+        parity_reason=reason,
+    )
+    identity_name = Path(identity_path(str(path))).name
+    write_files(str(path.parent), {path.name: engine.data, identity_name: encode_identity(identity)})
+    return BuildResult(path, identity, reused=False)
+
+
+def _still_fits(path: Path, item: BuildItem, target_file_sha256: str, version: str) -> EngineIdentity | None:
+    if not path.is_file():
+        return None
+    try:
+        identity = check_engine(str(path))
+    except CoopexportError:
+        return None
+    fits = (identity.source_sha256, identity.target_file_sha256, identity.backend_version) == (
+        item.graph.sha256,
+        target_file_sha256,
+        version,
+    )
+    return identity if fits else None
+
+
+def _check(
+    item: BuildItem, backend: Backend, target: Target, engine: bytes, model: onnx.ModelProto, batch: int
+) -> tuple[list[dict[str, Any]] | None, str | None]:
+    """Run the engine on the golden data where that is possible; return the checks, or why there are none."""
+    runnable = backend.can_run(target)
+    if not runnable.usable:
+        return None, runnable.reason
+    golden = read_golden(item.folder, item.golden)
+    given, expected = {
+        "head": ("inputs", "symbols_0"),
+        "tail": ("symbols_0", "outputs"),
+        WHOLE: ("inputs", "outputs"),
+    }[item.role]
+    with temporary_folder_beside(str(item.folder / "engine")) as folder:
+        path = Path(folder) / f"engine{backend.file_suffix}"
+        path.write_bytes(engine)
+        found = run_batches(backend.load(path, target), golden[given], batch)
+    where = f"{item.layer} {item.role} for {target.name}"
+    check = compare_with_golden(golden[expected], found, where)
+    return [check.to_json()], None
+
+
+def run_batches(runner: Runner, inputs: NDArray[Any], batch: int) -> NDArray[Any]:
+    """Return the outputs of a single-input, single-output engine of fixed batch size."""
+    parts = [runner([inputs[start : start + batch]])[0] for start in range(0, len(inputs), batch)]
+    return np.concatenate(parts)
+
+
+def compare_with_golden(expected: NDArray[Any], found: NDArray[Any], where: str) -> Parity:
+    """Compare an engine's output with the golden one: symbols by count, features and scores by spread.
+
+    Raises CoopexportError naming `where` and the number when the difference is too large.
+    """
+    if expected.dtype == np.uint8:
+        difference = np.abs(expected.astype(np.int16) - found.astype(np.int16))
+        if difference.max(initial=0) > 1:
+            raise CoopexportError(f"{where}: a symbol differs by {difference.max()} from the golden data; allowed is 1")
+        error, bound = float((difference > 0).mean()), _SYMBOL_FRACTION_BOUND
+        how = "fraction of golden symbols that differ, none by more than one"
+    else:
+        error, bound = parity.relative_error(expected, found, where), parity.BUILD_BOUND
+        how = "engine against golden outputs"
+    return parity.require(Parity("build", error, bound, len(expected), how), where)
+
+
+def open_engine(item: BuildItem, target: Target) -> Runner:
+    """Load an engine after checking it against its identity; raises CoopexportError.
+
+    Also refuses an engine that was built from another graph than the bundle now holds.
+    """
+    path = item.engine_path(target)
+    identity = check_engine(str(path))
+    if identity.source_sha256 != item.graph.sha256:
+        raise CoopexportError(
+            f"engine {path} was built from an older {item.role} of {item.layer}; build it again: coopexport build"
+        )
+    return find_backend(target.backend).load(path, target)

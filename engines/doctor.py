@@ -1,0 +1,84 @@
+"""What is usable on this machine, and why the rest is not."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+from engines.backends import all_backends
+from engines.targets import load_targets
+from exporter.user_code import find_clashes
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    subject: str
+    usable: bool
+    version: str
+    detail: str
+
+
+# Distribution, module, what it is for.
+_OPTIONAL = (
+    ("torch", "torch", "shrink and export; pip install 'coopexport[torch]'"),
+    ("matplotlib", "matplotlib", "figures of the report; pip install 'coopexport[report]'"),
+    ("scikit-learn", "sklearn", "the demo's data; pip install 'coopexport[demo]'"),
+    ("onnxsim", "onnxsim", "graph simplification; pip install 'coopexport[simplify]'"),
+    ("tensorrt", "tensorrt", "classic TensorRT; pip install 'coopexport[tensorrt]' on a machine with an NVIDIA GPU"),
+    ("pycuda", "pycuda", "device memory for TensorRT; pip install 'coopexport[pycuda]'"),
+)
+
+
+def examine(folder: Path) -> list[Finding]:
+    """Return findings about Python, GPUs, backends per target, optional packages and name clashes in `folder`."""
+    python = f"{platform.python_version()} ({platform.system()} {platform.machine()})"
+    findings = [Finding("Python", True, python, sys.executable), _gpu()]
+    for target in load_targets().values():
+        backend = all_backends()[target.backend]
+        building, running = backend.can_build(target), backend.can_run(target)
+        detail = "builds and runs here" if running.usable else "builds here"
+        if not building.usable:
+            detail = building.reason
+        elif not running.usable:
+            detail += f"; {running.reason}"
+        findings.append(Finding(f"target {target.name}", building.usable, building.version or "", detail))
+    findings += [_package(*row) for row in _OPTIONAL]
+    for name in find_clashes(folder):
+        findings.append(
+            Finding(f"name {name}", False, "", f"{folder / name} has the name of a package of coopexport; rename it")
+        )
+    return findings
+
+
+def _package(distribution: str, module: str, purpose: str) -> Finding:
+    try:
+        version = metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return Finding(distribution, False, "", f"not installed; for {purpose}")
+    if util.find_spec(module) is None:
+        return Finding(distribution, False, version, f"installed, but module {module} is not found")
+    return Finding(distribution, True, version, purpose.split(";")[0])
+
+
+def _gpu() -> Finding:
+    """Ask nvidia-smi for desktop GPUs, the device tree for a Jetson."""
+    model = Path("/proc/device-tree/model")
+    if model.is_file() and "jetson" in model.read_text(errors="replace").lower():
+        return Finding("GPU", True, "", model.read_text(errors="replace").strip("\0\n"))
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return Finding("GPU", False, "", "no NVIDIA driver here (no nvidia-smi); CPU backends work all the same")
+    query = [tool, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (subprocess.SubprocessError, OSError) as error:
+        return Finding("GPU", False, "", f"nvidia-smi is there but fails: {error}")
+    names = [line.strip() for line in answer.splitlines() if line.strip()]
+    return Finding("GPU", bool(names), "", "; ".join(names) or "nvidia-smi lists no GPU")
