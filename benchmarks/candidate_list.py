@@ -1,0 +1,125 @@
+"""Candidates for the selector, out of a project's bundles and its latency table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.latency_table import Latency
+from benchmarks.selector import INPUT, OUTPUT, Candidate
+from engines.build import WHOLE
+from exporter.bundle import SplitFile, WholeFile, read_split, read_whole, split_layers
+
+Key = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True)
+class VariantFiles:
+    """What a variant has on the disk: its whole network and its split bundles, in the network's order."""
+
+    variant: str
+    whole: WholeFile
+    splits: tuple[SplitFile, ...]
+
+
+def read_variant(folder: Path, layer_order: Iterable[str]) -> VariantFiles:
+    """Read a variant's manifests; `layer_order`: short layer names as the network runs them."""
+    order = {name: index for index, name in enumerate(layer_order)}
+    names = sorted(split_layers(folder), key=lambda name: order.get(name, len(order)))
+    whole = read_whole(folder)
+    return VariantFiles(whole.variant, whole, tuple(read_split(folder, name) for name in names))
+
+
+def list_candidates(
+    variants: Iterable[VariantFiles], rows: Iterable[Latency], device_slowdown: float, reference: float
+) -> list[Candidate]:
+    """Return all candidates of all variants.
+
+    `rows`: of the edge's target; the device is taken to be `device_slowdown` times slower. `reference`: the metric that
+    losses are counted from. A candidate whose latency is missing or was measured on other graphs has a reason.
+    """
+    table = {(row.variant, row.layer, row.part, row.codec): row for row in rows}
+    candidates: list[Candidate] = []
+    for variant in variants:
+        candidates += _unsplit(variant.whole, table, device_slowdown, reference)
+        for split in variant.splits:
+            candidates.append(_split(split, variant.whole, table, device_slowdown, reference))
+    return candidates
+
+
+def _unsplit(whole: WholeFile, table: dict[Key, Latency], device_slowdown: float, reference: float) -> list[Candidate]:
+    """Return everything on the edge (raw and JPEG input) and everything on the device."""
+    found = []
+    parts = _Parts(table, whole.variant, WHOLE, {"": whole.model.sha256})
+    preprocess, run = parts.ms("preprocess"), parts.ms(WHOLE)
+    for coding, item in whole.inputs.items():
+        encode, decode = parts.ms("encode", coding), parts.ms("decode", coding)
+        label = coding if item.quality is None else f"{coding} q{item.quality}"
+        loss = 100.0 * (reference - item.metric.value)
+        found.append(
+            Candidate(
+                whole.variant, INPUT, label, item.payload_bytes.mean, _total(device_slowdown, encode),
+                _total(1.0, decode, preprocess, run), item.metric.value, loss, parts.reason(),
+            )
+        )  # fmt: skip
+    loss = 100.0 * (reference - whole.metric.value)
+    device_ms = _total(device_slowdown, preprocess, run)
+    found.append(
+        Candidate(whole.variant, OUTPUT, "nothing", 0.0, device_ms, 0.0, whole.metric.value, loss, parts.reason())
+    )
+    return found
+
+
+def _split(
+    split: SplitFile, whole: WholeFile, table: dict[Key, Latency], device_slowdown: float, reference: float
+) -> Candidate:
+    prepare = _Parts(table, split.variant, WHOLE, {"": whole.model.sha256})
+    hashes = {"head": split.head.sha256, "encode": split.head.sha256, "": split.tail.sha256}
+    parts = _Parts(table, split.variant, split.layer, hashes)
+    device_ms = _total(device_slowdown, prepare.ms("preprocess"), parts.ms("head"), parts.ms("encode", split.codec))
+    edge_ms = _total(1.0, parts.ms("decode", split.codec), parts.ms("tail"))
+    encoding = split.tensors[0].encoding
+    coding = f"{encoding.bits}-bit {split.codec}" if encoding.kind == "affine" else f"float32 {split.codec}"
+    reason = parts.reason() or prepare.reason()
+    if split.source_sha256 != whole.source_sha256:
+        reason = "split from an older network; run: coopexport split"
+    return Candidate(
+        split.variant, split.layer, coding, split.payload_bytes.mean, device_ms, edge_ms, split.metric.value,
+        100.0 * (reference - split.metric.value), reason,
+    )  # fmt: skip
+
+
+class _Parts:
+    """Medians of one layer's parts; remembers which were missing or stale."""
+
+    def __init__(self, table: dict[Key, Latency], variant: str, layer: str, hashes: dict[str, str]) -> None:
+        self._table = table
+        self._key = (variant, layer)
+        self._hashes = hashes
+        self._missing: list[str] = []
+        self._stale: list[str] = []
+
+    def ms(self, part: str, codec: str = "") -> float | None:
+        """Return a part's median in milliseconds, None when it is missing or of another graph."""
+        row = self._table.get((*self._key, part, codec))
+        if row is None:
+            self._missing.append(part)
+            return None
+        if row.source_sha256 != self._hashes.get(part, self._hashes[""]):
+            self._stale.append(part)
+            return None
+        return row.p50_ms
+
+    def reason(self) -> str:
+        """Return why a latency made of these parts is not known, or nothing."""
+        if self._missing:
+            return f"{', '.join(self._missing)} not measured; run: coopexport bench"
+        if self._stale:
+            return f"{', '.join(self._stale)} measured on an older graph; run: coopexport bench"
+        return ""
+
+
+def _total(factor: float, *parts_ms: float | None) -> float | None:
+    known = [part for part in parts_ms if part is not None]
+    return factor * sum(known) if len(known) == len(parts_ms) else None

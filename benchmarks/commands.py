@@ -1,0 +1,179 @@
+"""Commands of this room: bench, select, report, demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from exporter.command_line import next_step, print_table, progress, project_option, variant_option, wrote
+
+if TYPE_CHECKING:
+    from benchmarks.latency_run import LatencyRun
+    from benchmarks.select_project import ProjectSelection
+    from exporter.project import Project
+
+_target_option = click.option("--target", "target_name", default="cpu", show_default=True, help="What runs here.")
+
+
+@click.command()
+@project_option
+@variant_option
+@click.option("--layer", "layer_names", multiple=True, help="Bundle to measure, e.g. conv4_1; default: all.")
+@_target_option
+@click.option("--rounds", type=click.IntRange(min=8), help="How often each part is measured.")
+@click.option("--warm-up", type=click.IntRange(min=1), help="How many rounds come before.")
+def bench(
+    project_file: Path | None,
+    variant_names: tuple[str, ...],
+    layer_names: tuple[str, ...],
+    target_name: str,
+    rounds: int | None,
+    warm_up: int | None,
+) -> None:
+    """Measure heads, codecs and tails on this machine, into the latency table."""
+    from benchmarks.latency_run import write_run
+    from benchmarks.latency_table import import_run
+    from benchmarks.select_project import TABLE_FILE
+    from exporter.project import load_project
+
+    project = load_project(project_file)
+    settings = project.settings.bench
+    run = bench_project(
+        project, variant_names, layer_names, target_name, rounds or settings.rounds, warm_up or settings.warm_up
+    )
+    print_run(run)
+    path = write_run(project.output / "runs", run)
+    wrote(path)
+    rows = import_run(project.output / TABLE_FILE, run)
+    click.echo(f"added {rows} rows to {TABLE_FILE}")
+    next_step("coopexport select")
+
+
+def bench_project(
+    project: Project,
+    variant_names: tuple[str, ...],
+    layer_names: tuple[str, ...],
+    target_name: str,
+    rounds: int,
+    warm_up: int,
+) -> LatencyRun:
+    """Build what is missing for the target and measure everything; return the run."""
+    from benchmarks.bench import Part, parts_of_layer, parts_of_whole
+    from benchmarks.bench import bench as measure
+    from engines.build import WHOLE, build
+    from engines.commands import items_of_project
+    from engines.targets import find_target
+
+    target = find_target(target_name)
+    items = items_of_project(project, variant_names, layer_names)
+    with progress(f"building for {target.name}", len(items)) as on_progress:
+        for done, item in enumerate(items, start=1):
+            build(item, target)
+            on_progress(done)
+    parts: list[Part] = []
+    for item in items:
+        if item.role == "head":
+            parts += parts_of_layer(item.folder, item.layer, target)
+        elif item.role == WHOLE:
+            parts += parts_of_whole(item.folder, target)
+    with progress("measuring", rounds + warm_up) as on_progress:
+        return measure(parts, target, rounds, warm_up, lambda done: on_progress(done + 1))
+
+
+def print_run(run: LatencyRun) -> None:
+    """Print the median, and the spread, of every part of a run."""
+    from benchmarks.statistics import summarise
+
+    rows = []
+    for item in run.items:
+        name = item.part if item.codec is None else f"{item.part} {item.codec}"
+        if item.samples_ms is None:
+            rows.append((item.variant, item.layer, name, "failed", item.failure or "", ""))
+            continue
+        summary = summarise(item.samples_ms)
+        p90 = "" if summary.p90_ms is None else f"{summary.p90_ms:.4f}"
+        rows.append((item.variant, item.layer, name, f"{summary.p50_ms:.4f}", p90, f"{100 * summary.cv:.0f} %"))
+    title = f"Latency on {run.host['processor']}, {run.threads} thread, {run.rounds} interleaved rounds"
+    print_table(title, ["variant", "cut", "part", "median ms", "p90 ms", "cv"], rows, left=3)
+
+
+@click.command()
+@project_option
+@_target_option
+@click.option("--device-slowdown", type=float, help="How much slower the device is than this machine (assumed).")
+@click.option("--maximum-loss-points", type=float, help="Accuracy bound against the unpruned network.")
+@click.option("--goodput-bps", type=float, help="One link with this goodput, instead of the project's links.")
+def select(project_file: Path | None, target_name: str, goodput_bps: float | None, **overrides: Any) -> None:
+    """Choose network, cut and coding for each link under the accuracy bound."""
+    from benchmarks.select_project import PLAN_FILE, write_plan
+    from exporter.project import load_project
+
+    project = load_project(project_file)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if goodput_bps is not None:
+        given["goodput_bps"] = {"given": goodput_bps}
+    result = run_selection(project, target_name, given)
+    print_selection(result)
+    write_plan(project, result)
+    wrote(project.output / PLAN_FILE)
+    next_step("coopexport report")
+
+
+def run_selection(project: Project, target_name: str, overrides: dict[str, Any]) -> ProjectSelection:
+    """Return the selection of a project with options from the command line."""
+    from pydantic import ValidationError
+
+    from benchmarks.select_project import select_for_project
+    from exporter.project import SelectSection
+    from jetson.errors import CoopexportError
+
+    try:
+        settings = SelectSection.model_validate({**project.settings.select.model_dump(), **overrides})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise CoopexportError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    return select_for_project(project, settings, target_name)
+
+
+def print_selection(result: ProjectSelection) -> None:
+    """Print the choice and its baselines for each link, and the goodputs at which the choice changes."""
+    from benchmarks.select_project import describe, result_rows
+
+    settings = result.settings
+    title = (
+        f"Latency per network; device assumed {settings.device_slowdown:g}x slower than this machine; at most "
+        f"{settings.maximum_loss_points:g} points below {100 * result.reference:.2f}"
+    )
+    columns = ["link", "", "candidate", "bytes", result.metric, "latency ms"]
+    print_table(title, columns, list(result_rows(result)), left=3)
+    rows = []
+    for interval in result.selection.intervals:
+        upto = "and more" if interval.upto_bps is None else f"{interval.upto_bps / 1e6:.3f}"
+        rows.append((f"{interval.from_bps / 1e6:.3f}", upto, describe(result.selection.candidates[interval.candidate])))
+    print_table("Best by goodput", ["from Mbit/s", "to", "candidate"], rows, left=3)
+
+
+@click.command()
+@project_option
+@_target_option
+def report(project_file: Path | None, target_name: str) -> None:
+    """Write report.html: bytes and time per layer, latency per network, all candidates."""
+    from benchmarks.report import write_report
+    from exporter.project import load_project
+
+    project = load_project(project_file)
+    result = run_selection(project, target_name, {})
+    for path in write_report(project.output, result, project.settings.model.name):
+        wrote(path)
+    next_step("open report.html")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="demo")
+def demo(folder: Path) -> None:
+    """Run all of it on real data: train, prune, shrink, split, build, measure, select, and run the pair."""
+    from benchmarks.demo.flow import run_demo
+
+    run_demo(folder)

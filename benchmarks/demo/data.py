@@ -1,0 +1,214 @@
+"""Labelled 32x32 images made from what scikit-learn ships: handwritten digits on photographs.
+
+Each image is one of the 1797 handwritten 8x8 digits, enlarged and blended in one colour into a patch of
+one of two photographs. Training and held-out images share neither digits nor parts of a photograph;
+they do share the handwriting of some of the digits' authors, whom scikit-learn does not name.
+"""
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits, load_sample_images
+from sklearn.model_selection import train_test_split
+
+from jetson.atomic_files import write_file
+
+IMAGE_PIXELS = 32
+CALIBRATION_COUNT = 256
+TRAINING_DIGITS = 1300
+TRAINING_SHARE_OF_PHOTO = 0.6
+DIGIT_PIXELS = (16.0, 26.0)  # side of the enlarged 8x8 field, smallest and largest
+OPACITY = (0.75, 1.0)
+CANDIDATE_COLOURS = 6
+_BLOCK_IMAGES = 1024  # bounds the float32 temporaries to some tens of megabytes
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What the images are made from.
+
+    `digits`: D x 8 x 8 float32, ink from 0 to 1; `labels`: D int64, 0 to 9; `photos`: P x height x
+    width x 3 uint8, RGB.
+    """
+
+    digits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    photos: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One side of the split: which digits (indices) and which columns of every photo it may use.
+
+    Columns run from `first_column` up to, not including, `end_column`.
+    """
+
+    digits: NDArray[np.int64]
+    first_column: int
+    end_column: int
+
+
+@dataclass(frozen=True)
+class DemoData:
+    """Images, N x 32 x 32 x 3 uint8 RGB, and their labels, N int64, for three uses.
+
+    Calibration images are made from training digits and training regions, but are not training images.
+    """
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    calibration_images: NDArray[np.uint8]
+    calibration_labels: NDArray[np.int64]
+    evaluation_images: NDArray[np.uint8]
+    evaluation_labels: NDArray[np.int64]
+
+
+def make_data(train_count: int, evaluation_count: int, seed: int) -> DemoData:
+    """Return `train_count` training, 256 calibration and `evaluation_count` held-out images.
+
+    The same arguments give the same images. Raises ValueError when a count is less than 1.
+    """
+    return compose(load_sources(), train_count, evaluation_count, seed)
+
+
+def load_sources() -> Sources:
+    """Return scikit-learn's digits and photographs, read from its own folder."""
+    digits = load_digits()
+    return Sources(
+        digits=(digits.images / 16.0).astype(np.float32),
+        labels=digits.target.astype(np.int64),
+        photos=np.stack(load_sample_images().images),
+    )
+
+
+def split_sources(sources: Sources, seed: int) -> tuple[Part, Part]:
+    """Return the training and the held-out part: disjoint digits, stratified, and disjoint columns."""
+    training, held_out = train_test_split(
+        np.arange(len(sources.labels)),
+        train_size=TRAINING_DIGITS / 1797,
+        stratify=sources.labels,
+        random_state=seed,
+    )
+    width = sources.photos.shape[2]
+    border = round(TRAINING_SHARE_OF_PHOTO * width)
+    return Part(np.sort(training), 0, border), Part(np.sort(held_out), border, width)
+
+
+def compose(sources: Sources, train_count: int, evaluation_count: int, seed: int) -> DemoData:
+    """Return the demo's data made from `sources`, as `make_data` does from scikit-learn's."""
+    if train_count < 1 or evaluation_count < 1:
+        raise ValueError(f"counts must be at least 1, not {train_count} and {evaluation_count}")
+    training, held_out = split_sources(sources, seed)
+    # One stream for each use, so that changing one count leaves the images of the others as they were.
+    streams = np.random.default_rng(seed).spawn(3)
+    train_images, train_labels = draw_images(sources, training, train_count, streams[0])
+    calibration_images, calibration_labels = draw_images(
+        sources, training, CALIBRATION_COUNT, streams[1]
+    )
+    evaluation_images, evaluation_labels = draw_images(
+        sources, held_out, evaluation_count, streams[2]
+    )
+    return DemoData(
+        train_images,
+        train_labels,
+        calibration_images,
+        calibration_labels,
+        evaluation_images,
+        evaluation_labels,
+    )
+
+
+def draw_images(
+    sources: Sources, part: Part, count: int, generator: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return `count` images, count x 32 x 32 x 3 uint8, made from `part`, and their labels, int64."""
+    images = np.empty((count, IMAGE_PIXELS, IMAGE_PIXELS, 3), dtype=np.uint8)
+    chosen = _take_evenly(part.digits, count, generator)
+    for start in range(0, count, _BLOCK_IMAGES):
+        digits = sources.digits[chosen[start : start + _BLOCK_IMAGES]]
+        patches = _cut_patches(sources.photos, part, len(digits), generator)
+        images[start : start + len(digits)] = _paste(digits, patches, generator)
+    return images, sources.labels[chosen]
+
+
+def write_npz(path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
+    """Write arrays `images` and `labels` to a compressed .npz at `path`, whole or not at all.
+
+    Raises OSError.
+    """
+    buffer = BytesIO()
+    np.savez_compressed(buffer, images=images, labels=labels)
+    write_file(str(path), buffer.getvalue())
+
+
+def _take_evenly(
+    indices: NDArray[np.int64], count: int, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return `count` of `indices` in random order, each as often as any other, give or take one."""
+    rounds = -(-count // len(indices))
+    taken = np.concatenate([generator.permutation(indices) for _ in range(rounds)])
+    return taken[:count]
+
+
+def _cut_patches(
+    photos: NDArray[np.uint8], part: Part, count: int, generator: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return `count` random 32x32 patches from the columns of `part`, count x 32 x 32 x 3 uint8."""
+    photo = generator.integers(len(photos), size=count)
+    top = generator.integers(photos.shape[1] - IMAGE_PIXELS + 1, size=count)
+    left = generator.integers(part.first_column, part.end_column - IMAGE_PIXELS + 1, size=count)
+    offsets = np.arange(IMAGE_PIXELS)
+    rows = top[:, None] + offsets
+    columns = left[:, None] + offsets
+    return photos[photo[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def _paste(
+    digits: NDArray[np.float32], patches: NDArray[np.uint8], generator: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Return `patches`, N x 32 x 32 x 3, with `digits`, N x 8 x 8, blended in at random."""
+    count = len(digits)
+    pixels = generator.uniform(*DIGIT_PIXELS, size=count)
+    vertical, horizontal = (
+        _enlarging_weights(pixels, generator.uniform(0.0, IMAGE_PIXELS - pixels), digits.shape[axis])
+        for axis in (1, 2)
+    )
+    ink = vertical @ digits @ horizontal.transpose(0, 2, 1)
+    opacity = generator.uniform(*OPACITY, size=(count, 1, 1)).astype(np.float32)
+    share = (ink * opacity)[..., None]
+    colours = _contrasting_colours(patches, generator)[:, None, None, :]
+    blended = patches * (1 - share) + colours * share
+    return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+
+
+def _enlarging_weights(
+    pixels: NDArray[np.float64], start: NDArray[np.float64], size: int
+) -> NDArray[np.float32]:
+    """Return N x 32 x `size` matrices that enlarge one axis to `pixels`, beginning at `start`.
+
+    Linear interpolation between the digit's pixels; outside the digit there is no ink.
+    """
+    centres = np.arange(IMAGE_PIXELS) + 0.5
+    positions = (centres - start[:, None]) * size / pixels[:, None] - 0.5
+    weights = np.maximum(0.0, 1.0 - np.abs(positions[:, :, None] - np.arange(size)))
+    return weights.astype(np.float32)
+
+
+def _contrasting_colours(
+    patches: NDArray[np.uint8], generator: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return for each patch, of a few random colours, the one that stands out most, N x 3.
+
+    What counts is the distance (Euclidean, RGB) to the nearest tenth of the patch's pixels: foliage is
+    bright and dark at once, so its mean says nothing about what can be read on it.
+    """
+    count = len(patches)
+    candidates = generator.integers(256, size=(count, CANDIDATE_COLOURS, 3)).astype(np.float32)
+    sparse = patches[:, 2::4, 2::4].reshape(count, 1, -1, 3).astype(np.float32)
+    squares = np.square(candidates[:, :, None, :] - sparse).sum(axis=-1)
+    tenth = squares.shape[-1] // 10
+    nearest = np.partition(squares, tenth, axis=-1)[..., tenth]
+    return candidates[np.arange(count), nearest.argmax(axis=1)]

@@ -1,0 +1,67 @@
+"""Latency runs on disk: every sample as it was taken, with all that it depends on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from jetson.errors import CoopexportError
+from jetson.json_files import read_json, write_json
+
+SCHEMA = "coopexport.latency-run/1.0"
+
+
+class RunItem(BaseModel):
+    """One part of one candidate: its samples, or why there are none."""
+
+    model_config = ConfigDict(frozen=True)
+    variant: str
+    layer: str
+    part: str
+    codec: str | None = None
+    precision: str = "fp32"
+    batch: int = 1
+    source_sha256: str | None = None
+    samples_ms: tuple[float, ...] | None = None
+    failure: str | None = None
+
+    @model_validator(mode="after")
+    def _samples_or_failure(self) -> RunItem:
+        if (self.samples_ms is None) == (self.failure is None):
+            raise ValueError("an item has either samples_ms or failure")
+        return self
+
+
+class LatencyRun(BaseModel):
+    """One run on one host."""
+
+    model_config = ConfigDict(frozen=True)
+    run: str
+    started_at: str
+    target: str
+    host: dict[str, Any]
+    backend: str
+    backend_version: str
+    threads: int
+    warm_up: int
+    rounds: int
+    interleaved: bool
+    items: tuple[RunItem, ...]
+
+
+def write_run(folder: Path, run: LatencyRun) -> Path:
+    """Write a run under its id into `folder`; returns the path; raises OSError."""
+    path = folder / f"{run.run}.json"
+    write_json(str(path), SCHEMA, run.model_dump(mode="json", exclude_none=True))
+    return path
+
+
+def read_run(path: Path) -> LatencyRun:
+    """Read a run; raises CoopexportError when it is missing or malformed."""
+    try:
+        return LatencyRun.model_validate(read_json(str(path), SCHEMA))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise CoopexportError(f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None

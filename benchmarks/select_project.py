@@ -1,0 +1,161 @@
+"""Select for a project: candidates from its files, the plan file, and the table that is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.candidate_list import VariantFiles, list_candidates, read_variant
+from benchmarks.latency_table import Latency, latest
+from benchmarks.selector import INPUT, OUTPUT, Candidate, Selection, latency_ms, select
+from exporter.project import Project, SelectSection
+from exporter.split import display_name
+from exporter.variants import ORIGINAL, read_layer_graph, variants
+from jetson.errors import CoopexportError
+from jetson.json_files import write_json
+from jetson.plan import SCHEMA
+
+PLAN_FILE = "plan.json"
+TABLE_FILE = "latency.sqlite"
+
+
+@dataclass(frozen=True)
+class ProjectSelection:
+    """A selection with all that explains it."""
+
+    selection: Selection
+    variants: tuple[VariantFiles, ...]
+    rows: tuple[Latency, ...]
+    settings: SelectSection
+    target: str
+    reference: float
+    metric: str
+
+
+def select_for_project(project: Project, settings: SelectSection, target: str) -> ProjectSelection:
+    """Select from what lies in the project's folder.
+
+    `target`: whose rows of the latency table stand for the edge. Raises CoopexportError when something is missing.
+    """
+    found = []
+    for variant in variants(project):
+        folder = project.variant_folder(variant)
+        if not (folder / "whole.json").is_file():
+            continue
+        layers = read_layer_graph(folder, variant).layers
+        found.append(read_variant(folder, [display_name(layers, layer) for layer in layers]))
+    original = next((item for item in found if item.variant == ORIGINAL), None)
+    if original is None:
+        raise CoopexportError(
+            f"variant {ORIGINAL} is not measured: losses are counted from it; run: coopexport split --variant {ORIGINAL}"
+        )
+    rows = [row for row in latest(project.output / TABLE_FILE) if row.target == target]
+    reference = original.whole.metric.value
+    candidates = list_candidates(found, rows, settings.device_slowdown, reference)
+    selection = select(candidates, settings.goodput_bps, settings.maximum_loss_points)
+    return ProjectSelection(
+        selection, tuple(found), tuple(rows), settings, target, reference, original.whole.metric.name
+    )
+
+
+def write_plan(project: Project, result: ProjectSelection) -> None:
+    """Write the plan file; raises OSError."""
+    selection, settings = result.selection, result.settings
+    content: dict[str, Any] = {
+        "assumptions": {
+            "device_slowdown": settings.device_slowdown,
+            "device_ms": f"measured on target {result.target} here, times device_slowdown: assumed, not measured on a device",
+            "edge_ms": f"measured on target {result.target} here",
+            "latency_runs": sorted({row.run for row in result.rows}),
+            "ignored": "transmission of the result, round-trip time, queueing at the edge",
+        },
+        "bound": {
+            "metric": result.metric,
+            "maximum_loss_points": settings.maximum_loss_points,
+            "reference": result.reference,
+            "reference_variant": ORIGINAL,
+        },
+        "candidates": [_without_none(asdict(candidate)) for candidate in selection.candidates],
+        "intervals": [asdict(interval) for interval in selection.intervals],
+        "links": [
+            {
+                **asdict(choice),
+                "baselines": {
+                    baseline.name: {"candidate": baseline.candidate, "latency_ms": baseline.latency_ms}
+                    for baseline in baselines(selection, choice.goodput_bps)
+                },
+            }
+            for choice in selection.links
+        ],
+    }
+    write_json(str(project.output / PLAN_FILE), SCHEMA, content)
+
+
+def _without_none(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if value is not None and value != ""}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A candidate to compare with, and its latency on one link."""
+
+    name: str
+    candidate: int
+    latency_ms: float
+
+
+def baselines(selection: Selection, goodput_bps: float) -> list[Baseline]:
+    """Return what a choice is compared with at a goodput: no split, and the best split, for each variant.
+
+    Baselines stand whether or not they keep the accuracy bound; only latencies that are known are returned.
+    """
+    found = []
+    for variant in dict.fromkeys(candidate.variant for candidate in selection.candidates):
+        indexed = [(i, c) for i, c in enumerate(selection.candidates) if c.variant == variant and _timed(c)]
+        kinds = {
+            f"device only, {variant}": [i for i, c in indexed if c.layer == OUTPUT],
+            f"edge only raw, {variant}": [i for i, c in indexed if c.layer == INPUT and c.coding == "raw"],
+            f"edge only JPEG, {variant}": [i for i, c in indexed if c.layer == INPUT and c.coding != "raw"],
+            f"best split, {variant}": [i for i, c in indexed if c.layer not in (INPUT, OUTPUT) and not c.reason],
+        }
+        for name, indices in kinds.items():
+            if indices:
+                best = min(indices, key=lambda i: latency_ms(selection.candidates[i], goodput_bps))
+                found.append(Baseline(name, best, latency_ms(selection.candidates[best], goodput_bps)))
+    return found
+
+
+def _timed(candidate: Candidate) -> bool:
+    return candidate.device_ms is not None and candidate.edge_ms is not None
+
+
+def describe(candidate: Candidate) -> str:
+    """Return a candidate in a few words, for tables."""
+    if candidate.layer == OUTPUT:
+        return f"{candidate.variant}, all on the device"
+    if candidate.layer == INPUT:
+        return f"{candidate.variant}, all on the edge ({candidate.coding})"
+    return f"{candidate.variant}, cut after {candidate.layer} ({candidate.coding})"
+
+
+def result_rows(result: ProjectSelection) -> Sequence[tuple[str, str, str, str, str, str]]:
+    """Return the printed table: link, what, candidate, bytes, metric, latency."""
+    rows = []
+    for choice in result.selection.links:
+        entries = [(b.name, b.candidate, b.latency_ms) for b in baselines(result.selection, choice.goodput_bps)]
+        entries.append(("chosen", choice.candidate, choice.latency_ms))
+        for position, (name, index, latency) in enumerate(entries):
+            candidate = result.selection.candidates[index]
+            link = f"{choice.link} {choice.goodput_bps / 1e6:g} Mbit/s" if position == 0 else ""
+            rows.append(
+                (
+                    link,
+                    name,
+                    describe(candidate) if name.startswith(("best", "chosen")) else "",
+                    f"{candidate.payload_bytes:.0f}",
+                    f"{100 * candidate.metric:.2f}",
+                    f"{latency:.3f}",
+                )
+            )
+    return rows

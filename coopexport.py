@@ -1,0 +1,127 @@
+"""coopexport: one neural network on two machines. The command line and the public API in one list; no logic."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jetson.errors import CoopexportError, one_line
+
+__version__ = "0.1.0"
+
+# What `import coopexport` offers: the same verbs as the commands.
+API = {
+    "CoopexportError": "jetson.errors",
+    "Masks": "exporter.masks",
+    "read_masks": "exporter.masks",
+    "write_masks": "exporter.masks",
+    "shrink": "exporter.shrink",
+    "export": "exporter.graph",
+    "candidates": "exporter.candidates",
+    "find_layer": "exporter.layer_names",
+    "calibrate": "calibration.clip_range",
+    "affine_specification": "exporter.encoding",
+    "split": "exporter.split",
+    "build": "engines.build",
+    "bench": "benchmarks.bench",
+    "select": "benchmarks.selector",
+    "report": "benchmarks.report",
+}
+COMMANDS = {
+    "init": "exporter.commands",
+    "shrink": "exporter.commands",
+    "layers": "exporter.commands",
+    "calibrate": "calibration.commands",
+    "split": "calibration.commands",
+    "build": "engines.commands",
+    "bench": "benchmarks.commands",
+    "select": "benchmarks.commands",
+    "report": "benchmarks.commands",
+    "doctor": "engines.commands",
+    "demo": "benchmarks.commands",
+}
+ROOMS = ("jetson", "exporter", "engines", "calibration", "benchmarks")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public function when it is first asked for, so that importing coopexport imports no torch."""
+    if name not in API:
+        raise AttributeError(f"module 'coopexport' has no attribute {name!r}")
+    return getattr(importlib.import_module(API[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *API])
+
+
+class LazyCommands(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all commands, in the order in which one uses them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return one command, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        return getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)  # type: ignore[no-any-return]
+
+
+@click.group(cls=LazyCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def main() -> None:
+    """Run one neural network on two machines: shrink, split, encode, measure, select.
+
+    Start with `coopexport demo`, or with `coopexport init` in the folder of your own network.
+    """
+
+
+def refuse_hidden_rooms() -> None:
+    """Exit with one line when a folder of the user hides one of our packages (`python -m coopexport` in its parent)."""
+    here = Path(__file__).resolve().parent
+    for room in ROOMS:
+        found = importlib.util.find_spec(room)
+        origin = None if found is None or found.origin is None else Path(found.origin).resolve().parent
+        if origin != here / room:
+            raise CoopexportError(
+                f"{origin or room} hides coopexport's own package '{room}'; rename it, or run the command `coopexport` "
+                "instead of `python -m coopexport`"
+            )
+
+
+def run() -> None:
+    """Run the command line: user errors become one line and exit code 2."""
+    try:
+        refuse_hidden_rooms()
+        main(standalone_mode=False)
+    except click.exceptions.Exit as exit_request:
+        sys.exit(exit_request.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        fail("interrupted; files that are there are whole, run the command again to go on", 130)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        name = "" if context is None else f" (see {context.command_path} --help)"
+        fail(error.format_message() + name, 2)
+    except CoopexportError as error:
+        fail(str(error), 2)
+    except OSError as error:
+        # Full disks, read-only mounts, missing rights: the system's own words, and which file.
+        where = f"{error.filename}: " if error.filename else ""
+        fail(f"{where}{os.strerror(error.errno) if error.errno else error}", 2)
+
+
+def fail(message: str, code: int) -> None:
+    """Print one line to the standard error and exit."""
+    click.echo(f"coopexport: error: {one_line(message)}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()
