@@ -10,8 +10,23 @@ from jetson.json_files import encode_json, read_json
 SCHEMA = "coopexport.engine/1.0"
 SUFFIX = ".engine.json"
 
-# First bytes of the file, by backend.
-MAGIC = {"tensorrt-rtx": b"vgtt", "tensorrt": b"ftrt"}  # type: Dict[str, bytes]
+# First bytes of the file, by backend, as TensorRT-RTX 1.7.1 and TensorRT 8 to 11 write them.
+MAGIC: Dict[str, bytes] = {"tensorrt-rtx": b"vtrt", "tensorrt": b"ftrt"}
+
+_TEXT_FIELDS = (
+    "engine_sha256",
+    "source_sha256",
+    "target_file_sha256",
+    "variant",
+    "layer",
+    "role",
+    "target",
+    "backend",
+    "backend_version",
+    "precision",
+    "platform",
+    "built_at",
+)
 
 
 class EngineIdentity(NamedTuple):
@@ -59,10 +74,19 @@ def read_identity(engine_path: str) -> EngineIdentity:
     content = read_json(path, SCHEMA)
     known = {key: value for key, value in content.items() if key in EngineIdentity._fields}
     known.setdefault("compute_capability", None)
-    missing = [field for field in EngineIdentity._fields[:-2] if field not in known]  # the last two are optional
+    optional = ("parity", "parity_reason")
+    missing = [field for field in EngineIdentity._fields if field not in known and field not in optional]
     if missing:
         raise CoopexportError("{} lacks {}; build the engine again".format(path, ", ".join(missing)))
+    for field in _TEXT_FIELDS:
+        if not isinstance(known[field], str):
+            raise CoopexportError("{}: {} is no text; build the engine again".format(path, field))
     return EngineIdentity(**known)
+
+
+def check_magic(backend: str, engine: bytes) -> bool:
+    """Tell whether `engine` (its first 4 bytes suffice) begins like an engine of `backend`."""
+    return engine.startswith(MAGIC.get(backend, b""))
 
 
 def check_engine(engine_path: str) -> EngineIdentity:
@@ -73,15 +97,15 @@ def check_engine(engine_path: str) -> EngineIdentity:
     if not os.path.isfile(engine_path):
         raise CoopexportError("engine {} is missing; make it with: coopexport build".format(engine_path))
     identity = read_identity(engine_path)
-    if sha256_of_file(engine_path) != identity.engine_sha256:
+    same_size = os.path.getsize(engine_path) == identity.engine_bytes
+    if not same_size or sha256_of_file(engine_path) != identity.engine_sha256:
         raise CoopexportError(
             "engine {} is not the file that its identity names: do not load it; build or copy it again".format(
                 engine_path
             )
         )
-    magic = MAGIC.get(identity.backend, b"")
     with open(engine_path, "rb") as file:
-        if file.read(len(magic)) != magic:
+        if not check_magic(identity.backend, file.read(4)):
             raise CoopexportError(
                 "engine {} does not begin like an engine of {}; build it again".format(engine_path, identity.backend)
             )

@@ -29,15 +29,31 @@ def read_plan(path: str) -> Plan:
     content = read_json(path, SCHEMA)
     try:
         candidates = content["candidates"]
-        intervals = [
-            Interval(float(item["from_bps"]), item.get("upto_bps"), int(item["candidate"]))
-            for item in content["intervals"]
-        ]
-        if any(not 0 <= interval.candidate < len(candidates) for interval in intervals) or not intervals:
-            raise ValueError("its intervals name no candidate")
-    except (KeyError, TypeError, ValueError) as error:
+        if not isinstance(candidates, list) or not all(isinstance(item, dict) for item in candidates):
+            raise ValueError("its candidates are no list of objects")
+        intervals = [_interval(item, len(candidates)) for item in content["intervals"]]
+        _check_cover(intervals)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CoopexportError("{} is malformed ({}); make it with: coopexport select".format(path, error)) from None
     return Plan(intervals, candidates, content)
+
+
+def _interval(item: Dict[str, Any], count: int) -> Interval:
+    """Return an interval as it stands in the file; raises KeyError, TypeError, ValueError, OverflowError."""
+    upto_bps, candidate = item["upto_bps"], item["candidate"]
+    if type(candidate) is not int or not 0 <= candidate < count:  # True is an int as well
+        raise ValueError("its intervals name candidate {!r} of {}".format(candidate, count))
+    return Interval(float(item["from_bps"]), None if upto_bps is None else float(upto_bps), candidate)
+
+
+def _check_cover(intervals: List[Interval]) -> None:
+    """Raise ValueError unless the intervals cover every goodput from 0 to infinity once, in order."""
+    starts = [interval.from_bps for interval in intervals]
+    ends = [interval.upto_bps for interval in intervals]
+    if not intervals or starts[0] != 0 or ends[-1] is not None or ends[:-1] != starts[1:]:
+        raise ValueError("its intervals do not cover every goodput once")
+    if any(upto_bps is not None and not upto_bps > from_bps for from_bps, upto_bps, _ in intervals):
+        raise ValueError("its intervals are not in order")
 
 
 def choose(plan: Plan, goodput_bps: float) -> int:
