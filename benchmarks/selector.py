@@ -1,12 +1,13 @@
 """Choose variant, cut and coding: least end-to-end latency under an accuracy bound, for one goodput and for all.
 
 The latency model of Shi et al. 2019 (2-step pruning): computation up to the cut on the device, which is
-`device_slowdown` times slower than the edge, then the payload over the link, then the rest on the edge. Full offload (cut
-at the input) and the device alone (cut at the output) are candidates like any other.
+`device_slowdown` times slower than the edge, then the payload over the link, then the rest on the edge. Full offload
+(cut at the input) and the device alone (cut at the output) are candidates like any other.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -96,7 +97,8 @@ def select(candidates: Sequence[Candidate], goodput_bps: Mapping[str, float], ma
 
 def _judged(candidate: Candidate, maximum_loss_points: float) -> Candidate:
     reason = candidate.reason
-    if not reason and (candidate.device_ms is None or candidate.edge_ms is None):
+    numbers = (candidate.device_ms, candidate.edge_ms, candidate.payload_bytes, candidate.loss_points)
+    if not reason and any(number is None or not math.isfinite(number) for number in numbers):
         reason = "not measured"
     # A tolerance far below one image in a million: the difference of two means is not exact.
     if not reason and candidate.loss_points > maximum_loss_points + 1e-6:
@@ -108,24 +110,27 @@ def lower_envelope(candidates: Sequence[Candidate], allowed: Sequence[int]) -> t
     """Return which candidate is best at each goodput, from the lowest goodput to the highest.
 
     With x = 1 / goodput every latency is a straight line: start at x = 0 with the least computation, and go on
-    to the first line with a smaller payload that crosses the current one.
+    to the first line with a smaller payload that crosses the current one. Where lines are the same, the smaller loss
+    wins, as in `select`.
     """
     fixed = {i: (candidates[i].device_ms or 0.0) + (candidates[i].edge_ms or 0.0) for i in allowed}
     slope = {i: 1000.0 * BITS_PER_BYTE * candidates[i].payload_bytes for i in allowed}
-    current = min(allowed, key=lambda i: (fixed[i], slope[i]))
+    loss = {i: candidates[i].loss_points for i in allowed}
+    current = min(allowed, key=lambda i: (fixed[i], slope[i], loss[i]))
     upto_bps: float | None = None
     intervals: list[Interval] = []
     while True:
         crossings = [
-            ((fixed[i] - fixed[current]) / (slope[current] - slope[i]), slope[i], i)
+            ((fixed[i] - fixed[current]) / (slope[current] - slope[i]), slope[i], loss[i], i)
             for i in allowed
             if slope[i] < slope[current]
         ]
         if not crossings:
             break
-        inverse_goodput, _, following = min(crossings)
-        if inverse_goodput > 0:
-            switch_bps = 1.0 / inverse_goodput
+        inverse_goodput, _, _, following = min(crossings)
+        switch_bps = 1.0 / inverse_goodput if inverse_goodput > 0 else math.inf
+        # Where three lines meet, rounding can put this crossing before the last one: then nothing lies between them.
+        if switch_bps < (math.inf if upto_bps is None else upto_bps):
             intervals.append(Interval(switch_bps, upto_bps, current))
             upto_bps = switch_bps
         current = following
