@@ -7,31 +7,30 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
-
-from jetson.errors import CoopexportError, one_line
 
 __version__ = "0.1.0"
 
 # What `import coopexport` offers: the same verbs as the commands.
 API = {
-    "CoopexportError": "jetson.errors",
-    "Masks": "exporter.masks",
-    "read_masks": "exporter.masks",
-    "write_masks": "exporter.masks",
-    "shrink": "exporter.shrink",
-    "export": "exporter.graph",
-    "candidates": "exporter.candidates",
-    "find_layer": "exporter.layer_names",
-    "calibrate": "calibration.clip_range",
-    "affine_specification": "exporter.encoding",
-    "split": "exporter.split",
-    "build": "engines.build",
-    "bench": "benchmarks.bench",
-    "select": "benchmarks.selector",
-    "report": "benchmarks.report",
+    "CoopexportError": "jetson.errors:CoopexportError",
+    "Masks": "exporter.masks:Masks",
+    "read_masks": "exporter.masks:read_masks",
+    "write_masks": "exporter.masks:write_masks",
+    "shrink": "exporter.shrink:shrink",
+    "export": "exporter.graph:export",
+    "candidates": "exporter.candidates:candidates",
+    "find_layer": "exporter.layer_names:find_layer",
+    "calibrate": "calibration.clip_range:calibrate",
+    "affine_specification": "exporter.encoding:affine_specification",
+    "split": "exporter.split:split",
+    "build": "engines.build:build_engine",
+    "bench": "benchmarks.bench:measure",
+    "Candidate": "benchmarks.selector:Candidate",
+    "select": "benchmarks.selector:select",
+    "report": "benchmarks.report_project:report",
 }
 COMMANDS = {
     "init": "exporter.commands",
@@ -46,6 +45,8 @@ COMMANDS = {
     "doctor": "engines.commands",
     "demo": "benchmarks.commands",
 }
+# Which extra brings a package that only some commands need.
+EXTRAS = {"torch": "torch", "onnxruntime": "cpu", "matplotlib": "report", "sklearn": "demo", "tensorrt_rtx": "rtx"}
 ROOMS = ("jetson", "exporter", "engines", "calibration", "benchmarks")
 
 
@@ -53,7 +54,8 @@ def __getattr__(name: str) -> Any:
     """Import a public function when it is first asked for, so that importing coopexport imports no torch."""
     if name not in API:
         raise AttributeError(f"module 'coopexport' has no attribute {name!r}")
-    return getattr(importlib.import_module(API[name]), name)
+    module_name, _, attribute = API[name].partition(":")
+    return getattr(importlib.import_module(module_name), attribute)
 
 
 def __dir__() -> list[str]:
@@ -84,22 +86,27 @@ def main() -> None:
 
 
 def refuse_hidden_rooms() -> None:
-    """Exit with one line when a folder of the user hides one of our packages (`python -m coopexport` in its parent)."""
+    """Exit with one line when a folder of the user hides one of our packages, before any of them is imported.
+
+    That happens with `python -m coopexport` in a folder that has, say, a `benchmarks` package of its own.
+    """
     here = Path(__file__).resolve().parent
     for room in ROOMS:
         found = importlib.util.find_spec(room)
         origin = None if found is None or found.origin is None else Path(found.origin).resolve().parent
         if origin != here / room:
-            raise CoopexportError(
-                f"{origin or room} hides coopexport's own package '{room}'; rename it, or run the command `coopexport` "
-                "instead of `python -m coopexport`"
+            fail(
+                f"{origin or room} hides coopexport's own package '{room}'; rename it, or run the command "
+                "`coopexport` instead of `python -m coopexport`"
             )
 
 
 def run() -> None:
     """Run the command line: user errors become one line and exit code 2."""
+    refuse_hidden_rooms()
+    from jetson.errors import CoopexportError
+
     try:
-        refuse_hidden_rooms()
         main(standalone_mode=False)
     except click.exceptions.Exit as exit_request:
         sys.exit(exit_request.exit_code)
@@ -108,18 +115,23 @@ def run() -> None:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         name = "" if context is None else f" (see {context.command_path} --help)"
-        fail(error.format_message() + name, 2)
+        fail(error.format_message() + name)
     except CoopexportError as error:
-        fail(str(error), 2)
+        fail(str(error))
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        fail(f"this needs {error.name}, which is not installed: pip install 'coopexport[{extra}]'")
     except OSError as error:
         # Full disks, read-only mounts, missing rights: the system's own words, and which file.
         where = f"{error.filename}: " if error.filename else ""
-        fail(f"{where}{os.strerror(error.errno) if error.errno else error}", 2)
+        fail(f"{where}{os.strerror(error.errno) if error.errno else error}")
 
 
-def fail(message: str, code: int) -> None:
+def fail(message: str, code: int = 2) -> NoReturn:
     """Print one line to the standard error and exit."""
-    click.echo(f"coopexport: error: {one_line(message)}", err=True)
+    click.echo(f"coopexport: error: {' '.join(message.split())}", err=True)
     sys.exit(code)
 
 

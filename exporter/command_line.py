@@ -29,9 +29,12 @@ def variant_option(function: _Function) -> _Function:
     )(function)
 
 
-def wrote(path: Path) -> None:
-    """Print a path that was written, relative to the working directory where that is shorter."""
-    click.echo(f"wrote {relative(path)}")
+def wrote(*paths: Path) -> None:
+    """Print paths that were written, relative to the working directory where that is shorter; many as a count."""
+    for path in paths[:3]:
+        click.echo(f"wrote {relative(path)}")
+    if len(paths) > 3:
+        click.echo(f"wrote {len(paths) - 3} more beside {'it' if len(paths) == 4 else 'them'}")
 
 
 def relative(path: Path) -> str:
@@ -53,8 +56,12 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda done: bar.update(task, completed=done)
 
@@ -63,12 +70,13 @@ def print_table(title: str, columns: list[str], rows: Sequence[Sequence[str]], l
     """Print a table; the first `left` columns are aligned left, the others right."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, title_justify="left", show_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(cell) for cell in row))  # as Text: "[cpu]" is no markup here
     console = Console()
     # A pipe or a log has no width of its own: let every row have its one line.
     Console(width=None if console.is_terminal else 160, highlight=False).print(table)

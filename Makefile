@@ -1,0 +1,44 @@
+# Each target does all of its own set-up on a machine that has python3 (3.10 or newer), python3-venv, make and git.
+# Downloads come from the package index that pip is set up for; everything lands in .venv and demo/.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test check check-full system-packages clean
+
+demo: $(STAMP)
+	$(VENV)/bin/coopexport demo demo
+
+test: check system-packages
+	$(RUN) -m pytest -n auto -m "not full"
+
+check-full: check system-packages
+	$(RUN) -m pytest -n auto
+
+# Tests marked `system` need these; without them pytest leaves those tests out and says so.
+system-packages:
+	@missing=""; for package in $$(cat tests/system-packages.txt); do \
+	  dpkg -s $$package >/dev/null 2>&1 || missing="$$missing $$package"; done; \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+	else echo "leaving out tests that need$$missing; to have them: sudo apt-get install$$missing"; fi
+
+# Style, types, and which room may import which.
+check: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy coopexport.py
+	$(VENV)/bin/lint-imports
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("coopexport needs Python 3.10 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[test]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

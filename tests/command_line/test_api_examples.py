@@ -1,0 +1,29 @@
+"""The examples of docs/api.md run as they stand there, and name every verb of the API."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import coopexport
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "api.md"
+VERBS = ("shrink", "candidates", "split", "calibrate", "build", "bench", "select", "report")
+
+
+def test_examples_run(finished_project: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
+    assert len(blocks) == len(VERBS)
+    script = "\n".join(blocks)
+    exec(compile(script, str(DOCUMENT), "exec"), {"project_file": finished_project / "coopexport.toml"})
+
+
+def test_every_verb_is_documented_and_importable() -> None:
+    text = DOCUMENT.read_text()
+    for verb in VERBS:
+        assert f"## {verb}\n" in text
+        assert getattr(coopexport, verb).__doc__
+
+
+def test_the_api_is_listed() -> None:
+    assert set(VERBS) <= set(dir(coopexport))

@@ -1,0 +1,164 @@
+"""Fixtures that several rooms share: one small project, trained once for all test processes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
+from sklearn.datasets import load_digits
+from torch import nn
+
+from benchmarks.demo.data import DemoData
+from benchmarks.demo.flow import prepare
+from benchmarks.demo.recipe import Recipe
+from exporter.models.vgg import vgg16
+
+# Tests run in parallel on few cores: more threads only make them wait for each other.
+torch.set_num_threads(1)
+settings.register_profile("default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
+
+TINY_RECIPE = Recipe(
+    widths=(4, 4, 8, 8, 12, 12, 12, 12, 12, 12, 12, 12, 12),
+    epochs=5,
+    peak_learning_rate=0.01,
+    fine_tune_epochs=2,
+    fine_tune_peak_learning_rate=0.005,
+    keep_fraction=0.6,
+)
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command printed and how it ended."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def error_lines(self) -> list[str]:
+        return [line for line in self.errors.splitlines() if line.strip()]
+
+
+def plain_digits() -> DemoData:
+    """Return scikit-learn's digits at 32x32 without photographs: learnt in seconds by a network this small."""
+    digits = load_digits()
+    enlarged = np.repeat(np.repeat(digits.images, 4, axis=1), 4, axis=2) * 15.9
+    images = np.stack([enlarged] * 3, axis=-1).astype(np.uint8)
+    labels = digits.target.astype(np.int64)
+    return DemoData(images[:1500], labels[:1500], images[:128], labels[:128], images[1500:1700], labels[1500:1700])
+
+
+def _shared(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that one of the test processes fills for all of them."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / name
+    with FileLock(str(folder) + ".lock"):
+        if not (folder / ".complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            make(folder)
+            (folder / ".complete").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def fresh_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained and masked network with its project file and data; no command has run. Do not write into it."""
+    return _shared(tmp_path_factory, "fresh-project", lambda folder: prepare(folder, TINY_RECIPE, plain_digits()))
+
+
+@pytest.fixture(scope="session")
+def split_project(tmp_path_factory: pytest.TempPathFactory, fresh_project: Path) -> Path:
+    """The same after shrink, split at conv4_1 and pool3, build, bench and select. Do not write into it."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(fresh_project, folder, dirs_exist_ok=True)
+        for arguments in (
+            ["shrink"],
+            ["split", "--layer", "conv4_1", "--layer", "pool3"],
+            ["build", "--target", "cpu"],
+            ["bench", "--rounds", "70", "--warm-up", "2"],
+            ["select"],
+        ):
+            result = run_coopexport(folder, *arguments)
+            assert result.code == 0, result.errors
+
+    return _shared(tmp_path_factory, "split-project", make)
+
+
+@pytest.fixture
+def project(tmp_path: Path, fresh_project: Path) -> Path:
+    """A copy of the fresh project to write into."""
+    return Path(shutil.copytree(fresh_project, tmp_path / "project"))
+
+
+@pytest.fixture
+def finished_project(tmp_path: Path, split_project: Path) -> Path:
+    """A copy of the split project to write into."""
+    return Path(shutil.copytree(split_project, tmp_path / "finished"))
+
+
+def run_coopexport(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> CommandResult:
+    """Run the command line in `folder` as a user would, in a process of its own."""
+    completed = subprocess.run(
+        [sys.executable, str(REPOSITORY / "coopexport.py"), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **(environment or {})},
+    )
+    return CommandResult(completed.returncode, completed.stdout, completed.stderr)
+
+
+@pytest.fixture(scope="session")
+def coopexport() -> Callable[..., CommandResult]:
+    """The command line, as a function of working directory and arguments."""
+    return run_coopexport
+
+
+@pytest.fixture(scope="session")
+def settled_vgg() -> nn.Module:
+    """A small VGG-16 with drawn batch norms whose running statistics fit, in eval mode.
+
+    With random statistics the outputs of a deep network hardly depend on its input, and a wrong shrinker would pass.
+    """
+    generator = torch.Generator().manual_seed(7)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        network = vgg16((8, 8, 12, 12, 16, 16, 16, 16, 16, 16, 16, 16, 16))
+    return settle(network, generator, (3, 32, 32))
+
+
+def settle(network: nn.Module, generator: torch.Generator, input_shape: tuple[int, ...]) -> nn.Module:
+    """Draw gamma and beta of every batch norm and let the running statistics follow random data."""
+    for module in network.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            module.weight.data = 0.5 + torch.rand(module.weight.shape, generator=generator)
+            module.bias.data = torch.rand(module.bias.shape, generator=generator) - 0.5
+    network.train()
+    with torch.no_grad():
+        for _ in range(20):
+            network(torch.randn((16, *input_shape), generator=generator))
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def random_images() -> np.ndarray:
+    """24 random inputs for the VGG-16, 24 x 3 x 32 x 32, float32."""
+    return np.random.default_rng(3).standard_normal((24, 3, 32, 32), dtype=np.float32)
