@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from exporter.encoding import EncodeSpecification
 from jetson import preprocessing as preprocessing_contract
@@ -71,6 +71,14 @@ class BoundaryTensor(_Record):
     name: str
     shape: tuple[int, ...]
     encoding: EncodeSpecification
+
+    @field_validator("encoding", mode="before")
+    @classmethod
+    def _without_percentile(cls, value: Any) -> Any:
+        """Fill in what `minmax` has none of: None is not written."""
+        if isinstance(value, dict) and isinstance(value.get("clip"), dict):
+            return {**value, "clip": {"percentile": None, **value["clip"]}}
+        return value
 
 
 class SplitFile(_Record):
@@ -141,9 +149,13 @@ def with_external_weights(model: onnx.ModelProto) -> tuple[bytes, dict[str, byte
 
 
 def golden_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return golden data as the bytes of an npz file, without pickle."""
+    """Return golden data as the bytes of an npz file, without pickle; raises TypeError for arrays of objects."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"{name} holds objects, which only pickle could write")
+    contents: dict[str, Any] = dict(arrays)
+    np.savez_compressed(buffer, **contents)  # older NumPy has no allow_pickle here: it would become an array
     return buffer.getvalue()
 
 

@@ -44,28 +44,33 @@ def candidates(model: onnx.ModelProto) -> tuple[Layer, ...]:
     """Return every layer of `model` in execution order.
 
     `model`: exported with the module paths in its node names, constants as initialisers. Layers are the
-    innermost modules of the PyTorch network; a node outside any module is a layer of its own name.
+    innermost modules of the PyTorch network; a node outside any of them (a sum of branches, a functional
+    activation) is a layer of its own name, and a module around others is an alias of the layer that ends it.
     """
     graph = model.graph
     shapes, weights = shapes_of(model), weight_shapes(graph)
     clean = single_tensor_cuts(graph)
-    readers = consumers(graph)
+    makers, readers = producers(graph), consumers(graph)
+    costs = [macs_of(node, weights, shapes) for node in graph.node]
+    names, containers = _names(graph)
     groups: dict[str, list[int]] = {}
-    for index, node in enumerate(graph.node):
-        groups.setdefault(layer_name(node), []).append(index)
+    for index, name in enumerate(names):
+        groups.setdefault(name, []).append(index)
     layers: list[Layer] = []
-    macs_before, smallest = 0, prod(shapes.get(graph.input[0].name, (1 << 62,))) * FLOAT32_BYTES
-    for name, indices in groups.items():
+    smallest = prod(shapes.get(graph.input[0].name, (1 << 62,))) * FLOAT32_BYTES
+    for name, indices in sorted(groups.items(), key=lambda group: group[1][-1]):
         nodes = [graph.node[index] for index in indices]
         before = nodes[-1].output[0]
-        after = after_activation(graph, before, readers) if nodes[-1].op_type in _WEIGHTED else before
-        macs = sum(macs_of(node, weights, shapes) for node in nodes)
-        macs_before += macs
+        is_followed = any(node.op_type in (*_WEIGHTED, "BatchNormalization") for node in nodes)
+        after = after_activation(graph, before, readers) if is_followed else before
         twin = next((i for i, layer in enumerate(layers) if layer.tensor == after), None)
         if twin is not None:
             layers[twin] = replace(layers[twin], aliases=(*layers[twin].aliases, name))
             continue
-        shape = shapes.get(after, ())
+        if after not in shapes:  # sizes that the graph computes, for a reshape
+            continue
+        macs, macs_before = sum(costs[index] for index in indices), sum(costs[: makers[after] + 1])
+        shape = shapes[after]
         feature_bytes = prod(shape) * FLOAT32_BYTES
         is_clean = after in clean and after not in {value.name for value in graph.output}
         dominated = is_clean and feature_bytes >= smallest
@@ -78,14 +83,55 @@ def candidates(model: onnx.ModelProto) -> tuple[Layer, ...]:
                 is_clean, dominated,
             )
         )  # fmt: skip
-    return tuple(layers)
+    return _with_containers(layers, containers)
+
+
+def _names(graph: onnx.GraphProto) -> tuple[list[str], dict[str, str]]:
+    """Return the layer that each node belongs to, and for each module around others the tensor that leaves it."""
+    paths = [layer_name(node) for node in graph.node]
+    inside: dict[str, list[int]] = {}
+    for index, path in enumerate(paths):
+        parts = path.split(".")
+        for count in range(1, len(parts)):
+            inside.setdefault(".".join(parts[:count]), []).append(index)
+    names = list(paths)
+    readers, outputs = consumers(graph), {value.name for value in graph.output}
+    leaving: dict[str, str] = {}
+    for container, children in inside.items():
+        own = [index for index, path in enumerate(paths) if path == container]
+        for index in own:
+            names[index] = f"{container}.{graph.node[index].name.rpartition('/')[2]}"
+        members = {*children, *own}
+        made = [name for index in sorted(members) for name in graph.node[index].output]
+        left = [name for name in made if name in outputs or not members.issuperset(readers.get(name, []))]
+        if len(left) == 1:
+            leaving[container] = left[0]
+    return names, leaving
+
+
+def _with_containers(layers: list[Layer], containers: dict[str, str]) -> tuple[Layer, ...]:
+    taken = {name for layer in layers for name in (layer.name, *layer.aliases)}
+    return tuple(
+        replace(
+            layer,
+            aliases=(
+                *layer.aliases,
+                *(
+                    name
+                    for name, tensor in containers.items()
+                    if name not in taken and tensor in (layer.tensor, layer.tensor_before_activation)
+                ),
+            ),
+        )
+        for layer in layers
+    )
 
 
 def layer_name(node: onnx.NodeProto) -> str:
     """Return the path of the module that `node` was exported from, as PyTorch writes it.
 
     The exporter names nodes `/features/features.5/Conv`: the parts between the first and the last are the
-    modules, each either an attribute's name or, inside a Sequential, the whole path again.
+    modules, each with its whole path (exporter.graph) or, as PyTorch writes it by itself, the end of it.
     """
     parts = node.name.strip("/").split("/")[:-1]
     path = ""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,14 +80,23 @@ class Chain:
         """Return the module that `step` calls."""
         return self.graph_module.get_submodule(step.name)
 
+    def layer_starts(self) -> dict[str, int]:
+        """Return the index of each convolution and linear, by its name."""
+        return {step.name: index for index, step in enumerate(self.steps) if step.kind in ("convolution", "linear")}
+
     def layer_end(self, index: int) -> int:
         """Return the index of the last step of the layer that begins at `index`.
 
-        A layer is a convolution or linear together with the batch norms and activations right behind it.
+        A layer is a convolution or linear together with the batch norms and activations behind it; dropouts may stand
+        between them, and pools may stand before them (convolution, pool, batch norm, activation).
         """
         end = index
-        while end + 1 < len(self.steps) and self.steps[end + 1].kind in ("batch_norm", "activation"):
-            end += 1
+        for position in range(index + 1, len(self.steps)):
+            kind = self.steps[position].kind
+            if kind in ("batch_norm", "activation"):
+                end = position
+            elif kind != "identity" and (end > index or kind not in ("max_pool", "average_pool")):
+                break
         return end
 
 
@@ -103,8 +114,8 @@ def trace_chain(network: nn.Module, example_inputs: torch.Tensor) -> Chain:
             f"the network cannot be traced ({one_line(error)[:200]}); control flow that depends on data "
             "must leave forward()"
         ) from None
-    run_network(network, example_inputs)  # for its clear message on a wrong shape
-    with torch.no_grad():
+    with _eval_mode(network, graph_module), torch.no_grad():
+        run_network(network, example_inputs)  # for its clear message on a wrong shape
         ShapeProp(graph_module).propagate(example_inputs)
     _refuse_shared_modules(graph_module)
     steps = []
@@ -117,9 +128,25 @@ def trace_chain(network: nn.Module, example_inputs: torch.Tensor) -> Chain:
         if _only_asks_for_a_size(node):
             continue
         _check_chain(node, previous)
-        steps.append(Step(node, *_kind_and_name(graph_module, node), tuple(node.meta["tensor_meta"].shape)))
+        assert previous is not None
+        step = Step(node, *_kind_and_name(graph_module, node), _shape_of(node))
+        _check_shapes(step, _shape_of(previous))
+        steps.append(step)
         previous = node
     return Chain(graph_module, tuple(steps))
+
+
+@contextmanager
+def _eval_mode(*networks: nn.Module) -> Iterator[None]:
+    """Keep a network that is being trained as it is: a forward in training mode would move its running statistics."""
+    training = [module for network in networks for module in network.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def run_network(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
@@ -131,7 +158,7 @@ def run_network(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     try:
         with torch.no_grad():
             outputs = network(inputs)
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+    except Exception as error:  # noqa: BLE001  the network is the user's code
         raise CoopexportError(
             f"the network does not take inputs of shape {tuple(inputs.shape[1:])} ({one_line(error)[:160]}); check "
             "model.input_shape and preprocessing"
@@ -158,7 +185,7 @@ def carry_constants(
         return np.where(known, outputs, 0.0), known
     if step.kind == "average_pool":
         # With padding that counts, the border of a non-zero constant is no longer that constant.
-        return constants, known & ((constants == 0) | ~_pads(chain, step))
+        return constants, known & ((constants == 0) | _keeps_constants(chain, step))
     if step.kind == "flatten":
         repeats = step.channels // len(constants)
         return np.repeat(constants, repeats), np.repeat(known, repeats)
@@ -170,19 +197,23 @@ def _evaluate_in_double(chain: Chain, step: Step, values: torch.Tensor) -> torch
         if step.node.op == "call_module":
             module = copy.deepcopy(chain.module(step)).double().eval()
             return module(values.clone())  # type: ignore[no-any-return]
-        arguments = (values.clone(), *step.node.args[1:])
+        arguments, options = fx.node.map_arg((step.node.args, step.node.kwargs), lambda _: values.clone())
         if step.node.op == "call_method":
-            return getattr(arguments[0], str(step.node.target))(*arguments[1:], **step.node.kwargs)  # type: ignore[no-any-return]
+            return getattr(arguments[0], str(step.node.target))(*arguments[1:], **options)  # type: ignore[no-any-return]
         assert callable(step.node.target)
-        return step.node.target(*arguments, **step.node.kwargs)  # type: ignore[no-any-return]
+        return step.node.target(*arguments, **options)  # type: ignore[no-any-return]
 
 
-def _pads(chain: Chain, step: Step) -> bool:
+def _keeps_constants(chain: Chain, step: Step) -> bool:
+    """Tell whether an average pool maps every constant to itself: it does not pad, and divides by what it adds up."""
     if step.node.op == "call_module":
-        padding = getattr(chain.module(step), "padding", 0)
+        module = chain.module(step)
+        padding, divisor = getattr(module, "padding", 0), getattr(module, "divisor_override", None)
     else:
-        padding = step.node.kwargs.get("padding", step.node.args[3] if len(step.node.args) > 3 else 0)
-    return padding not in (0, (0, 0), (0,), (0, 0, 0))
+        given = dict(enumerate(step.node.args))
+        padding = step.node.kwargs.get("padding", given.get(3, 0))
+        divisor = step.node.kwargs.get("divisor_override", given.get(6))
+    return divisor is None and not np.any(padding)
 
 
 def _check_chain(node: fx.Node, previous: fx.Node | None) -> None:
@@ -195,6 +226,39 @@ def _check_chain(node: fx.Node, previous: fx.Node | None) -> None:
             f"cannot shrink at '{where}': it does not simply follow '{previous}'; this version shrinks chain "
             "networks (no branches, no sums of branches, one input)"
         )
+
+
+def _shape_of(node: fx.Node) -> tuple[int, ...]:
+    shape = getattr(node.meta.get("tensor_meta"), "shape", None)
+    if shape is None:
+        raise CoopexportError(f"cannot shrink through '{node.target}': it makes more than one tensor")
+    return tuple(shape)
+
+
+def _check_shapes(step: Step, inputs: tuple[int, ...]) -> None:
+    """Refuse what does not keep samples apart and channels in dimension 1, in their order."""
+    if step.kind == "linear" and len(inputs) != 2:
+        raise CoopexportError(
+            f"cannot shrink '{step.name}': it is applied to inputs of shape {inputs}; a linear layer needs a flatten "
+            "before it"
+        )
+    outputs = step.output_shape
+    apart = len(outputs) > 1 and outputs[0] == inputs[0] and outputs[1] % inputs[1] == 0
+    if step.kind == "flatten" and not apart:
+        raise CoopexportError(
+            f"cannot shrink through '{step.name}': it turns shape {inputs} into {outputs}, which mixes samples or "
+            "channels; use torch.flatten(x, 1)"
+        )
+
+
+def fixed_sizes(step: Step) -> bool:
+    """Tell whether a view or reshape writes a number of features, which other widths do not have."""
+    if step.node.op != "call_method" or step.node.target not in ("view", "reshape"):
+        return False
+    sizes = step.node.args[1:]
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = tuple(sizes[0])
+    return any(isinstance(size, int) and size >= 0 for size in sizes[1:])
 
 
 def _only_asks_for_a_size(node: fx.Node) -> bool:
@@ -232,5 +296,15 @@ def _kind_and_name(graph_module: fx.GraphModule, node: fx.Node) -> tuple[Kind, s
 def _refuse_unsupported(module: nn.Module, name: str) -> None:
     if isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d)) and module.groups != 1:
         raise CoopexportError(f"cannot shrink '{name}': grouped convolutions are not supported by this version")
+    weighted = isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear))
+    if weighted and "weight" not in dict(module.named_parameters(recurse=False)):
+        raise CoopexportError(
+            f"cannot shrink '{name}': its weight is computed by a hook (pruning, weight norm); make that permanent "
+            "first, for example with torch.nn.utils.prune.remove"
+        )
+    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)) and module.running_mean is None:
+        raise CoopexportError(
+            f"cannot shrink through '{name}': a batch norm without running statistics gives each batch another result"
+        )
     if isinstance(module, nn.Flatten) and (module.start_dim != 1 or module.end_dim != -1):
         raise CoopexportError(f"cannot shrink through '{name}': only flatten from dimension 1 to the end is known")

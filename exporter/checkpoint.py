@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-import zipfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Where training scripts put the weights inside a larger dictionary.
 _NESTED_KEYS = ("state_dict", "model_state_dict", "model")
+# DataParallel puts this before every name.
+_PARALLEL_PREFIX = "module."
 
 
 def build_network(factory: str, arguments: dict[str, Any], folder: Path) -> nn.Module:
@@ -51,6 +53,8 @@ def load_network(factory: str, arguments: dict[str, Any], checkpoint: Path, fold
 def load_weights(network: nn.Module, weights: dict[str, torch.Tensor], origin: str) -> None:
     """Copy `weights` into `network`, every name and shape matching; raises CoopexportError if not."""
     wanted = network.state_dict()
+    if set(wanted) == {_PARALLEL_PREFIX + name for name in weights}:  # the network itself has a child called module
+        weights = {_PARALLEL_PREFIX + name: tensor for name, tensor in weights.items()}
     missing = sorted(set(wanted) - set(weights))
     unknown = sorted(set(weights) - set(wanted))
     if missing or unknown:
@@ -101,10 +105,14 @@ def _read_torch_file(path: Path) -> Any:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols; what matters is said below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CoopexportError(f"checkpoint {path} {_explain_refusal(str(error))}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  a damaged file makes it raise whatever its bytes happen to say
         raise CoopexportError(
             f"checkpoint {path} is corrupt or no checkpoint ({one_line(error)[:120]}); copy or save it again"
         ) from None
@@ -113,12 +121,10 @@ def _read_torch_file(path: Path) -> Any:
 def _explain_refusal(message: str) -> str:
     """Say which type the weights-only loader refused, and how to save without it."""
     found = re.search(r"(?:GLOBAL|global|class|type) `?'?([A-Za-z_][\w.]*\.[\w.]+)", message)
-    if found is None:
-        return "is corrupt or no checkpoint; copy or save it again"
-    return (
-        f"asks to run code or load a foreign type ({found.group(1)}) and was not loaded: save the weights alone, "
-        "as torch.save(model.state_dict(), ...) or with safetensors"
-    )
+    way_out = "save the weights alone, as torch.save(model.state_dict(), ...) or with safetensors"
+    if found is not None:
+        return f"asks to run code or load a foreign type ({found.group(1)}) and was not loaded: {way_out}"
+    return f"is corrupt, or holds more than weights, and was not loaded: {way_out}"
 
 
 def _only_tensors(content: Any, path: Path) -> dict[str, torch.Tensor]:
@@ -131,8 +137,6 @@ def _only_tensors(content: Any, path: Path) -> dict[str, torch.Tensor]:
             raise CoopexportError(
                 f"checkpoint {path}: {name!r} is a {type(value).__name__}, not a tensor; save model.state_dict() alone"
             )
-    # DataParallel puts this prefix before every name.
-    prefix = "module."
-    if all(str(name).startswith(prefix) for name in content):
-        return {str(name)[len(prefix) :]: value for name, value in content.items()}
+    if all(str(name).startswith(_PARALLEL_PREFIX) for name in content):
+        return {str(name).removeprefix(_PARALLEL_PREFIX): value for name, value in content.items()}
     return {str(name): value for name, value in content.items()}

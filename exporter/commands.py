@@ -89,13 +89,15 @@ def shrink_project(
     masks = read_masks(path)
     network = load_network(model.factory, model.arguments, checkpoint, project.folder)
     shrunk: Shrunk = shrink_network(network, masks, torch.from_numpy(example_inputs(project)))
-    weights = save({name: value.contiguous() for name, value in shrunk.network.state_dict().items()})
+    # Cloned: a module that has two names shares its memory, which safetensors refuses.
+    weights = save({name: value.clone().contiguous() for name, value in shrunk.network.state_dict().items()})
     file = ShrinkFile(
         **shrunk.plan.model_dump(),
         factory=model.factory,
         arguments=model.arguments,
         checkpoint_sha256=sha256_of_file(str(checkpoint)),
         masks_sha256=sha256_of_file(str(path)),
+        masks_file=None if masks_file is None else str(masks_file.resolve()),
         weights=WEIGHTS_FILE,
         weights_sha256=sha256_of_bytes(weights),
         parity=tuple(check.to_json() for check in shrunk.parity),

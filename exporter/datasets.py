@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,11 @@ def load_dataset(project: Project, purpose: str) -> Dataset:
     if reference is None:
         raise CoopexportError(f"{key} is not set in the project file; name an npz file or a package.module:function")
     if ":" in reference:
-        loaded = load_function(reference, project.folder, key)()
+        function = load_function(reference, project.folder, key)
+        try:
+            loaded = function()
+        except Exception as error:
+            raise CoopexportError(f"{key} {reference} failed: {type(error).__name__}: {error}") from error
         if not isinstance(loaded, tuple) or len(loaded) != 2:
             raise CoopexportError(f"{key} {reference} must return (images, labels)")
         images, labels = (np.asarray(item) for item in loaded)
@@ -54,8 +57,9 @@ def load_dataset(project: Project, purpose: str) -> Dataset:
             f"{key} {reference}: images are {images.dtype} of shape {images.shape}; expected is uint8, "
             "count x height x width x 3 (RGB)"
         )
-    if len(images) != len(labels) or len(images) == 0:
-        raise CoopexportError(f"{key} {reference}: {len(images)} images and {len(labels)} labels")
+    count = len(labels) if labels.ndim else 1
+    if labels.dtype.hasobject or len(images) != count or count == 0:
+        raise CoopexportError(f"{key} {reference}: {len(images)} images and {count} labels ({labels.dtype})")
     return Dataset(reference, images, labels)
 
 
@@ -65,7 +69,9 @@ def _read_npz(path: Path, key: str) -> tuple[NDArray[Any], NDArray[Any]]:
             return content["images"], content["labels"]
     except FileNotFoundError:
         raise CoopexportError(f"{key}: {path} is missing") from None
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  a .npy file, a damaged archive, arrays of objects
         raise CoopexportError(
             f"{key}: {path} is no npz file with arrays 'images' and 'labels' ({one_line(error)[:120]})"
         ) from None

@@ -72,11 +72,15 @@ def affine_specification(clip: ClipRange, bits: int = 8) -> EncodeSpecification:
     """
     if bits != 8:
         raise CoopexportError(f"{bits} bits per symbol were asked for; this version encodes with 8")
-    if not (np.isfinite(clip.low) and np.isfinite(clip.high) and clip.low < clip.high):
-        raise CoopexportError(f"the clip range {clip.low} to {clip.high} is empty or not finite; calibrate again")
-    step = np.float32((clip.high - clip.low) / ((1 << bits) - 1))
-    inverse_step = np.float32(1.0) / step
-    if not (np.isfinite(inverse_step) and step > 0):
+    with np.errstate(over="ignore", divide="ignore"):
+        step = np.float32((clip.high - clip.low) / ((1 << bits) - 1))
+        inverse_step = np.float32(1.0) / step
+        reached = np.float32(clip.low), np.float32(clip.high), step * np.float32((1 << bits) - 1)
+    if not (np.isfinite(reached).all() and clip.low < clip.high):
+        raise CoopexportError(
+            f"the clip range {clip.low} to {clip.high} is empty, or too wide for float32; calibrate again"
+        )
+    if not np.isfinite(inverse_step):
         raise CoopexportError(f"the clip range {clip.low} to {clip.high} is too narrow for float32; calibrate again")
     low = float(np.float32(clip.low))
     return EncodeSpecification("affine", bits, low, float(step), float(inverse_step), clip)

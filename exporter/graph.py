@@ -45,7 +45,7 @@ def export(network: nn.Module, example_inputs: torch.Tensor) -> ExportedGraph:
     varied as real ones. Raises CoopexportError when the network does not take the inputs, cannot be exported, or
     the graph computes something else.
     """
-    if network.training:
+    if any(module.training for module in network.modules()):
         raise CoopexportError("the network is in training mode; call eval() first: batch norm would change")
     reference = run_network(network, example_inputs).numpy()
     model = onnx.load_from_string(_export_bytes(network, example_inputs[:1]))
@@ -83,6 +83,7 @@ def with_sequential_aliases(layers: tuple[Layer, ...], network: nn.Module) -> tu
 
 def _export_bytes(network: nn.Module, inputs: torch.Tensor) -> bytes:
     buffer = io.BytesIO()
+    hook = network.register_forward_pre_hook(lambda module, _: _use_full_paths(module))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own deprecation, and tracer notes that the parity check answers
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -99,4 +100,18 @@ def _export_bytes(network: nn.Module, inputs: torch.Tensor) -> bytes:
             )
         except Exception as error:  # noqa: BLE001  the exporter raises many types
             raise CoopexportError(f"the network cannot be exported to ONNX: {one_line(error)[:300]}") from None
+        finally:
+            hook.remove()
     return buffer.getvalue()
+
+
+def _use_full_paths(network: nn.Module) -> None:
+    """Let the exporter that is tracing `network` write whole module paths into node names.
+
+    By itself it writes the end of each path, which loses the modules that are not called themselves (a ModuleDict,
+    the `backbone` of `self.backbone.features(x)`).
+    """
+    names = torch.jit._trace._trace_module_map
+    for path, module in network.named_modules():
+        if names is not None and path and module in names:
+            names[module] = torch._C._jit_onnx_create_full_scope_name(torch.typename(type(module)), path)

@@ -21,7 +21,7 @@ def find_layer(layers: Sequence[Layer], wanted: str) -> Layer:
     matches = {name: layer for name, layer in by_name.items() if name.endswith("." + wanted)}
     if not matches:
         matches = {layer.name: layer for layer in layers if wanted in (layer.tensor, layer.name.strip("/"))}
-    if len(matches) == 1:
+    if len({layer.name for layer in matches.values()}) == 1:
         return next(iter(matches.values()))
     if matches:
         raise CoopexportError(f'layer "{wanted}" is ambiguous; use one of {", ".join(sorted(matches))}')

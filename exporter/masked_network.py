@@ -30,7 +30,7 @@ def masked_network(network: nn.Module, masks: Masks, example_inputs: torch.Tenso
 
 def check_masks(chain: Chain, masks: Masks) -> None:
     """Raise CoopexportError, naming the layer, when a mask does not fit the traced network."""
-    layers = {step.name: step for step in chain.steps if step.kind in ("convolution", "linear")}
+    layers = {name: chain.steps[index] for name, index in chain.layer_starts().items()}
     for name, keep in masks.keep.items():
         if name not in layers:
             raise CoopexportError(
@@ -66,12 +66,12 @@ def _with_zero_weights(network: nn.Module, masks: Masks) -> nn.Module:
 
 def _with_channel_masks(chain: Chain, masks: Masks) -> nn.Module:
     graph_module = chain.graph_module
-    for index, step in enumerate(chain.steps):
-        if step.name not in masks.keep:
+    for name, index in chain.layer_starts().items():
+        if name not in masks.keep:
             continue
         end = chain.steps[chain.layer_end(index)]
-        keep = torch.from_numpy(masks.keep[step.name]).float()
-        buffer_name = "mask_of_" + step.name.replace(".", "_")
+        keep = torch.from_numpy(masks.keep[name]).float()
+        buffer_name = f"mask_of_{name.replace('.', '_')}_{index}"
         graph_module.register_buffer(buffer_name, keep.reshape(1, -1, *[1] * (len(end.output_shape) - 2)))
         with graph_module.graph.inserting_after(end.node):
             mask_node = graph_module.graph.get_attr(buffer_name)

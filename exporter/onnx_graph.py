@@ -8,7 +8,9 @@ from math import prod
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+
+from exporter.onnx_session import open_session, run
 
 
 def normalise(model: onnx.ModelProto) -> None:
@@ -61,24 +63,48 @@ def producers(graph: onnx.GraphProto) -> dict[str, int]:
 
 
 def consumers(graph: onnx.GraphProto) -> dict[str, list[int]]:
-    """Return the indices of the nodes that read each tensor, in graph order."""
+    """Return the indices of the nodes that read each tensor, inner graphs (If, Loop) included, in graph order."""
     found: dict[str, list[int]] = defaultdict(list)
     for index, node in enumerate(graph.node):
-        for name in dict.fromkeys(node.input):
+        for name in tensors_read([node]):
             found[name].append(index)
     return found
 
 
 def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each tensor without its first (batch) dimension, where inference finds it."""
+    """Return the shape of each float32 tensor without its first (batch) dimension.
+
+    Tensors of other types (sizes that the graph computes) are no features and are left out.
+    """
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    shapes = {}
+    shapes, unknown = {}, []
     for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+        if value.type.tensor_type.elem_type != TensorProto.FLOAT:
+            continue
         dimensions = value.type.tensor_type.shape.dim
         rest = dimensions[1:]
         if dimensions and all(dimension.HasField("dim_value") for dimension in rest):
             shapes[value.name] = tuple(int(dimension.dim_value) for dimension in rest)
+        else:
+            unknown.append(value.name)
+    inputs = [value.name for value in model.graph.input]
+    if unknown and all(name in shapes for name in inputs):
+        shapes.update(_observed_shapes(model, unknown, [shapes[name] for name in inputs]))
     return shapes
+
+
+def _observed_shapes(
+    model: onnx.ModelProto, tensors: list[str], input_shapes: list[tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """Return shapes by running the graph: inference gives up on x.view(x.size(0), -1)."""
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    del watched.graph.output[:]
+    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in tensors)
+    batches = [value.type.tensor_type.shape.dim[0].dim_value or 2 for value in model.graph.input]
+    zeros = [np.zeros((batch, *shape), np.float32) for batch, shape in zip(batches, input_shapes, strict=True)]
+    values = run(open_session(watched, "disabled"), zeros)
+    return {name: value.shape[1:] for name, value in zip(tensors, values, strict=True) if len(value) == batches[0]}
 
 
 def macs_of(node: onnx.NodeProto, weights: dict[str, tuple[int, ...]], shapes: dict[str, tuple[int, ...]]) -> int:
@@ -112,5 +138,6 @@ def tensors_read(nodes: Iterable[onnx.NodeProto]) -> set[str]:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 made = {name for inner in attribute.g.node for name in inner.output}
+                made |= {item.name for item in (*attribute.g.input, *attribute.g.initializer)}
                 names |= tensors_read(attribute.g.node) - made
     return names

@@ -49,7 +49,7 @@ def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> f
         raise CoopexportError(f"{what}: the reference's outputs are not finite; check the checkpoint and inputs")
     if not np.isfinite(other).all():
         raise CoopexportError(f"{what}: outputs are not finite where the reference's are")
-    spread = float(np.ptp(reference, axis=0).max())
+    spread = float(np.ptp(reference, axis=0).max()) if reference.size else 0.0
     if len(reference) < 2 or spread <= _LEAST_RELATIVE_SPREAD * float(np.abs(reference).max()):
         raise CoopexportError(
             f"{what}: outputs vary by only {spread:.1e} over {len(reference)} inputs, so that equality cannot be "

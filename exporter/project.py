@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from jetson import preprocessing as preprocessing_contract
 from jetson.errors import CoopexportError
@@ -25,7 +25,7 @@ SCHEMA = "coopexport.project/1.0"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSection(_Section):
@@ -37,7 +37,7 @@ class ModelSection(_Section):
     checkpoint: str
     masks: str | None = None
     pruned_checkpoint: str | None = None
-    input_shape: tuple[int, ...] = Field(min_length=1)
+    input_shape: tuple[PositiveInt, ...] = Field(min_length=1)
 
 
 class DataSection(_Section):
@@ -170,7 +170,8 @@ def load_project(path: Path | None = None) -> Project:
 
 def describe_validation(error: ValidationError, root: type[BaseModel]) -> str:
     """Return the first problem that pydantic found, with the nearest known key for an unknown one."""
-    problem = error.errors()[0]
+    # A misspelt key is the better explanation for a missing one.
+    problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
         return f"{key}: {problem['msg']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 TEMPLATE = """\
@@ -102,7 +103,9 @@ def project_text(**values: Any) -> str:
 def to_toml(value: Any) -> str:
     """Return a string, number, list or flat dictionary as inline TOML."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {to_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+        keys = [key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else to_toml(key) for key in value]
+        items = zip(keys, value.values(), strict=True)
+        return "{ " + ", ".join(f"{key} = {to_toml(item)}" for key, item in items) + " }" if value else "{}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(to_toml(item) for item in value) + "]"
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)  # TOML knows no surrogate pairs

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from exporter import parity
-from exporter.channel_flow import Chain, Step, carry_constants, run_network, trace_chain
+from exporter.channel_flow import Chain, Step, carry_constants, fixed_sizes, run_network, trace_chain
 from exporter.masked_network import check_masks, masked_network
 from exporter.masks import Masks
 from exporter.parity import Parity
@@ -87,13 +87,20 @@ def plan_removal(chain: Chain, masks: Masks) -> ShrinkPlan:
         if found.reason and (~keep & ~removed).any():
             channels = tuple(int(i) for i in np.flatnonzero(~keep & ~removed))
             stays.append(KeptChannels(layer=step.name, channels=channels, reason=found.reason))
+            if masks.meaning == "channel":
+                _refuse_loud_layer(chain, index)
+        if found.fixed_view and removed.any():
+            raise CoopexportError(
+                f"cannot shrink '{step.name}': '{found.fixed_view}' behind it writes a number of features, which "
+                "changes; use torch.flatten(x, 1)"
+            )
         kept_outputs = np.flatnonzero(~removed)
         layers[step.name] = _layer_plan(
             "convolution" if step.kind == "convolution" else "linear", kept_outputs, kept_inputs
         )
-        for norm in found.batch_norms:
-            kept = _repeated(kept_outputs, norm.channels // len(keep))
-            layers[norm.name] = _layer_plan("batch_norm", kept, kept)
+        for other in found.per_channel:
+            kept = _repeated(kept_outputs, other.channels // len(keep))
+            layers[other.name] = _layer_plan("batch_norm" if other.kind == "batch_norm" else "prelu", kept, kept)
         kept_inputs = _repeated(kept_outputs, found.repeats)
     return ShrinkPlan(layers=layers, kept_although_masked=tuple(stays))
 
@@ -101,13 +108,12 @@ def plan_removal(chain: Chain, masks: Masks) -> ShrinkPlan:
 def _silence_masked_filters(network: nn.Module, chain: Chain, masks: Masks) -> None:
     """Zero what the masks zero, in place, so that a masked channel that has to stay computes what it should.
 
-    With meaning `channel` the batch norm behind is zeroed as well; an activation that does not map 0 to 0 would
-    undo it, and then the parity check refuses.
+    With meaning `channel` the batch norm behind is zeroed as well.
     """
-    names = [step.name for step in chain.steps]
+    starts = chain.layer_starts()
     with torch.no_grad():
         for name, keep in masks.keep.items():
-            index = names.index(name)
+            index = starts[name]
             end = chain.layer_end(index) if masks.meaning == "channel" else index
             for step in chain.steps[index : end + 1]:
                 if step.kind in ("convolution", "linear", "batch_norm"):
@@ -116,12 +122,27 @@ def _silence_masked_filters(network: nn.Module, chain: Chain, masks: Masks) -> N
                         parameter[torch.from_numpy(~keep)] = 0
 
 
+def _refuse_loud_layer(chain: Chain, index: int) -> None:
+    """Raise CoopexportError when the layer at `index` cannot be made to give 0 by zeroing its parameters."""
+    constants, known = np.zeros(chain.steps[index].channels), np.ones(chain.steps[index].channels, dtype=np.bool_)
+    for step in chain.steps[index + 1 : chain.layer_end(index) + 1]:
+        constants, known = carry_constants(chain, step, constants, known)
+        if step.kind == "batch_norm" and list(chain.module(step).parameters()):
+            constants = np.zeros_like(constants)
+    if constants.any():
+        raise CoopexportError(
+            f"cannot shrink '{chain.steps[index].name}': a batch norm behind the layer makes another constant of its "
+            "masked channels, so that they have to stay, and its activation gives no zero; leave it out of the masks"
+        )
+
+
 @dataclass(frozen=True)
 class _Followed:
     """Where a layer's channels end up."""
 
     consumer: Step | None
-    batch_norms: tuple[Step, ...]
+    per_channel: tuple[Step, ...]  # batch norms, and PReLUs with one slope per channel
+    fixed_view: str  # a view that has the number of features written into it, or nothing
     repeats: int  # features per channel at the consumer, more than 1 after flatten
     zero_at_consumer: NDArray[np.bool_]
     reason: str
@@ -131,7 +152,8 @@ def _follow(chain: Chain, index: int, keep: NDArray[np.bool_], meaning: str) -> 
     """Follow the masked channels of the layer at `index` to the next convolution or linear."""
     masked_from = chain.layer_end(index) if meaning == "channel" else index
     constants, known = np.zeros(len(keep)), np.zeros(len(keep), dtype=np.bool_)
-    batch_norms = []
+    per_channel: list[Step] = []
+    fixed_view = ""
     consumer = None
     for position in range(index, len(chain.steps)):
         step = chain.steps[position]
@@ -139,21 +161,27 @@ def _follow(chain: Chain, index: int, keep: NDArray[np.bool_], meaning: str) -> 
             if step.kind in ("convolution", "linear"):
                 consumer = step
                 break
-            if step.kind == "batch_norm":
-                batch_norms.append(step)
+            if step.kind == "batch_norm" or _is_prelu_per_channel(chain, step):
+                per_channel.append(step)
+            if step.kind == "flatten" and fixed_sizes(step):
+                fixed_view = step.name
             constants, known = carry_constants(chain, step, constants, known)
         if position == masked_from:
             constants, known = np.zeros(len(keep)), ~keep
     repeats = len(constants) // len(keep)
     zero = (known & (constants == 0)).reshape(len(keep), repeats).all(axis=1)
-    others = constants.reshape(len(keep), repeats)[:, 0][~keep & ~zero]
+    others = constants.reshape(len(keep), repeats)[~keep & ~zero]
     reason = ""
     if consumer is not None and len(others):
-        reason = (
-            f"not zero but a constant (up to {np.abs(others).max():.3g}) where '{consumer.name}' reads it; it would "
-            "have to be folded"
-        )
-    return _Followed(consumer, tuple(batch_norms), repeats, zero, reason)
+        largest = np.abs(others).max()
+        what = f"a constant (up to {largest:.3g})" if largest else "something else at its border"
+        reason = f"not zero but {what} where '{consumer.name}' reads it; it would have to be folded"
+    return _Followed(consumer, tuple(per_channel), fixed_view, repeats, zero, reason)
+
+
+def _is_prelu_per_channel(chain: Chain, step: Step) -> bool:
+    module = chain.module(step) if step.node.op == "call_module" else None
+    return isinstance(module, nn.PReLU) and module.num_parameters > 1
 
 
 def _repeated(kept: NDArray[np.int64], repeats: int) -> NDArray[np.int64]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from torch import nn
 
 from exporter.checkpoint import build_network, load_weights, read_state_dict
 from jetson.atomic_files import sha256_of_file, write_files
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json, read_json
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 SCHEMA = "coopexport.shrink-plan/1.0"
 PLAN_FILE = "shrink.json"
@@ -24,7 +26,7 @@ class LayerPlan(BaseModel):
     """What is left of one module; indices count the unpruned module's channels, increasing."""
 
     model_config = ConfigDict(frozen=True)
-    kind: Literal["convolution", "linear", "batch_norm"]
+    kind: Literal["convolution", "linear", "batch_norm", "prelu"]
     kept_outputs: tuple[int, ...]
     kept_inputs: tuple[int, ...]
 
@@ -53,16 +55,19 @@ class ShrinkFile(ShrinkPlan):
     arguments: dict[str, Any]
     checkpoint_sha256: str
     masks_sha256: str
+    masks_file: str | None = None  # where it was not the project's
     weights: str
     weights_sha256: str
     parity: tuple[dict[str, Any], ...]
 
 
 def resize(network: nn.Module, layers: Mapping[str, LayerPlan]) -> None:
-    """Cut the modules of `network` down to `layers`, in place: weights, biases and all four batch-norm vectors.
+    """Cut the modules of `network` down to `layers`, in place: weights, biases, slopes, all four batch-norm vectors.
 
     Raises CoopexportError naming the layer when the plan does not fit the network.
     """
+    import torch  # here, so that reading a plan needs no torch
+
     for name, layer in layers.items():
         try:
             module = network.get_submodule(name)
@@ -81,6 +86,10 @@ def _resize_module(module: nn.Module, layer: LayerPlan, outputs: torch.Tensor, i
             _slice(module, vector, outputs)
         module.num_features = len(outputs)  # type: ignore[assignment]
         return
+    if layer.kind == "prelu":
+        _slice(module, "weight", outputs)
+        module.num_parameters = len(outputs)  # type: ignore[assignment]
+        return
     _slice(module, "weight", outputs, inputs)
     _slice(module, "bias", outputs)
     size_names = ("out_channels", "in_channels") if layer.kind == "convolution" else ("out_features", "in_features")
@@ -89,6 +98,8 @@ def _resize_module(module: nn.Module, layer: LayerPlan, outputs: torch.Tensor, i
 
 
 def _slice(module: nn.Module, name: str, outputs: torch.Tensor, inputs: torch.Tensor | None = None) -> None:
+    from torch import nn
+
     tensor = getattr(module, name)
     if tensor is None:  # no bias, no affine parameters, no running statistics
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ def find_clashes(folder: Path) -> list[str]:
     if folder.resolve() == ours:
         return []
     return [name for name in OUR_NAMES if (folder / f"{name}.py").is_file() or any((folder / name).glob("*.py"))]
+
+
+def _refuse_namesake(top: str, folder: Path, what: str) -> None:
+    """Raise CoopexportError when another module of the name was imported before and hides the one in `folder`."""
+    wanted, loaded = PathFinder.find_spec(top, [str(folder)]), getattr(sys.modules.get(top), "__spec__", None)
+    if wanted is None or wanted.origin is None or loaded is None or loaded.origin is None:
+        return
+    if Path(wanted.origin).resolve() != Path(loaded.origin).resolve():
+        raise CoopexportError(
+            f"{what}: another module '{top}' is loaded already, from {loaded.origin}, and hides the one in {folder}; "
+            "rename yours"
+        )
 
 
 def load_function(reference: str, folder: Path, key: str) -> Callable[..., Any]:
@@ -43,11 +56,12 @@ def load_function(reference: str, folder: Path, key: str) -> Callable[..., Any]:
         sys.path.insert(1, str(folder))
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (Exception, SystemExit) as error:
         raise CoopexportError(
-            f'{key} "{reference}" cannot be imported ({error}): install coopexport in the environment of your '
-            f"training code, or put the module into {folder}"
-        ) from None
+            f'{key} "{reference}" cannot be imported ({type(error).__name__}: {error}): install coopexport in the '
+            f"environment of your training code, or put the module into {folder}"
+        ) from error
+    _refuse_namesake(top, folder, f'{key} "{reference}"')
     function = getattr(module, function_name, None)
     if not callable(function):
         raise CoopexportError(f'{key} "{reference}": module {module_name} has no function {function_name}')

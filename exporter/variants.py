@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from exporter.bundle import with_external_weights
+from exporter.bundle import check_weights, with_external_weights
 from exporter.candidates import Layer
 from exporter.datasets import load_dataset, network_inputs
 from exporter.project import Project
-from exporter.shrink_plan import PLAN_FILE, rebuild
+from exporter.shrink_plan import PLAN_FILE, read_shrink_plan, rebuild
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file, write_files
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json, read_json
@@ -44,12 +45,17 @@ class LayerGraph:
     model_sha256: str
     layers: tuple[Layer, ...]
 
-    def load(self) -> onnx.ModelProto:
-        """Return the graph with its weights; raises CoopexportError when it is not the recorded one."""
+    def check(self) -> Path:
+        """Return the graph's file; raises CoopexportError when it or its weights are not the recorded ones."""
         path = self.folder / GRAPH_FILE
-        if sha256_of_file(str(path)) != self.model_sha256:
-            raise CoopexportError(f"{path} is not the file that {LAYERS_FILE} names; delete both and run again")
-        return onnx.load(str(path))
+        if not path.is_file() or sha256_of_file(str(path)) != self.model_sha256:
+            raise CoopexportError(f"{path} is not the file that {LAYERS_FILE} names; make it again: coopexport layers")
+        check_weights(self.folder, path)
+        return path
+
+    def load(self) -> onnx.ModelProto:
+        """Return the graph with its weights; raises CoopexportError as `check` does."""
+        return onnx.load(str(self.check()))
 
 
 def variants(project: Project) -> list[str]:
@@ -100,18 +106,40 @@ def source_sha256(project: Project, variant: str) -> str:
 
 
 def layer_graph(project: Project, variant: str) -> LayerGraph:
-    """Return the exported graph of a variant, exporting it when it is missing or its sources have changed.
+    """Return the exported graph of a variant, exporting it when it is missing, damaged or its sources have changed.
 
-    Raises CoopexportError when the variant does not exist or its export fails.
+    Raises CoopexportError when the variant does not exist, when the pruned one was made from other weights or
+    masks than the project's, or when the export fails.
     """
     check_variant(project, variant)
+    if variant == PRUNED:
+        _check_plan_is_current(project)
     source = source_sha256(project, variant)
     path = project.variant_folder(variant) / LAYERS_FILE
     if path.is_file():
         stored = read_layer_graph(path.parent, variant)
-        if stored.source_sha256 == source and (path.parent / GRAPH_FILE).is_file():
-            return stored
+        if stored.source_sha256 == source:
+            with suppress(CoopexportError):
+                stored.check()
+                return stored
     return _export_variant(project, variant, source)
+
+
+def _check_plan_is_current(project: Project) -> None:
+    """Refuse a pruned network that is older than what it was made from; a source that is gone proves nothing."""
+    model, plan = project.settings.model, read_shrink_plan(project.variant_folder(PRUNED))
+    sources = {model.pruned_checkpoint or model.checkpoint: plan.checkpoint_sha256}
+    masks = plan.masks_file or model.masks
+    if masks is not None:
+        sources[masks] = plan.masks_sha256
+    for name, recorded in sources.items():
+        path = project.path(name)
+        if path.is_file() and sha256_of_file(str(path)) != recorded:
+            raise CoopexportError(f"the pruned network was not made from {path} as it is now; run: coopexport shrink")
+    if (model.factory, model.arguments) != (plan.factory, plan.arguments):
+        raise CoopexportError(
+            "the pruned network was made with another model.factory or model.arguments; run: coopexport shrink"
+        )
 
 
 def read_layer_graph(folder: Path, variant: str) -> LayerGraph:
@@ -119,13 +147,15 @@ def read_layer_graph(folder: Path, variant: str) -> LayerGraph:
     path = folder / LAYERS_FILE
     content = read_json(str(path), SCHEMA)
     try:
-        layers = tuple(
-            Layer(**{**item, "shape": tuple(item["shape"]), "aliases": tuple(item["aliases"])})
-            for item in content["layers"]
-        )
+        layers = tuple(_layer(item) for item in content["layers"])
         return LayerGraph(variant, folder, content["source_sha256"], content["model_sha256"], layers)
     except (KeyError, TypeError) as error:
         raise CoopexportError(f"{path} is malformed ({error}); delete it and run again") from None
+
+
+def _layer(item: dict[str, Any]) -> Layer:
+    known = {field.name: item[field.name] for field in fields(Layer)}
+    return Layer(**{**known, "shape": tuple(known["shape"]), "aliases": tuple(known["aliases"])})
 
 
 def _export_variant(project: Project, variant: str, source: str) -> LayerGraph:

@@ -1,0 +1,229 @@
+"""Weights come out of every usual file, code never does, and what does not fit is said in one line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import re
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from small_networks import seeded
+from torch import nn
+
+from exporter.checkpoint import build_network, load_network, load_weights, read_state_dict
+from jetson.errors import CoopexportError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+WEIGHTS = OrderedDict(weight=torch.arange(6.0).reshape(2, 3), bias=torch.tensor([0.5, -0.5]))
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(CoopexportError) as caught:
+        read_state_dict(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def assert_same(found: dict[str, torch.Tensor]) -> None:
+    assert list(found) == list(WEIGHTS)
+    assert all(torch.equal(found[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        WEIGHTS,
+        {"state_dict": WEIGHTS, "epoch": 3, "best": 0.9},
+        {"model_state_dict": WEIGHTS, "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}},
+        {"model": WEIGHTS},
+        {f"module.{name}": value for name, value in WEIGHTS.items()},
+        {"state_dict": {f"module.{name}": value for name, value in WEIGHTS.items()}},
+    ],
+)
+@pytest.mark.parametrize("zipped", [True, False])
+def test_torch_files(tmp_path: Path, content: dict, zipped: bool) -> None:
+    torch.save(content, tmp_path / "net.pt", _use_new_zipfile_serialization=zipped)
+    assert_same(read_state_dict(tmp_path / "net.pt"))
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    save_file(dict(WEIGHTS), tmp_path / "net.safetensors")
+    found = read_state_dict(tmp_path / "net.safetensors")
+    assert all(torch.equal(found[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+class Attack:
+    """A pickle that makes a file when it is loaded carelessly."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.proof}",)
+
+
+@pytest.mark.parametrize("writer", ["zip", "legacy", "pickle"])
+def test_a_pickle_that_wants_to_run_code_is_refused_and_does_not_run(tmp_path: Path, writer: str) -> None:
+    proof, path = tmp_path / "proof", tmp_path / "net.pt"
+    content = {"state_dict": WEIGHTS, "extra": Attack(proof)}
+    if writer == "pickle":
+        path.write_bytes(pickle.dumps({"extra": Attack(proof)}, protocol=2))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=writer == "zip")
+    message = refusal(path)
+    assert "system" in message
+    assert "torch.save(model.state_dict(), ...)" in message
+    assert not proof.exists()
+    pickle.loads(pickle.dumps(Attack(proof)))  # the attack works where code is run
+    assert proof.exists()
+
+
+@pytest.mark.parametrize(
+    ("extra", "type_name"),
+    [
+        (argparse.Namespace(lr=0.1), "argparse.Namespace"),
+        (np.float64(0.5), r"numpy\S*scalar"),
+        (Path("x"), "pathlib"),
+        (nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
+    ],
+)
+def test_foreign_types_are_named_with_the_way_out(tmp_path: Path, extra: object, type_name: str) -> None:
+    torch.save({"state_dict": WEIGHTS, "extra": extra}, tmp_path / "net.pt")
+    message = refusal(tmp_path / "net.pt")
+    assert re.search(type_name, message)
+    assert "torch.save(model.state_dict(), ...)" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        ({"weight": WEIGHTS["weight"], "epoch": 3}, "'epoch' is a int"),
+        ({}, "no weights"),
+        ([WEIGHTS["weight"]], "no weights"),
+        (WEIGHTS["weight"], "no weights"),
+    ],
+)
+def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: object, word: str) -> None:
+    torch.save(content, tmp_path / "net.pt")
+    assert word in refusal(tmp_path / "net.pt")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "missing" in refusal(tmp_path / "net.pt")
+
+
+@settings(max_examples=150)
+@given(st.data())
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
+def test_damaged_files_are_refused_in_one_line(tmp_path_factory, form: str, data) -> None:
+    """Cut off or with bytes changed: one line, or (where no checksum covers the byte) tensors."""
+    folder = tmp_path_factory.mktemp("net")
+    path = folder / ("net.safetensors" if form == "safetensors" else "net.pt")
+    if form == "safetensors":
+        save_file(dict(WEIGHTS), path)
+    else:
+        torch.save({"state_dict": WEIGHTS, "epoch": 3}, path, _use_new_zipfile_serialization=form == "zip")
+    content = bytearray(path.read_bytes())
+    cut = data.draw(st.booleans())
+    if cut:
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        for _ in range(data.draw(st.integers(1, 5))):
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        found = read_state_dict(path)
+    except CoopexportError as error:
+        assert str(path) in str(error)
+    else:
+        assert not cut
+        assert all(isinstance(value, torch.Tensor) for value in found.values())
+
+
+# Weights and network.
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda weights: weights.pop("bias"), ["1 missing", "bias"]),
+        (lambda weights: weights.update(scale=torch.ones(2)), ["1 unknown", "scale"]),
+        (lambda weights: (weights.pop("bias"), weights.update(b=torch.ones(2))), ["1 missing (bias)", "1 unknown (b)"]),
+        (lambda weights: weights.update(weight=torch.ones(3, 2)), ["weight", "(3, 2)", "(2, 3)"]),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(change, words: list[str]) -> None:
+    weights = dict(WEIGHTS)
+    change(weights)
+    network = nn.Linear(3, 2)
+    before = network.weight.detach().clone()
+    with pytest.raises(CoopexportError) as caught:
+        load_weights(network, weights, "net.pt")
+    assert "\n" not in str(caught.value)
+    for word in ["net.pt", "model.arguments", *words]:
+        assert word in str(caught.value)
+    assert torch.equal(network.weight, before)
+
+
+def test_many_missing_weights_are_counted_not_listed() -> None:
+    with pytest.raises(CoopexportError, match=r"4 missing \(0\.bias, 0\.weight, 1\.bias, \.\.\.\) and 1 unknown"):
+        load_weights(nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), {"x": torch.ones(1)}, "net.pt")
+
+
+def test_a_network_whose_own_child_is_called_module_loads(tmp_path: Path) -> None:
+    network = nn.Sequential(OrderedDict(module=nn.Linear(3, 2)))
+    torch.save({f"module.{name}": value for name, value in WEIGHTS.items()}, tmp_path / "net.pt")
+    load_weights(network, read_state_dict(tmp_path / "net.pt"), "net.pt")
+    assert torch.equal(network.module.weight, WEIGHTS["weight"])
+
+
+def test_load_network_gives_the_weights_of_the_file_in_eval_mode(tmp_path: Path) -> None:
+    from exporter.models.vgg import vgg16
+
+    widths = [4] * 13
+    torch.save(seeded(vgg16, widths, seed=5).state_dict(), tmp_path / "net.pt")
+    network = load_network("exporter.models.vgg:vgg16", {"widths": widths}, tmp_path / "net.pt", tmp_path)
+    assert not any(module.training for module in network.modules())
+    stored = torch.load(tmp_path / "net.pt", weights_only=True)
+    assert all(torch.equal(value, stored[name]) for name, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("factory", "arguments", "words"),
+    [
+        ("exporter.models.vgg:vgg16", {"widths": [1]}, ["vgg16", "ValueError", "13"]),
+        ("exporter.models.vgg:vgg16", {"width": 1}, ["vgg16", "TypeError", "width"]),
+        (
+            "exporter.parity:Parity",
+            {"check": "", "error": 0, "bound": 0, "samples": 0, "how": ""},
+            ["Parity", "Module"],
+        ),
+    ],
+)
+def test_factories_that_do_not_build_are_named(tmp_path: Path, factory: str, arguments: dict, words: list[str]) -> None:
+    with pytest.raises(CoopexportError) as caught:
+        build_network(factory, arguments, tmp_path)
+    for word in ["model.factory", *words]:
+        assert word in str(caught.value)
+
+
+def test_nothing_in_the_repository_loads_pickles() -> None:
+    careless = re.compile(r"weights_only\s*=\s*False|allow_pickle\s*=\s*True|\bpickle\.loads?\(|\bunpickl\w*\(", re.I)
+    found = [
+        f"{path.relative_to(REPOSITORY)}: {line.strip()}"
+        for path in REPOSITORY.rglob("*.py")
+        if not {"tests", ".venv", "build", "dist"} & set(path.relative_to(REPOSITORY).parts)
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if careless.search(line) or ("torch.load(" in line and "weights_only=True" not in line)
+    ]
+    assert found == []

@@ -1,0 +1,229 @@
+"""One export: opset 13, any batch, names from the network, and a proof that it computes the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from small_networks import images, seeded, settle, settled_residual
+from torch import nn
+from torch.nn import functional
+
+from exporter.graph import ExportedGraph, export
+from exporter.layer_names import find_layer
+from exporter.onnx_session import open_session, run
+from jetson.errors import CoopexportError
+
+SHAPE = (3, 12, 12)
+
+
+@pytest.fixture(scope="module")
+def vgg(settled_vgg: nn.Module, random_images: np.ndarray) -> ExportedGraph:
+    return export(settled_vgg, torch.from_numpy(random_images))
+
+
+def exported(network: nn.Module, shape: tuple[int, ...] = SHAPE) -> ExportedGraph:
+    return export(settle(network, shape), images(shape))
+
+
+def test_parity_is_measured_and_recorded(vgg: ExportedGraph) -> None:
+    assert vgg.parity.check == "export"
+    assert 0 <= vgg.parity.error < vgg.parity.bound == 1e-4
+    assert vgg.parity.samples == 24
+
+
+def test_opset_is_13_and_constants_are_initialisers(vgg: ExportedGraph) -> None:
+    assert [(item.domain, item.version) for item in vgg.model.opset_import] == [("", 13)]
+    assert not {"Constant", "Identity"} & {node.op_type for node in vgg.model.graph.node}
+    onnx.checker.check_model(vgg.model, full_check=True)
+
+
+def test_batch_is_dynamic(settled_vgg: nn.Module, vgg: ExportedGraph, random_images: np.ndarray) -> None:
+    (given,) = vgg.model.graph.input
+    assert given.type.tensor_type.shape.dim[0].dim_param == "batch"
+    session = open_session(vgg.model, "disabled")
+    with torch.no_grad():
+        expected = settled_vgg(torch.from_numpy(random_images)).numpy()
+    for count in (1, 2, 7, 24):
+        outputs = run(session, [random_images[:count]])[0]
+        assert np.abs(outputs - expected[:count]).max() < 1e-4 * np.ptp(expected, axis=0).max()
+
+
+def test_batch_norms_are_folded(vgg: ExportedGraph) -> None:
+    operators = [node.op_type for node in vgg.model.graph.node]
+    assert "BatchNormalization" not in operators
+    assert (operators.count("Conv"), operators.count("Gemm")) == (13, 1)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        ("features.conv4_1", "features.conv4_1"),
+        ("conv4_1", "features.conv4_1"),
+        ("features.24", "features.conv4_1"),  # as in Sequential: 7 layers of 3 modules and 3 pools before it
+        ("bn4_1", "features.conv4_1"),
+        ("features.25", "features.conv4_1"),
+        ("relu4_1", "features.conv4_1"),
+        ("pool3", "features.pool3"),
+        ("features", "features.pool5"),
+        ("classifier", "classifier"),
+        ("/Flatten", "/Flatten"),
+        ("Flatten", "/Flatten"),
+    ],
+)
+def test_names_of_the_network_lead_to_its_layers(vgg: ExportedGraph, wanted: str, name: str) -> None:
+    assert find_layer(vgg.layers, wanted).name == name
+
+
+def test_positions_agree_with_the_network(settled_vgg: nn.Module, vgg: ExportedGraph) -> None:
+    for position, (name, _) in enumerate(settled_vgg.features.named_children()):
+        assert find_layer(vgg.layers, f"features.{position}") == find_layer(vgg.layers, f"features.{name}")
+
+
+def test_unknown_names_get_the_nearest(vgg: ExportedGraph) -> None:
+    with pytest.raises(CoopexportError, match=r'no layer "conv4_11"; the nearest are conv4_1\b'):
+        find_layer(vgg.layers, "conv4_11")
+
+
+class Nested(nn.Module):
+    """Modules in modules, a ModuleList, and functions between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), nn.ReLU())
+        self.stages = nn.ModuleList(
+            [nn.ModuleDict({"conv": nn.Conv2d(4, 4, 3)}), nn.ModuleDict({"conv": nn.Conv2d(4, 4, 3)})]
+        )
+        self.fc = nn.Linear(4 * 36, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for stage in self.stages:
+            x = functional.relu(stage["conv"](x))
+        return self.fc(x.view(x.size(0), -1))
+
+
+def test_nested_modules_keep_their_paths() -> None:
+    layers = exported(seeded(Nested)).layers
+    names = [layer.name for layer in layers]
+    assert names == ["stem.0.0", "stages.0.conv", "stages.1.conv", "/Reshape", "fc"]
+    assert find_layer(layers, "stem") == find_layer(layers, "stem.0") == find_layer(layers, "stem.0.1") == layers[0]
+    assert find_layer(layers, "stem.1") == layers[0]
+    assert find_layer(layers, "stages.1") == layers[2]
+    with pytest.raises(CoopexportError, match=r'"conv" is ambiguous; use one of stages\.0\.conv, stages\.1\.conv'):
+        find_layer(layers, "conv")
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.PReLU, nn.Sigmoid, nn.ELU]
+)
+def test_a_cut_lies_behind_the_activation(activation: type[nn.Module]) -> None:
+    modules = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), activation(), nn.Flatten(), nn.Linear(400, 5)]
+    network = settle(seeded(lambda: nn.Sequential(*modules)), SHAPE)
+    graph = export(network, images(SHAPE))
+    layer = find_layer(graph.layers, "0")
+    assert layer.clean
+    assert layer == find_layer(graph.layers, "2")
+    assert layer.shape == (4, 10, 10)
+    watched = onnx.ModelProto()
+    watched.CopyFrom(graph.model)
+    del watched.graph.output[:]
+    names = [layer.tensor, layer.tensor_before_activation]
+    watched.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    after, before = run(open_session(watched, "disabled"), [images(SHAPE).numpy()])
+    with torch.no_grad():
+        assert np.allclose(before, network[:2](images(SHAPE)).numpy(), atol=1e-5)
+        assert np.allclose(after, network[:3](images(SHAPE)).numpy(), atol=1e-5)
+
+
+def test_a_linear_with_a_batch_norm_that_stays_is_one_layer() -> None:
+    modules = [nn.Flatten(), nn.Linear(432, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5)]
+    layers = exported(seeded(lambda: nn.Sequential(*modules))).layers
+    layer = find_layer(layers, "1")
+    assert layer == find_layer(layers, "2") == find_layer(layers, "3")
+    assert layer.shape == (8,)
+    assert layer.macs == 432 * 8
+
+
+def test_a_residual_network_names_its_blocks() -> None:
+    layers = export(settled_residual(), images((3, 16, 16))).layers
+    assert find_layer(layers, "block1").name == "block1.Relu_1"
+    assert find_layer(layers, "block1.Add").clean
+    assert not find_layer(layers, "block1.conv1").clean
+
+
+class TwoBranches(nn.Module):
+    """A module that returns two tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 4, 3)
+        self.right = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.left(x), self.right(x)
+
+
+class Joined(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = TwoBranches()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        left, right = self.both(x)
+        return (left + right).mean((2, 3))
+
+
+def test_a_module_that_more_than_one_tensor_leaves_is_no_layer() -> None:
+    layers = exported(seeded(Joined)).layers
+    assert find_layer(layers, "both.left").clean is False
+    with pytest.raises(CoopexportError, match='"both"'):
+        find_layer(layers, "both")
+
+
+def test_exporting_leaves_the_network_as_it_was() -> None:
+    network = settle(seeded(Nested), SHAPE)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    export(network, images(SHAPE))
+    assert not any(module._forward_pre_hooks or module.training for module in network.modules())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+class NotExportable(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.eigvalsh(x[:, 0])
+
+
+def test_what_onnx_does_not_know_is_one_line() -> None:
+    with pytest.raises(CoopexportError, match="cannot be exported to ONNX") as caught:
+        export(NotExportable().eval(), images(SHAPE))
+    assert "\n" not in str(caught.value)
+
+
+class BakesTheBatchIn(nn.Module):
+    """Correct for the batch it was traced with, and for no other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(432, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x.flatten(1)) * float(len(x))
+
+
+def test_a_graph_that_computes_something_else_is_refused() -> None:
+    with pytest.raises(CoopexportError, match=r"export: parity check 'export' failed: error \d"):
+        exported(seeded(BakesTheBatchIn))
+
+
+def test_training_mode_is_refused_even_of_one_module() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    network[1].train()
+    with pytest.raises(CoopexportError, match="training mode"):
+        export(network, images(SHAPE))
+
+
+def test_inputs_of_another_shape_are_refused(settled_vgg: nn.Module) -> None:
+    with pytest.raises(CoopexportError, match=r"\(1, 32, 32\).*model\.input_shape"):
+        export(settled_vgg, images((1, 32, 32)))

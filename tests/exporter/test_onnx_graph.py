@@ -1,0 +1,134 @@
+"""Facts about graphs: constants, shared weights, shapes that inference does not find, multiply-accumulates."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from small_networks import images, seeded, settled_residual
+from torch import nn
+
+from exporter.graph import export
+from exporter.onnx_graph import consumers, macs_of, normalise, shapes_of, tensors_read, weight_shapes
+from exporter.onnx_session import open_session, run
+
+
+def model_of(nodes, initialisers=(), input_shape=(4,), outputs=("y",), opset: int = 13) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *input_shape])],
+        [helper.make_empty_tensor_value_info(name) for name in outputs],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in initialisers],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def test_normalise_changes_nothing_that_is_computed() -> None:
+    weight = np.arange(4, dtype=np.float32)
+    model = model_of(
+        [
+            helper.make_node("Identity", ["w"], ["w2"]),
+            helper.make_node("Identity", ["w2"], ["w3"]),
+            helper.make_node("Constant", [], ["c"], value=numpy_helper.from_array(np.float32([1, 2, 3, 4]))),
+            helper.make_node("Constant", [], ["half"], value_float=0.5),
+            helper.make_node("Constant", [], ["axis"], value_ints=[1]),
+            helper.make_node("Add", ["x", "w3"], ["a"]),
+            helper.make_node("Mul", ["a", "c"], ["b"]),
+            helper.make_node("Mul", ["b", "half"], ["d"]),
+            helper.make_node("ReduceSum", ["d", "axis"], ["e"]),
+            helper.make_node("Identity", ["e"], ["y"]),
+            helper.make_node("Identity", ["w"], ["z"]),
+        ],
+        [("w", weight)],
+        outputs=("y", "z"),
+    )
+    inputs = np.random.default_rng(0).standard_normal((3, 4), dtype=np.float32)
+    before = [open_session(model, "disabled").run(None, {"x": inputs})]
+    normalise(model)
+    operators = [node.op_type for node in model.graph.node]
+    assert "Constant" not in operators
+    assert operators.count("Identity") == 2  # those that make outputs
+    after = [open_session(model, "disabled").run(None, {"x": inputs})]
+    for one, other in zip(before[0], after[0], strict=True):
+        assert np.array_equal(one, other)
+    assert np.allclose(after[0][0], ((inputs + weight) * [1, 2, 3, 4] * 0.5).sum(1, keepdims=True))
+
+
+def if_model() -> onnx.ModelProto:
+    """A graph whose branches read an outer tensor and hold an initialiser of their own."""
+    inner = helper.make_graph(
+        [helper.make_node("Add", ["a", "own"], ["r"])], "then", [], [helper.make_tensor_value_info("r", 1, None)],
+        [numpy_helper.from_array(np.float32([1.0]), "own")],
+    )  # fmt: skip
+    other = helper.make_graph(
+        [helper.make_node("Neg", ["b"], ["r2"])], "else", [], [helper.make_tensor_value_info("r2", 1, None)]
+    )
+    return model_of(
+        [
+            helper.make_node("Relu", ["x"], ["a"]),
+            helper.make_node("Exp", ["a"], ["b"]),
+            helper.make_node("If", ["yes"], ["y"], then_branch=inner, else_branch=other),
+        ],
+        [("yes", np.array(True))],
+    )
+
+
+def test_reads_of_inner_graphs_count() -> None:
+    graph = if_model().graph
+    assert tensors_read(graph.node) == {"x", "a", "b", "yes"}
+    assert consumers(graph)["a"] == [1, 2]
+
+
+@pytest.mark.parametrize("make", [settled_residual, lambda: seeded(Views).eval()])
+def test_shapes_are_those_of_the_running_graph(make) -> None:
+    """Also behind x.view(x.size(0), -1), where shape inference gives up; sizes are no features."""
+    model = export(make(), images((3, 16, 16))).model
+    shapes = shapes_of(model)
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    names = [node.output[0] for node in model.graph.node]
+    del watched.graph.output[:]
+    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    session = open_session(watched, "disabled")
+    values = dict(zip(names, session.run(None, {"images": images((3, 16, 16), 3).numpy()}), strict=True))
+    features = {name: value.shape[1:] for name, value in values.items() if value.dtype == np.float32}
+    assert {name: shape for name, shape in shapes.items() if name != "images"} == features
+    assert len(features) < len(values)
+
+
+class Views(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2)
+        self.fc = nn.Linear(4 * 49, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.fc(x.reshape(x.shape[0], x.shape[1] * x.shape[2] * x.shape[3]))
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "expected"),
+    [
+        (nn.Conv2d(4, 6, 3, padding=1, bias=False), (4, 8, 8), 6 * 8 * 8 * 4 * 9),
+        (nn.Conv2d(4, 6, (3, 1), stride=2, groups=2), (4, 8, 8), 6 * 3 * 4 * 2 * 3),
+        (nn.Conv1d(4, 6, 5), (4, 20), 6 * 16 * 4 * 5),
+        (nn.ConvTranspose2d(4, 6, 3, stride=2), (4, 5, 5), 4 * 25 * 6 * 9),
+        (nn.ConvTranspose2d(4, 6, 3, groups=2), (4, 5, 5), 4 * 25 * 3 * 9),
+        (nn.Linear(7, 5), (7,), 35),
+        (nn.Linear(7, 5), (3, 7), 3 * 35),
+    ],
+)
+def test_macs_of_each_kind(module: nn.Module, shape: tuple[int, ...], expected: int) -> None:
+    model = export(nn.Sequential(module).eval(), images(shape)).model
+    weights, shapes = weight_shapes(model.graph), shapes_of(model)
+    assert sum(macs_of(node, weights, shapes) for node in model.graph.node) == expected
+
+
+def test_run_passes_samples_in_batches_and_in_order() -> None:
+    model = model_of([helper.make_node("Relu", ["x"], ["y"])])
+    inputs = np.arange(4 * 150, dtype=np.float32).reshape(150, 4) - 300
+    assert np.array_equal(run(open_session(model, "disabled"), [inputs])[0], np.maximum(inputs, 0))
