@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.candidate_list import images_sha256
 from benchmarks.host import describe_host
 from benchmarks.latency_run import LatencyRun, RunItem
+from benchmarks.statistics import Summary, summarise
 from calibration.input_coding import decode_jpeg, decode_raw, jpeg_payload, raw_payload
 from engines.build import WHOLE, item_of_whole, open_engine, require_buildable
-from engines.pair import open_pair
+from engines.pair import network_input, open_pair
 from engines.targets import Target
 from exporter.bundle import read_golden, read_split, read_whole
-from jetson import preprocessing
+from jetson.errors import CoopexportError
 from jetson.sampling import sample_interleaved
 
 
@@ -74,6 +75,17 @@ def bench(
     )
 
 
+def measure(functions: Mapping[str, Callable[[], Any]], rounds: int = 100, warm_up: int = 10) -> dict[str, Summary]:
+    """Time functions against each other in interleaved rounds and return the summary of each, in milliseconds.
+
+    Raises CoopexportError naming the function when one fails: a failure is never a number.
+    """
+    samples, failures = sample_interleaved(list(functions.items()), rounds, warm_up)
+    for name, reason in failures.items():
+        raise CoopexportError(f"'{name}' cannot be measured: {reason}")
+    return {name: summarise(samples[name]) for name in functions}
+
+
 class _Cycle:
     """Hands out the items of a list in turn, so that no part is timed on a single image."""
 
@@ -122,10 +134,10 @@ def parts_of_whole(folder: Path, target: Target) -> list[Part]:
     jpegs = _Cycle([jpeg_payload(image, quality) for image in images])
     raws = _Cycle([raw_payload(image) for image in images])
     key = (whole.variant, WHOLE)
-    sha256 = whole.model.sha256
+    sha256 = images_sha256(whole)
     return [
-        Part(*key, "preprocess", None, sha256, lambda: preprocessing.apply(contract, to_prepare()[np.newaxis])),
-        Part(*key, WHOLE, None, sha256, lambda: runner([inputs()])),
+        Part(*key, "preprocess", None, sha256, lambda: network_input(contract, to_prepare())),
+        Part(*key, WHOLE, None, whole.model.sha256, lambda: runner([inputs()])),
         Part(*key, "encode", "raw", sha256, lambda: raw_payload(to_raw())),
         Part(*key, "decode", "raw", sha256, lambda: decode_raw(raws(), shape)),
         Part(*key, "encode", "jpeg", sha256, lambda: jpeg_payload(to_jpeg(), quality)),

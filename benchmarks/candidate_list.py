@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from benchmarks.latency_table import Latency
 from benchmarks.selector import INPUT, OUTPUT, Candidate
 from engines.build import WHOLE
 from exporter.bundle import SplitFile, WholeFile, read_split, read_whole, split_layers
+from jetson.atomic_files import sha256_of_bytes
 
-Key = tuple[str, str, str, str]
+# Target, variant, layer, part, codec: what names a row of the latency table.
+Key = tuple[str, str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -31,15 +34,30 @@ def read_variant(folder: Path, layer_order: Iterable[str]) -> VariantFiles:
     return VariantFiles(whole.variant, whole, tuple(read_split(folder, name) for name in names))
 
 
+def images_sha256(whole: WholeFile) -> str:
+    """Return the hash of what preprocessing and the coding of images are timed on: images, declaration, quality."""
+    jpeg = whole.inputs.get("jpeg")
+    content = [whole.golden.sha256, whole.preprocessing, None if jpeg is None else jpeg.quality]
+    return sha256_of_bytes(json.dumps(content, sort_keys=True).encode())
+
+
 def list_candidates(
-    variants: Iterable[VariantFiles], rows: Iterable[Latency], device_slowdown: float, reference: float
+    variants: Iterable[VariantFiles],
+    rows: Iterable[Latency],
+    device_slowdown: float,
+    reference: float,
+    failed: Mapping[Key, str] | None = None,
 ) -> list[Candidate]:
     """Return all candidates of all variants.
 
     `rows`: of the edge's target; the device is taken to be `device_slowdown` times slower. `reference`: the metric that
-    losses are counted from. A candidate whose latency is missing or was measured on other graphs has a reason.
+    losses are counted from. `failed`: why parts have no row, where they were tried. A candidate whose latency is
+    missing or was measured on other graphs, or whose metric was measured on other data, has a reason.
     """
-    table = {(row.variant, row.layer, row.part, row.codec): row for row in rows}
+    table = _Table(
+        {(row.variant, row.layer, row.part, row.codec): row for row in rows},
+        {key[1:]: reason for key, reason in (failed or {}).items()},
+    )
     candidates: list[Candidate] = []
     for variant in variants:
         candidates += _unsplit(variant.whole, table, device_slowdown, reference)
@@ -48,13 +66,23 @@ def list_candidates(
     return candidates
 
 
-def _unsplit(whole: WholeFile, table: dict[Key, Latency], device_slowdown: float, reference: float) -> list[Candidate]:
+@dataclass(frozen=True)
+class _Table:
+    """Rows, and why others are missing, by variant, layer, part and codec."""
+
+    rows: dict[tuple[str, str, str, str], Latency]
+    failed: dict[tuple[str, str, str, str], str]
+
+
+def _unsplit(whole: WholeFile, table: _Table, device_slowdown: float, reference: float) -> list[Candidate]:
     """Return everything on the edge (raw and JPEG input) and everything on the device."""
     found = []
-    parts = _Parts(table, whole.variant, WHOLE, {"": whole.model.sha256})
-    preprocess, run = parts.ms("preprocess"), parts.ms(WHOLE)
+    hashes = {WHOLE: whole.model.sha256, "": images_sha256(whole)}
     for coding, item in whole.inputs.items():
+        # Each candidate asks for its own parts, so that what another lacks is not held against it.
+        parts = _Parts(table, whole.variant, WHOLE, hashes)
         encode, decode = parts.ms("encode", coding), parts.ms("decode", coding)
+        preprocess, run = parts.ms("preprocess"), parts.ms(WHOLE)
         label = coding if item.quality is None else f"{coding} q{item.quality}"
         loss = 100.0 * (reference - item.metric.value)
         found.append(
@@ -63,46 +91,64 @@ def _unsplit(whole: WholeFile, table: dict[Key, Latency], device_slowdown: float
                 _total(1.0, decode, preprocess, run), item.metric.value, loss, parts.reason(),
             )
         )  # fmt: skip
+    parts = _Parts(table, whole.variant, WHOLE, hashes)
+    device_ms = _total(device_slowdown, parts.ms("preprocess"), parts.ms(WHOLE))
     loss = 100.0 * (reference - whole.metric.value)
-    device_ms = _total(device_slowdown, preprocess, run)
     found.append(
         Candidate(whole.variant, OUTPUT, "nothing", 0.0, device_ms, 0.0, whole.metric.value, loss, parts.reason())
     )
     return found
 
 
-def _split(
-    split: SplitFile, whole: WholeFile, table: dict[Key, Latency], device_slowdown: float, reference: float
-) -> Candidate:
-    prepare = _Parts(table, split.variant, WHOLE, {"": whole.model.sha256})
+def _split(split: SplitFile, whole: WholeFile, table: _Table, device_slowdown: float, reference: float) -> Candidate:
+    prepare = _Parts(table, split.variant, WHOLE, {"": images_sha256(whole)})
     hashes = {"head": split.head.sha256, "encode": split.head.sha256, "": split.tail.sha256}
     parts = _Parts(table, split.variant, split.layer, hashes)
     device_ms = _total(device_slowdown, prepare.ms("preprocess"), parts.ms("head"), parts.ms("encode", split.codec))
     edge_ms = _total(1.0, parts.ms("decode", split.codec), parts.ms("tail"))
     encoding = split.tensors[0].encoding
     coding = f"{encoding.bits}-bit {split.codec}" if encoding.kind == "affine" else f"float32 {split.codec}"
-    reason = parts.reason() or prepare.reason()
-    if split.source_sha256 != whole.source_sha256:
-        reason = "split from an older network; run: coopexport split"
+    reason = _outdated(split, whole) or parts.reason() or prepare.reason()
     return Candidate(
         split.variant, split.layer, coding, split.payload_bytes.mean, device_ms, edge_ms, split.metric.value,
         100.0 * (reference - split.metric.value), reason,
     )  # fmt: skip
 
 
-class _Parts:
-    """Medians of one layer's parts; remembers which were missing or stale."""
+def _outdated(split: SplitFile, whole: WholeFile) -> str:
+    """Return why a bundle does not belong to the variant's present whole network, or nothing."""
+    what = ""
+    measured, now = split.metric, whole.metric
+    if split.source_sha256 != whole.source_sha256:
+        what = "split from an older network"
+    elif split.preprocessing != whole.preprocessing:
+        what = "split with other preprocessing"
+    elif (measured.name, measured.samples, measured.reference) != (now.name, now.samples, now.value):
+        what = "its metric was measured on other data"
+    return f"{what}; run: coopexport split --layer {split.layer}" if what else ""
 
-    def __init__(self, table: dict[Key, Latency], variant: str, layer: str, hashes: dict[str, str]) -> None:
+
+class _Parts:
+    """Medians of one layer's parts; remembers which failed, were missing or stale.
+
+    `hashes`: by part what it has to have been measured on, "" for the parts that are not named.
+    """
+
+    def __init__(self, table: _Table, variant: str, layer: str, hashes: Mapping[str, str]) -> None:
         self._table = table
         self._key = (variant, layer)
         self._hashes = hashes
+        self._failed: list[str] = []
         self._missing: list[str] = []
         self._stale: list[str] = []
 
     def ms(self, part: str, codec: str = "") -> float | None:
         """Return a part's median in milliseconds, None when it is missing or of another graph."""
-        row = self._table.get((*self._key, part, codec))
+        key = (*self._key, part, codec)
+        row = self._table.rows.get(key)
+        if row is None and key in self._table.failed:
+            self._failed.append(f"{part} failed when it was measured ({self._table.failed[key]})")
+            return None
         if row is None:
             self._missing.append(part)
             return None
@@ -113,10 +159,12 @@ class _Parts:
 
     def reason(self) -> str:
         """Return why a latency made of these parts is not known, or nothing."""
+        if self._failed:
+            return "; ".join(self._failed)
         if self._missing:
             return f"{', '.join(self._missing)} not measured; run: coopexport bench"
         if self._stale:
-            return f"{', '.join(self._stale)} measured on an older graph; run: coopexport bench"
+            return f"{', '.join(self._stale)} measured on an older graph or other images; run: coopexport bench"
         return ""
 
 

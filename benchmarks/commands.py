@@ -160,13 +160,9 @@ def print_selection(result: ProjectSelection) -> None:
 @_target_option
 def report(project_file: Path | None, target_name: str) -> None:
     """Write report.html: bytes and time per layer, latency per network, all candidates."""
-    from benchmarks.report import write_report
-    from exporter.project import load_project
+    from benchmarks.report_project import report as write_report
 
-    project = load_project(project_file)
-    result = run_selection(project, target_name, {})
-    for path in write_report(project.output, result, project.settings.model.name):
-        wrote(path)
+    wrote(*write_report(project_file, target_name))
     next_step("open report.html")
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from jetson.errors import CoopexportError
 from jetson.json_files import read_json, write_json
 
 SCHEMA = "coopexport.latency-run/1.0"
+
+
+_Sample = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class RunItem(BaseModel):
@@ -24,8 +27,8 @@ class RunItem(BaseModel):
     precision: str = "fp32"
     batch: int = 1
     source_sha256: str | None = None
-    samples_ms: tuple[float, ...] | None = None
-    failure: str | None = None
+    samples_ms: Annotated[tuple[_Sample, ...], Field(min_length=1)] | None = None
+    failure: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _samples_or_failure(self) -> RunItem:

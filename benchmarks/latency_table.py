@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.latency_run import LatencyRun, RunItem
 from benchmarks.statistics import summarise
@@ -62,7 +63,7 @@ def import_run(path: Path, run: LatencyRun) -> int:
             ),
         )  # fmt: skip
         rows = [_row(run, item) for item in run.items]
-        connection.executemany(f"INSERT INTO latencies VALUES ({','.join('?' * 17)})", rows)
+        connection.executemany("INSERT INTO latencies VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
         return len(rows)
 
 
@@ -82,17 +83,36 @@ def _row(run: LatencyRun, item: RunItem) -> tuple[object, ...]:
 def latest(path: Path) -> list[Latency]:
     """Return, for each part, the row of its newest run, where that succeeded.
 
+    A part that failed in its newest run has no latency: an older number says nothing about what fails now. Runs are
+    comparable only when they were taken alike: of each target, those with the processor, number of threads and version
+    of the backend of its newest run. Rows of larger batches or other precisions are left out. Raises CoopexportError
+    when there is no table.
+    """
+    return [Latency(*row[:-2]) for row in _newest(path) if row[-1] == "ok"]
+
+
+def failures(path: Path) -> dict[tuple[str, str, str, str, str], str]:
+    """Return why each part that failed in its newest run did so, by target, variant, layer, part and codec.
+
     Raises CoopexportError when there is no table.
     """
+    return {row[1:6]: row[-2] for row in _newest(path) if row[-1] == "failed"}
+
+
+def _newest(path: Path) -> list[tuple[Any, ...]]:
+    """Return the newest row of each part: the columns of `Latency`, then reason and status."""
     if not path.is_file():
         raise CoopexportError(f"there is no latency table {path}; fill it with: coopexport bench")
     query = """
-      SELECT l.run, l.target, variant, layer, part, codec, source_sha256, status, count, p50_ms, cv
-      FROM latencies l JOIN runs r ON l.run = r.run ORDER BY r.started_at, r.run
+      SELECT r.processor, r.threads, r.backend_version,
+             l.run, l.target, variant, layer, part, codec, source_sha256, count, p50_ms, cv, reason, status
+      FROM latencies l JOIN runs r ON l.run = r.run
+      WHERE precision = 'fp32' AND batch = 1 ORDER BY r.started_at, r.run
     """
     with _open(path) as connection:
-        found = {tuple(row[1:6]): row for row in connection.execute(query)}
-    return [Latency(*row[:7], *row[8:]) for row in found.values() if row[7] == "ok"]
+        rows = [(row[:3], row[3:]) for row in connection.execute(query)]
+    settings = {row[1]: setting for setting, row in rows}  # of each target's newest run
+    return list({row[1:6]: row for setting, row in rows if setting == settings[row[1]]}.values())
 
 
 @contextlib.contextmanager
@@ -104,8 +124,12 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(path, timeout=30)
         with contextlib.closing(connection):
             version = connection.execute("PRAGMA user_version").fetchone()[0]
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+            if version == 0 and tables and "latencies" not in tables:
+                raise CoopexportError(f"{path} is a database, but no latency table; check the path")
             if version == 0:
-                connection.executescript(_TABLES + f"PRAGMA user_version = {MAJOR_VERSION};")
+                script = f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {MAJOR_VERSION}; COMMIT;"
+                connection.executescript(script)
             elif version != MAJOR_VERSION:
                 raise CoopexportError(
                     f"{path} is a latency table of version {version}, this version reads {MAJOR_VERSION}"

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.candidate_list import VariantFiles, list_candidates, read_variant
-from benchmarks.latency_table import Latency, latest
+from benchmarks.latency_table import Latency, failures, latest
 from benchmarks.selector import INPUT, OUTPUT, Candidate, Selection, latency_ms, select
 from exporter.project import Project, SelectSection
 from exporter.split import display_name
@@ -43,20 +43,40 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
         folder = project.variant_folder(variant)
         if not (folder / "whole.json").is_file():
             continue
-        layers = read_layer_graph(folder, variant).layers
-        found.append(read_variant(folder, [display_name(layers, layer) for layer in layers]))
+        graph = read_layer_graph(folder, variant)
+        files = read_variant(folder, [display_name(graph.layers, layer) for layer in graph.layers])
+        if files.whole.model.sha256 != graph.model_sha256:
+            raise CoopexportError(
+                f"variant {variant} was exported anew since it was split; run: coopexport split --all"
+            )
+        found.append(files)
     original = next((item for item in found if item.variant == ORIGINAL), None)
     if original is None:
         raise CoopexportError(
-            f"variant {ORIGINAL} is not measured: losses are counted from it; run: coopexport split --variant {ORIGINAL}"
+            f"variant {ORIGINAL} is not split: losses are counted from it; run: coopexport split --all"
         )
-    rows = [row for row in latest(project.output / TABLE_FILE) if row.target == target]
+    _require_same_data(found, original)
+    table = project.output / TABLE_FILE
+    rows = [row for row in latest(table) if row.target == target]
+    failed = {key: reason for key, reason in failures(table).items() if key[0] == target}
     reference = original.whole.metric.value
-    candidates = list_candidates(found, rows, settings.device_slowdown, reference)
+    candidates = list_candidates(found, rows, settings.device_slowdown, reference, failed)
     selection = select(candidates, settings.goodput_bps, settings.maximum_loss_points)
     return ProjectSelection(
         selection, tuple(found), tuple(rows), settings, target, reference, original.whole.metric.name
     )
+
+
+def _require_same_data(variants_found: Sequence[VariantFiles], original: VariantFiles) -> None:
+    """Raise CoopexportError unless all variants were measured like the original: losses are differences to it."""
+    wanted = original.whole.metric
+    for files in variants_found:
+        metric = files.whole.metric
+        if (metric.name, metric.samples) != (wanted.name, wanted.samples):
+            raise CoopexportError(
+                f"variant {files.variant} was measured with {metric.name} on {metric.samples} images, {ORIGINAL} with "
+                f"{wanted.name} on {wanted.samples}; run for all variants: coopexport split --all"
+            )
 
 
 def write_plan(project: Project, result: ProjectSelection) -> None:
@@ -65,7 +85,7 @@ def write_plan(project: Project, result: ProjectSelection) -> None:
     content: dict[str, Any] = {
         "assumptions": {
             "device_slowdown": settings.device_slowdown,
-            "device_ms": f"measured on target {result.target} here, times device_slowdown: assumed, not measured on a device",
+            "device_ms": f"measured on target {result.target} here, times device_slowdown: not measured on a device",
             "edge_ms": f"measured on target {result.target} here",
             "latency_runs": sorted({row.run for row in result.rows}),
             "ignored": "transmission of the result, round-trip time, queueing at the edge",
@@ -76,7 +96,10 @@ def write_plan(project: Project, result: ProjectSelection) -> None:
             "reference": result.reference,
             "reference_variant": ORIGINAL,
         },
-        "candidates": [_without_none(asdict(candidate)) for candidate in selection.candidates],
+        "candidates": [
+            {**_without_none(asdict(candidate)), "files": _files(result.variants, candidate)}
+            for candidate in selection.candidates
+        ],
         "intervals": [asdict(interval) for interval in selection.intervals],
         "links": [
             {
@@ -90,6 +113,15 @@ def write_plan(project: Project, result: ProjectSelection) -> None:
         ],
     }
     write_json(str(project.output / PLAN_FILE), SCHEMA, content)
+
+
+def _files(variants_found: Sequence[VariantFiles], candidate: Candidate) -> dict[str, str]:
+    """Return the graphs that a candidate runs, by role, relative to the plan's folder."""
+    files = next(item for item in variants_found if item.variant == candidate.variant)
+    if candidate.layer in (INPUT, OUTPUT):
+        return {"whole": f"{files.variant}/{files.whole.model.file}"}
+    split = next(item for item in files.splits if item.layer == candidate.layer)
+    return {"head": f"{files.variant}/{split.head.file}", "tail": f"{files.variant}/{split.tail.file}"}
 
 
 def _without_none(content: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +140,8 @@ class Baseline:
 def baselines(selection: Selection, goodput_bps: float) -> list[Baseline]:
     """Return what a choice is compared with at a goodput: no split, and the best split, for each variant.
 
-    Baselines stand whether or not they keep the accuracy bound; only latencies that are known are returned.
+    Without a split a baseline stands whether or not it keeps the accuracy bound; the best split is one that may be
+    chosen. Only latencies that are known are returned.
     """
     found = []
     for variant in dict.fromkeys(candidate.variant for candidate in selection.candidates):

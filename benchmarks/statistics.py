@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Samples that a percentile needs before it means anything (MLPerf's early-stopping rule, one over-limit sample allowed).
+# Samples that a percentile needs before it means anything: MLPerf's early-stopping rule.
 LEAST_SAMPLES = {50: 1, 90: 64, 99: 662}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from calibration.clip_range import calibrate
 from exporter.datasets import Dataset
@@ -59,6 +60,10 @@ def _read(path: Path, origin: dict[str, object]) -> dict[str, ClipRange]:
     if any(content.get(key) != value for key, value in origin.items()):
         return {}
     try:
-        return {name: ClipRange(**item) for name, item in content["ranges"].items()}
-    except (KeyError, TypeError) as error:
-        raise CoopexportError(f"{path} is malformed ({error}); delete it and run: coopexport calibrate") from None
+        return TypeAdapter(dict[str, ClipRange]).validate_python(content.get("ranges"))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, ("ranges", *problem["loc"])))
+        raise CoopexportError(
+            f"{path} is malformed ({where}: {problem['msg']}); delete it and run: coopexport calibrate"
+        ) from None

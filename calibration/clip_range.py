@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import onnx
@@ -30,10 +31,12 @@ def calibrate(
     """Return the clip range of each tensor of `tensors` over `inputs`.
 
     `model`: the whole exported graph; `inputs`: N x ..., float32, preprocessed. `minmax` takes the extremes;
-    `percentile` clips the highest (100 - percentile) % of values, and as many of the lowest where some are negative: a feature that
-    ends in ReLU keeps its exact 0. `on_progress` is told how many inputs are done. Raises CoopexportError naming the
-    tensor when its values are not finite or all the same.
+    `percentile` clips the highest (100 - percentile) % of values, and as many of the lowest where some are negative: a
+    feature that ends in ReLU keeps its exact 0. `on_progress` is told how many inputs are done. Raises
+    CoopexportError naming the tensor when its values are not finite or all the same.
     """
+    if method not in get_args(Method):
+        raise CoopexportError(f'clip method "{method}" is unknown; use one of {", ".join(get_args(Method))}')
     if not 50 < percentile <= 100:
         raise CoopexportError(f"percentile {percentile} is not above 50 and at most 100")
     found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tensors}
@@ -71,7 +74,9 @@ def _tensor_values(
 def _selection(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
     """Return at most `count` (at least 1) of `values`, evenly spread, always the same ones."""
     stride = max(1, -(-len(values) // max(1, count)))
-    return values[::stride]
+    while stride < len(values) and math.gcd(stride, len(values)) > 1:
+        stride += 1  # or it would meet the same rows, columns or channels again and again
+    return values[::stride].copy()  # a view would keep all of the values in memory
 
 
 def _clip_range(
@@ -87,8 +92,8 @@ def _clip_range(
     if method == "percentile":
         high = float(np.percentile(values, percentile))
         low = float(np.percentile(values, 100 - percentile)) if minimum < 0 else minimum
-        if high <= low:  # so sparse that the percentile falls among the zeros
-            high = maximum
+        if high <= low:  # so sparse that the percentiles fall among the zeros
+            low, high = minimum, maximum
     if high <= low:
         raise CoopexportError(
             f"tensor '{name}' is {low} everywhere on the calibration data: nothing crosses there; cut elsewhere"

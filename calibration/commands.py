@@ -142,8 +142,7 @@ def split_one_variant(
     title = f"{variant}: {whole.metric.name} {100 * whole.metric.value:.2f} on {whole.metric.samples} images, uncut"
     columns = ["cut after", "feature", "symbol bytes", "wire bytes", whole.metric.name, "images"]
     print_table(title, columns, rows, left=2)
-    for path in written:
-        wrote(path)
+    wrote(*written)
     for reason in refused:
         click.echo(f"left out: {reason}", err=True)
 

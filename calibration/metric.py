@@ -41,20 +41,28 @@ def load_metric(project: Project) -> tuple[str, MetricFunction]:
 
 
 def top1(outputs: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
-    """Return 1 for each image whose highest score (N x classes) is its label's (N), else 0."""
+    """Return 1 for each image whose highest score (N x classes) is its label's (N), else 0.
+
+    An image with a NaN among its scores has no highest one: 0.
+    """
     if outputs.ndim != 2 or labels.ndim != 1:
         raise CoopexportError(
             f'metric "top1" needs outputs of N x classes and N labels, not {outputs.shape} and {labels.shape}; set '
             'data.metric = "package.module:function"'
         )
-    right: NDArray[np.bool_] = outputs.argmax(axis=1) == labels
+    right: NDArray[np.bool_] = (outputs.argmax(axis=1) == labels) & ~np.isnan(outputs).any(axis=1)
     return right.astype(np.float64)
 
 
 def score(metric: tuple[str, MetricFunction], outputs: NDArray[Any], labels: NDArray[Any]) -> Score:
     """Return the score of `outputs`; raises CoopexportError when the metric yields no finite number."""
     name, function = metric
-    values = np.asarray(function(outputs, labels), dtype=np.float64)
+    try:
+        values = np.asarray(function(outputs, labels), dtype=np.float64)
+    except CoopexportError:
+        raise
+    except Exception as error:
+        raise CoopexportError(f'metric "{name}" failed: {type(error).__name__}: {error}') from error
     if values.size == 0 or not np.isfinite(values).all():
         raise CoopexportError(f'metric "{name}" did not return finite numbers')
     if values.ndim == 0:

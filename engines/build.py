@@ -13,14 +13,14 @@ import onnx
 from numpy.typing import NDArray
 
 from engines.backends import find_backend
-from engines.backends.interface import Backend, Runner
+from engines.backends.interface import Backend, Engine, Runner
 from engines.target_file import describe_values, target_file
-from engines.targets import Target
+from engines.targets import Target, find_target
 from exporter import parity
 from exporter.bundle import FileRecord, check_file, check_weights, read_golden, read_split, read_whole
 from exporter.parity import Parity
 from jetson.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
-from jetson.engine_identity import EngineIdentity, check_engine, encode_identity, identity_path
+from jetson.engine_identity import EngineIdentity, check_engine, check_magic, encode_identity, identity_path
 from jetson.errors import CoopexportError
 
 WHOLE = "whole"
@@ -77,6 +77,17 @@ def require_buildable(target: Target) -> str:
     return available.version
 
 
+def build_engine(model: onnx.ModelProto, target_name: str, batch: int = 1) -> Engine:
+    """Return the engine of a graph in memory (a head, a tail, a whole network) for a target.
+
+    `batch`: fixed size of the first dimension. Raises CoopexportError when the target is unknown or unusable here,
+    or its builder refuses the graph.
+    """
+    target = find_target(target_name)
+    require_buildable(target)
+    return find_backend(target.backend).build(target_file(model, batch, "the graph"), target)
+
+
 def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
     """Build one engine, or return the one that is there when nothing has changed.
 
@@ -85,15 +96,22 @@ def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
     """
     version = require_buildable(target)
     backend = find_backend(target.backend)
+    check_file(item.folder, item.golden)
     graph_path = check_file(item.folder, item.graph)
     check_weights(item.folder, graph_path)
-    model = target_file(graph_path, batch)
+    # An absolute path: with a relative one some versions of onnx look for weights in the working directory.
+    model = target_file(onnx.load(str(graph_path.resolve())), batch, str(graph_path))
     source = model.SerializeToString(deterministic=True)
     path = item.engine_path(target)
-    stored = _still_fits(path, item, sha256_of_bytes(source), version)
+    stored = _still_fits(path, item, target, sha256_of_bytes(source), version)
     if stored is not None:
         return BuildResult(path, stored, reused=True)
     engine = backend.build(model, target)
+    if not check_magic(backend.name, engine.data):
+        raise CoopexportError(
+            f"{backend.name} {version} built something that does not begin like its engines ({engine.data[:4]!r}): "
+            "this version of it is not known here"
+        )
     checks, reason = _check(item, backend, target, engine.data, model, batch)
     identity = EngineIdentity(
         engine_sha256=sha256_of_bytes(engine.data),
@@ -122,17 +140,27 @@ def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
     return BuildResult(path, identity, reused=False)
 
 
-def _still_fits(path: Path, item: BuildItem, target_file_sha256: str, version: str) -> EngineIdentity | None:
+def _still_fits(
+    path: Path, item: BuildItem, target: Target, target_file_sha256: str, version: str
+) -> EngineIdentity | None:
+    """Return the identity of the engine at `path` when building it again would change nothing that it says.
+
+    An engine that could not be checked when it was built is built again where it can be.
+    """
     if not path.is_file():
         return None
     try:
         identity = check_engine(str(path))
     except CoopexportError:
         return None
-    fits = (identity.source_sha256, identity.target_file_sha256, identity.backend_version) == (
-        item.graph.sha256,
-        target_file_sha256,
-        version,
+    backend = find_backend(target.backend)
+    fits = (
+        (identity.variant, identity.layer, identity.role) == (item.variant, item.layer, item.role)
+        and (identity.source_sha256, identity.target_file_sha256) == (item.graph.sha256, target_file_sha256)
+        and (identity.target, identity.compute_capability) == (target.name, target.compute_capability)
+        and (identity.backend, identity.backend_version) == (target.backend, version)
+        and identity.flags == backend.flags(target)
+        and (identity.parity is not None or not backend.can_run(target).usable)
     )
     return identity if fits else None
 
@@ -150,7 +178,7 @@ def _check(
         "tail": ("symbols_0", "outputs"),
         WHOLE: ("inputs", "outputs"),
     }[item.role]
-    with temporary_folder_beside(str(item.folder / "engine")) as folder:
+    with temporary_folder_beside(str(item.folder / "engines")) as folder:
         path = Path(folder) / f"engine{backend.file_suffix}"
         path.write_bytes(engine)
         found = run_batches(backend.load(path, target), golden[given], batch)
@@ -160,16 +188,27 @@ def _check(
 
 
 def run_batches(runner: Runner, inputs: NDArray[Any], batch: int) -> NDArray[Any]:
-    """Return the outputs of a single-input, single-output engine of fixed batch size."""
-    parts = [runner([inputs[start : start + batch]])[0] for start in range(0, len(inputs), batch)]
+    """Return the outputs of a single-input, single-output engine of fixed batch size, one per input."""
+    parts = []
+    for start in range(0, len(inputs), batch):
+        part = inputs[start : start + batch]
+        # The engine takes full batches only: the last input fills up the last one.
+        full = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
+        parts.append(runner([full])[0][: len(part)])
     return np.concatenate(parts)
 
 
 def compare_with_golden(expected: NDArray[Any], found: NDArray[Any], where: str) -> Parity:
     """Compare an engine's output with the golden one: symbols by count, features and scores by spread.
 
-    Raises CoopexportError naming `where` and the number when the difference is too large.
+    Raises CoopexportError naming `where` and the number when the difference is too large, or when dtype or shape are
+    not the same.
     """
+    if (found.dtype, found.shape) != (expected.dtype, expected.shape):
+        raise CoopexportError(
+            f"{where}: the engine returns {found.dtype} of shape {found.shape}, the golden data hold {expected.dtype} "
+            f"of shape {expected.shape}"
+        )
     if expected.dtype == np.uint8:
         difference = np.abs(expected.astype(np.int16) - found.astype(np.int16))
         if difference.max(initial=0) > 1:
@@ -183,12 +222,18 @@ def compare_with_golden(expected: NDArray[Any], found: NDArray[Any], where: str)
 
 
 def open_engine(item: BuildItem, target: Target) -> Runner:
-    """Load an engine after checking it against its identity; raises CoopexportError.
+    """Load an engine that takes one sample at a time, after checking it against its identity; raises CoopexportError.
 
-    Also refuses an engine that was built from another graph than the bundle now holds.
+    Also refuses an engine that was built from another graph than the bundle now holds, for another target, or for
+    larger batches.
     """
     path = item.engine_path(target)
     identity = check_engine(str(path))
+    if (identity.target, identity.batch) != (target.name, 1):
+        raise CoopexportError(
+            f"engine {path} was built for target {identity.target} and batch {identity.batch}, needed are "
+            f"{target.name} and 1; build it again: coopexport build"
+        )
     if identity.source_sha256 != item.graph.sha256:
         raise CoopexportError(
             f"engine {path} was built from an older {item.role} of {item.layer}; build it again: coopexport build"

@@ -28,9 +28,9 @@ class Pair:
     symbols: TensorSpecification
     contract: Preprocessing
 
-    def preprocess(self, image: NDArray[np.uint8]) -> NDArray[Any]:
+    def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the head's input, 1 x ..., for one image (height x width x 3, RGB, uint8)."""
-        return preprocessing.apply(self.contract, image[np.newaxis])
+        return network_input(self.contract, image)
 
     def encode(self, symbols: NDArray[Any]) -> bytes:
         """Return the message that carries the head's symbols: what goes over the link."""
@@ -44,6 +44,11 @@ class Pair:
         """Return the outputs (1 x ...) for one image, and the bytes that crossed."""
         message = self.encode(self.head([self.preprocess(image)])[0])
         return self.tail([self.decode(message)])[0], len(message)
+
+
+def network_input(contract: Preprocessing, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return one image (height x width x 3, RGB, uint8) as exported graphs take it: 1 x ..., always float32."""
+    return preprocessing.apply(contract, image[np.newaxis]).astype(np.float32, copy=False)
 
 
 def open_pair(folder: Path, layer: str, device: Target, edge: Target) -> Pair:

@@ -1,7 +1,7 @@
 """What an engine is: checked before it is loaded, because loading an engine runs what is in it."""
 
 import os
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from jetson.atomic_files import sha256_of_file
 from jetson.errors import CoopexportError
@@ -27,6 +27,8 @@ _TEXT_FIELDS = (
     "platform",
     "built_at",
 )
+_NUMBER_FIELDS = ("engine_bytes", "batch")
+_OPTIONAL_TEXT_FIELDS = ("compute_capability", "parity_reason")
 
 
 class EngineIdentity(NamedTuple):
@@ -78,10 +80,28 @@ def read_identity(engine_path: str) -> EngineIdentity:
     missing = [field for field in EngineIdentity._fields if field not in known and field not in optional]
     if missing:
         raise CoopexportError("{} lacks {}; build the engine again".format(path, ", ".join(missing)))
-    for field in _TEXT_FIELDS:
-        if not isinstance(known[field], str):
-            raise CoopexportError("{}: {} is no text; build the engine again".format(path, field))
+    for problem in _problems(known):
+        raise CoopexportError("{}: {}; build the engine again".format(path, problem))
     return EngineIdentity(**known)
+
+
+def _problems(known: Dict[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with the fields of an identity, none of which is missing."""
+    for field in _TEXT_FIELDS + _OPTIONAL_TEXT_FIELDS:
+        value = known.get(field)
+        if not isinstance(value, str) and not (value is None and field in _OPTIONAL_TEXT_FIELDS):
+            yield "{} is no text".format(field)
+    for field in _NUMBER_FIELDS:
+        if type(known[field]) is not int or known[field] < 1:  # True is an int as well
+            yield "{} is no positive number".format(field)
+    for field in ("inputs", "outputs", "parity"):
+        items = [] if field == "parity" and known.get(field) is None else known[field]
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            yield "{} is no list of objects".format(field)
+    if not isinstance(known["flags"], dict):
+        yield "flags is no object"
+    if bool(known.get("parity")) == bool(known.get("parity_reason")):
+        yield "it needs parity, or parity_reason, and not both"
 
 
 def check_magic(backend: str, engine: bytes) -> bool:

@@ -20,9 +20,10 @@ IMAGE_PIXELS = 32
 CALIBRATION_COUNT = 256
 TRAINING_DIGITS = 1300
 TRAINING_SHARE_OF_PHOTO = 0.6
-DIGIT_PIXELS = (16.0, 26.0)  # side of the enlarged 8x8 field, smallest and largest
-OPACITY = (0.75, 1.0)
-CANDIDATE_COLOURS = 6
+DIGIT_PIXELS = (20.0, 28.0)  # side of the enlarged 8x8 field, smallest and largest
+OPACITY = (0.85, 1.0)
+CANDIDATE_COLOURS = 8
+PHOTO_CONTRAST = 0.5  # of the original: foliage at full contrast hides thin strokes from people, too
 _BLOCK_IMAGES = 1024  # bounds the float32 temporaries to some tens of megabytes
 
 
@@ -75,12 +76,14 @@ def make_data(train_count: int, evaluation_count: int, seed: int) -> DemoData:
 
 
 def load_sources() -> Sources:
-    """Return scikit-learn's digits and photographs, read from its own folder."""
+    """Return scikit-learn's digits and its photographs, these with their contrast reduced."""
     digits = load_digits()
+    photos = np.stack(load_sample_images().images).astype(np.float32)
+    grey = photos.mean(axis=(1, 2), keepdims=True)
     return Sources(
         digits=(digits.images / 16.0).astype(np.float32),
         labels=digits.target.astype(np.int64),
-        photos=np.stack(load_sample_images().images),
+        photos=np.rint(grey + PHOTO_CONTRAST * (photos - grey)).astype(np.uint8),
     )
 
 
@@ -105,12 +108,8 @@ def compose(sources: Sources, train_count: int, evaluation_count: int, seed: int
     # One stream for each use, so that changing one count leaves the images of the others as they were.
     streams = np.random.default_rng(seed).spawn(3)
     train_images, train_labels = draw_images(sources, training, train_count, streams[0])
-    calibration_images, calibration_labels = draw_images(
-        sources, training, CALIBRATION_COUNT, streams[1]
-    )
-    evaluation_images, evaluation_labels = draw_images(
-        sources, held_out, evaluation_count, streams[2]
-    )
+    calibration_images, calibration_labels = draw_images(sources, training, CALIBRATION_COUNT, streams[1])
+    evaluation_images, evaluation_labels = draw_images(sources, held_out, evaluation_count, streams[2])
     return DemoData(
         train_images,
         train_labels,
@@ -144,9 +143,7 @@ def write_npz(path: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) 
     write_file(str(path), buffer.getvalue())
 
 
-def _take_evenly(
-    indices: NDArray[np.int64], count: int, generator: np.random.Generator
-) -> NDArray[np.int64]:
+def _take_evenly(indices: NDArray[np.int64], count: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """Return `count` of `indices` in random order, each as often as any other, give or take one."""
     rounds = -(-count // len(indices))
     taken = np.concatenate([generator.permutation(indices) for _ in range(rounds)])
@@ -163,7 +160,8 @@ def _cut_patches(
     offsets = np.arange(IMAGE_PIXELS)
     rows = top[:, None] + offsets
     columns = left[:, None] + offsets
-    return photos[photo[:, None, None], rows[:, :, None], columns[:, None, :]]
+    patches: NDArray[np.uint8] = photos[photo[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return patches
 
 
 def _paste(
@@ -173,8 +171,7 @@ def _paste(
     count = len(digits)
     pixels = generator.uniform(*DIGIT_PIXELS, size=count)
     vertical, horizontal = (
-        _enlarging_weights(pixels, generator.uniform(0.0, IMAGE_PIXELS - pixels), digits.shape[axis])
-        for axis in (1, 2)
+        _enlarging_weights(pixels, generator.uniform(0.0, IMAGE_PIXELS - pixels), digits.shape[axis]) for axis in (1, 2)
     )
     ink = vertical @ digits @ horizontal.transpose(0, 2, 1)
     opacity = generator.uniform(*OPACITY, size=(count, 1, 1)).astype(np.float32)
@@ -184,9 +181,7 @@ def _paste(
     return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
 
 
-def _enlarging_weights(
-    pixels: NDArray[np.float64], start: NDArray[np.float64], size: int
-) -> NDArray[np.float32]:
+def _enlarging_weights(pixels: NDArray[np.float64], start: NDArray[np.float64], size: int) -> NDArray[np.float32]:
     """Return N x 32 x `size` matrices that enlarge one axis to `pixels`, beginning at `start`.
 
     Linear interpolation between the digit's pixels; outside the digit there is no ink.
@@ -197,9 +192,7 @@ def _enlarging_weights(
     return weights.astype(np.float32)
 
 
-def _contrasting_colours(
-    patches: NDArray[np.uint8], generator: np.random.Generator
-) -> NDArray[np.float32]:
+def _contrasting_colours(patches: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.float32]:
     """Return for each patch, of a few random colours, the one that stands out most, N x 3.
 
     What counts is the distance (Euclidean, RGB) to the nearest tenth of the patch's pixels: foliage is
@@ -211,4 +204,5 @@ def _contrasting_colours(
     squares = np.square(candidates[:, :, None, :] - sparse).sum(axis=-1)
     tenth = squares.shape[-1] // 10
     nearest = np.partition(squares, tenth, axis=-1)[..., tenth]
-    return candidates[np.arange(count), nearest.argmax(axis=1)]
+    chosen: NDArray[np.float32] = candidates[np.arange(count), nearest.argmax(axis=1)]
+    return chosen

@@ -9,7 +9,7 @@ from torch import nn
 
 from jetson.preprocessing import Preprocessing, apply
 
-BATCH_IMAGES = 64
+BATCH_IMAGES = 32
 SHIFT_PIXELS = 2  # largest random shift of a training image, in each direction
 WEIGHT_DECAY = 0.05
 WARM_UP_SHARE = 0.25  # of all steps, in which the learning rate rises to its peak
@@ -37,9 +37,7 @@ def train(
     # Both are the same numbers in another order in memory; oneDNN is about a fifth faster with it.
     network.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     steps = shifted_batches.steps_per_epoch
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=peak_learning_rate, weight_decay=WEIGHT_DECAY, fused=True
-    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=peak_learning_rate, weight_decay=WEIGHT_DECAY, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, peak_learning_rate, total_steps=epochs * steps, pct_start=WARM_UP_SHARE
     )
@@ -51,7 +49,7 @@ def train(
             for batch, targets in shifted_batches.draw(generator):
                 loss = nn.functional.cross_entropy(network(batch), targets)
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
                 total += loss.item()
@@ -59,9 +57,7 @@ def train(
     network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
 
 
-def l1_masks(
-    network: nn.Module, keep_fraction: Callable[[str], float]
-) -> dict[str, NDArray[np.bool_]]:
+def l1_masks(network: nn.Module, keep_fraction: Callable[[str], float]) -> dict[str, NDArray[np.bool_]]:
     """Return for each convolution, by layer name, which filters stay: one boolean per output channel.
 
     `keep_fraction` gives for a layer name the share of filters that stay, above 0 and at most 1; at
@@ -109,9 +105,7 @@ class _ShiftedBatches:
         order = torch.randperm(len(self._labels), generator=generator)
         for step in range(self.steps_per_epoch):
             chosen = order[step * self._batch_images : (step + 1) * self._batch_images]
-            shifts = torch.randint(
-                2 * SHIFT_PIXELS + 1, (2, len(chosen), 1), generator=generator
-            )
+            shifts = torch.randint(2 * SHIFT_PIXELS + 1, (2, len(chosen), 1), generator=generator)
             rows = (shifts[0] + self._rows)[:, :, None]
             columns = (shifts[1] + self._columns)[:, None, :]
             batch = self._padded[chosen[:, None, None], rows, columns]

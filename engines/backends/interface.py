@@ -37,14 +37,16 @@ Runner = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
 class Backend:
     """One way to build and run engines.
 
-    `can_build(target)` and `can_run(target)` say whether and why not; `build(model, target)` makes an engine from a
-    self-contained model; `load(path, target)` returns a function from inputs to outputs, one thread. The last two raise
-    CoopexportError with what the backend itself said.
+    `can_build(target)` and `can_run(target)` say whether and why not; `flags(target)` returns the settings that shape
+    an engine: one that was built with others is built again; `build(model, target)` makes an engine from a
+    self-contained model; `load(path, target)` returns a function from inputs to outputs, one thread. The last two, and
+    that function, raise CoopexportError with what the backend itself said.
     """
 
     name: str
     file_suffix: str
     can_build: Callable[[Target], Availability]
     can_run: Callable[[Target], Availability]
+    flags: Callable[[Target], dict[str, Any]]
     build: Callable[[onnx.ModelProto, Target], Engine]
     load: Callable[[Path, Target], Runner]

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from engines.backends.interface import Availability, Backend, Engine, Runner
+from engines.target_file import describe_values
 from engines.targets import Target
 from jetson.errors import CoopexportError, one_line
 
 
 def backend() -> Backend:
     """Return the TensorRT-RTX backend."""
-    return Backend("tensorrt-rtx", ".engine", can_build, can_run, build, load)
+    return Backend("tensorrt-rtx", ".engine", can_build, can_run, flags, build, load)
 
 
 def can_build(target: Target) -> Availability:
@@ -24,7 +26,7 @@ def can_build(target: Target) -> Availability:
         tensorrt_rtx = _import_tensorrt_rtx()
     except CoopexportError as error:
         return Availability(False, None, str(error))
-    if target.compute_capability is not None and _compute_capability(tensorrt_rtx, target) is None:
+    if _compute_capability(tensorrt_rtx, target) is None:
         return Availability(False, tensorrt_rtx.__version__, f"it does not build for SM {target.compute_capability}")
     return Availability(True, tensorrt_rtx.__version__, "")
 
@@ -37,6 +39,11 @@ def can_run(target: Target) -> Availability:
     return Availability(
         False, buildable.version, "this version builds TensorRT-RTX engines and does not run them on this host"
     )
+
+
+def flags(target: Target) -> dict[str, Any]:
+    """Return the builder's settings."""
+    return {"strongly_typed": True, "tf32": False}
 
 
 def build(model: onnx.ModelProto, target: Target) -> Engine:
@@ -55,9 +62,12 @@ def build(model: onnx.ModelProto, target: Target) -> Engine:
     # An empty or foreign file parses "successfully" into a network without outputs.
     if not parsed or network.num_outputs == 0:
         found = [_describe(parser.get_error(index)) for index in range(parser.num_errors)]
-        raise CoopexportError(f"TensorRT-RTX cannot read the graph: {'; '.join(found or messages)[:600]}")
-    _check_output_dtypes(model, network)
+        said = "; ".join(found or messages) or "no network comes out of it"
+        raise CoopexportError(f"TensorRT-RTX cannot read the graph: {said[:600]}")
+    _check_ends(model, network)
     config = builder.create_builder_config()
+    # On unless cleared, and it keeps 10 bits of each factor: enough to move symbols, unseen where no GPU can check.
+    config.clear_flag(tensorrt_rtx.BuilderFlag.TF32)
     capability = _compute_capability(tensorrt_rtx, target)
     config.num_compute_capabilities = 1  # must come first, or the next call fails without a word
     if capability is None or not config.set_compute_capability(capability, 0):
@@ -65,7 +75,7 @@ def build(model: onnx.ModelProto, target: Target) -> Engine:
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise CoopexportError(f"TensorRT-RTX built no engine for {target.name}: {'; '.join(messages)[:600]}")
-    return Engine(bytes(engine), {"strongly_typed": True})
+    return Engine(bytes(engine), flags(target))
 
 
 def load(path: Path, target: Target) -> Runner:
@@ -76,7 +86,7 @@ def load(path: Path, target: Target) -> Runner:
 def _import_tensorrt_rtx() -> Any:
     try:
         import tensorrt_rtx
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # OSError: its libraries do not load
         raise CoopexportError(
             f"TensorRT-RTX is not usable ({one_line(error)}); pip install 'coopexport[rtx]' (Linux, x86_64)"
         ) from None
@@ -106,16 +116,20 @@ def _logger() -> tuple[Any, list[str]]:
 
 
 def _describe(error: Any) -> str:
-    where = f"node {error.node()}"
-    name = error.node_name() or error.node_operator()
-    return one_line(f"{where} ({name}): {error.desc()}")
+    return one_line(f"node {error.node()} ({error.node_operator()} {error.node_name()}): {error.desc()}")
 
 
-def _check_output_dtypes(model: onnx.ModelProto, network: Any) -> None:
-    """Refuse a network whose outputs have other dtypes than the graph declares: the parser changes them silently."""
-    for index, value in enumerate(model.graph.output):
-        declared = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
-        found = str(network.get_output(index).dtype).rsplit(".", 1)[-1].lower()
-        names = {"float": "float32", "half": "float16"}
-        if names.get(found, found) != declared:
-            raise CoopexportError(f"TensorRT-RTX makes output '{value.name}' {found}, the graph declares {declared}")
+def _check_ends(model: onnx.ModelProto, network: Any) -> None:
+    """Refuse a network whose inputs or outputs are not what the graph declares: the parser changes dtypes silently."""
+    ends = [network.get_input(index) for index in range(network.num_inputs)]
+    ends += [network.get_output(index) for index in range(network.num_outputs)]
+    found = [{"name": end.name, "dtype": _dtype_name(end), "shape": list(end.shape)} for end in ends]
+    declared = describe_values((*model.graph.input, *model.graph.output))
+    for was, now in itertools.zip_longest(declared, found):
+        if was != now:
+            raise CoopexportError(f"TensorRT-RTX makes {now} of what the graph declares as {was}")
+
+
+def _dtype_name(tensor: Any) -> str:
+    name = str(tensor.dtype).rsplit(".", 1)[-1].lower()
+    return {"float": "float32", "half": "float16"}.get(name, name)

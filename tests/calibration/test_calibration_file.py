@@ -1,0 +1,174 @@
+"""calibration.json: nothing is measured twice, and nothing that no longer holds is used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from calibration import calibration_file, clip_range
+from calibration.calibration_file import clip_ranges
+from exporter.datasets import Dataset
+from exporter.encoding import ClipRange
+from exporter.project import Project, SplitSection, load_project
+from exporter.variants import LayerGraph
+from jetson.atomic_files import sha256_of_bytes
+from jetson.errors import CoopexportError
+
+INPUTS = np.random.default_rng(0).standard_normal((40, 4)).astype(np.float32)
+DATASET = Dataset("data.npz", np.zeros((40, 2, 2, 3), np.uint8), np.zeros(40))
+TENSORS = ["a", "b"]
+
+
+@pytest.fixture
+def project(fresh_project: Path) -> Project:
+    return load_project(fresh_project / "coopexport.toml")
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> LayerGraph:
+    return write_graph(tmp_path, 3.0)
+
+
+def write_graph(folder: Path, factor: float) -> LayerGraph:
+    """Write a graph with the inner tensors a = ReLU(x) and b = factor * a."""
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Mul", ["a", "factor"], ["b"]),
+        helper.make_node("Neg", ["b"], ["y"]),
+    ]
+    ends = ([value("x", TensorProto.FLOAT, ["batch", 4])], [value("y", TensorProto.FLOAT, ["batch", 4])])
+    weights = [helper.make_tensor("factor", TensorProto.FLOAT, [1], [factor])]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", *ends, weights), opset_imports=[helper.make_opsetid("", 13)], ir_version=8
+    )
+    content = model.SerializeToString(deterministic=True)
+    (folder / "model.onnx").write_bytes(content)
+    return LayerGraph("original", folder, "source", sha256_of_bytes(content), ())
+
+
+class Counted:
+    """Counts the sessions that calibration opens."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sessions = 0
+        real = clip_range.open_session
+
+        def open_session(model: onnx.ModelProto, *options: Any) -> Any:
+            self.sessions += 1
+            return real(model, *options)
+
+        monkeypatch.setattr(clip_range, "open_session", open_session)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    return Counted(monkeypatch)
+
+
+def test_the_same_again_runs_nothing(project: Project, graph: LayerGraph, counted: Counted) -> None:
+    first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection())
+    assert counted.sessions == 1
+    content = (graph.folder / "calibration.json").read_bytes()
+    again = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection())
+    assert again == first
+    assert clip_ranges(project, graph, ["b"], DATASET, INPUTS.copy(order="F"), SplitSection()) == {"b": first["b"]}
+    assert counted.sessions == 1
+    assert (graph.folder / "calibration.json").read_bytes() == content
+
+
+def test_the_file_says_what_it_holds_for(project: Project, graph: LayerGraph) -> None:
+    found = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(percentile=99.5))
+    content = json.loads((graph.folder / "calibration.json").read_text())
+    assert content["schema"] == "coopexport.calibration/1.0"
+    assert (content["variant"], content["data"]) == ("original", "data.npz")
+    assert (content["method"], content["percentile"]) == ("percentile", 99.5)
+    assert content["model_sha256"] == graph.model_sha256
+    assert content["data_sha256"] == sha256_of_bytes(INPUTS.tobytes())
+    assert {name: ClipRange(**item) for name, item in content["ranges"].items()} == found
+
+
+@pytest.mark.parametrize("changed", ["method", "percentile", "data", "one value", "fewer", "graph"])
+def test_what_has_changed_is_measured_again(
+    project: Project, graph: LayerGraph, counted: Counted, changed: str
+) -> None:
+    first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(percentile=99))
+    settings, inputs = SplitSection(percentile=99), INPUTS
+    if changed == "method":
+        settings = SplitSection(clip="minmax", percentile=99)
+    elif changed == "percentile":
+        settings = SplitSection(percentile=90)
+    elif changed == "data":
+        inputs = INPUTS[::-1] * 2
+    elif changed == "one value":
+        inputs = INPUTS.copy()
+        inputs[7, 1] = 9
+    elif changed == "fewer":
+        inputs = INPUTS[:-1]
+    else:
+        graph = write_graph(graph.folder, -5.0)
+    again = clip_ranges(project, graph, TENSORS, DATASET, inputs, settings)
+    assert counted.sessions == 2
+    assert again != first
+    assert again == clip_range.calibrate(graph.load(), TENSORS, inputs, settings.clip, settings.percentile)
+
+
+def test_another_percentile_changes_nothing_for_minmax(project: Project, graph: LayerGraph, counted: Counted) -> None:
+    first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(clip="minmax", percentile=99))
+    assert clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(clip="minmax", percentile=90)) == first
+    assert counted.sessions == 1
+
+
+def test_only_new_tensors_are_measured(project: Project, graph: LayerGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+    real = clip_range.calibrate
+
+    def calibrate(model: onnx.ModelProto, tensors: list[str], *rest: Any) -> dict[str, ClipRange]:
+        measured.extend(tensors)
+        return real(model, tensors, *rest)
+
+    monkeypatch.setattr(calibration_file, "calibrate", calibrate)
+    one = clip_ranges(project, graph, ["a"], DATASET, INPUTS, SplitSection())
+    both = clip_ranges(project, graph, ["b", "a", "b"], DATASET, INPUTS, SplitSection())
+    assert measured == ["a", "b"]
+    assert list(both) == ["b", "a"]
+    assert both["a"] == one["a"]
+    assert set(json.loads((graph.folder / "calibration.json").read_text())["ranges"]) == {"a", "b"}
+
+
+def test_nothing_is_written_when_a_tensor_is_refused(project: Project, graph: LayerGraph) -> None:
+    silent = write_graph(graph.folder, 0.0)
+    with pytest.raises(CoopexportError, match=r"tensor 'b' is -?0\.0 everywhere"):
+        clip_ranges(project, silent, TENSORS, DATASET, INPUTS, SplitSection())
+    assert not (graph.folder / "calibration.json").exists()
+
+
+def test_later_minor_versions_are_read(project: Project, graph: LayerGraph, counted: Counted) -> None:
+    first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection())
+    path = graph.folder / "calibration.json"
+    content = json.loads(path.read_text())
+    content["schema"] = "coopexport.calibration/1.3"
+    content["ranges"]["a"]["histogram"] = [1, 2, 3]
+    path.write_text(json.dumps(content))
+    assert clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection()) == first
+    assert counted.sessions == 1
+
+
+GOOD_RANGE = dataclasses.asdict(ClipRange(0.0, 1.0, "minmax", None, 1, 0.0, 1.0))
+
+
+@pytest.mark.parametrize("ranges", [None, [], {"a": []}, {"a": {"low": 0.0}}, {"a": {**GOOD_RANGE, "low": "x"}}])
+def test_a_malformed_file_is_refused_in_one_line(project: Project, graph: LayerGraph, ranges: Any) -> None:
+    clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection())
+    path = graph.folder / "calibration.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "ranges": ranges}))
+    with pytest.raises(CoopexportError, match=r"calibration\.json is malformed \(ranges.*delete it") as refusal:
+        clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection())
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,72 @@
+"""The image on the wire: raw comes back bit for bit, JPEG is measured as the file that it is."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+from PIL import Image
+
+from calibration.input_coding import decode_jpeg, decode_raw, jpeg_payload, payload_statistics, raw_payload
+from jetson.errors import CoopexportError
+
+images = st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
+
+
+def gradient(height: int = 64, width: int = 96) -> np.ndarray:
+    """Return a picture that JPEG is made for, with some noise in it."""
+    rows, columns = np.mgrid[:height, :width]
+    smooth = np.stack([rows * 3, columns * 2, rows + columns], axis=-1).clip(0, 255)
+    noise = np.random.default_rng(0).integers(-8, 9, smooth.shape)
+    return (smooth + noise).clip(0, 255).astype(np.uint8)
+
+
+@given(images)
+def test_raw_comes_back_bit_for_bit(image: np.ndarray) -> None:
+    message = raw_payload(image)
+    assert np.array_equal(decode_raw(message, image.shape), image)
+    assert 0 < len(message) - image.size < 25  # header and table of one tensor
+
+
+def test_raw_of_another_size_is_refused() -> None:
+    with pytest.raises(CoopexportError, match="expected was uint8"):
+        decode_raw(raw_payload(gradient()), (64, 95, 3))
+
+
+@given(images, st.integers(1, 100))
+def test_jpeg_payload_is_the_file(image: np.ndarray, quality: int) -> None:
+    payload = jpeg_payload(image, quality)
+    assert payload[:2] == b"\xff\xd8"
+    assert payload[-2:] == b"\xff\xd9"
+    with Image.open(io.BytesIO(payload)) as opened:
+        assert (opened.format, opened.mode, opened.size) == ("JPEG", "RGB", image.shape[1::-1])
+        assert np.array_equal(decode_jpeg(payload), np.asarray(opened))
+    assert decode_jpeg(payload).dtype == np.uint8
+
+
+def test_quality_costs_bytes_and_buys_exactness() -> None:
+    image = gradient()
+    sizes = [len(jpeg_payload(image, quality)) for quality in (20, 50, 75, 90, 98)]
+    errors = [
+        np.abs(decode_jpeg(jpeg_payload(image, quality)).astype(int) - image).mean() for quality in (20, 50, 75, 90, 98)
+    ]
+    assert sizes == sorted(set(sizes))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 4
+    assert sizes[-1] < image.size
+
+
+def test_chroma_is_stored_at_half_the_resolution() -> None:
+    with Image.open(io.BytesIO(jpeg_payload(gradient(), 90))) as opened:
+        assert [component[1:3] for component in opened.layer] == [(2, 2), (1, 1), (1, 1)]
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=50))
+def test_statistics_of_sizes(sizes: list[int]) -> None:
+    found = payload_statistics(sizes)
+    assert (found.least, found.largest, found.samples) == (min(sizes), max(sizes), len(sizes))
+    assert found.mean == pytest.approx(sum(sizes) / len(sizes))

@@ -1,0 +1,236 @@
+"""What a split writes down equals what anyone can compute again from the files that it wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from tests_support import files_below
+
+from calibration import split_variant
+from calibration.input_coding import decode_jpeg, jpeg_payload
+from calibration.metric import Score, top1
+from calibration.split_variant import SplitContext, open_context, specifications, write_split, write_whole
+from exporter.bundle import SplitFile, WholeFile, read_golden, read_split, read_whole
+from exporter.candidates import Layer
+from exporter.datasets import load_dataset
+from exporter.encoding import EncodeSpecification, decode, encode
+from exporter.layer_names import find_layer
+from exporter.onnx_session import open_session, run
+from exporter.project import Project, SplitSection, load_project
+from exporter.variants import layer_graph
+from jetson import preprocessing
+from jetson.errors import CoopexportError
+from jetson.wire import TensorSpecification, pack, unpack
+
+VARIANTS = ("original", "pruned")
+LAYERS = ("conv4_1", "pool3")
+
+
+@pytest.fixture(scope="module")
+def finished(split_project: Path) -> Project:
+    return load_project(split_project / "coopexport.toml")
+
+
+def graph_outputs(path: Path, inputs: np.ndarray) -> np.ndarray:
+    """Run a graph as the edge would, without anything of this room."""
+    return run(open_session(onnx.load(str(path)), "all"), [inputs])[0]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_metric_and_bytes_are_those_of_the_written_files(finished: Project, variant: str, layer: str) -> None:
+    folder = finished.variant_folder(variant)
+    bundle = read_split(folder, layer)
+    evaluation = load_dataset(finished, "evaluation")
+    inputs = preprocessing.apply(bundle.contract(), evaluation.images)
+    symbols = graph_outputs(folder / bundle.head.file, inputs)
+    # Each image's message, through the link and out again, then the tail.
+    messages = [pack([symbols[index : index + 1]], bundle.codec) for index in range(len(symbols))]
+    expected = TensorSpecification("uint8", (1, *bundle.tensors[0].shape))
+    arrived = np.concatenate([unpack(message, [expected])[0] for message in messages])
+    right = graph_outputs(folder / bundle.tail.file, arrived).argmax(axis=1) == evaluation.labels
+    right_uncut = graph_outputs(folder / "model.onnx", inputs).argmax(axis=1) == evaluation.labels
+    found = bundle.metric
+    assert (found.name, found.samples) == ("top1", len(evaluation.images))
+    assert found.value == pytest.approx(right.mean())
+    assert found.reference == pytest.approx(right_uncut.mean())
+    assert found.only_reference_right == int((right_uncut & ~right).sum())
+    assert found.only_this_right == int((right & ~right_uncut).sum())
+    sizes = [len(message) for message in messages]
+    payload = bundle.payload_bytes
+    assert (payload.least, payload.largest, payload.samples) == (min(sizes), max(sizes), len(sizes))
+    assert payload.mean == pytest.approx(np.mean(sizes))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("layer", [*LAYERS, "whole"])
+def test_golden_data_are_true_from_the_image_on(finished: Project, variant: str, layer: str) -> None:
+    folder = finished.variant_folder(variant)
+    bundle: SplitFile | WholeFile = read_whole(folder) if layer == "whole" else read_split(folder, layer)
+    golden = read_golden(folder, bundle.golden)
+    assert {len(value) for value in golden.values()} == {16}
+    assert golden["images"].dtype == np.uint8
+    assert np.array_equal(golden["images"], load_dataset(finished, "calibration").images[:16])
+    inputs = preprocessing.apply(bundle.contract(), golden["images"])
+    assert inputs.tobytes() == golden["inputs"].tobytes()
+
+    def outputs(path: str, given: np.ndarray) -> np.ndarray:
+        return run(open_session(onnx.load(str(folder / path)), "disabled"), [given])[0]
+
+    if isinstance(bundle, WholeFile):
+        assert outputs(bundle.model.file, inputs).tobytes() == golden["outputs"].tobytes()
+        return
+    assert outputs(bundle.head.file, inputs).tobytes() == golden["symbols_0"].tobytes()
+    assert outputs(bundle.tail.file, golden["symbols_0"]).tobytes() == golden["outputs"].tobytes()
+    tensor = bundle.tensors[0]
+    whole = onnx.load(str(folder / "model.onnx"))
+    del whole.graph.output[:]
+    whole.graph.output.append(onnx.helper.make_empty_tensor_value_info(tensor.name))
+    feature = run(open_session(whole, "disabled"), [inputs])[0]
+    assert feature.shape[1:] == tensor.shape
+    assert np.array_equal(encode(tensor.encoding, feature), golden["symbols_0"])
+    # What crossed is the feature to half a step, where it was not clipped.
+    inside = feature <= tensor.encoding.clip.high  # type: ignore[union-attr]
+    difference = np.abs(decode(tensor.encoding, golden["symbols_0"]) - feature)[inside]
+    assert difference.max() <= 0.5001 * tensor.encoding.step
+
+
+@pytest.mark.parametrize(
+    "altered",
+    [
+        {"mean": [0.5, 0.5, 0.51]},
+        {"deviation": [0.25, 0.25, 0.2501]},
+        {"scale": 1 / 256},
+        {"colour_order": "BGR"},
+        {"resize": [31, 31], "crop": None},
+    ],
+)
+def test_altered_preprocessing_shows_in_the_golden_data(finished: Project, altered: dict[str, object]) -> None:
+    folder = finished.variant_folder("pruned")
+    bundle = read_split(folder, "conv4_1")
+    assert bundle.preprocessing == preprocessing.to_json(finished.preprocessing)
+    golden = read_golden(folder, bundle.golden)
+    # Digits in grey would hide the order of colours.
+    images = golden["images"].copy()
+    images[..., 0] //= 2
+    contract = preprocessing.from_json({**bundle.preprocessing, **altered})
+    assert not np.array_equal(preprocessing.apply(contract, images), preprocessing.apply(bundle.contract(), images))
+    if "colour_order" not in altered:
+        assert not np.array_equal(preprocessing.apply(contract, golden["images"]), golden["inputs"])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_whole_file_measures_raw_and_jpeg_input(finished: Project, variant: str) -> None:
+    folder = finished.variant_folder(variant)
+    whole = read_whole(folder)
+    evaluation = load_dataset(finished, "evaluation")
+
+    def right(images: np.ndarray) -> np.ndarray:
+        inputs = preprocessing.apply(whole.contract(), images)
+        return graph_outputs(folder / whole.model.file, inputs).argmax(axis=1) == evaluation.labels
+
+    uncut = right(evaluation.images)
+    assert whole.metric.value == whole.metric.reference == pytest.approx(uncut.mean())
+    assert whole.metric.loss_points == 0
+    raw, jpeg = whole.inputs["raw"], whole.inputs["jpeg"]
+    assert (raw.metric, raw.quality) == (whole.metric, None)
+    assert raw.payload_bytes.least == raw.payload_bytes.largest == len(pack([evaluation.images[0]], "raw"))
+
+    assert jpeg.quality == finished.settings.select.jpeg_quality
+    files = [jpeg_payload(image, 90) for image in evaluation.images]
+    arrived = right(np.stack([decode_jpeg(file) for file in files]))
+    assert jpeg.metric.value == pytest.approx(arrived.mean())
+    assert jpeg.metric.reference == whole.metric.value
+    assert jpeg.metric.only_reference_right == int((uncut & ~arrived).sum())
+    assert jpeg.metric.only_this_right == int((arrived & ~uncut).sum())
+    sizes = [len(file) for file in files]
+    assert (jpeg.payload_bytes.least, jpeg.payload_bytes.largest) == (min(sizes), max(sizes))
+    assert jpeg.payload_bytes.mean == pytest.approx(np.mean(sizes))
+
+
+@pytest.fixture
+def context(finished_project: Path) -> SplitContext:
+    """The pruned variant of a project of its own, opened to be split again."""
+    loaded = load_project(finished_project / "coopexport.toml")
+    return open_context(loaded, SplitSection(), layer_graph(loaded, "pruned"))
+
+
+def layer_and_specification(context: SplitContext, name: str) -> tuple[Layer, EncodeSpecification]:
+    layer = find_layer(context.graph.layers, name)
+    return layer, specifications(context, [layer])[layer.name]
+
+
+def test_the_same_split_again_writes_the_same_bytes(context: SplitContext) -> None:
+    folder = context.graph.folder
+    names = [name for name in files_below(folder) if name.startswith(("conv4_1", "whole", "weights", "calibration"))]
+    before = {name: (folder / name).read_bytes() for name in names}
+    path, manifest = write_split(context, *layer_and_specification(context, "conv4_1"))
+    write_whole(context)
+    assert path == folder / "conv4_1.split.json"
+    assert manifest == read_split(folder, "conv4_1")
+    assert {name: (folder / name).read_bytes() for name in names} == before
+
+
+def test_too_much_loss_is_refused_and_nothing_is_written(context: SplitContext) -> None:
+    coarse = dataclasses.replace(context, settings=SplitSection(percentile=50.1, maximum_loss_points=0.4))
+    arguments = layer_and_specification(coarse, "conv1_1")
+    before = {name: (context.graph.folder / name).stat().st_mtime_ns for name in files_below(context.graph.folder)}
+    with pytest.raises(CoopexportError, match=r"layer conv1_1 of pruned: .* costs \d+\.\d\d points of top1"):
+        write_split(coarse, *arguments)
+    after = {name: (context.graph.folder / name).stat().st_mtime_ns for name in files_below(context.graph.folder)}
+    assert after == before
+
+
+@pytest.mark.parametrize(("allowed", "refused"), [(1.0, False), (0.99, True)])
+def test_a_loss_of_exactly_the_bound_is_allowed(context: SplitContext, allowed: float, refused: bool) -> None:
+    """In floating point 100 * (0.98 - 0.97) is a little more than 1."""
+    fixed = dataclasses.replace(
+        context,
+        settings=SplitSection(maximum_loss_points=allowed),
+        metric=("fixed", lambda outputs, labels: 0.97),
+        whole=Score("fixed", 0.98, len(context.evaluation.labels), None),
+    )
+    arguments = layer_and_specification(context, "conv4_1")
+    if refused:
+        with pytest.raises(
+            CoopexportError, match=r"costs 1\.00 points of fixed \(0\.9800 to 0\.9700\), allowed are 0\.99"
+        ):
+            write_split(fixed, *arguments)
+        return
+    assert write_split(fixed, *arguments)[1].metric.only_this_right is None
+
+
+@pytest.mark.parametrize("name", ["input", "output", "whole"])
+def test_names_of_the_uncut_candidates_are_refused(
+    context: SplitContext, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(split_variant, "display_name", lambda layers, layer: name)
+    before = files_below(context.graph.folder)
+    with pytest.raises(CoopexportError, match=f'a bundle cannot be called "{name}"'):
+        write_split(context, *layer_and_specification(context, "conv4_1"))
+    assert files_below(context.graph.folder) == before
+
+
+def test_float32_crosses_as_it_is(context: SplitContext) -> None:
+    plain = dataclasses.replace(context, settings=SplitSection(encoding="float32", codec="raw"))
+    layer, specification = layer_and_specification(plain, "conv4_1")
+    _, manifest = write_split(plain, layer, specification)
+    assert (manifest.tensors[0].encoding.kind, manifest.codec) == ("float32", "raw")
+    assert manifest.metric.value == manifest.metric.reference == context.whole.value
+    assert manifest.payload_bytes.least == manifest.payload_bytes.largest
+    golden = read_golden(context.graph.folder, manifest.golden)
+    assert golden["symbols_0"].dtype == np.float32
+    assert manifest.payload_bytes.mean == len(pack([golden["symbols_0"][:1]], "raw"))
+
+
+def test_the_reference_is_the_whole_network_on_the_same_images(context: SplitContext) -> None:
+    outputs = graph_outputs(context.graph.folder / "model.onnx", context.evaluation_inputs)
+    assert context.whole.value == pytest.approx(top1(outputs, context.evaluation.labels).mean())
+    manifest = json.loads((context.graph.folder / "conv4_1.split.json").read_text())
+    assert manifest["metric"]["reference"] == context.whole.value
+    assert len(context.calibration_inputs) == min(256, len(context.calibration.images))

@@ -1,0 +1,181 @@
+"""Bad input gets one line that names the problem and the way out, exit code 2, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tests_support import files_below
+
+
+def expect_refusal(result, *words: str) -> None:
+    """Assert exit code 2 and exactly one line with all of `words`."""
+    assert result.code == 2, (result.output, result.errors)
+    assert len(result.error_lines) == 1, result.errors
+    line = result.error_lines[0]
+    assert line.startswith("coopexport: error: ")
+    for word in words:
+        assert word in line, line
+    assert "Traceback" not in result.errors
+
+
+def test_unknown_layer_names_the_nearest(coopexport: Callable, project: Path) -> None:
+    before = files_below(project)
+    result = coopexport(project, "split", "--layer", "conv9_9")
+    expect_refusal(result, '"conv9_9"', "conv5_3", "conv5_2")
+    left = files_below(project) - before
+    # The export is a stage of its own and is kept for the next try; no bundle or calibration of the cut is.
+    assert {path for path in left if "weights" not in path} == {
+        "out/original/model.onnx",
+        "out/original/model.layers.json",
+    }
+
+
+def test_missing_project_file(coopexport: Callable, tmp_path: Path) -> None:
+    expect_refusal(coopexport(tmp_path, "split", "--layer", "conv4_1"), "coopexport.toml", "coopexport init")
+    expect_refusal(coopexport(tmp_path, "layers", "--project", "nowhere.toml"), "nowhere.toml")
+    assert not files_below(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_corrupt_checkpoint(coopexport: Callable, project: Path, damage: str, suffix: str) -> None:
+    good = project / "network.safetensors"
+    path = project / f"damaged{suffix}"
+    if suffix == ".pt":
+        torch.save({"weight": torch.zeros(1000)}, path)
+        content = path.read_bytes()
+    else:
+        content = good.read_bytes()
+    path.write_bytes({"truncated": content[: len(content) // 2], "garbage": b"\x00\xff" * 500, "empty": b""}[damage])
+    edit_project(project, "network.safetensors", path.name)
+    before = files_below(project)
+    expect_refusal(coopexport(project, "layers"), path.name, "corrupt")
+    assert files_below(project) == before
+
+
+class _Attack:
+    """A pickle that creates a file when it is loaded carelessly."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"touch {self.proof}",)
+
+
+@pytest.mark.parametrize("writer", ["torch", "pickle"])
+def test_pickle_that_wants_to_run_code(coopexport: Callable, project: Path, tmp_path: Path, writer: str) -> None:
+    proof = tmp_path / "the-attack-ran"
+    path = project / "attack.pt"
+    if writer == "torch":
+        torch.save({"weight": torch.zeros(3), "attack": _Attack(proof)}, path)
+    else:
+        path.write_bytes(pickle.dumps(_Attack(proof)))
+    edit_project(project, "network.safetensors", path.name)
+    before = files_below(project)
+    result = coopexport(project, "layers")
+    expect_refusal(result, "attack.pt", "state_dict()")
+    assert not proof.exists()
+    assert files_below(project) == before
+
+
+def test_wrong_input_shape(coopexport: Callable, project: Path) -> None:
+    edit_project(project, "input_shape = [3, 32, 32]", "input_shape = [3, 30, 30]")
+    before = files_below(project)
+    expect_refusal(coopexport(project, "layers"), "(3, 32, 32)", "(3, 30, 30)", "model.input_shape")
+    assert files_below(project) == before
+
+
+def test_wrong_input_shape_without_data(coopexport: Callable, project: Path) -> None:
+    edit_project(project, "input_shape = [3, 32, 32]", "input_shape = [1, 32, 32]")
+    edit_project(project, 'calibration = "data/calibration.npz"', "")
+    expect_refusal(coopexport(project, "layers"), "(1, 32, 32)", "model.input_shape")
+
+
+def test_unknown_key_is_named_with_the_nearest(coopexport: Callable, project: Path) -> None:
+    edit_project(project, 'checkpoint = "network.safetensors"', 'chekpoint = "network.safetensors"')
+    expect_refusal(coopexport(project, "layers"), "chekpoint")
+    edit_project(project, "[bench]", "[bench]\nround = 5")
+    edit_project(project, 'chekpoint = "network.safetensors"', 'checkpoint = "network.safetensors"')
+    expect_refusal(coopexport(project, "layers"), "bench.round", "did you mean rounds?")
+
+
+def test_unknown_target_and_command(coopexport: Callable, finished_project: Path) -> None:
+    expect_refusal(coopexport(finished_project, "build", "--target", "rtx-adda"), "rtx-adda", "rtx-ada")
+    expect_refusal(coopexport(finished_project, "splt"), "splt")
+    expect_refusal(coopexport(finished_project, "bench", "--rounds", "three"), "three")
+
+
+def test_split_without_a_layer(coopexport: Callable, project: Path) -> None:
+    expect_refusal(coopexport(project, "split"), "--layer", "--all")
+
+
+def test_stages_out_of_order_name_the_missing_one(coopexport: Callable, project: Path) -> None:
+    expect_refusal(coopexport(project, "build"), "coopexport split")
+    expect_refusal(coopexport(project, "select"), "coopexport split")
+    expect_refusal(coopexport(project, "split", "--layer", "conv4_1", "--variant", "pruned"), "coopexport shrink")
+
+
+def test_damaged_bundle_is_refused(coopexport: Callable, finished_project: Path) -> None:
+    folder = finished_project / "out" / "original"
+    weights = sorted((folder / "weights").iterdir(), key=lambda path: path.stat().st_size)[-1]
+    content = bytearray(weights.read_bytes())
+    content[10] ^= 1
+    weights.write_bytes(content)
+    shutil.rmtree(folder / "engines")
+    expect_refusal(coopexport(finished_project, "build", "--target", "cpu"), weights.name)
+    assert not any(path.endswith(".part") for path in files_below(finished_project))
+
+
+def test_altered_engine_is_not_loaded(coopexport: Callable, finished_project: Path) -> None:
+    from engines.pair import open_pair
+    from engines.targets import find_target
+    from jetson.errors import CoopexportError
+
+    folder = finished_project / "out" / "pruned"
+    engine = folder / "engines" / "cpu" / "conv4_1.tail.onnx"
+    engine.write_bytes(engine.read_bytes() + b"\0")
+    cpu = find_target("cpu")
+    with pytest.raises(CoopexportError, match="do not load it"):
+        open_pair(folder, "conv4_1", cpu, cpu)
+
+
+def test_too_much_loss_is_refused_with_layer_and_number(coopexport: Callable, project: Path) -> None:
+    result = coopexport(project, "split", "--layer", "conv1_1", "--clip", "percentile", "--percentile", "50.1")
+    assert result.code == 2, result.output
+    expect_refusal(result, "conv1_1", "points")
+    assert re.search(r"\d+\.\d\d points", result.errors)
+    assert not any(path.endswith(".split.json") for path in files_below(project))
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("size_kib", [16, 64, 96])
+def test_full_disk(coopexport: Callable, project: Path, in_mount: Callable, size_kib: int) -> None:
+    result = in_mount(project, f"size={size_kib}k", "split", "--layer", "conv4_1")
+    expect_refusal(result, "No space left on device")
+    assert not any(path.endswith((".part", ".split.json")) for path in result.files)
+    if "out/original/model.layers.json" not in result.files:
+        assert result.files == set()
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("command", [["layers"], ["shrink"], ["split", "--layer", "conv4_1"]])
+def test_read_only_mount(coopexport: Callable, project: Path, in_mount: Callable, command: list[str]) -> None:
+    result = in_mount(project, "ro", *command)
+    expect_refusal(result, "Read-only file system")
+    assert result.files == set()
+
+
+def edit_project(project: Path, old: str, new: str) -> None:
+    """Replace one piece of the project file, which must be there."""
+    path = project / "coopexport.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))

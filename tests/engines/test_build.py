@@ -1,0 +1,392 @@
+"""Building: what is reused, what is built again, what is refused, and an identity that says only what is true."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_graphs import small_inputs, small_network
+from tests_support import files_below
+
+import engines.build
+from engines.backends import Availability, Engine, find_backend
+from engines.build import (
+    BuildItem,
+    build,
+    build_engine,
+    compare_with_golden,
+    item_of_whole,
+    items_of_layer,
+    open_engine,
+    run_batches,
+)
+from engines.target_file import target_file
+from engines.targets import find_target
+from exporter.bundle import FileRecord, golden_bytes, read_golden
+from exporter.onnx_session import open_session, run
+from jetson.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.engine_identity import EngineIdentity, check_engine, identity_path, read_identity
+from jetson.errors import CoopexportError
+
+CPU = find_target("cpu")
+ADA = find_target("rtx-ada")
+ROLES = ("head", "tail", "whole")
+rtx_installed = pytest.mark.skipif(
+    util.find_spec("tensorrt_rtx") is None, reason="left out: TensorRT-RTX exists for Linux on x86-64 only"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, split_project: Path) -> Path:
+    """A copy of a variant's bundles, no engines."""
+    ignored = shutil.ignore_patterns("engines")
+    return Path(shutil.copytree(split_project / "out" / "pruned", tmp_path / "pruned", ignore=ignored))
+
+
+def item_of(folder: Path, role: str) -> BuildItem:
+    head, tail = items_of_layer(folder, "conv4_1")
+    return {"head": head, "tail": tail, "whole": item_of_whole(folder)}[role]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_identity_is_complete_and_true(folder: Path, role: str) -> None:
+    item = item_of(folder, role)
+    result = build(item, CPU)
+    assert not result.reused
+    identity = result.identity
+    assert read_identity(str(result.path)) == check_engine(str(result.path)) == identity
+    engine = result.path.read_bytes()
+    assert (identity.engine_sha256, identity.engine_bytes) == (sha256_of_bytes(engine), len(engine))
+    assert identity.source_sha256 == item.graph.sha256 == sha256_of_file(str(folder / item.graph.file))
+    model = target_file(onnx.load(str(folder / item.graph.file)), 1, role)
+    assert identity.target_file_sha256 == sha256_of_bytes(model.SerializeToString(deterministic=True))
+    assert (identity.variant, identity.layer, identity.role) == (
+        "pruned",
+        "whole" if role == "whole" else "conv4_1",
+        role,
+    )
+    assert (identity.target, identity.backend, identity.backend_version) == (
+        "cpu",
+        "onnxruntime",
+        onnxruntime.__version__,
+    )
+    assert (identity.precision, identity.batch, identity.compute_capability) == ("fp32", 1, None)
+    session = open_session(result.path, "disabled")
+    for described, found in ((identity.inputs, session.get_inputs()), (identity.outputs, session.get_outputs())):
+        assert [(value["name"], value["shape"]) for value in described] == [(item.name, item.shape) for item in found]
+        kinds = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
+        assert [kinds[value["dtype"]] for value in described] == [item.type for item in found]
+    assert identity.flags == find_backend("onnxruntime").flags(CPU)
+    assert identity.platform == f"{platform.system()} {platform.machine()}"
+    assert identity.parity_reason is None
+    assert identity.parity is not None
+    (check,) = identity.parity
+    assert check["check"] == "build"
+    assert check["samples"] == 16
+    assert 0 <= check["error"] <= check["bound"] == 1e-3
+    stored = json.loads(Path(identity_path(str(result.path))).read_text())
+    assert stored["schema"] == "coopexport.engine/1.0"
+    assert set(stored) - {"schema"} == set(EngineIdentity._fields) - {"parity_reason", "compute_capability"}
+
+
+@rtx_installed
+def test_an_engine_that_cannot_run_here_says_why_nobody_checked_it(folder: Path) -> None:
+    result = build(item_of(folder, "head"), ADA)
+    assert result.path.name == "conv4_1.head.engine"
+    identity = result.identity
+    assert identity.parity is None
+    assert identity.parity_reason == find_backend("tensorrt-rtx").can_run(ADA).reason
+    assert (identity.backend, identity.compute_capability) == ("tensorrt-rtx", "8.9")
+    assert [value["dtype"] for value in identity.outputs] == ["uint8"]
+    assert identity.flags == {"strongly_typed": True, "tf32": False}
+    assert check_engine(str(result.path)) == identity
+    assert build(item_of(folder, "head"), ADA).reused
+    with pytest.raises(CoopexportError, match="does not run them"):
+        open_engine(item_of(folder, "head"), ADA)
+
+
+def test_the_same_again_is_reused_untouched(folder: Path) -> None:
+    first = build(item_of(folder, "tail"), CPU)
+    before = {path: path.stat().st_mtime_ns for path in first.path.parent.iterdir()}
+    again = build(item_of(folder, "tail"), CPU)
+    assert again.reused
+    assert (again.path, again.identity) == (first.path, first.identity)
+    assert {path: path.stat().st_mtime_ns for path in first.path.parent.iterdir()} == before
+    assert not any(name.endswith(".part") or "/.coopexport" in name for name in files_below(folder))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backend_version": "1.10.0"},
+        {"flags": {"optimisation": "all", "threads": 1}},
+        {"target": "cuda"},
+        {"compute_capability": "8.6"},
+        {"backend": "tensorrt"},
+        {"layer": "pool3"},
+        {"role": "head"},
+        {"variant": "original"},
+        {"source_sha256": "0" * 64},
+        {"target_file_sha256": "0" * 64},
+        {"parity": None, "parity_reason": "there was no CPU then"},
+        {"batch": 0},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_an_engine_of_something_else_is_built_again(folder: Path, change: dict[str, Any]) -> None:
+    first = build(item_of(folder, "tail"), CPU)
+    path = Path(identity_path(str(first.path)))
+    content = {**json.loads(path.read_text()), **change}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    again = build(item_of(folder, "tail"), CPU)
+    assert not again.reused
+    assert again.identity._replace(built_at="", parity=None) == first.identity._replace(built_at="", parity=None)
+    assert build(item_of(folder, "tail"), CPU).reused
+
+
+@pytest.mark.parametrize("damage", ["engine", "identity", "no identity", "no engine"])
+def test_a_damaged_engine_is_built_again(folder: Path, damage: str) -> None:
+    first = build(item_of(folder, "tail"), CPU)
+    engine, identity = first.path.read_bytes(), Path(identity_path(str(first.path)))
+    if damage == "engine":
+        first.path.write_bytes(engine[:-1] + bytes([engine[-1] ^ 1]))
+    elif damage == "identity":
+        identity.write_text("{}")
+    else:
+        (identity if damage == "no identity" else first.path).unlink()
+    assert not build(item_of(folder, "tail"), CPU).reused
+    assert first.path.read_bytes() == engine
+    assert check_engine(str(first.path)).engine_sha256 == first.identity.engine_sha256
+
+
+def test_another_graph_is_built_again(folder: Path, split_project: Path) -> None:
+    first = build(item_of(folder, "tail"), CPU)
+    model = onnx.load(str(folder / "conv4_1.tail.onnx"), load_external_data=False)
+    model.graph.doc_string = "another file"
+    item = with_graph(item_of(folder, "tail"), model.SerializeToString())
+    second = build(item, CPU)
+    assert not second.reused
+    assert second.identity.source_sha256 == item.graph.sha256 != first.identity.source_sha256
+    with pytest.raises(CoopexportError, match="older tail"):
+        open_engine(item_of(folder, "tail"), CPU)
+
+
+def with_graph(item: BuildItem, graph: bytes) -> BuildItem:
+    (item.folder / "other.onnx").write_bytes(graph)
+    return dataclasses.replace(item, graph=FileRecord(file="other.onnx", sha256=sha256_of_bytes(graph)))
+
+
+@pytest.mark.parametrize("damaged", ["conv4_1.tail.onnx", "conv4_1.golden.npz", "weights"])
+@pytest.mark.parametrize("there_already", [False, True])
+def test_a_damaged_bundle_is_refused(folder: Path, damaged: str, there_already: bool) -> None:
+    item = item_of(folder, "tail")
+    if there_already:
+        build(item, CPU)
+    path = folder / damaged
+    if damaged == "weights":
+        locations = [
+            entry.value
+            for tensor in onnx.load(str(folder / item.graph.file), load_external_data=False).graph.initializer
+            for entry in tensor.external_data
+            if entry.key == "location"
+        ]
+        path = folder / locations[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    before = files_below(folder)
+    with pytest.raises(CoopexportError, match=path.name):
+        build(item, CPU)
+    assert files_below(folder) == before
+
+
+def with_golden(item: BuildItem, change: Callable[[dict[str, np.ndarray]], None]) -> BuildItem:
+    """Return the item with golden data regenerated with other values, their hash recorded."""
+    golden = {name: value.copy() for name, value in read_golden(item.folder, item.golden).items()}
+    change(golden)
+    content = golden_bytes(golden)
+    (item.folder / item.golden.file).write_bytes(content)
+    return dataclasses.replace(item, golden=FileRecord(file=item.golden.file, sha256=sha256_of_bytes(content)))
+
+
+def shift_scores(golden: dict[str, np.ndarray]) -> None:
+    golden["outputs"][3, 4] += 0.01 * np.ptp(golden["outputs"], axis=0).max()
+
+
+def shift_one_symbol_by_two(golden: dict[str, np.ndarray]) -> None:
+    symbols = golden["symbols_0"].reshape(-1)
+    symbols[5] = symbols[5] + 2 if symbols[5] < 100 else symbols[5] - 2
+
+
+def shift_many_symbols_by_one(golden: dict[str, np.ndarray]) -> None:
+    symbols = golden["symbols_0"].reshape(-1)
+    few = symbols[: max(1, len(symbols) // 500)]
+    few += np.where(few < 100, 1, 255).astype(np.uint8)
+
+
+def swap_dtype(golden: dict[str, np.ndarray]) -> None:
+    golden["symbols_0"] = golden["symbols_0"].astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("role", "change", "said"),
+    [
+        ("tail", shift_scores, r"conv4_1 tail for cpu: .* error (1\.0\de-02|9\.9\de-03) .*allowed is 1e-03"),
+        ("whole", shift_scores, r"whole whole for cpu: .* error (1\.0\de-02|9\.9\de-03) .*allowed is 1e-03"),
+        ("head", shift_one_symbol_by_two, r"conv4_1 head for cpu: a symbol differs by 2 .*allowed is 1"),
+        ("head", shift_many_symbols_by_one, r"conv4_1 head for cpu: .*error \d\.\d\de-03 .*allowed is 1e-03"),
+        ("head", swap_dtype, r"conv4_1 head for cpu: the engine returns uint8 .* hold float32"),
+    ],
+)
+def test_an_engine_that_computes_something_else_is_refused_with_the_number(
+    folder: Path, role: str, change: Callable[[dict[str, np.ndarray]], None], said: str
+) -> None:
+    item = with_golden(item_of(folder, role), change)
+    before = files_below(folder)
+    with pytest.raises(CoopexportError, match=said):
+        build(item, CPU)
+    assert files_below(folder) == before
+    assert not (folder / "engines").exists()
+
+
+def test_a_refused_engine_leaves_the_old_one(folder: Path) -> None:
+    first = build(item_of(folder, "tail"), CPU)
+    model = onnx.load(str(folder / "conv4_1.tail.onnx"), load_external_data=False)
+    model.graph.node[0].attribute[0].f += 0.5  # FeatureDecode's low
+    item = with_graph(item_of(folder, "tail"), model.SerializeToString())
+    with pytest.raises(CoopexportError, match="parity check 'build' failed"):
+        build(item, CPU)
+    assert check_engine(str(first.path)) == first.identity
+
+
+@rtx_installed
+def test_an_engine_that_begins_unlike_its_kind_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replaced = dataclasses.replace(find_backend("tensorrt-rtx"), build=lambda model, target: Engine(b"ptrt....", {}))
+    monkeypatch.setattr(engines.build, "find_backend", lambda name: replaced)
+    with pytest.raises(CoopexportError, match=r"does not begin like its engines \(b'ptrt'\)"):
+        build(item_of(folder, "head"), ADA)
+    assert not (folder / "engines").exists()
+
+
+def test_an_engine_nobody_could_check_is_built_again_where_it_can_be(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = find_backend("onnxruntime")
+    blind = dataclasses.replace(backend, can_run=lambda target: Availability(False, "1", "the GPU is away"))
+    with monkeypatch.context() as patched:
+        patched.setattr(engines.build, "find_backend", lambda name: blind)
+        unchecked = build(item_of(folder, "tail"), CPU)
+        assert (unchecked.identity.parity, unchecked.identity.parity_reason) == (None, "the GPU is away")
+        assert build(item_of(folder, "tail"), CPU).reused
+    checked = build(item_of(folder, "tail"), CPU)
+    assert not checked.reused
+    assert checked.identity.parity
+
+
+@pytest.mark.parametrize("batch", [3, 16, 20])
+def test_larger_batches_are_checked_on_all_golden_data(folder: Path, batch: int) -> None:
+    result = build(item_of(folder, "tail"), CPU, batch)
+    assert result.identity.batch == batch
+    assert result.identity.inputs[0]["shape"][0] == result.identity.outputs[0]["shape"][0] == batch
+    assert result.identity.parity is not None
+    assert result.identity.parity[0]["samples"] == 16
+    with pytest.raises(CoopexportError, match=rf"built for target cpu and batch {batch}"):
+        open_engine(item_of(folder, "tail"), CPU)
+    assert not build(item_of(folder, "tail"), CPU).reused
+    open_engine(item_of(folder, "tail"), CPU)
+
+
+def test_an_engine_for_another_target_is_not_opened(folder: Path) -> None:
+    built = build(item_of(folder, "tail"), CPU)
+    shutil.copytree(built.path.parent, folder / "engines" / "cuda")
+    with pytest.raises(CoopexportError, match="built for target cpu and batch 1, needed are cuda and 1"):
+        open_engine(item_of(folder, "tail"), find_target("cuda"))
+
+
+def test_a_missing_engine_names_the_command(folder: Path) -> None:
+    with pytest.raises(CoopexportError, match=r"conv4_1\.head\.onnx is missing; make it with: coopexport build"):
+        open_engine(item_of(folder, "head"), CPU)
+    with pytest.raises(CoopexportError, match="coopexport split --layer conv5_1"):
+        items_of_layer(folder, "conv5_1")
+
+
+@given(st.integers(1, 40), st.integers(1, 50))
+def test_batches_give_one_result_for_each_input(count: int, batch: int) -> None:
+    def fixed_batch(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        assert len(inputs) == 1
+        assert inputs[0].shape == (batch, 2)
+        return [inputs[0].sum(axis=1, keepdims=True)]
+
+    values = np.arange(2.0 * count).reshape(count, 2)
+    assert np.array_equal(run_batches(fixed_batch, values, batch), values.sum(axis=1, keepdims=True))
+
+
+@given(st.integers(1, 4000), st.integers(0, 40), st.integers(0, 2**32 - 1))
+def test_symbols_may_differ_by_one_in_one_of_a_thousand(count: int, different: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    expected = generator.integers(1, 255, (2, count)).astype(np.uint8)
+    found = expected.copy()
+    chosen = generator.choice(2 * count, min(different, 2 * count), replace=False)
+    found.reshape(-1)[chosen] += generator.choice(np.array([1, 255], np.uint8), len(chosen))  # 255: one less
+    share = len(chosen) / (2 * count)
+    if share <= 1e-3:
+        assert compare_with_golden(expected, found, "here").error == pytest.approx(share)
+    else:
+        with pytest.raises(CoopexportError, match="here: parity check 'build' failed"):
+            compare_with_golden(expected, found, "here")
+
+
+@given(st.integers(0, 255), st.integers(0, 255))
+def test_no_symbol_may_differ_by_more_than_one(expected: int, found: int) -> None:
+    """A symbol of 255 and one of 0 are far apart, although uint8 wraps around."""
+    golden = np.zeros((16, 1000), np.uint8)
+    golden[3, 4] = expected
+    other = golden.copy()
+    other[3, 4] = found
+    if abs(expected - found) <= 1:
+        compare_with_golden(golden, other, "here")
+    else:
+        with pytest.raises(CoopexportError, match=f"differs by {abs(expected - found)} "):
+            compare_with_golden(golden, other, "here")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [np.zeros((16, 1), np.uint8), np.zeros((15, 4), np.uint8), np.zeros((16, 4), np.float32), np.zeros(4, np.uint8)],
+    ids=["would broadcast", "too few", "float32", "no batch"],
+)
+def test_other_shapes_and_dtypes_are_refused(found: np.ndarray) -> None:
+    with pytest.raises(CoopexportError, match=r"the engine returns .* of shape"):
+        compare_with_golden(np.zeros((16, 4), np.uint8), found, "here")
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_refused(wrong: float) -> None:
+    expected = small_inputs(4).reshape(4, -1)
+    found = expected.copy()
+    found[1, 2] = wrong
+    with pytest.raises(CoopexportError, match="not finite"):
+        compare_with_golden(expected, found, "here")
+
+
+def test_engines_of_graphs_in_memory(tmp_path: Path) -> None:
+    model = small_network()
+    engine = build_engine(model, "cpu", batch=2)
+    (tmp_path / "engine.onnx").write_bytes(engine.data)
+    inputs = small_inputs(2)
+    found = run(open_session(tmp_path / "engine.onnx", "disabled"), [inputs])[0]
+    assert np.array_equal(found, run(open_session(model, "disabled"), [inputs])[0])
+    with pytest.raises(CoopexportError, match="did you mean cpu"):
+        build_engine(model, "cpuu")

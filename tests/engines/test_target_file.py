@@ -1,0 +1,165 @@
+"""The self-contained file: nothing left to resolve, and not one bit of a result changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from small_graphs import (
+    CLASSES,
+    FEATURE_SHAPE,
+    SIDE,
+    make_model,
+    small_halves,
+    small_inputs,
+    small_network,
+    small_specification,
+)
+
+from engines.target_file import describe_values, target_file
+from exporter.bundle import read_golden, read_split
+from exporter.encoding import encode
+from exporter.onnx_session import open_session, run
+from jetson.errors import CoopexportError
+
+HALVES = small_halves()
+IMAGE = {"x": ["batch", 3]}
+RESULT = {"y": ["batch", 3]}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("role", ["head", "tail"])
+def test_nothing_is_left_to_resolve(role: str, batch: int) -> None:
+    model = getattr(HALVES, role)
+    before = model.SerializeToString(deterministic=True)
+    made = target_file(model, batch, role)
+    assert model.SerializeToString(deterministic=True) == before
+    assert len(made.functions) == 0
+    assert [(opset.domain, opset.version) for opset in made.opset_import] == [("", 13)]
+    assert {node.domain for node in made.graph.node} == {""}
+    assert made.ir_version <= 8
+    assert not made.graph.value_info
+    for value in (*made.graph.input, *made.graph.output):
+        dimensions = value.type.tensor_type.shape.dim
+        assert dimensions[0].dim_value == batch
+        assert all(dimension.dim_value > 0 and not dimension.dim_param for dimension in dimensions)
+    onnx.checker.check_model(made, full_check=True)
+
+
+def test_identity_describes_what_goes_in_and_out() -> None:
+    head = target_file(HALVES.head, 2, "head")
+    assert describe_values(head.graph.input) == [{"name": "images", "dtype": "float32", "shape": [2, 3, SIDE, SIDE]}]
+    assert describe_values(head.graph.output) == [{"name": "symbols_0", "dtype": "uint8", "shape": [2, *FEATURE_SHAPE]}]
+    tail = target_file(HALVES.tail, 2, "tail")
+    assert describe_values(tail.graph.input) == [{"name": "symbols_0", "dtype": "uint8", "shape": [2, *FEATURE_SHAPE]}]
+    assert describe_values(tail.graph.output) == [{"name": "scores", "dtype": "float32", "shape": [2, CLASSES]}]
+
+
+HEAD = open_session(HALVES.head, "disabled"), open_session(target_file(HALVES.head, 1, "head"), "disabled")
+TAIL = open_session(HALVES.tail, "disabled"), open_session(target_file(HALVES.tail, 1, "tail"), "disabled")
+PLAIN_HEAD = make_model(
+    list(HALVES.head.graph.node)[:2],
+    {"images": ["batch", 3, SIDE, SIDE]},
+    {"feature": ["batch", *FEATURE_SHAPE]},
+    list(HALVES.head.graph.initializer),
+)
+FEATURE = open_session(PLAIN_HEAD, "disabled")
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1e-30, 1.0, 1e4, 1e38]), st.booleans())
+def test_results_are_the_same_bits(seed: int, factor: float, with_nan: bool) -> None:
+    with np.errstate(over="ignore"):
+        inputs = small_inputs(1, seed) * np.float32(factor)
+    if with_nan:
+        inputs[0, 1, 2, 3] = np.nan
+    symbols, symbols_of_file = (run(session, [inputs])[0] for session in HEAD)
+    assert symbols.dtype == symbols_of_file.dtype == np.uint8
+    assert np.array_equal(symbols, symbols_of_file)
+    assert np.array_equal(symbols, encode(small_specification(), run(FEATURE, [inputs])[0]))
+    scores, scores_of_file = (run(session, [symbols])[0] for session in TAIL)
+    assert np.array_equal(scores.view(np.uint32), scores_of_file.view(np.uint32))
+
+
+@pytest.mark.parametrize("role", ["head", "tail"])
+@pytest.mark.parametrize("layer", ["conv4_1", "pool3"])
+def test_bundle_and_file_compute_the_same_bits(split_project: Path, layer: str, role: str) -> None:
+    folder = split_project / "out" / "pruned"
+    bundle = read_split(folder, layer)
+    golden = read_golden(folder, bundle.golden)
+    model = onnx.load(str(folder / getattr(bundle, role).file))
+    given_name, expected_name = {"head": ("inputs", "symbols_0"), "tail": ("symbols_0", "outputs")}[role]
+    made = target_file(model, 1, role)
+    assert not any(tensor.external_data for tensor in made.graph.initializer)
+    found = run(open_session(made, "disabled"), [golden[given_name]])[0]
+    bundled = run(open_session(model, "disabled"), [golden[given_name]])[0]
+    assert found.tobytes() == bundled.tobytes() == golden[expected_name].tobytes()
+
+
+def foreign_node(name: str, source: str = "x", result: str = "y") -> onnx.NodeProto:
+    return helper.make_node("Magic", [source], [result], name=name, domain="com.example")
+
+
+def test_foreign_operators_are_refused_by_name() -> None:
+    model = make_model([foreign_node("trick")], IMAGE, RESULT, domains=("com.example",))
+    with pytest.raises(CoopexportError, match=r"my\.onnx .* com\.example\.Magic \(trick\)"):
+        target_file(model, 1, "my.onnx")
+
+
+def test_foreign_operator_without_a_name_is_called_by_its_output() -> None:
+    model = make_model([foreign_node("")], IMAGE, RESULT, domains=("com.example",))
+    with pytest.raises(CoopexportError, match=r"com\.example\.Magic \(y\)"):
+        target_file(model, 1, "my.onnx")
+
+
+def test_foreign_operator_inside_a_branch_is_refused_too() -> None:
+    def branch(node: onnx.NodeProto) -> onnx.GraphProto:
+        value = helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, ["batch", 3])
+        return helper.make_graph([node], "branch", [], [value])
+
+    nodes = [
+        helper.make_node("Constant", [], ["condition"], value=helper.make_tensor("c", TensorProto.BOOL, [], [True])),
+        helper.make_node(
+            "If",
+            ["condition"],
+            ["y"],
+            then_branch=branch(foreign_node("inner", result="then")),
+            else_branch=branch(helper.make_node("Relu", ["x"], ["else"])),
+        ),
+    ]
+    with pytest.raises(CoopexportError, match=r"com\.example\.Magic \(inner\)"):
+        target_file(make_model(nodes, IMAGE, RESULT, domains=("com.example",)), 1, "my.onnx")
+
+
+def test_a_function_that_is_not_there_is_refused() -> None:
+    model = small_halves().head
+    del model.functions[:]
+    with pytest.raises(CoopexportError, match=r"ai\.coopexport\.FeatureEncode"):
+        target_file(model, 1, "head")
+
+
+def test_another_fixed_batch_is_refused() -> None:
+    assert target_file(small_network(batch=3), 3, "net").graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
+    with pytest.raises(CoopexportError, match=r"'images' is fixed to batch 3, asked for is 1"):
+        target_file(small_network(batch=3), 1, "net")
+
+
+def test_sizes_that_stay_open_are_refused_by_name() -> None:
+    node = helper.make_node("Relu", ["x"], ["y"])
+    for inputs, outputs, name in (
+        ({"x": ["batch", "width"]}, RESULT, "x"),
+        (IMAGE, {"y": ["batch", "width"]}, "y"),
+        (IMAGE, {"y": []}, "y"),
+    ):
+        with pytest.raises(CoopexportError, match=f"my.onnx: '{name}' has no fixed size"):
+            target_file(make_model([node], inputs, outputs), 1, "my.onnx")
+
+
+def test_an_invalid_graph_is_refused_in_one_line() -> None:
+    model = make_model([helper.make_node("Relu", ["nowhere"], ["y"])], IMAGE, RESULT)
+    with pytest.raises(CoopexportError, match=r"my\.onnx is no valid ONNX graph: .*nowhere"):
+        target_file(model, 1, "my.onnx")

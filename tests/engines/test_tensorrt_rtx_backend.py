@@ -1,0 +1,210 @@
+"""TensorRT-RTX: real builds, no GPU. What an engine file is, and what is refused instead of built wrongly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from small_graphs import make_model, small_halves, small_network
+
+from engines.backends import find_backend
+from engines.build import build_engine, require_buildable
+from engines.target_file import target_file
+from engines.targets import Target, find_target
+from jetson.engine_identity import check_magic
+from jetson.errors import CoopexportError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BACKEND = find_backend("tensorrt-rtx")
+ADA = find_target("rtx-ada")
+HOPPER = Target("rtx-hopper", "SM 9.0", "tensorrt-rtx", compute_capability="9.0")
+HEAD = target_file(small_halves().head, 1, "head")
+
+installed = pytest.mark.skipif(
+    util.find_spec("tensorrt_rtx") is None, reason="left out: TensorRT-RTX exists for Linux on x86-64 only"
+)
+
+
+@installed
+@pytest.mark.parametrize(("target", "mask"), [("rtx-ampere", 4), ("rtx-ada", 8)])
+def test_header_says_what_the_file_is(target: str, mask: int) -> None:
+    data = BACKEND.build(HEAD, find_target(target)).data
+    assert data[:4] == b"vtrt"
+    assert check_magic("tensorrt-rtx", data)
+    assert int.from_bytes(data[16:24], "little") == len(data)
+    assert int.from_bytes(data[32:36], "little") == mask
+
+
+@installed
+def test_the_same_graph_gives_the_same_bytes() -> None:
+    first = BACKEND.build(HEAD, ADA)
+    assert BACKEND.build(HEAD, ADA) == first
+    assert build_engine(small_halves().head, "rtx-ada") == first
+    assert BACKEND.build(target_file(small_halves(seed=1).head, 1, "head"), ADA).data != first.data
+    assert BACKEND.build(HEAD, find_target("rtx-ampere")).data != first.data
+
+
+@installed
+def test_tf32_is_off() -> None:
+    """On by default: it would make of float32 weights and features 10-bit ones, and no GPU is here to notice."""
+    network = target_file(small_network(), 1, "net")
+    engine = BACKEND.build(network, ADA)
+    assert engine.flags == BACKEND.flags(ADA) == {"strongly_typed": True, "tf32": False}
+    assert engine.data == plain_build(network, tf32=False)
+    assert engine.data != plain_build(network, tf32=True)
+
+
+def plain_build(model: onnx.ModelProto, tf32: bool) -> bytes:
+    """Build with nothing but TensorRT-RTX's own calls."""
+    import tensorrt_rtx
+
+    builder = tensorrt_rtx.Builder(tensorrt_rtx.Logger(tensorrt_rtx.Logger.ERROR))
+    network, _parser = parse(builder, model)
+    config = builder.create_builder_config()
+    assert config.get_flag(tensorrt_rtx.BuilderFlag.TF32)
+    if not tf32:
+        config.clear_flag(tensorrt_rtx.BuilderFlag.TF32)
+    config.num_compute_capabilities = 1
+    assert config.set_compute_capability(tensorrt_rtx.ComputeCapability.SM89, 0)
+    return bytes(builder.build_serialized_network(network, config))
+
+
+def parse(builder: Any, model: onnx.ModelProto) -> tuple[Any, Any]:
+    """Return network and parser; the network lives as long as the parser."""
+    import tensorrt_rtx
+
+    network = builder.create_network(0)
+    parser = tensorrt_rtx.OnnxParser(network, tensorrt_rtx.Logger(tensorrt_rtx.Logger.ERROR))
+    assert parser.parse(model.SerializeToString())
+    return network, parser
+
+
+@installed
+def test_symbols_leave_and_arrive_as_uint8() -> None:
+    import tensorrt_rtx
+
+    builder = tensorrt_rtx.Builder(tensorrt_rtx.Logger(tensorrt_rtx.Logger.ERROR))
+    head, _head_parser = parse(builder, HEAD)
+    assert head.get_output(0).dtype == tensorrt_rtx.uint8
+    tail, _tail_parser = parse(builder, target_file(small_halves().tail, 1, "tail"))
+    assert tail.get_input(0).dtype == tensorrt_rtx.uint8
+    assert tail.get_output(0).dtype == tensorrt_rtx.float32
+
+
+@installed
+def test_a_graph_whose_uint8_would_become_int8_is_refused() -> None:
+    scale, zero = numpy_helper.from_array(np.float32(0.1), "scale"), numpy_helper.from_array(np.uint8(0), "zero")
+    node = helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["y"], name="quantise")
+    model = make_model([node], {"x": [1, 3]}, {"y": [1, 3]}, [scale, zero], output_type=TensorProto.UINT8)
+    with pytest.raises(CoopexportError, match=r"'y'.*int8.*declares as .*uint8"):
+        BACKEND.build(model, ADA)
+
+
+@installed
+@pytest.mark.parametrize(
+    ("operator", "domain", "said"),
+    [("Det", "", "Det roll"), ("Magic", "com.example", "Magic roll"), ("NoSuchOperator", "", "Plugin not found")],
+)
+def test_what_the_parser_says_is_passed_on_with_the_node(operator: str, domain: str, said: str) -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"], name="fine"),
+        helper.make_node(operator, ["r"], ["y"], name="roll", domain=domain),
+    ]
+    model = make_model(nodes, {"x": [1, 3, 3]}, {"y": [1]}, domains=(domain,) if domain else ())
+    with pytest.raises(CoopexportError, match="cannot read the graph: node 1 ") as refusal:
+        BACKEND.build(model, ADA)
+    assert "roll" in str(refusal.value)
+    assert said in str(refusal.value)
+
+
+@installed
+@pytest.mark.parametrize(
+    "model",
+    [onnx.ModelProto(), make_model([helper.make_node("Relu", ["x"], ["y"])], {"x": [1, 3]}, {})],
+    ids=["nothing", "no output"],
+)
+def test_an_empty_graph_is_refused(model: onnx.ModelProto) -> None:
+    with pytest.raises(CoopexportError, match="cannot read the graph: no network comes out of it"):
+        BACKEND.build(model, ADA)
+
+
+@installed
+def test_an_error_of_one_graph_is_not_told_of_the_next() -> None:
+    unknown = make_model([helper.make_node("NoSuchOperator", ["x"], ["y"], name="n1")], {"x": [1, 3]}, {"y": [1, 3]})
+    with pytest.raises(CoopexportError, match="n1"):
+        BACKEND.build(unknown, ADA)
+    with pytest.raises(CoopexportError) as second:
+        BACKEND.build(onnx.ModelProto(), ADA)
+    assert "n1" not in str(second.value)
+
+
+@installed
+def test_what_the_builder_says_is_passed_on() -> None:
+    """In a process of its own: a build that failed leaves its mark on the bytes of the next one."""
+    script = (
+        f"import sys; sys.path[:0] = [{str(REPOSITORY)!r}, {str(Path(__file__).parent)!r}]\n"
+        "from small_graphs import small_network\n"
+        "from engines.backends import find_backend\n"
+        "from engines.target_file import target_file\n"
+        "from engines.targets import Target\n"
+        "from jetson.errors import CoopexportError\n"
+        "turing = Target('turing', '', 'tensorrt-rtx', compute_capability='7.5')\n"
+        "try:\n"
+        "    find_backend('tensorrt-rtx').build(target_file(small_network(), 1, 'net'), turing)\n"
+        "except CoopexportError as error:\n"
+        "    print(error)\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert printed.startswith("TensorRT-RTX built no engine for turing: ")
+    assert "classify" in printed
+    assert "FP32 GEMM is not supported" in printed
+    assert len(printed.splitlines()) == 1
+
+
+@installed
+def test_an_unsupported_gpu_is_named() -> None:
+    found = BACKEND.can_build(HOPPER)
+    assert not found.usable
+    assert "SM 9.0" in found.reason
+    with pytest.raises(CoopexportError, match=r'target "rtx-hopper" here: it does not build for SM 9\.0'):
+        require_buildable(HOPPER)
+    with pytest.raises(CoopexportError, match=r"SM 9\.0"):
+        BACKEND.build(HEAD, HOPPER)
+
+
+@installed
+def test_engines_are_built_but_not_run(tmp_path: Path) -> None:
+    import tensorrt_rtx
+
+    buildable = BACKEND.can_build(ADA)
+    assert (buildable.usable, buildable.version) == (True, tensorrt_rtx.__version__)
+    runnable = BACKEND.can_run(ADA)
+    assert not runnable.usable
+    assert "does not run them" in runnable.reason
+    with pytest.raises(CoopexportError, match=r"cannot run .*head\.engine: .*does not run them"):
+        BACKEND.load(tmp_path / "head.engine", ADA)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    for found in (BACKEND.can_build(ADA), BACKEND.can_run(ADA)):
+        assert (found.usable, found.version) == (False, None)
+        assert "coopexport[rtx]" in found.reason
+    with pytest.raises(CoopexportError, match=r'cannot build for target "rtx-ada" here: .*coopexport\[rtx\]'):
+        build_engine(small_network(), "rtx-ada")
+
+
+def test_a_package_whose_libraries_do_not_load_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tensorrt_rtx.py").write_text("raise OSError('libtensorrt_rtx.so: cannot open shared object file')")
+    monkeypatch.delitem(sys.modules, "tensorrt_rtx", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = BACKEND.can_build(ADA)
+    assert not found.usable
+    assert "libtensorrt_rtx.so" in found.reason
