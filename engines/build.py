@@ -19,9 +19,11 @@ from engines.targets import Target, find_target
 from exporter import parity
 from exporter.bundle import FileRecord, check_file, check_weights, read_golden, read_split, read_whole
 from exporter.parity import Parity
+from jetson import preprocessing
 from jetson.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
 from jetson.engine_identity import EngineIdentity, check_engine, check_magic, encode_identity, identity_path
 from jetson.errors import CoopexportError
+from jetson.preprocessing import Preprocessing
 
 WHOLE = "whole"
 # Docs: at most 0.1 % of symbols off, none by more than one.
@@ -38,6 +40,7 @@ class BuildItem:
     role: str
     graph: FileRecord
     golden: FileRecord
+    contract: Preprocessing
 
     def engine_path(self, target: Target) -> Path:
         """Return where the engine for `target` goes."""
@@ -58,7 +61,7 @@ def items_of_layer(folder: Path, layer: str) -> list[BuildItem]:
     """Return head and tail of a split bundle; raises CoopexportError when there is none."""
     bundle = read_split(folder, layer)
     return [
-        BuildItem(folder, bundle.variant, layer, role, record, bundle.golden)
+        BuildItem(folder, bundle.variant, layer, role, record, bundle.golden, bundle.contract())
         for role, record in (("head", bundle.head), ("tail", bundle.tail))
     ]
 
@@ -66,7 +69,7 @@ def items_of_layer(folder: Path, layer: str) -> list[BuildItem]:
 def item_of_whole(folder: Path) -> BuildItem:
     """Return the whole network of a variant, for the device alone or the edge alone."""
     whole = read_whole(folder)
-    return BuildItem(folder, whole.variant, WHOLE, WHOLE, whole.model, whole.golden)
+    return BuildItem(folder, whole.variant, WHOLE, WHOLE, whole.model, whole.golden, whole.contract())
 
 
 def require_buildable(target: Target) -> str:
@@ -96,7 +99,7 @@ def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
     """
     version = require_buildable(target)
     backend = find_backend(target.backend)
-    check_file(item.folder, item.golden)
+    _check_preprocessing(item)
     graph_path = check_file(item.folder, item.graph)
     check_weights(item.folder, graph_path)
     # An absolute path: with a relative one some versions of onnx look for weights in the working directory.
@@ -163,6 +166,20 @@ def _still_fits(
         and (identity.parity is not None or not backend.can_run(target).usable)
     )
     return identity if fits else None
+
+
+def _check_preprocessing(item: BuildItem) -> None:
+    """Refuse a bundle whose preprocessing, applied here to the golden images, does not give the golden inputs.
+
+    Nothing else would notice: an engine agrees with golden inputs whatever the images are turned into.
+    """
+    golden = read_golden(item.folder, item.golden)
+    inputs = preprocessing.apply(item.contract, golden["images"]).astype(np.float32)
+    if not np.array_equal(inputs, golden["inputs"]):
+        raise CoopexportError(
+            f"{item.variant} {item.layer}: the preprocessing in its manifest does not turn the golden images into the "
+            "golden inputs: the manifest was altered, or another version wrote it; run: coopexport split"
+        )
 
 
 def _check(

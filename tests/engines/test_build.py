@@ -390,3 +390,13 @@ def test_engines_of_graphs_in_memory(tmp_path: Path) -> None:
     assert np.array_equal(found, run(open_session(model, "disabled"), [inputs])[0])
     with pytest.raises(CoopexportError, match="did you mean cpu"):
         build_engine(model, "cpuu")
+
+
+def test_an_altered_preprocessing_is_refused(finished_project: Path) -> None:
+    folder = finished_project / "out" / "pruned"
+    manifest = folder / "conv4_1.split.json"
+    content = json.loads(manifest.read_text())
+    content["preprocessing"]["mean"] = [0.4, 0.5, 0.5]
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(CoopexportError, match="golden images"):
+        build(items_of_layer(folder, "conv4_1")[0], find_target("cpu"))
