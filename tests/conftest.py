@@ -151,6 +151,8 @@ def settle(network: nn.Module, generator: torch.Generator, input_shape: tuple[in
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.weight.data = 0.5 + torch.rand(module.weight.shape, generator=generator)
             module.bias.data = torch.rand(module.bias.shape, generator=generator) - 0.5
+            module.reset_running_stats()
+            module.momentum = None  # a plain mean: with 0.1 an eighth of the initial variance would be left
     network.train()
     with torch.no_grad():
         for _ in range(20):

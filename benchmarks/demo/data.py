@@ -79,7 +79,7 @@ def load_sources() -> Sources:
     """Return scikit-learn's digits and its photographs, these with their contrast reduced."""
     digits = load_digits()
     photos = np.stack(load_sample_images().images).astype(np.float32)
-    grey = photos.mean(axis=(1, 2), keepdims=True)
+    grey = photos.mean(axis=(1, 2), keepdims=True, dtype=np.float64)  # float32 sums depend on their order
     return Sources(
         digits=(digits.images / 16.0).astype(np.float32),
         labels=digits.target.astype(np.int64),
@@ -91,7 +91,7 @@ def split_sources(sources: Sources, seed: int) -> tuple[Part, Part]:
     """Return the training and the held-out part: disjoint digits, stratified, and disjoint columns."""
     training, held_out = train_test_split(
         np.arange(len(sources.labels)),
-        train_size=TRAINING_DIGITS / 1797,
+        train_size=TRAINING_DIGITS,
         stratify=sources.labels,
         random_state=seed,
     )

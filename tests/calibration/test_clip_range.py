@@ -90,6 +90,16 @@ def test_features_behind_relu_keep_their_exact_zero(inputs: np.ndarray, percenti
     assert 0 < clip.high <= clip.maximum == float(rectified.max())
 
 
+def test_only_features_with_negative_values_are_clipped_from_below() -> None:
+    """Rare as zero may be behind a ReLU: it stays exact. Where there are negative values both ends are clipped."""
+    inputs = np.linspace(2, 20, 400 * FEATURES, dtype=np.float32).reshape(400, FEATURES)
+    inputs[3, 4] = -1
+    found = calibrate(NETWORK, ["signed", "rectified"], inputs, "percentile", 95.0)
+    assert (found["rectified"].low, found["rectified"].minimum) == (0.0, 0.0)
+    assert found["signed"].low == pytest.approx(np.percentile(inputs - 1, 5), rel=1e-6)
+    assert found["signed"].minimum == -2.0
+
+
 @pytest.mark.parametrize("rare", [5.0, -5.0])
 def test_a_feature_that_is_nearly_always_the_same_keeps_its_extremes(rare: float) -> None:
     """Both percentiles fall on the value that nearly all have: the range would be empty, or leave out the rest."""

@@ -160,6 +160,25 @@ def context(finished_project: Path) -> SplitContext:
     return open_context(loaded, SplitSection(), layer_graph(loaded, "pruned"))
 
 
+@pytest.mark.parametrize("quality", [2, 95])
+def test_jpeg_is_coded_at_the_projects_quality(context: SplitContext, quality: int) -> None:
+    settings = context.project.settings
+    select = settings.select.model_copy(update={"jpeg_quality": quality})
+    changed = dataclasses.replace(context.project, settings=settings.model_copy(update={"select": select}))
+    _, whole = write_whole(dataclasses.replace(context, project=changed))
+    evaluation = context.evaluation
+    payloads = [jpeg_payload(image, quality) for image in evaluation.images]
+    arrived = np.stack([decode_jpeg(payload) for payload in payloads])
+    outputs = graph_outputs(context.graph.folder / "model.onnx", preprocessing.apply(whole.contract(), arrived))
+    jpeg = whole.inputs["jpeg"]
+    assert jpeg.quality == quality
+    assert jpeg.payload_bytes.mean == pytest.approx(np.mean([len(payload) for payload in payloads]))
+    assert jpeg.metric.value == pytest.approx(top1(outputs, evaluation.labels).mean())
+    assert whole.inputs["raw"].metric == whole.metric
+    assert (jpeg.metric != whole.metric) or quality == 95
+    assert jpeg.metric.reference == whole.metric.value
+
+
 def layer_and_specification(context: SplitContext, name: str) -> tuple[Layer, EncodeSpecification]:
     layer = find_layer(context.graph.layers, name)
     return layer, specifications(context, [layer])[layer.name]

@@ -35,7 +35,9 @@ RESULT = {"y": ["batch", 3]}
 @pytest.mark.parametrize("batch", [1, 4])
 @pytest.mark.parametrize("role", ["head", "tail"])
 def test_nothing_is_left_to_resolve(role: str, batch: int) -> None:
-    model = getattr(HALVES, role)
+    model = onnx.ModelProto()
+    model.CopyFrom(getattr(HALVES, role))
+    model.graph.value_info.append(helper.make_tensor_value_info("feature", TensorProto.FLOAT, ["batch", 4, 6, 6]))
     before = model.SerializeToString(deterministic=True)
     made = target_file(model, batch, role)
     assert model.SerializeToString(deterministic=True) == before
