@@ -115,7 +115,7 @@ def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
             f"{backend.name} {version} built something that does not begin like its engines ({engine.data[:4]!r}): "
             "this version of it is not known here"
         )
-    checks, reason = _check(item, backend, target, engine.data, model, batch)
+    checks, reason = _check(item, backend, target, engine.data, batch)
     identity = EngineIdentity(
         engine_sha256=sha256_of_bytes(engine.data),
         engine_bytes=len(engine.data),
@@ -183,7 +183,7 @@ def _check_preprocessing(item: BuildItem) -> None:
 
 
 def _check(
-    item: BuildItem, backend: Backend, target: Target, engine: bytes, model: onnx.ModelProto, batch: int
+    item: BuildItem, backend: Backend, target: Target, engine: bytes, batch: int
 ) -> tuple[list[dict[str, Any]] | None, str | None]:
     """Run the engine on the golden data where that is possible; return the checks, or why there are none."""
     runnable = backend.can_run(target)
