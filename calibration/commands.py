@@ -53,7 +53,7 @@ def calibrate(
     settings = split_settings(project, overrides)
     for variant in variant_names or variants(project):
         graph = layer_graph(project, variant)
-        chosen = choose_layers(project, graph, layer_names, all_layers or not layer_names)
+        chosen = choose_layers(project, graph, layer_names, all_layers or not layer_names, settings.at)
         context = open_context(project, settings, graph)
         with progress(f"calibrating {variant}", len(context.calibration_inputs)) as on_progress:
             found = specifications(context, chosen, on_progress)
@@ -111,7 +111,7 @@ def split_one_variant(
     from jetson.errors import CoopexportError
 
     graph = layer_graph(project, variant)
-    chosen = choose_layers(project, graph, layer_names, all_layers)
+    chosen = choose_layers(project, graph, layer_names, all_layers, settings.at)
     context = open_context(project, settings, graph)
     rows, written, refused = [], [], []
     with progress(f"calibrating {variant}", len(context.calibration_inputs)) as on_progress:
@@ -169,14 +169,23 @@ def split_settings(project: Project, overrides: dict[str, Any]) -> SplitSection:
         raise CoopexportError(f"--{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
 
 
-def choose_layers(project: Project, graph: LayerGraph, layer_names: tuple[str, ...], all_layers: bool) -> list[Layer]:
-    """Return the layers that options or the project name, in the network's order, each once."""
+def choose_layers(
+    project: Project, graph: LayerGraph, layer_names: tuple[str, ...], all_layers: bool, at: str
+) -> list[Layer]:
+    """Return the layers that options or the project name, in the network's order, each once.
+
+    Without names of its own `--all` takes every clean cut; before the activation (`at`) those that have one.
+    """
     from exporter.layer_names import find_layer
 
     names = list(layer_names)
     if all_layers:
         names += project.settings.split.candidates or [
-            layer.name for layer in graph.layers if layer.clean and layer.macs_before > 0
+            layer.name
+            for layer in graph.layers
+            if layer.clean
+            and layer.macs_before > 0
+            and (at == "post-activation" or layer.tensor_before_activation is not None)
         ]
     chosen = {find_layer(graph.layers, name).name for name in names}
     return [layer for layer in graph.layers if layer.name in chosen]
