@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,6 +48,7 @@ COMMANDS = {
 }
 # Which extra brings a package that only some commands need.
 EXTRAS = {"torch": "torch", "onnxruntime": "cpu", "matplotlib": "report", "sklearn": "demo", "tensorrt_rtx": "rtx"}
+INTERRUPTED = "interrupted; files that are there are whole, run the command again to go on"
 ROOMS = ("jetson", "exporter", "engines", "calibration", "benchmarks")
 
 
@@ -106,12 +108,19 @@ def run() -> None:
     refuse_hidden_rooms()
     from jetson.errors import CoopexportError
 
+    interrupted = []
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        interrupted.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         main(standalone_mode=False)
     except click.exceptions.Exit as exit_request:
         sys.exit(exit_request.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        fail("interrupted; files that are there are whole, run the command again to go on", 130)
+        fail(INTERRUPTED, 130)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         name = "" if context is None else f" (see {context.command_path} --help)"
@@ -127,6 +136,10 @@ def run() -> None:
         # Full disks, read-only mounts, missing rights: the system's own words, and which file.
         where = f"{error.filename}: " if error.filename else ""
         fail(f"{where}{os.strerror(error.errno) if error.errno else error}")
+    except Exception:
+        if interrupted:  # libraries that were interrupted while they load raise errors of their own
+            fail(INTERRUPTED, 130)
+        raise
 
 
 def fail(message: str, code: int = 2) -> NoReturn:

@@ -119,11 +119,13 @@ def _outdated(split: SplitFile, whole: WholeFile) -> str:
     """Return why a bundle does not belong to the variant's present whole network, or nothing."""
     what = ""
     measured, now = split.metric, whole.metric
+    same_data = measured.name == now.name and measured.samples == now.samples
+    same_data = same_data and (measured.data_sha256, measured.reference) == (now.data_sha256, now.value)
     if split.source_sha256 != whole.source_sha256:
         what = "split from an older network"
     elif split.preprocessing != whole.preprocessing:
         what = "split with other preprocessing"
-    elif (measured.name, measured.samples, measured.reference) != (now.name, now.samples, now.value):
+    elif not same_data:
         what = "its metric was measured on other data"
     return f"{what}; run: coopexport split --layer {split.layer}" if what else ""
 

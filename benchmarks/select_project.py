@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.candidate_list import VariantFiles, list_candidates, read_variant
 from benchmarks.latency_table import Latency, failures, latest
 from benchmarks.selector import INPUT, OUTPUT, Candidate, Selection, latency_ms, select
+from exporter.currency import require_current
 from exporter.project import Project, SelectSection
 from exporter.split import display_name
 from exporter.variants import ORIGINAL, read_layer_graph, variants
@@ -49,6 +50,7 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
             raise CoopexportError(
                 f"variant {variant} was exported anew since it was split; run: coopexport split --all"
             )
+        require_current(project, variant, files.whole)
         found.append(files)
     original = next((item for item in found if item.variant == ORIGINAL), None)
     if original is None:
@@ -72,10 +74,11 @@ def _require_same_data(variants_found: Sequence[VariantFiles], original: Variant
     wanted = original.whole.metric
     for files in variants_found:
         metric = files.whole.metric
-        if (metric.name, metric.samples) != (wanted.name, wanted.samples):
+        if (metric.name, metric.samples, metric.data_sha256) != (wanted.name, wanted.samples, wanted.data_sha256):
             raise CoopexportError(
-                f"variant {files.variant} was measured with {metric.name} on {metric.samples} images, {ORIGINAL} with "
-                f"{wanted.name} on {wanted.samples}; run for all variants: coopexport split --all"
+                f"variant {files.variant} was measured with {metric.name} on {metric.samples} images of {metric.data}, "
+                f"{ORIGINAL} with {wanted.name} on {wanted.samples} of {wanted.data}, not the same; run for all: "
+                "coopexport split --all"
             )
 
 

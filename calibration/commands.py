@@ -91,6 +91,8 @@ def split(
     from exporter.variants import variants
     from jetson.errors import CoopexportError
 
+    if layer_names and all_layers:
+        raise CoopexportError("--layer and --all were both given; use one of them")
     if not layer_names and not all_layers:
         raise CoopexportError(
             "say where to cut: --layer NAME (repeatable) or --all; `coopexport layers` lists the layers"

@@ -50,6 +50,13 @@ def top1(outputs: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
             f'metric "top1" needs outputs of N x classes and N labels, not {outputs.shape} and {labels.shape}; set '
             'data.metric = "package.module:function"'
         )
+    if labels.dtype.kind not in "iu":
+        raise CoopexportError(f'labels are {labels.dtype}; metric "top1" needs class numbers')
+    if labels.size and not 0 <= labels.min() <= labels.max() < outputs.shape[1]:
+        raise CoopexportError(
+            f"labels run from {labels.min()} to {labels.max()}, the network has {outputs.shape[1]} classes, counted "
+            "from 0: correct the labels"
+        )
     right: NDArray[np.bool_] = (outputs.argmax(axis=1) == labels) & ~np.isnan(outputs).any(axis=1)
     return right.astype(np.float64)
 

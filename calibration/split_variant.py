@@ -63,6 +63,13 @@ class SplitContext:
     evaluation_inputs: NDArray[np.float32]
     metric: tuple[str, metric.MetricFunction]
     whole: Score
+    evaluation_sha256: str
+
+    def compare(self, score: Score) -> Metric:
+        """Return the record of `score` beside the whole graph's, with the data that both were measured on."""
+        measured = metric.compare(self.whole, score)
+        data = self.project.settings.data.evaluation
+        return measured.model_copy(update={"data": data, "data_sha256": self.evaluation_sha256})
 
 
 def open_context(project: Project, settings: SplitSection, graph: LayerGraph) -> SplitContext:
@@ -84,6 +91,7 @@ def open_context(project: Project, settings: SplitSection, graph: LayerGraph) ->
         evaluation_inputs,
         chosen,
         metric.score(chosen, outputs, evaluation.labels),
+        evaluation.sha256(),
     )
 
 
@@ -121,7 +129,7 @@ def write_split(context: SplitContext, layer: Layer, specification: EncodeSpecif
     result = split(context.model, layer, specification, context.calibration_inputs[:_GATE_SAMPLES], context.settings.at)
     symbols = run(open_session(result.encoded.head, "all"), [context.evaluation_inputs])[0]
     outputs = run(open_session(result.encoded.tail, "all"), [symbols])[0]
-    measured = metric.compare(context.whole, metric.score(context.metric, outputs, context.evaluation.labels))
+    measured = context.compare(metric.score(context.metric, outputs, context.evaluation.labels))
     if measured.loss_points > context.settings.maximum_loss_points + _LOSS_TOLERANCE_POINTS:
         raise CoopexportError(
             f"layer {name} of {context.graph.variant}: encoding the feature costs {measured.loss_points:.2f} points of "
@@ -181,7 +189,7 @@ def write_whole(context: SplitContext) -> tuple[Path, WholeFile]:
     arrived_inputs = network_inputs(project, Dataset(evaluation.name, arrived, evaluation.labels))
     jpeg_outputs = run(open_session(context.model, "all"), [arrived_inputs])[0]
     jpeg_score = metric.score(context.metric, jpeg_outputs, evaluation.labels)
-    same = metric.compare(context.whole, context.whole)
+    same = context.compare(context.whole)
     gate = context.calibration_inputs[:GOLDEN_SAMPLES]
     golden = _golden(context, {"outputs": run(open_session(context.model, "disabled"), [gate])[0]})
     manifest = WholeFile(
@@ -194,7 +202,7 @@ def write_whole(context: SplitContext) -> tuple[Path, WholeFile]:
             "raw": InputCoding(payload_bytes=input_coding.payload_statistics(raw_sizes), metric=same),
             "jpeg": InputCoding(
                 payload_bytes=input_coding.payload_statistics([len(payload) for payload in jpegs]),
-                metric=metric.compare(context.whole, jpeg_score),
+                metric=context.compare(jpeg_score),
                 quality=quality,
             ),
         },

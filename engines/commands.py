@@ -56,7 +56,8 @@ def build(
 def items_of_project(project: Project, variant_names: tuple[str, ...], layer_names: tuple[str, ...]) -> list[BuildItem]:
     """Return what there is to build: heads, tails and whole networks of the variants' bundles."""
     from engines.build import item_of_whole, items_of_layer
-    from exporter.bundle import split_layers
+    from exporter.bundle import read_whole, split_layers
+    from exporter.currency import require_current
     from exporter.layer_names import find_layer
     from exporter.split import display_name
     from exporter.variants import check_variant, read_layer_graph, variants
@@ -73,6 +74,7 @@ def items_of_project(project: Project, variant_names: tuple[str, ...], layer_nam
             continue
         layers = read_layer_graph(folder, variant).layers
         names = [display_name(layers, find_layer(layers, name)) for name in layer_names] or split_layers(folder)
+        require_current(project, variant, read_whole(folder))
         items += [item for name in names for item in items_of_layer(folder, name)]
         items.append(item_of_whole(folder))
     if not items:

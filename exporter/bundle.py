@@ -58,6 +58,8 @@ class Metric(_Record):
     samples: int
     only_reference_right: int | None = None
     only_this_right: int | None = None
+    data: str | None = None
+    data_sha256: str | None = None
 
     @property
     def loss_points(self) -> float:
@@ -232,4 +234,6 @@ def _validated(kind: type[_RecordType], path: Path, schema: str) -> _RecordType:
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))
-        raise CoopexportError(f"{path}: {key}: {problem['msg']}; make it again with: coopexport split") from None
+        raise CoopexportError(
+            f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}; make it again with: coopexport split"
+        ) from None

@@ -72,6 +72,11 @@ def load_weights(network: nn.Module, weights: dict[str, torch.Tensor], origin: s
                 f"{origin} does not fit the network: {name} is {tuple(weights[name].shape)} in the file and "
                 f"{tuple(tensor.shape)} in the network; check model.arguments"
             )
+        not_finite = int((~weights[name].isfinite()).sum()) if weights[name].is_floating_point() else 0
+        if not_finite:
+            raise CoopexportError(
+                f"{origin}: {not_finite} values of {name} are NaN or infinite; train or save it again"
+            )
     network.load_state_dict(weights)
 
 

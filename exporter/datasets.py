@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from exporter.project import Project
 from exporter.user_code import load_function
 from jetson import preprocessing
+from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError, one_line
 
 
@@ -25,6 +26,11 @@ class Dataset:
     name: str
     images: NDArray[np.uint8]
     labels: NDArray[Any]
+
+    def sha256(self) -> str:
+        """Return the hash of images and labels."""
+        parts = (np.ascontiguousarray(array) for array in (self.images, self.labels))
+        return sha256_of_bytes(b"".join(str((part.dtype, part.shape)).encode() + part.tobytes() for part in parts))
 
     def first(self, count: int) -> Dataset:
         """Return the first `count` images (all, if there are fewer)."""

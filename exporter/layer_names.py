@@ -36,11 +36,13 @@ def nearest_names(layers: Sequence[Layer], wanted: str, count: int = 3) -> list[
 
 
 def short_name(layers: Sequence[Layer], name: str) -> str:
-    """Return the shortest tail of `name` that no other layer shares."""
+    """Return the shortest tail of `name` that no other layer shares and that says more than a number."""
     names = [other for layer in layers for other in (layer.name, *layer.aliases) if other != name]
     parts = name.split(".")
     for count in range(1, len(parts)):
         tail = ".".join(parts[-count:])
-        if not any(other == tail or other.endswith("." + tail) for other in names):
+        if not tail.replace(".", "").isdigit() and not any(
+            other == tail or other.endswith("." + tail) for other in names
+        ):
             return tail
     return name

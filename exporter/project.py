@@ -174,7 +174,7 @@ def describe_validation(error: ValidationError, root: type[BaseModel]) -> str:
     problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] != "extra_forbidden":
-        return f"{key}: {problem['msg']}"
+        return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
     section: Any = root
     for part in problem["loc"][:-1]:
         section = section.model_fields[part].annotation

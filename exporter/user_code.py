@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable
 from importlib.machinery import PathFinder
@@ -35,6 +37,25 @@ def _refuse_namesake(top: str, folder: Path, what: str) -> None:
             f"{what}: another module '{top}' is loaded already, from {loaded.origin}, and hides the one in {folder}; "
             "rename yours"
         )
+
+
+def find_source(reference: str, folder: Path) -> Path | None:
+    """Return the file of the module in `reference` ("package.module:function"), importing nothing.
+
+    `folder`, the project's, is searched first, then the environment. None where there is no such file.
+    """
+    parts = reference.partition(":")[0].split(".")
+    roots = [folder]
+    with contextlib.suppress(ImportError, ValueError):
+        top = importlib.util.find_spec(parts[0])
+        if top is not None and top.origin is not None:
+            origin = Path(top.origin)
+            roots.append(origin.parent.parent if origin.name == "__init__.py" else origin.parent)
+    for root in roots:
+        for path in (root.joinpath(*parts).with_suffix(".py"), root.joinpath(*parts, "__init__.py")):
+            if path.is_file():
+                return path
+    return None
 
 
 def load_function(reference: str, folder: Path, key: str) -> Callable[..., Any]:

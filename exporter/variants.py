@@ -17,6 +17,7 @@ from exporter.candidates import Layer
 from exporter.datasets import load_dataset, network_inputs
 from exporter.project import Project
 from exporter.shrink_plan import PLAN_FILE, read_shrink_plan, rebuild
+from exporter.user_code import find_source
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file, write_files
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json, read_json
@@ -95,14 +96,30 @@ def example_inputs(project: Project) -> NDArray[np.float32]:
 
 
 def source_sha256(project: Project, variant: str) -> str:
-    """Return the hash of all that a variant's graph is made from: weights, plan, factory, arguments."""
+    """Return the hash of all that a variant's graph is made from: weights or plan, factory and its file, arguments.
+
+    Of the network's code only the file that holds the factory is seen.
+    """
     model = project.settings.model
-    file = project.variant_folder(PRUNED) / PLAN_FILE if variant == PRUNED else project.path(model.checkpoint)
+    file = _source_file(project, variant)
     if not file.is_file():
         raise CoopexportError(f"{file} is missing; check model.checkpoint")
+    code = find_source(model.factory, project.folder)
     origin: dict[str, Any] = {"factory": model.factory, "arguments": model.arguments, "input": model.input_shape}
     origin["weights"] = sha256_of_file(str(file))
+    origin["code"] = None if code is None else sha256_of_file(str(code))
     return sha256_of_bytes(json.dumps(origin, sort_keys=True).encode())
+
+
+def source_is_here(project: Project, variant: str) -> bool:
+    """Tell whether the file that a variant is made from is on this machine."""
+    return _source_file(project, variant).is_file()
+
+
+def _source_file(project: Project, variant: str) -> Path:
+    if variant == PRUNED:
+        return project.variant_folder(PRUNED) / PLAN_FILE
+    return project.path(project.settings.model.checkpoint)
 
 
 def layer_graph(project: Project, variant: str) -> LayerGraph:

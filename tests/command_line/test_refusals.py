@@ -9,8 +9,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests_support import files_below
 
 
@@ -179,3 +181,55 @@ def edit_project(project: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
+
+
+def test_what_changed_since_the_split_is_named(coopexport: Callable, finished_project: Path) -> None:
+    original = (finished_project / "coopexport.toml").read_text()
+    for old, new, named in (
+        ('colour_order = "RGB"', 'colour_order = "BGR"', "preprocessing"),
+        ('evaluation = "data/evaluation.npz"', 'evaluation = "data/calibration.npz"', "data.evaluation"),
+    ):
+        (finished_project / "coopexport.toml").write_text(original)
+        edit_project(finished_project, old, new)
+        expect_refusal(coopexport(finished_project, "select"), named, "coopexport split --all")
+    (finished_project / "coopexport.toml").write_text(original)
+    shutil.copy(finished_project / "pruned.safetensors", finished_project / "network.safetensors")
+    expect_refusal(coopexport(finished_project, "bench"), "checkpoint", "coopexport split --all")
+
+
+def test_edited_network_code_is_exported_again(coopexport: Callable, finished_project: Path) -> None:
+    (finished_project / "my_net.py").write_text(
+        "from exporter.models.vgg import vgg16\n\n\ndef build(**arguments):\n    return vgg16(**arguments)\n"
+    )
+    edit_project(finished_project, "exporter.models.vgg:vgg16", "my_net:build")
+    graph = finished_project / "out" / "original" / "model.onnx"
+    assert coopexport(finished_project, "layers", "--variant", "original").code == 0
+    before = graph.stat().st_mtime_ns
+    assert coopexport(finished_project, "layers", "--variant", "original").code == 0
+    assert graph.stat().st_mtime_ns == before
+    (finished_project / "my_net.py").write_text(
+        "import torch\nfrom exporter.models.vgg import vgg16\n\n\ndef build(**arguments):\n"
+        "    network = vgg16(**arguments)\n    network.features.relu4_1 = torch.nn.Sigmoid()\n    return network\n"
+    )
+    assert coopexport(finished_project, "layers", "--variant", "original").code == 0
+    assert graph.stat().st_mtime_ns != before
+    assert b"Sigmoid" in graph.read_bytes()
+
+
+def test_labels_that_are_no_classes_are_refused(coopexport: Callable, project: Path) -> None:
+    with np.load(project / "data" / "evaluation.npz") as content:
+        images, labels = content["images"], content["labels"]
+    for wrong, named in ((labels + 1, "10 classes"), (labels / 10, "float64")):
+        np.savez(project / "data" / "evaluation.npz", images=images, labels=wrong)
+        expect_refusal(coopexport(project, "split", "--layer", "conv4_1"), named)
+
+
+def test_layer_and_all_exclude_each_other(coopexport: Callable, project: Path) -> None:
+    expect_refusal(coopexport(project, "split", "--all", "--layer", "conv4_1"), "--all")
+
+
+def test_nan_in_a_checkpoint_is_named(coopexport: Callable, project: Path) -> None:
+    weights = load_file(project / "network.safetensors")
+    weights["features.conv4_1.weight"][0, 0, 0, 0] = float("nan")
+    save_file(weights, project / "network.safetensors")
+    expect_refusal(coopexport(project, "layers", "--variant", "original"), "features.conv4_1.weight", "1 values")
