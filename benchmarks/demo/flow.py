@@ -109,7 +109,7 @@ def prepare(folder: Path, recipe: Recipe, data: DemoData) -> Path:
     wrote(project_file)
     project = load_project(project_file)
 
-    # On two cores a second thread gains a fifth when the machine is idle, and loses minutes to waiting when it is not.
+    # On two cores of which one is busy, two threads wait for each other: minutes instead of seconds an epoch.
     torch.set_num_threads(1)
     torch.manual_seed(recipe.seed)
     network = vgg16(recipe.widths)
