@@ -13,8 +13,8 @@ class Recipe:
     """
 
     widths: tuple[int, ...] = (16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128)
-    train_count: int = 12000
-    epochs: int = 3
+    train_count: int = 18000
+    epochs: int = 2
     fine_tune_epochs: int = 3
     evaluation_count: int = 1000
     peak_learning_rate: float = 0.002
