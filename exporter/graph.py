@@ -17,10 +17,10 @@ from torch import nn
 
 from exporter import parity
 from exporter.candidates import Layer, candidates
-from exporter.channel_flow import run_network
 from exporter.onnx_graph import normalise
 from exporter.onnx_session import open_session, run
 from exporter.parity import Parity
+from exporter.tracing import Inputs, as_tuple, run_network
 from jetson.errors import CoopexportError, one_line
 
 OPSET = 13
@@ -38,26 +38,31 @@ class ExportedGraph:
     parity: Parity
 
 
-def export(network: nn.Module, example_inputs: torch.Tensor) -> ExportedGraph:
+def export(network: nn.Module, example_inputs: Inputs) -> ExportedGraph:
     """Export `network` at opset 13 with a dynamic batch dimension.
 
-    `network`: in eval mode, one input, one output. `example_inputs`: at least 2 samples, N x ..., float32, as
-    varied as real ones. Raises CoopexportError when the network does not take the inputs, cannot be exported, or
-    the graph computes something else.
+    `network`: in eval mode. `example_inputs`: at least 2 samples, N x ..., float32, as varied as real ones; a tuple
+    for a network with several inputs. Further inputs and outputs are named `images_1`, `scores_1` and so on. Raises
+    CoopexportError when the network does not take the inputs, cannot be exported, or the graph computes something
+    else.
     """
     if any(module.training for module in network.modules()):
         raise CoopexportError("the network is in training mode; call eval() first: batch norm would change")
-    reference = run_network(network, example_inputs).numpy()
-    model = onnx.load_from_string(_export_bytes(network, example_inputs[:1]))
+    inputs = as_tuple(example_inputs)
+    reference = [tensor.numpy() for tensor in run_network(network, inputs)]
+    model = onnx.load_from_string(_export_bytes(network, tuple(tensor[:1] for tensor in inputs), len(reference)))
     found = next(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
     if found != OPSET:
         raise CoopexportError(f"the exporter wrote opset {found} instead of {OPSET}; use torch 2.10 to 2.13")
     normalise(model)
     onnx.checker.check_model(model)
-    outputs = run(open_session(model, "disabled"), [example_inputs.numpy()])[0]
-    error = parity.relative_error(reference, outputs, "parity check 'export'")
+    outputs = run(open_session(model, "disabled"), [tensor.numpy() for tensor in inputs])
+    error = max(
+        parity.relative_error(one, other, "parity check 'export'")
+        for one, other in zip(reference, outputs, strict=True)
+    )
     how = "PyTorch against ONNX Runtime with optimisation disabled, float32"
-    proof = parity.require(Parity("export", error, parity.EXPORT_BOUND, len(reference), how), "export")
+    proof = parity.require(Parity("export", error, parity.EXPORT_BOUND, len(inputs[0]), how), "export")
     return ExportedGraph(model, with_sequential_aliases(candidates(model), network), proof)
 
 
@@ -81,7 +86,12 @@ def with_sequential_aliases(layers: tuple[Layer, ...], network: nn.Module) -> tu
     return tuple(replace(layer, aliases=(*layer.aliases, *extra.get(index, ()))) for index, layer in enumerate(layers))
 
 
-def _export_bytes(network: nn.Module, inputs: torch.Tensor) -> bytes:
+def _numbered(name: str, count: int) -> list[str]:
+    return [name, *(f"{name}_{index}" for index in range(1, count))]
+
+
+def _export_bytes(network: nn.Module, inputs: tuple[torch.Tensor, ...], output_count: int) -> bytes:
+    input_names, output_names = _numbered(INPUT_NAME, len(inputs)), _numbered(OUTPUT_NAME, output_count)
     buffer = io.BytesIO()
     hook = network.register_forward_pre_hook(lambda module, _: _use_full_paths(module))
     with warnings.catch_warnings():
@@ -90,11 +100,11 @@ def _export_bytes(network: nn.Module, inputs: torch.Tensor) -> bytes:
         try:
             torch.onnx.export(
                 network,
-                (inputs,),
+                inputs,
                 buffer,  # type: ignore[arg-type]  # file objects are accepted with dynamo=False
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
-                dynamic_axes={INPUT_NAME: {0: BATCH_NAME}, OUTPUT_NAME: {0: BATCH_NAME}},
+                input_names=input_names,
+                output_names=output_names,
+                dynamic_axes={name: {0: BATCH_NAME} for name in (*input_names, *output_names)},
                 opset_version=OPSET,
                 dynamo=False,
             )

@@ -3,53 +3,63 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import fx, nn
 
-from exporter.channel_flow import Chain, Step, trace_chain
+from exporter.channel_constants import groups_of, rows_of
+from exporter.layer_ends import channel_dimension, layer_end, layer_nodes
 from exporter.masks import Masks
+from exporter.operations import TRANSPOSED_CONVOLUTIONS
+from exporter.tracing import Inputs, TracedNetwork, shape_of, trace
 from jetson.errors import CoopexportError
 
 
-def masked_network(network: nn.Module, masks: Masks, example_inputs: torch.Tensor) -> nn.Module:
+def masked_network(network: nn.Module, masks: Masks, example_inputs: Inputs) -> nn.Module:
     """Return a network that computes what `network` computes under `masks`.
 
     With masks of meaning `channel` the result shares the parameters of `network`, so that training it
     trains `network`; every masked layer's output is multiplied by its mask after batch norm and activation. With
     `weight` it is a copy in which the masked filters' weights and biases are zero.
-    `example_inputs`: N x ..., as the network takes it. Raises CoopexportError naming the layer when a mask does
+    `example_inputs`: N x ..., as the network takes them. Raises CoopexportError naming the layer when a mask does
     not fit the network.
     """
-    chain = trace_chain(network, example_inputs)
-    check_masks(chain, masks)
+    traced = trace(network, example_inputs)
+    check_masks(traced, masks)
     if masks.meaning == "weight":
         return _with_zero_weights(network, masks)
-    return _with_channel_masks(chain, masks)
+    return _with_channel_masks(traced, masks)
 
 
-def check_masks(chain: Chain, masks: Masks) -> None:
+def check_masks(traced: TracedNetwork, masks: Masks) -> None:
     """Raise CoopexportError, naming the layer, when a mask does not fit the traced network."""
-    layers = {name: chain.steps[index] for name, index in chain.layer_starts().items()}
+    layers = {name: output_channels(traced.network.get_submodule(name)) for name in layer_nodes(traced)}
     for name, keep in masks.keep.items():
         if name not in layers:
             raise CoopexportError(
                 f"there is a mask for '{name}', which is no convolution or linear layer of the network; these are: "
-                f"{', '.join(layers)}"
+                f"{_listed(list(layers))}"
             )
-        if len(keep) != _weight(chain, layers[name]).shape[0]:
+        if len(keep) != layers[name]:
             raise CoopexportError(
-                f"the mask of '{name}' has {len(keep)} entries, the layer has "
-                f"{_weight(chain, layers[name]).shape[0]} output channels"
+                f"the mask of '{name}' has {len(keep)} entries, the layer has {layers[name]} output channels; make "
+                "masks from this network"
             )
         if not keep.any():
             raise CoopexportError(f"the mask of '{name}' removes every channel; keep at least one")
 
 
-def _weight(chain: Chain, step: Step) -> torch.Tensor:
-    weight = chain.module(step).weight
-    assert isinstance(weight, torch.Tensor)
-    return weight
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:20])
+    return shown if len(names) <= 20 else f"{shown}, ... ({len(names)} in all)"
+
+
+def output_channels(module: nn.Module) -> int:
+    """Return how many channels a convolution or linear makes."""
+    count = module.out_features if isinstance(module, nn.Linear) else module.out_channels
+    assert isinstance(count, int)
+    return count
 
 
 def _with_zero_weights(network: nn.Module, masks: Masks) -> nn.Module:
@@ -58,26 +68,39 @@ def _with_zero_weights(network: nn.Module, masks: Masks) -> nn.Module:
         for name, keep in masks.keep.items():
             removed = torch.from_numpy(~keep)
             module = masked.get_submodule(name)
-            for parameter in (module.weight, module.bias):
-                if isinstance(parameter, torch.Tensor):
-                    parameter[removed] = 0
+            weight, bias = module.weight, module.bias
+            assert isinstance(weight, torch.Tensor)
+            if isinstance(module, TRANSPOSED_CONVOLUTIONS):
+                rows_of(weight, True, groups_of(module))[removed.reshape(groups_of(module), -1)] = 0
+            else:
+                weight[removed] = 0
+            if isinstance(bias, torch.Tensor):
+                bias[removed] = 0
     return masked
 
 
-def _with_channel_masks(chain: Chain, masks: Masks) -> nn.Module:
-    graph_module = chain.graph_module
-    for name, index in chain.layer_starts().items():
+def _with_channel_masks(traced: TracedNetwork, masks: Masks) -> nn.Module:
+    graph_module = traced.graph_module
+    for name, nodes in layer_nodes(traced).items():
         if name not in masks.keep:
             continue
-        end = chain.steps[chain.layer_end(index)]
-        keep = torch.from_numpy(masks.keep[name]).float()
-        buffer_name = f"mask_of_{name.replace('.', '_')}_{index}"
-        graph_module.register_buffer(buffer_name, keep.reshape(1, -1, *[1] * (len(end.output_shape) - 2)))
-        with graph_module.graph.inserting_after(end.node):
-            mask_node = graph_module.graph.get_attr(buffer_name)
-        with graph_module.graph.inserting_after(mask_node):
-            product = graph_module.graph.call_function(torch.mul, (end.node, mask_node))
-        for user in [user for user in end.node.users if user is not product]:
-            user.replace_input_with(end.node, product)
+        for end in [layer_end(traced, node) for node in nodes]:
+            keep = torch.from_numpy(masks.keep[name]).float()
+            dimension = channel_dimension(end, traced.network.get_submodule(name))
+            # Numbered: dots and underscores in names must not make two layers share a mask.
+            buffer_name = f"mask_of_{name.replace('.', '_')}_{sum(1 for _ in graph_module.buffers())}"
+            shape = [1] * len(shape_of(end))
+            shape[dimension] = len(keep)
+            graph_module.register_buffer(buffer_name, keep.reshape(shape))
+            _multiply_after(graph_module, end, buffer_name)
     graph_module.recompile()
     return graph_module
+
+
+def _multiply_after(graph_module: fx.GraphModule, end: fx.Node, buffer_name: str) -> None:
+    with graph_module.graph.inserting_after(end):
+        mask_node = graph_module.graph.get_attr(buffer_name)
+    with graph_module.graph.inserting_after(mask_node):
+        product = graph_module.graph.call_function(torch.mul, (end, mask_node))
+    for user in [user for user in end.users if user is not product]:
+        user.replace_input_with(end, product)

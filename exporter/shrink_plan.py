@@ -1,8 +1,7 @@
-"""The shrink plan: which channels each layer keeps, enough to rebuild the small network without pickle."""
+"""The shrink plan: what is left of each module, enough to rebuild the small network without pickle."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,21 +13,45 @@ from jetson.errors import CoopexportError
 from jetson.json_files import encode_json, read_json
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-SCHEMA = "coopexport.shrink-plan/1.0"
+SCHEMA = "coopexport.shrink-plan/2.0"
 PLAN_FILE = "shrink.json"
 WEIGHTS_FILE = "weights.safetensors"
+MASKS_FILE = "masks.safetensors"
+
+# Stands in a slot that holds no channel.
+EMPTY_SLOT = -1
 
 
 class LayerPlan(BaseModel):
-    """What is left of one module; indices count the unpruned module's channels, increasing."""
+    """What is left of one module; indices count the unpruned module's channels.
+
+    `kept_inputs` are in the order in which they arrive. A grouped convolution whose groups are no longer alike has
+    slots: `input_slots` and `output_slots` say, group by group, which position of `kept_inputs` and `kept_outputs`
+    takes part (-1 for none). `zeroed_outputs` stay although they are masked, and give zero. Inputs that were removed
+    as constants other than zero are `folded_inputs`, with their `folded_constants`: into the bias, or, where zero
+    padding makes a difference, into a map of one bias per position for inputs of `folded_over` positions.
+    """
 
     model_config = ConfigDict(frozen=True)
-    kind: Literal["convolution", "linear", "batch_norm", "prelu"]
+    kind: Literal["convolution", "linear", "batch_norm", "prelu", "group_norm", "instance_norm"]
     kept_outputs: tuple[int, ...]
     kept_inputs: tuple[int, ...]
+    groups: int = 1
+    input_slots: tuple[int, ...] = ()
+    output_slots: tuple[int, ...] = ()
+    zeroed_outputs: tuple[int, ...] = ()
+    folded_inputs: tuple[int, ...] = ()
+    folded_constants: tuple[float, ...] = ()
+    folded_over: tuple[int, ...] = ()
+
+
+class ParameterPlan(BaseModel):
+    """What is left of a parameter that belongs to no layer: the kept indices of each dimension that is cut."""
+
+    model_config = ConfigDict(frozen=True)
+    kept: dict[int, tuple[int, ...]]
 
 
 class KeptChannels(BaseModel):
@@ -41,10 +64,16 @@ class KeptChannels(BaseModel):
 
 
 class ShrinkPlan(BaseModel):
-    """All that is needed, with a factory and weights, to rebuild a shrunk network."""
+    """All that is needed, with a factory and weights, to rebuild a shrunk network.
+
+    `silenced` names modules whose outputs are multiplied by a mask (one entry per kept channel, 0 or 1), because
+    nothing in their parameters can make a masked channel that stays zero.
+    """
 
     model_config = ConfigDict(frozen=True)
     layers: dict[str, LayerPlan]
+    parameters: dict[str, ParameterPlan] = {}
+    silenced: dict[str, tuple[int, ...]] = {}
     kept_although_masked: tuple[KeptChannels, ...] = ()
 
 
@@ -54,69 +83,21 @@ class ShrinkFile(ShrinkPlan):
     factory: str
     arguments: dict[str, Any]
     checkpoint_sha256: str
-    masks_sha256: str
+    masks_from: str = "file"  # where the masks were read: a file, or the checkpoint itself
+    masks_sha256: str | None = None  # of the file that they were read from
     masks_file: str | None = None  # where it was not the project's
+    effective_masks_sha256: str | None = None  # of the masks beside this plan, which the network stands for
+    options: dict[str, Any] = {}
     weights: str
     weights_sha256: str
     parity: tuple[dict[str, Any], ...]
 
 
-def resize(network: nn.Module, layers: Mapping[str, LayerPlan]) -> None:
-    """Cut the modules of `network` down to `layers`, in place: weights, biases, slopes, all four batch-norm vectors.
-
-    Raises CoopexportError naming the layer when the plan does not fit the network.
-    """
-    import torch  # here, so that reading a plan needs no torch
-
-    for name, layer in layers.items():
-        try:
-            module = network.get_submodule(name)
-        except AttributeError:
-            raise CoopexportError(f"the shrink plan names '{name}', which the network does not have") from None
-        outputs, inputs = torch.tensor(layer.kept_outputs), torch.tensor(layer.kept_inputs)
-        try:
-            _resize_module(module, layer, outputs, inputs)
-        except (IndexError, AttributeError) as error:
-            raise CoopexportError(f"the shrink plan does not fit '{name}' of the network: {error}") from None
-
-
-def _resize_module(module: nn.Module, layer: LayerPlan, outputs: torch.Tensor, inputs: torch.Tensor) -> None:
-    if layer.kind == "batch_norm":
-        for vector in ("weight", "bias", "running_mean", "running_var"):
-            _slice(module, vector, outputs)
-        module.num_features = len(outputs)  # type: ignore[assignment]
-        return
-    if layer.kind == "prelu":
-        _slice(module, "weight", outputs)
-        module.num_parameters = len(outputs)  # type: ignore[assignment]
-        return
-    _slice(module, "weight", outputs, inputs)
-    _slice(module, "bias", outputs)
-    size_names = ("out_channels", "in_channels") if layer.kind == "convolution" else ("out_features", "in_features")
-    for size_name, kept in zip(size_names, (outputs, inputs), strict=True):
-        setattr(module, size_name, len(kept))
-
-
-def _slice(module: nn.Module, name: str, outputs: torch.Tensor, inputs: torch.Tensor | None = None) -> None:
-    from torch import nn
-
-    tensor = getattr(module, name)
-    if tensor is None:  # no bias, no affine parameters, no running statistics
-        return
-    sliced = tensor.detach()[outputs]
-    if inputs is not None:
-        sliced = sliced[:, inputs]
-    sliced = sliced.clone().contiguous()
-    if isinstance(tensor, nn.Parameter):
-        setattr(module, name, nn.Parameter(sliced, requires_grad=tensor.requires_grad))
-    else:
-        setattr(module, name, sliced)
-
-
-def write_shrink_plan(folder: Path, file: ShrinkFile, weights: bytes) -> None:
-    """Write plan and weights into `folder`, both or neither; raises OSError."""
+def write_shrink_plan(folder: Path, file: ShrinkFile, weights: bytes, masks: bytes | None = None) -> None:
+    """Write plan, weights and masks into `folder`, all or none; raises OSError."""
     plan = encode_json(SCHEMA, file.model_dump(mode="json"))
-    write_files(str(folder), {WEIGHTS_FILE: weights, PLAN_FILE: plan})
+    files = {WEIGHTS_FILE: weights} if masks is None else {WEIGHTS_FILE: weights, MASKS_FILE: masks}
+    write_files(str(folder), {**files, PLAN_FILE: plan})
 
 
 def read_shrink_plan(folder: Path) -> ShrinkFile:
@@ -135,13 +116,14 @@ def rebuild(folder: Path, project_folder: Path) -> nn.Module:
 
     Raises CoopexportError when a file is missing or its hash is not the recorded one.
     """
+    from exporter.resize import apply_plan
+
     file = read_shrink_plan(folder)
     weights = folder / file.weights
     if not weights.is_file():
         raise CoopexportError(f"{weights} is missing; write it anew with: coopexport shrink")
     if sha256_of_file(str(weights)) != file.weights_sha256:
         raise CoopexportError(f"{weights} is not the file that {PLAN_FILE} was written with; run: coopexport shrink")
-    network = build_network(file.factory, file.arguments, project_folder)
-    resize(network, file.layers)
+    network = apply_plan(build_network(file.factory, file.arguments, project_folder), file)
     load_weights(network, read_state_dict(weights), str(weights))
     return network.eval()

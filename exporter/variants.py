@@ -147,7 +147,7 @@ def _check_plan_is_current(project: Project) -> None:
     model, plan = project.settings.model, read_shrink_plan(project.variant_folder(PRUNED))
     sources = {model.pruned_checkpoint or model.checkpoint: plan.checkpoint_sha256}
     masks = plan.masks_file or model.masks
-    if masks is not None:
+    if masks is not None and plan.masks_sha256 is not None:
         sources[masks] = plan.masks_sha256
     for name, recorded in sources.items():
         path = project.path(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,9 @@ from torch.nn.utils import prune
 from exporter.masked_network import masked_network
 from exporter.masks import Masks
 from exporter.models.vgg import LAYER_NAMES
+from exporter.resize import apply_plan
 from exporter.shrink import prove_equal, shrink
-from exporter.shrink_plan import ShrinkPlan, resize
+from exporter.shrink_plan import ShrinkPlan
 from jetson.errors import CoopexportError
 
 INPUT_SHAPE = (3, 9, 8)
@@ -192,28 +193,24 @@ def spread(outputs: np.ndarray) -> float:
 
 @settings(max_examples=150)
 @given(chains_with_masks())
-def test_any_chain_shrinks_to_what_its_masks_say_or_is_refused_by_name(case: tuple[DrawnChain, Masks]) -> None:
+def test_any_chain_shrinks_to_what_its_masks_say(case: tuple[DrawnChain, Masks]) -> None:
     chain, masks = case
     inputs = images(INPUT_SHAPE)
     expected = masked_outputs(chain, masks, inputs)
     assume(spread(expected) > 2e-4 * np.abs(expected).max())  # else nothing can be proven, and it says so
-    try:
-        shrunk = shrink(chain.network, masks, inputs)
-    except CoopexportError as error:
-        named = re.match(r"cannot shrink '([^']+)': a batch norm behind", str(error))
-        assert named, error
-        assert named.group(1) in masks.keep
-        assert masks.meaning == "channel"
-        return
+    shrunk = shrink(chain.network, masks, inputs)
+    in_double = apply_plan(copy.deepcopy(chain.network).double(), shrunk.plan)
     with torch.no_grad():
-        outputs = copy.deepcopy(shrunk.network).double()(inputs.double()).numpy()
+        outputs = in_double(inputs.double()).numpy()
         as_it_runs = shrunk.network(inputs).numpy()
     assert np.abs(outputs - expected).max() / spread(expected) < 1e-9
     assert np.abs(as_it_runs - expected).max() / spread(expected) < 1e-3
-    stays = {item.layer: len(item.channels) for item in shrunk.plan.kept_although_masked}
+    stays: Counter[str] = Counter()
+    for item in shrunk.plan.kept_although_masked:
+        stays[item.layer] += len(item.channels)
     for size in shrunk.sizes:
         keep = masks.keep.get(size.name, np.ones(size.channels_before, bool))
-        assert size.channels_after == keep.sum() + stays.get(size.name, 0)
+        assert size.channels_after <= keep.sum() + stays[size.name]
         assert shrunk.network.get_submodule(size.name).weight.shape[0] == size.channels_after
 
 
@@ -263,12 +260,17 @@ def test_vgg_with_weight_masks_keeps_what_is_not_zero_and_says_why(
     assert shrunk.parity[0].error < 1e-9
     kept = {item.layer: item for item in shrunk.plan.kept_although_masked}
     assert kept
+    folded = shrunk.plan.layers["classifier"]
     for name in LAYER_NAMES:
         # The constant that a filter of zeros leaves behind its batch norm, from the definition.
         norm = settled_vgg.get_submodule(f"features.bn{name[4:]}")
         constant = (norm.bias - norm.weight * norm.running_mean / torch.sqrt(norm.running_var + norm.eps)).detach()
         layer = f"features.{name}"
         alive = np.flatnonzero((~masks.keep[layer]) & (constant > 0).numpy())
+        if name == LAYER_NAMES[-1]:  # read by the classifier, whose bias takes them over
+            assert folded.folded_inputs == tuple(alive)
+            assert folded.folded_constants == pytest.approx(constant[alive].tolist(), rel=1e-5)
+            continue
         assert list(kept[layer].channels if layer in kept else []) == list(alive)
         if layer in kept:
             assert f"{float(constant[alive].max()):.3g}" in kept[layer].reason
@@ -313,8 +315,8 @@ def test_a_plan_with_one_index_shifted_is_caught(
     for position in (0, len(kept) // 2, len(kept) - 1):
         shifted = list(kept)
         shifted[position] += 1 if position == 0 else -1
-        mutated = copy.deepcopy(network)
-        resize(mutated, {**plan.layers, layer: plan.layers[layer].model_copy(update={field: tuple(shifted)})})
+        layers = {**plan.layers, layer: plan.layers[layer].model_copy(update={field: tuple(shifted)})}
+        mutated = apply_plan(network, plan.model_copy(update={"layers": layers}))
         with pytest.raises(CoopexportError, match=r"shrink: parity check 'shrink' failed: error \d"):
             prove_equal(masked, mutated, inputs)
 
@@ -403,34 +405,73 @@ def pruned_by_hook() -> nn.Module:
 
 
 HALF = np.array([True, False, True, False])
+
+
+@pytest.mark.parametrize(
+    ("make", "layer", "shape", "stays"),
+    [
+        (Residual, "stem", (3, 16, 16), r"'block1.conv1' reads it|'fc' reads it"),
+        (Grouped, "0", INPUT_SHAPE, ""),
+        (Shared, "first", INPUT_SHAPE, "'again' reads it|'fc' reads it"),
+        (
+            lambda: Functional(lambda x: torch.flatten(x, 1).cumsum(1)),
+            "conv",
+            INPUT_SHAPE,
+            "'cumsum'.*cannot be shrunk",
+        ),
+        (lambda: Functional(lambda x: x.view(-1, 168)), "conv", INPUT_SHAPE, "'view' takes fixed numbers of channels"),
+        (lambda: Functional(lambda x: x.view(x.size(0), 2, -1).flatten(1)), "conv", INPUT_SHAPE, ""),
+        (lambda: Functional(lambda x: x.permute(0, 2, 3, 1).flatten(1)), "conv", INPUT_SHAPE, ""),
+    ],
+)
+@pytest.mark.parametrize("meaning", ["channel", "weight"])
+def test_what_no_chain_has_is_shrunk_or_stays_with_the_reason(make, layer, shape, stays: str, meaning: str) -> None:
+    network = settle(seeded(make), shape)
+    keep = np.arange(8 if make is Residual else 4) % 2 == 0
+    shrunk = shrink(network, Masks({layer: keep}, meaning), images(shape))
+    assert shrunk.parity[0].error < 1e-9
+    kept = [item for item in shrunk.plan.kept_although_masked if item.layer == layer]
+    assert [item.channels for item in kept] == ([tuple(np.flatnonzero(~keep))] if stays else [])
+    assert all(re.search(stays, item.reason) for item in kept), kept
+    (size,) = [size for size in shrunk.sizes if size.name == layer]
+    assert size.channels_after == len(keep) - (0 if stays else int((~keep).sum()))
+
+
+def test_a_linear_over_sequences_is_cut_in_its_last_dimension() -> None:
+    network = seeded(OnSequences).eval()
+    shrunk = shrink(network, Masks({"inner": np.arange(6) > 2, "conv": np.arange(6) > 0}, "channel"), images((3, 8)))
+    assert shrunk.network.inner.weight.shape == (3, 6)
+    assert shrunk.network.fc.in_features == 18
+
+
 REFUSED_NETWORKS = [
-    (Residual, "stem", (3, 16, 16), ["'add'|'block1.conv1'|'block1", "chain"]),
-    (Grouped, "0", INPUT_SHAPE, ["'1'", "grouped"]),
-    (Shared, "first", INPUT_SHAPE, ["'again'", "more than once"]),
-    (lambda: Functional(lambda x: torch.flatten(x, 1).cumsum(1)), "conv", INPUT_SHAPE, ["'cumsum'", "not known"]),
-    (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softmax(1)), "0", INPUT_SHAPE, ["'1'", "Softmax"]),
-    (lambda: Functional(lambda x: x.view(-1, 168)), "conv", INPUT_SHAPE, ["'view'", "'conv'", "flatten"]),
-    (lambda: Functional(lambda x: x.view(x.size(0), 2, -1).flatten(1)), "conv", INPUT_SHAPE, ["'view'", "mixes"]),
-    (lambda: Functional(lambda x: torch.flatten(x).view(-1, 168)), "conv", INPUT_SHAPE, ["'flatten'", "mixes"]),
-    (lambda: Functional(lambda x: x.permute(0, 2, 3, 1).flatten(1)), "conv", INPUT_SHAPE, ["'permute'"]),
     (DependsOnData, "fc", (4,), ["cannot be traced"]),
-    (OnSequences, "conv", (3, 8), ["'inner'", "flatten"]),
     (pruned_by_hook, "0", INPUT_SHAPE, ["'0'", "hook", "prune.remove"]),
     (
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten()),
         "0", INPUT_SHAPE, ["'1'", "running statistics"],
     ),
+    (
+        lambda: Functional(lambda x: functional.dropout(torch.flatten(x, 1))), "conv", INPUT_SHAPE,
+        ["'dropout'", "self.training"],
+    ),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("make", "layer", "shape", "words"), REFUSED_NETWORKS)
-def test_networks_that_are_not_known_are_refused_by_name(make, layer: str, shape: tuple[int, ...], words) -> None:
-    width = {"stem": 8, "inner": 6, "conv": 6 if len(shape) == 2 else 4}.get(layer, 4)
-    masks = Masks({layer: np.arange(width) % 2 == 0}, "channel")
+def test_networks_without_one_function_are_refused_by_name(make, layer: str, shape: tuple[int, ...], words) -> None:
     with pytest.raises(CoopexportError) as caught:
-        shrink(seeded(make).eval(), masks, images(shape))
+        shrink(seeded(make).eval(), Masks({layer: HALF}, "channel"), images(shape))
     for word in words:
         assert re.search(word, str(caught.value)), str(caught.value)
+
+
+def test_weights_that_are_not_numbers_are_refused_by_name() -> None:
+    network = chain()
+    with torch.no_grad():
+        network[0].weight[1, 0, 0, 0] = float("nan")
+    with pytest.raises(CoopexportError, match=r"'0.weight'.*NaN"):
+        shrink(network, Masks({"0": HALF}, "channel"), images(INPUT_SHAPE))
 
 
 def chain() -> nn.Sequential:
@@ -481,13 +522,37 @@ def test_outputs_that_do_not_vary_prove_nothing(inputs: torch.Tensor) -> None:
         shrink(chain(), Masks({"0": HALF}, "channel"), inputs)
 
 
-def test_a_masked_constant_that_cannot_be_held_at_zero_is_refused_by_name() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sigmoid(), nn.Flatten(), nn.BatchNorm1d(168), nn.Linear(168, 5))
-    with pytest.raises(CoopexportError, match=r"'0'.*have to stay"):
-        shrink(settle(network, INPUT_SHAPE), Masks({"0": HALF}, "channel"), images(INPUT_SHAPE))
+class Gated(nn.Module):
+    """A masked gate that multiplies channels which another layer reads too, so that it has to stay, and be zero."""
+
+    def __init__(self, gate) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.to_gate = nn.Conv2d(4, 4, 1)
+        self.gate = gate
+        self.fc = nn.Linear(4 * 7 * 6, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.conv(x))
+        return self.fc(torch.flatten(x * self.gate(self.to_gate(x)), 1))
 
 
-def test_a_channel_stays_unless_all_of_its_features_are_zero() -> None:
+@pytest.mark.parametrize("gate", [nn.Sigmoid(), nn.Hardsigmoid()])
+def test_a_gate_that_has_to_stay_is_held_at_zero(gate: nn.Module) -> None:
+    network = seeded(Gated, gate).eval()
+    shrunk = shrink(network, Masks({"to_gate": HALF}, "channel"), images(INPUT_SHAPE))
+    assert shrunk.plan.silenced == {"gate": (1, 0, 1, 0)}
+    assert shrunk.parity[0].error < 1e-9
+    assert list(shrunk.network.state_dict())[-3:] != list(network.state_dict())[-3:]
+
+
+def test_a_gate_without_a_module_that_has_to_stay_is_refused_by_name() -> None:
+    network = seeded(Gated, torch.sigmoid).eval()
+    with pytest.raises(CoopexportError, match=r"'to_gate'.*2 of its masked channels have to stay.*'sigmoid'"):
+        shrink(network, Masks({"to_gate": HALF}, "channel"), images(INPUT_SHAPE))
+
+
+def test_features_of_a_channel_that_are_constants_of_their_own_are_folded_one_by_one() -> None:
     """Behind a flatten every position has a batch norm of its own."""
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.BatchNorm1d(168), nn.ReLU(), nn.Linear(168, 5)
@@ -500,8 +565,10 @@ def test_a_channel_stays_unless_all_of_its_features_are_zero() -> None:
         wanted[126:130] = 1.0
         norm.bias.copy_(wanted + norm.weight * norm.running_mean / (norm.running_var + norm.eps).sqrt())
     shrunk = shrink(network, Masks({"0": HALF}, "weight"), images(INPUT_SHAPE))
-    assert [(item.layer, item.channels) for item in shrunk.plan.kept_although_masked] == [("0", (3,))]
-    assert shrunk.sizes[0].channels_after == 3
+    assert shrunk.plan.layers["5"].folded_inputs == (126, 127, 128, 129)
+    assert shrunk.plan.layers["5"].folded_constants == pytest.approx([1.0] * 4, rel=1e-5)
+    assert shrunk.sizes[0].channels_after == 2
+    assert shrunk.plan.kept_although_masked == ()
 
 
 def test_functional_forms_are_followed_too() -> None:

@@ -13,15 +13,16 @@ from small_networks import images
 from torch import nn
 
 from exporter.masks import Masks
+from exporter.resize import apply_plan
 from exporter.shrink import Shrunk, shrink
 from exporter.shrink_plan import (
     PLAN_FILE,
     WEIGHTS_FILE,
     LayerPlan,
     ShrinkFile,
+    ShrinkPlan,
     read_shrink_plan,
     rebuild,
-    resize,
     write_shrink_plan,
 )
 from jetson.atomic_files import sha256_of_bytes
@@ -111,7 +112,7 @@ def test_the_plan_of_another_network_is_refused_by_layer(tmp_path: Path, shrunk:
 def test_indices_outside_of_the_layer_are_refused(kept: tuple[int, ...]) -> None:
     layer = LayerPlan(kind="linear", kept_outputs=kept, kept_inputs=(0,))
     with pytest.raises(CoopexportError, match="'0'"):
-        resize(nn.Sequential(nn.Linear(8, 8)), {"0": layer})
+        apply_plan(nn.Sequential(nn.Linear(8, 8)), ShrinkPlan(layers={"0": layer}))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_indices_outside_of_the_layer_are_refused(kept: tuple[int, ...]) -> None
     [
         (lambda content: content.pop("weights"), [PLAN_FILE, "weights"]),
         (lambda content: content["layers"]["classifier"].update(kind="conv2d"), ["layers.classifier.kind"]),
-        (lambda content: content.update(schema="coopexport.shrink-plan/2.0"), ["shrink-plan/2.0", "shrink-plan/1.0"]),
+        (lambda content: content.update(schema="coopexport.shrink-plan/1.0"), ["shrink-plan/1.0", "shrink-plan/2.0"]),
     ],
 )
 def test_malformed_plans_are_refused(tmp_path: Path, shrunk: Shrunk, edit, words: list[str]) -> None:
@@ -135,7 +136,7 @@ def test_malformed_plans_are_refused(tmp_path: Path, shrunk: Shrunk, edit, words
 def test_a_later_minor_version_is_read(tmp_path: Path, shrunk: Shrunk) -> None:
     write(tmp_path, shrunk)
     content = json.loads((tmp_path / PLAN_FILE).read_text())
-    content.update(schema="coopexport.shrink-plan/1.9", news="unknown here")
+    content.update(schema="coopexport.shrink-plan/2.9", news="unknown here")
     (tmp_path / PLAN_FILE).write_text(json.dumps(content))
     assert read_shrink_plan(tmp_path).weights == WEIGHTS_FILE
 

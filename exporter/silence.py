@@ -1,0 +1,80 @@
+"""Masked channels that stay: how they are held at the zero that the masked network has there."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import fx, nn
+
+from exporter.channel_constants import average_pool_keeps_constants, batch_norm, evaluated
+from exporter.feature import Constants
+from exporter.layer_ends import layer_chain, layer_nodes
+from exporter.masks import Masks
+from exporter.operations import kind_of
+from exporter.shrink_plan import ShrinkPlan
+from exporter.tracing import TracedNetwork, node_name
+from jetson.errors import CoopexportError
+
+
+def with_silence(plan: ShrinkPlan, traced: TracedNetwork, masks: Masks) -> ShrinkPlan:
+    """Return `plan` with masked channels that stay held at what the masked network has there."""
+    layers, silenced = dict(plan.layers), dict(plan.silenced)
+    for name, nodes in layer_nodes(traced).items():
+        if name not in masks.keep or name not in layers:
+            continue
+        zeroed = tuple(channel for channel in layers[name].kept_outputs if not masks.keep[name][channel])
+        if not zeroed:
+            continue
+        layers[name] = layers[name].model_copy(update={"zeroed_outputs": zeroed})
+        if masks.meaning == "weight":
+            continue
+        for node in nodes:
+            chain = layer_chain(traced, node)
+            norms = [str(item.target) for item in chain if kind_of(item, traced.module(item)) == "batch_norm"]
+            if _gives_zero(traced, chain):
+                for norm in norms:
+                    layers[norm] = layers[norm].model_copy(update={"zeroed_outputs": zeroed})
+                continue
+            end = chain[-1]
+            if end.op != "call_module" or _calls(traced, end) > 1 or end is node:
+                raise CoopexportError(
+                    f"cannot shrink '{name}': {len(zeroed)} of its masked channels have to stay (see below), and "
+                    f"'{node_name(end)}' behind it gives no zero; leave it out of the masks, or make the activation a "
+                    "module of its own"
+                )
+            kept = layers[name].kept_outputs
+            silenced[node_name(end)] = tuple(int(channel not in zeroed) for channel in kept)
+    return plan.model_copy(update={"layers": layers, "silenced": silenced})
+
+
+def _calls(traced: TracedNetwork, node: fx.Node) -> int:
+    return sum(other.op == "call_module" and other.target == node.target for other in traced.nodes)
+
+
+def _gives_zero(traced: TracedNetwork, chain: tuple[fx.Node, ...]) -> bool:
+    """Tell whether a layer whose parameters, and those of its batch norms, are zero in a channel gives zero there."""
+    values: Constants = np.zeros((1, 1, 1, 1))
+    for node in chain[1:]:
+        module = traced.module(node)
+        kind = kind_of(node, module)
+        if kind == "batch_norm":
+            assert module is not None
+            if _calls(traced, node) > 1:
+                return False
+            affine = getattr(module, "weight", None) is not None
+            values = np.zeros((1, 1, 1, 1)) if affine else batch_norm(module, values[:, :1], 1)
+        elif (kind == "average_pool" and values.any() and not average_pool_keeps_constants(node, module)) or (
+            kind == "prelu" and values.any()
+        ):
+            return False
+        elif kind == "activation":
+            values = _activated(node, module, values)
+    return not values.any()
+
+
+def _activated(node: fx.Node, module: nn.Module | None, values: Constants) -> Constants:
+    read = node.all_input_nodes[0]
+    arguments, options = (
+        fx.node.map_aggregate(item, lambda part: values if part is read else part)  # type: ignore[arg-type,return-value]
+        for item in (node.args, node.kwargs)
+    )
+    return evaluated(node, module, arguments, options)  # type: ignore[arg-type]

@@ -1,0 +1,128 @@
+"""A network as a graph of operations, traced with torch.fx, with the shape of every tensor in it.
+
+Takes milliseconds: the network is read symbolically, then run once on one sample for the shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+from exporter.operations import module_kind
+from jetson.errors import CoopexportError, one_line
+
+Inputs: TypeAlias = torch.Tensor | tuple[torch.Tensor, ...]
+
+
+@dataclass(frozen=True)
+class TracedNetwork:
+    """A network's graph; its modules are the network's own. Every node knows the shape of what it makes."""
+
+    network: nn.Module
+    graph_module: fx.GraphModule
+
+    @property
+    def nodes(self) -> tuple[fx.Node, ...]:
+        """Return the operations in execution order."""
+        return tuple(self.graph_module.graph.nodes)
+
+    def module(self, node: fx.Node) -> nn.Module | None:
+        """Return the module that `node` calls, if it calls one."""
+        return self.graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+class _Tracer(fx.Tracer):
+    """Takes a subclass of a known module for that module, where torch.fx would look inside."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return super().is_leaf_module(m, module_qualified_name) or module_kind(m) != "opaque"
+
+
+def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
+    """Trace `network` and run it once, in eval mode, on the first sample of `example_inputs`, each N x ...
+
+    Raises CoopexportError when the network cannot be traced or does not take the inputs.
+    """
+    inputs = tuple(tensor[:1] for tensor in as_tuple(example_inputs))
+    try:
+        graph_module = fx.GraphModule(network, _Tracer().trace(network))
+    except Exception as error:  # noqa: BLE001  fx raises whatever the forward raises
+        raise CoopexportError(
+            f"the network cannot be traced ({one_line(error)[:200]}); control flow that depends on data "
+            "must leave forward()"
+        ) from None
+    with eval_mode(network, graph_module), torch.no_grad():
+        run_network(network, inputs)  # for its clear message on a wrong shape
+        ShapeProp(graph_module).propagate(*inputs)
+    return TracedNetwork(network, graph_module)
+
+
+def as_tuple(inputs: Inputs) -> tuple[torch.Tensor, ...]:
+    """Return the network's inputs as a tuple, be it one tensor or several."""
+    return (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+
+
+@contextmanager
+def eval_mode(*networks: nn.Module) -> Iterator[None]:
+    """Keep a network that is being trained as it is: a forward in training mode would move its running statistics."""
+    training = [module for network in networks for module in network.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def run_network(network: nn.Module, inputs: Inputs) -> tuple[torch.Tensor, ...]:
+    """Return the network's output tensors for `inputs`, in order, without gradients.
+
+    Raises CoopexportError naming the inputs' shapes when the network does not take them or returns anything
+    but tensors, or lists, tuples and dictionaries of them.
+    """
+    tensors = as_tuple(inputs)
+    try:
+        with torch.no_grad():
+            outputs = network(*tensors)
+    except Exception as error:  # noqa: BLE001  the network is the user's code
+        shapes = " and ".join(str(tuple(tensor.shape[1:])) for tensor in tensors)
+        raise CoopexportError(
+            f"the network does not take inputs of shape {shapes} ({one_line(error)[:160]}); check "
+            "model.input_shape and preprocessing"
+        ) from None
+    return tuple(output_tensors(outputs))
+
+
+def output_tensors(outputs: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in what a network returns; raises CoopexportError naming any other type."""
+    if isinstance(outputs, torch.Tensor):
+        yield outputs
+    elif isinstance(outputs, Mapping):
+        yield from (tensor for value in outputs.values() for tensor in output_tensors(value))
+    elif isinstance(outputs, Sequence) and not isinstance(outputs, str):
+        yield from (tensor for value in outputs for tensor in output_tensors(value))
+    else:
+        raise CoopexportError(
+            f"the network returns {type(outputs).__name__}; only tensors, and lists, tuples and dictionaries of them, "
+            "can be taken"
+        )
+
+
+def shape_of(node: fx.Node) -> tuple[int, ...]:
+    """Return the shape of the one tensor that `node` makes; raises CoopexportError when it makes anything else."""
+    shape = getattr(node.meta.get("tensor_meta"), "shape", None)
+    if shape is None:
+        raise CoopexportError(f"'{node_name(node)}' makes something else than one tensor where one is needed")
+    return tuple(shape)
+
+
+def node_name(node: fx.Node) -> str:
+    """Return what users know an operation by: its module's path, or the name of the function."""
+    return str(node.target) if node.op == "call_module" else node.name
