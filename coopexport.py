@@ -35,7 +35,7 @@ API = {
 }
 COMMANDS = {
     "init": "exporter.commands",
-    "shrink": "exporter.commands",
+    "shrink": "calibration.shrink_command",
     "layers": "exporter.commands",
     "calibrate": "calibration.commands",
     "split": "calibration.commands",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _NESTED_KEYS = ("state_dict", "model_state_dict", "model")
 # DataParallel puts this before every name.
 _PARALLEL_PREFIX = "module."
+_WEIGHTS_ALONE = "save the weights alone, as torch.save(model.state_dict(), ...) or with safetensors"
 
 
 def build_network(factory: str, arguments: dict[str, Any], folder: Path) -> nn.Module:
@@ -51,10 +52,14 @@ def load_network(factory: str, arguments: dict[str, Any], checkpoint: Path, fold
 
 
 def load_weights(network: nn.Module, weights: dict[str, torch.Tensor], origin: str) -> None:
-    """Copy `weights` into `network`, every name and shape matching; raises CoopexportError if not."""
+    """Copy `weights` into `network`, every name and shape matching; raises CoopexportError if not.
+
+    Weights saved while torch.nn.utils.prune was active go in as they are effective: multiplied by their masks.
+    """
     wanted = network.state_dict()
-    if set(wanted) == {_PARALLEL_PREFIX + name for name in weights}:  # the network itself has a child called module
-        weights = {_PARALLEL_PREFIX + name: tensor for name, tensor in weights.items()}
+    weights = _named_as_wanted(weights, wanted)
+    if set(weights) != set(wanted):  # a network on which pruning is active as well takes them as they are
+        weights = _named_as_wanted(effective_state(weights, origin), wanted)
     missing = sorted(set(wanted) - set(weights))
     unknown = sorted(set(weights) - set(wanted))
     if missing or unknown:
@@ -80,6 +85,36 @@ def load_weights(network: nn.Module, weights: dict[str, torch.Tensor], origin: s
     network.load_state_dict(weights)
 
 
+def effective_state(weights: dict[str, torch.Tensor], origin: str = "the state dict") -> dict[str, torch.Tensor]:
+    """Return `weights` with X = X_orig * X_mask in place of every pair X_orig, X_mask (any shape and dtype).
+
+    Such pairs are in a state dict as long as torch.nn.utils.prune is active; the product is what its `remove` leaves
+    behind. `weights` is not changed. `origin`: what to call it in messages. Raises CoopexportError naming X when its
+    mask has another shape.
+    """
+    effective = dict(weights)
+    for original, tensor in weights.items():
+        name = original.removesuffix("_orig")
+        mask = weights.get(name + "_mask")
+        if name == original or mask is None or name in weights:
+            continue
+        if mask.shape != tensor.shape:
+            raise CoopexportError(
+                f"{origin}: the mask of {name} is {tuple(mask.shape)}, {original} is {tuple(tensor.shape)}; save it "
+                "again after torch.nn.utils.prune.remove"
+            )
+        del effective[original], effective[name + "_mask"]
+        effective[name] = tensor * mask.to(tensor.dtype)
+    return effective
+
+
+def _named_as_wanted(weights: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Put back the prefix that was taken for DataParallel's, where the network itself has a child of that name."""
+    if set(wanted) == {_PARALLEL_PREFIX + name for name in weights}:
+        return {_PARALLEL_PREFIX + name: tensor for name, tensor in weights.items()}
+    return weights
+
+
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Read the weights in `path` (safetensors, or what torch.save wrote), on the CPU.
 
@@ -88,7 +123,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """
     if not path.is_file():
         raise CoopexportError(f"checkpoint {path} is missing; check model.checkpoint")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch_file(path)
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch_file(path)
     for key in _NESTED_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -106,7 +141,12 @@ def _read_safetensors(path: Path) -> Any:
         raise CoopexportError(f"checkpoint {path} is corrupt: {error}; copy or save it again") from None
 
 
-def _read_torch_file(path: Path) -> Any:
+def read_torch_file(path: Path, what: str = "checkpoint", way_out: str = _WEIGHTS_ALONE) -> Any:
+    """Return what torch.save wrote into `path`, tensors on the CPU, loaded with `weights_only=True`.
+
+    `what` the file is and the `way_out` are for messages. Raises CoopexportError naming the file when it is damaged
+    or holds anything but tensors, numbers, strings and plain containers, and OSError when it cannot be read.
+    """
     import torch
 
     try:
@@ -114,22 +154,21 @@ def _read_torch_file(path: Path) -> Any:
             warnings.simplefilter("ignore")  # about pickle protocols; what matters is said below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CoopexportError(f"checkpoint {path} {_explain_refusal(str(error))}") from None
+        raise CoopexportError(f"{what} {path} {_explain_refusal(str(error), way_out)}") from None
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001  a damaged file makes it raise whatever its bytes happen to say
         raise CoopexportError(
-            f"checkpoint {path} is corrupt or no checkpoint ({one_line(error)[:120]}); copy or save it again"
+            f"{what} {path} is corrupt or no {what} ({one_line(error)[:120]}); copy or save it again"
         ) from None
 
 
-def _explain_refusal(message: str) -> str:
+def _explain_refusal(message: str, way_out: str) -> str:
     """Say which type the weights-only loader refused, and how to save without it."""
     found = re.search(r"(?:GLOBAL|global|class|type) `?'?([A-Za-z_][\w.]*\.[\w.]+)", message)
-    way_out = "save the weights alone, as torch.save(model.state_dict(), ...) or with safetensors"
     if found is not None:
         return f"asks to run code or load a foreign type ({found.group(1)}) and was not loaded: {way_out}"
-    return f"is corrupt, or holds more than weights, and was not loaded: {way_out}"
+    return f"is corrupt, or holds more than tensors, and was not loaded: {way_out}"
 
 
 def _only_tensors(content: Any, path: Path) -> dict[str, torch.Tensor]:

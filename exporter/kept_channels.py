@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from exporter.channel_classes import Atoms
 from exporter.channel_flow import ChannelFlow, LayerReads
 
+# How the reason of channels begins that stay for a width's sake.
+ROUNDED = "rounded up to a multiple"
+
 
 @dataclass
 class KeptClasses:
@@ -124,7 +127,7 @@ def round_up(kept: KeptClasses, multiple: int, importance: Mapping[str, NDArray[
             for index in order:
                 if kept.holds(layer.outputs).sum() >= wanted:
                     break
-                kept.keep(layer.outputs[index : index + 1], f"rounded up to a multiple of {multiple}")
+                kept.keep(layer.outputs[index : index + 1], f"{ROUNDED} of {multiple}")
         complete(kept)
         if all(
             count % multiple == 0 or count == len(kept.flow.layers[name].outputs)

@@ -52,3 +52,19 @@ def layer_end(traced: TracedNetwork, start: fx.Node) -> fx.Node:
 def channel_dimension(end: fx.Node, layer: nn.Module) -> int:
     """Return which dimension of a layer's output holds its channels: the last for a linear, else dimension 1."""
     return len(shape_of(end)) - 1 if isinstance(layer, nn.Linear) else 1
+
+
+def output_layers(traced: TracedNetwork) -> tuple[str, ...]:
+    """Return the layers whose channels are the network's outputs, but for batch norms, activations and movements."""
+    return tuple(name for name, nodes in layer_nodes(traced).items() if any(_is_output(traced, node) for node in nodes))
+
+
+def _is_output(traced: TracedNetwork, node: fx.Node) -> bool:
+    for user in node.users:
+        if user.op == "output":
+            return True
+        kind = kind_of(user, traced.module(user))
+        passes_on = len(user.all_input_nodes) == 1 and kind not in (*_LAYER_KINDS, "opaque", "arithmetic")
+        if passes_on and _is_output(traced, user):
+            return True
+    return False

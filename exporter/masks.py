@@ -68,7 +68,12 @@ def read_masks(path: Path) -> Masks:
 
 def write_masks(path: Path, masks: Masks) -> None:
     """Write a mask file atomically; raises OSError."""
+    write_file(str(path), encode_masks(masks))
+
+
+def encode_masks(masks: Masks) -> bytes:
+    """Return what a mask file holds."""
     from safetensors.numpy import save
 
     metadata = {"schema": SCHEMA, "meaning": masks.meaning, "origin": masks.origin}
-    write_file(str(path), save({name: np.ascontiguousarray(keep) for name, keep in masks.keep.items()}, metadata))
+    return save({name: np.ascontiguousarray(keep) for name, keep in masks.keep.items()}, metadata)

@@ -7,20 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import fx, nn
+from torch import nn
 
 from exporter.channel_constants import border_is_uniform
 from exporter.channel_flow import ChannelFlow, LayerReads, follow_channels
 from exporter.channel_order import ChannelOrder, Indices, order_channels
 from exporter.grouped_layout import grouped_layout
-from exporter.kept_channels import KeptClasses, needed_classes, round_up, widths
-from exporter.layer_ends import layer_nodes
+from exporter.kept_channels import ROUNDED, KeptClasses, needed_classes, round_up, widths
+from exporter.layer_ends import layer_nodes, output_layers
 from exporter.masks import Masks
-from exporter.operations import kind_of
 from exporter.shrink_plan import KeptChannels, LayerPlan, ParameterPlan, ShrinkPlan
 from exporter.silence import with_silence
 from exporter.tracing import TracedNetwork, shape_of
 from jetson.errors import CoopexportError
+
+__all__ = ["ROUNDED", "ShrinkOptions", "plan_removal"]
 
 
 @dataclass(frozen=True)
@@ -75,21 +76,9 @@ def _round_up(kept: KeptClasses, multiple: int, importance: Mapping[str, NDArray
 
 
 def _refuse_masked_outputs(traced: TracedNetwork, masks: Masks) -> None:
-    for name, nodes in layer_nodes(traced).items():
-        if name in masks.keep and not masks.keep[name].all() and any(_is_output(traced, node) for node in nodes):
+    for name in output_layers(traced):
+        if name in masks.keep and not masks.keep[name].all():
             raise CoopexportError(f"the mask of '{name}' removes outputs of the network; leave them out of it")
-
-
-def _is_output(traced: TracedNetwork, node: fx.Node) -> bool:
-    """Tell whether a layer's channels are the network's outputs, but for batch norms, activations and pools."""
-    for user in node.users:
-        if user.op == "output":
-            return True
-        kind = kind_of(user, traced.module(user))
-        passes_on = len(user.all_input_nodes) == 1 and kind not in ("convolution", "linear", "opaque", "arithmetic")
-        if passes_on and _is_output(traced, user):
-            return True
-    return False
 
 
 def _tuple(indices: Indices) -> tuple[int, ...]:

@@ -68,7 +68,7 @@ def shrink(network: nn.Module, masks: Masks, example_inputs: Inputs, options: Sh
         shrunk_in_double=apply_plan(copy.deepcopy(network).double(), plan),
         approximate=options.approximate,
     )
-    return Shrunk(small, plan, checks, _sizes(network, small, flow))
+    return Shrunk(small, plan, checks, layer_sizes(network, small, flow))
 
 
 def shrink_unproven(
@@ -118,7 +118,8 @@ def compare(masked: nn.Module, shrunk: nn.Module, inputs: Inputs, check: str, bo
     return parity.require(Parity(check, error, bound, len(as_tuple(inputs)[0]), how), "shrink")
 
 
-def _sizes(before: nn.Module, after: nn.Module, flow: ChannelFlow) -> tuple[LayerSize, ...]:
+def layer_sizes(before: nn.Module, after: nn.Module, flow: ChannelFlow) -> tuple[LayerSize, ...]:
+    """Return the size of every layer of a network before and after shrinking."""
     sizes = []
     for name, nodes in layer_nodes(flow.traced).items():
         old, new = before.get_submodule(name), after.get_submodule(name)

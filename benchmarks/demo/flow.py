@@ -17,6 +17,7 @@ from benchmarks.demo.recipe import Recipe
 from benchmarks.selector import INPUT, OUTPUT, latency_ms
 from calibration import metric
 from calibration.commands import split
+from calibration.shrink_command import shrink
 from engines.backends import find_backend
 from engines.build import item_of_whole, open_engine, run_batches
 from engines.commands import build, doctor
@@ -24,7 +25,7 @@ from engines.pair import open_pair
 from engines.targets import find_target
 from exporter.bundle import Metric
 from exporter.command_line import print_table, wrote
-from exporter.commands import layers, shrink
+from exporter.commands import layers
 from exporter.datasets import load_dataset, network_inputs
 from exporter.project import PROJECT_FILE, Project, load_project
 from exporter.project_template import project_text

@@ -15,10 +15,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from small_networks import seeded
+from small_networks import Residual, images, seeded
 from torch import nn
+from torch.nn.utils import prune
 
-from exporter.checkpoint import build_network, load_network, load_weights, read_state_dict
+from exporter.checkpoint import build_network, effective_state, load_network, load_weights, read_state_dict
 from jetson.errors import CoopexportError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -185,6 +186,83 @@ def test_a_network_whose_own_child_is_called_module_loads(tmp_path: Path) -> Non
     torch.save({f"module.{name}": value for name, value in WEIGHTS.items()}, tmp_path / "net.pt")
     load_weights(network, read_state_dict(tmp_path / "net.pt"), "net.pt")
     assert torch.equal(network.module.weight, WEIGHTS["weight"])
+
+
+# Weights that were saved while torch.nn.utils.prune was active.
+
+
+def pruned_residual(seed: int = 0) -> nn.Module:
+    """Return a network of which some weights and biases are pruned, once or twice over."""
+    network = seeded(Residual, seed=seed)
+    prune.ln_structured(network.stem, "weight", amount=3, n=2, dim=0)
+    prune.l1_unstructured(network.stem, "weight", amount=0.3)
+    prune.l1_unstructured(network.block1.conv2, "bias", amount=2)
+    prune.l1_unstructured(network.fc, "weight", amount=0.5)
+    return network
+
+
+def made_permanent(network: nn.Module) -> nn.Module:
+    for module, name in [(network.stem, "weight"), (network.block1.conv2, "bias"), (network.fc, "weight")]:
+        prune.remove(module, name)
+    return network
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**16))
+def test_the_effective_state_is_that_of_pruning_made_permanent(seed: int) -> None:
+    weights = pruned_residual(seed).state_dict()
+    names = list(weights)
+    found, expected = effective_state(weights), made_permanent(pruned_residual(seed)).state_dict()
+    assert set(found) == set(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert list(weights) == names
+    assert set(effective_state(found)) == set(found)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_a_checkpoint_saved_with_pruning_active_loads(tmp_path: Path, prefix: str) -> None:
+    network = pruned_residual().eval()
+    torch.save({prefix + name: value for name, value in network.state_dict().items()}, tmp_path / "net.pt")
+    plain = Residual().eval()
+    load_weights(plain, read_state_dict(tmp_path / "net.pt"), "net.pt")
+    with torch.no_grad():
+        assert torch.equal(plain(images((3, 16, 16))), network(images((3, 16, 16))))
+    parallel = nn.Sequential(OrderedDict(module=Residual()))
+    load_weights(parallel, read_state_dict(tmp_path / "net.pt"), "net.pt")
+    assert torch.equal(parallel.module.fc.weight, plain.fc.weight)
+
+
+def test_a_network_that_is_being_pruned_takes_its_own_checkpoint_as_it_is() -> None:
+    network, other = pruned_residual(seed=1), pruned_residual(seed=2)
+    load_weights(other, network.state_dict(), "net.pt")
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in other.state_dict().items())
+
+
+def test_a_mask_that_does_not_fit_is_named() -> None:
+    weights = pruned_residual().state_dict()
+    weights["fc.weight_mask"] = weights["fc.weight_mask"][:3]
+    with pytest.raises(
+        CoopexportError, match=r"^net.pt: the mask of fc.weight is \(3, 128\).*\(10, 128\).*prune.remove"
+    ):
+        load_weights(Residual(), weights, "net.pt")
+
+
+def test_what_is_hidden_by_a_mask_must_be_finite_too() -> None:
+    """As PyTorch computes it, NaN times 0 is NaN."""
+    weights = pruned_residual().state_dict()
+    weights["fc.weight_orig"][:] = float("nan")
+    with pytest.raises(CoopexportError, match=r"net.pt: 1280 values of fc.weight are NaN"):
+        load_weights(Residual(), weights, "net.pt")
+
+
+@pytest.mark.parametrize("extra", [["weight_mask"], ["weight_orig"], ["weight_orig", "weight_mask", "weight"]])
+def test_what_is_no_pair_stays_and_is_reported(extra: list[str]) -> None:
+    """Spectral norm has a weight_orig as well, without a mask."""
+    weights = dict(WEIGHTS)
+    weights.update(dict.fromkeys(extra, WEIGHTS["weight"]))
+    assert set(effective_state(weights)) == set(weights)
+    with pytest.raises(CoopexportError, match=rf"{len(extra) - extra.count('weight')} unknown"):
+        load_weights(nn.Linear(3, 2), weights, "net.pt")
 
 
 def test_load_network_gives_the_weights_of_the_file_in_eval_mode(tmp_path: Path) -> None:
