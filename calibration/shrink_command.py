@@ -126,7 +126,7 @@ def print_rounding(project: Project, result: ProjectShrunk, request: ShrinkReque
     rest = [times_ms[name].get(OTHER, 0.0) for name in ("exact", "rounded")]
     rows.append(("between layers", "", "", f"{rest[0]:.3f} -> {rest[1]:.3f}"))
     total = [sum(times_ms[name].values()) for name in ("exact", "rounded")]
-    rows.append(("total", "", "", f"{total[0]:.3f} -> {total[1]:.3f} ({total[0] / total[1]:.2f}x faster)"))
+    rows.append(("total", "", "", f"{total[0]:.3f} -> {total[1]:.3f} ({total[0] / total[1]:.2f}x as fast)"))
     title = f"Rounded to multiples of {request.options.round_to} (ms in ONNX Runtime, 1 thread, batch of 1)"
     print_table(title, ["layer", "channels", "MACs", "ms"], rows)
 

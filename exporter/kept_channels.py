@@ -123,7 +123,9 @@ def round_up(kept: KeptClasses, multiple: int, importance: Mapping[str, NDArray[
         for name, layer in kept.flow.layers.items():
             held = kept.holds(layer.outputs)
             wanted = min(-(-int(held.sum()) // multiple) * multiple, len(held))
-            order = np.arange(len(held)) if importance is None else np.argsort(-importance[name], kind="stable")
+            order = np.arange(len(held))
+            if importance is not None and name in importance:
+                order = np.argsort(-importance[name], kind="stable")
             for index in order:
                 if kept.holds(layer.outputs).sum() >= wanted:
                     break

@@ -36,9 +36,10 @@ def with_silence(plan: ShrinkPlan, traced: TracedNetwork, masks: Masks) -> Shrin
                 continue
             end = chain[-1]
             if end.op != "call_module" or _calls(traced, end) > 1 or end is node:
+                why = next((item.reason for item in plan.kept_although_masked if item.layer == name), "")
                 raise CoopexportError(
-                    f"cannot shrink '{name}': {len(zeroed)} of its masked channels have to stay (see below), and "
-                    f"'{node_name(end)}' behind it gives no zero; leave it out of the masks, or make the activation a "
+                    f"cannot shrink '{name}': {len(zeroed)} of its masked channels have to stay ({why}), and "
+                    f"'{node_name(end)}' gives no zero for them; leave it out of the masks, or make the activation a "
                     "module of its own"
                 )
             kept = layers[name].kept_outputs
