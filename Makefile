@@ -34,10 +34,11 @@ check: $(STAMP)
 	$(VENV)/bin/mypy coopexport.py
 	$(VENV)/bin/lint-imports
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt tests/requirements-without-dependencies.txt
 	$(PYTHON) -c 'import sys; sys.exit("coopexport needs Python 3.10 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[test]'
+	$(RUN) -m pip install --disable-pip-version-check --quiet --no-deps --requirement tests/requirements-without-dependencies.txt
 	touch $(STAMP)
 
 clean:

@@ -58,9 +58,10 @@ class ChannelOrder:
 class _OrderError(Exception):
     """An operation of the shrunk network would not do what that of the full one does."""
 
-    def __init__(self, atoms: Atoms, reason: str) -> None:
+    def __init__(self, reason: str, *attempts: Atoms) -> None:
+        """Take the reason, and what may be kept to mend it: the least first."""
         super().__init__(reason)
-        self.atoms, self.reason = atoms, reason
+        self.reason, self.attempts = reason, attempts
 
 
 def order_channels(flow: ChannelFlow, kept: KeptClasses) -> ChannelOrder:
@@ -75,7 +76,8 @@ def order_channels(flow: ChannelFlow, kept: KeptClasses) -> ChannelOrder:
                 lambda node, arguments, options: _rule(flow, kept, order, node, arguments, options),  # noqa: B023
             )
         except _OrderError as conflict:
-            if not kept.keep(conflict.atoms, conflict.reason):
+            everything = np.arange(len(flow.classes))
+            if not any(kept.keep(atoms, conflict.reason) for atoms in (*conflict.attempts, everything)):
                 raise AssertionError(f"no order of channels found: {conflict.reason}") from None
             complete(kept)
             continue
@@ -86,7 +88,7 @@ def _start(flow: ChannelFlow, kept: KeptClasses, order: ChannelOrder, node: fx.N
     feature = flow.features[node]
     made = _in_full_order(kept, feature)
     if made is None:
-        raise _OrderError(feature.atoms, f"'{node_name(node)}' can only be cut along whole dimensions")
+        raise _OrderError(f"'{node_name(node)}' can only be cut along whole dimensions", feature.atoms)
     if node.op == "get_attr":
         order.parameters[str(node.target)] = {
             dim: np.unique(made.coordinates(dim)) for dim in range(len(made.shape)) if feature.varies(dim)
@@ -143,12 +145,14 @@ def _whole(full: Any) -> Any:
 
 
 def _read(operand: Ordered, dimension: int) -> Indices:
+    if any(operand.feature.varies(other) for other in range(len(operand.shape)) if other != dimension):
+        return np.arange(operand.shape[dimension])  # it stays whole
     return operand.coordinates(dimension).reshape(-1)
 
 
 def _remember(known: dict[str, Indices], name: str, found: Indices, operand: Ordered) -> None:
     if not np.array_equal(known.setdefault(name, found), found):
-        raise _OrderError(operand.feature.atoms, f"'{name}' is used more than once, on channels in another order")
+        raise _OrderError(f"'{name}' is used more than once, on channels in another order", operand.feature.atoms)
 
 
 def _moved(flow: ChannelFlow, kept: KeptClasses, node: fx.Node, operand: Ordered, arguments: Any, options: Any) -> Any:
@@ -157,7 +161,9 @@ def _moved(flow: ChannelFlow, kept: KeptClasses, node: fx.Node, operand: Ordered
     strides = np.cumprod((1, *feature.shape[:0:-1]))[::-1]
     numbers = sum(operand.coordinates(dim) * int(stride) for dim, stride in enumerate(strides))
     values = torch.from_numpy(np.ascontiguousarray(np.broadcast_to(numbers, operand.shape), dtype=np.float64))
-    conflict = _OrderError(_fixed_part(node, feature), f"'{node_name(node)}' takes fixed numbers of channels")
+    conflict = _OrderError(
+        f"'{node_name(node)}' takes fixed numbers of channels", _fixed_part(node, feature), feature.atoms
+    )
     try:
         made = moved_values(node, flow.traced.module(node), values, arguments, options, Ordered)
     except (RuntimeError, ValueError, IndexError):
@@ -231,7 +237,7 @@ def _joined(kept: KeptClasses, node: fx.Node, full: Feature, operands: list[Orde
         coordinates = {other: np.concatenate([part[i] for part in parts], dim) for i, other in enumerate(varying)}
     except ValueError:
         atoms = np.concatenate([operand.feature.atoms.reshape(-1) for operand in operands])
-        raise _OrderError(atoms, f"'{node_name(node)}' joins tensors that are cut differently") from None
+        raise _OrderError(f"'{node_name(node)}' joins tensors that are cut differently", atoms) from None
     shape = next(iter(coordinates.values())).shape
     numbers = [coordinates.get(other, np.zeros(shape, dtype=np.int64)) for other in range(len(full.shape))]
     origin = np.ravel_multi_index(numbers, full.atoms.shape)
@@ -256,7 +262,7 @@ def _combined(node: fx.Node, full: Feature, operands: list[Ordered]) -> Ordered:
     )
     if reference is None:
         atoms = np.concatenate([operand.feature.atoms.reshape(-1) for operand in operands])
-        raise _OrderError(atoms, f"'{node_name(node)}' combines channels of several dimensions")
+        raise _OrderError(f"'{node_name(node)}' combines channels of several dimensions", atoms)
     sizes = iter(size for dim, size in enumerate(reference.origin.shape) if reference.feature.varies(dim))
     origin = reference.origin.reshape([next(sizes) if dim in varying else 1 for dim in range(len(full.shape))])
     result = Ordered(_shape(full, origin), origin, full)
@@ -269,7 +275,7 @@ def _combined(node: fx.Node, full: Feature, operands: list[Ordered]) -> Ordered:
             its = its.reshape((1,) * missing + its.shape)
             if not _agree(mine, its):
                 atoms = np.concatenate([full.atoms.reshape(-1), other.feature.atoms.reshape(-1)])
-                raise _OrderError(atoms, f"'{node_name(node)}' combines channels that arrive in different orders")
+                raise _OrderError(f"'{node_name(node)}' combines channels that arrive in different orders", atoms)
     return result
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import fx, nn
 
-from exporter.feature import Feature, element_numbers, moved, vector_along
+from exporter.feature import Feature, along, element_numbers, moved, vector_along
 from exporter.flow_record import Flow, first_feature, opaque_rule
 from exporter.operations import call
 from exporter.tracing import node_name
@@ -17,17 +18,41 @@ from exporter.tracing import node_name
 def movement_rule(
     flow: Flow, node: fx.Node, module: nn.Module | None, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
+    """Follow every element to its place; where channels are cut into equal parts, equally many of each must stay."""
     feature = first_feature(arguments, options)
     if feature is None:
         return opaque_rule(flow, node, module, arguments, options)
     made = moved_values(node, module, element_numbers(feature.shape), arguments, options, Feature)
     numbers = [item.numpy().astype(np.int64) for item in ((made,) if isinstance(made, torch.Tensor) else made)]
-    if any(len(np.unique(item)) != item.size for item in numbers):  # it repeats elements
+    if any(_repeats(item, feature.shape) for item in numbers):
         return opaque_rule(flow, node, module, arguments, options)
     flow.movements[node] = tuple(numbers)
     results = [moved(feature, item) for item in numbers]
+    if _is_pixel_shuffle(node, module) and results[0].shape[1] < feature.shape[1]:
+        results = [_with_tied_positions(flow, feature, results[0])]
     _require_equal_parts(flow, node, module, feature, results)
     return results[0] if isinstance(made, torch.Tensor) else tuple(results)
+
+
+def _repeats(numbers: NDArray[np.int64], shape: tuple[int, ...]) -> bool:
+    seen = np.zeros(int(np.prod(shape)), dtype=np.bool_)
+    seen[numbers.reshape(-1)] = True
+    return int(seen.sum()) != numbers.size
+
+
+def _is_pixel_shuffle(node: fx.Node, module: nn.Module | None) -> bool:
+    named = node.op == "call_function" and "pixel" in str(getattr(node.target, "__name__", ""))
+    return named or isinstance(module, (nn.PixelShuffle, nn.PixelUnshuffle))
+
+
+def _with_tied_positions(flow: Flow, feature: Feature, result: Feature) -> Feature:
+    """Tie the channels that a pixel shuffle makes one channel of; neighbouring positions then hold the same one."""
+    atoms = vector_along(feature, 1)
+    if atoms is None:
+        return result
+    rows = atoms.reshape(result.shape[1], -1)
+    flow.classes.unite(rows[:, :1], rows)
+    return Feature(result.shape, along(1, len(result.shape), rows[:, 0]), result.constants)
 
 
 def moved_values(
@@ -43,11 +68,7 @@ def _require_equal_parts(
 ) -> None:
     """Where an operation cuts channels into equal parts, equally many of each part must stay."""
     name = node_name(node)
-    if isinstance(module, (nn.PixelShuffle, nn.PixelUnshuffle)) or "pixel" in str(getattr(node.target, "__name__", "")):
-        atoms = vector_along(feature, 1)
-        if atoms is not None and results[0].shape[1] < feature.shape[1]:
-            rows = atoms.reshape(results[0].shape[1], -1)
-            flow.classes.unite(rows[:, :1], rows)
+    if _is_pixel_shuffle(node, module):
         return
     groups = getattr(module, "groups", None)
     if isinstance(groups, int) or getattr(node.target, "__name__", "") == "channel_shuffle":

@@ -80,7 +80,9 @@ def _resized(module: nn.Module, layer: LayerPlan) -> nn.Module:
         vector = getattr(module, name, None)
         if vector is not None and vector.ndim == 1:
             sliced = vector.detach()[outputs].clone()
-            if name in ("weight", "bias") and layer.kind != "prelu":
+            # A batch norm without gamma and beta gives zero for the zeros that it reads when it takes off nothing.
+            zeroing = ("weight", "bias") if getattr(module, "weight", None) is not None else ("running_mean",)
+            if name in zeroing and layer.kind == "batch_norm":
                 sliced[_positions(layer.kept_outputs, layer.zeroed_outputs)] = 0
             _set(module, name, sliced)
     size = {"prelu": "num_parameters", "group_norm": "num_channels"}.get(layer.kind, "num_features")

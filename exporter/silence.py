@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import fx, nn
 
-from exporter.channel_constants import average_pool_keeps_constants, batch_norm, evaluated
+from exporter.channel_constants import average_pool_keeps_constants, evaluated
 from exporter.feature import Constants
 from exporter.layer_ends import layer_chain, layer_nodes
 from exporter.masks import Masks
@@ -58,11 +58,9 @@ def _gives_zero(traced: TracedNetwork, chain: tuple[fx.Node, ...]) -> bool:
         module = traced.module(node)
         kind = kind_of(node, module)
         if kind == "batch_norm":
-            assert module is not None
             if _calls(traced, node) > 1:
                 return False
-            affine = getattr(module, "weight", None) is not None
-            values = np.zeros((1, 1, 1, 1)) if affine else batch_norm(module, values[:, :1], 1)
+            values = np.zeros((1, 1, 1, 1))
         elif (kind == "average_pool" and values.any() and not average_pool_keeps_constants(node, module)) or (
             kind == "prelu" and values.any()
         ):
