@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
 from exporter.channel_classes import Atoms, ChannelClasses
 from exporter.feature import Feature, opaque
 from exporter.graph_walk import instances
-from exporter.tracing import TracedNetwork, node_name
+from exporter.tracing import TracedNetwork, makes_one_tensor, node_name, shapes_of
 
 
 @dataclass
@@ -44,12 +45,12 @@ def opaque_rule(
     what = type(module).__name__ if module is not None else getattr(node.target, "__name__", str(node.target))
     for feature in instances(Feature, (arguments, options)):
         flow.pin(feature.atoms, f"'{node_name(node)}' ({what}) reads it, which cannot be shrunk")
-    return _opaque_like(node.meta.get("tensor_meta"))
+    return _opaque_like(shapes_of(node))
 
 
 def _opaque_like(made: Any) -> Any:
-    if hasattr(made, "shape"):
-        return opaque(tuple(made.shape))
+    if isinstance(made, torch.Size):
+        return opaque(tuple(made))
     return tuple(_opaque_like(item) for item in made) if isinstance(made, (tuple, list)) else made
 
 
@@ -66,7 +67,7 @@ def one_tensor(rule: Callable[..., Any]) -> Rule:
         flow: Flow, node: fx.Node, module: nn.Module | None, arguments: tuple[Any, ...], options: dict[str, Any]
     ) -> Any:
         feature = first_feature(arguments, options)
-        if feature is None or not hasattr(node.meta.get("tensor_meta"), "shape"):
+        if feature is None or not makes_one_tensor(node):
             return opaque_rule(flow, node, module, arguments, options)
         result = rule(flow, node, module, feature, arguments, options)
         return opaque_rule(flow, node, module, arguments, options) if result is None else result

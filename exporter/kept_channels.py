@@ -40,9 +40,9 @@ class KeptClasses:
             self.reasons.setdefault(int(one), reason)
         return len(new) > 0
 
-    def reason(self, atom: int) -> str:
-        """Return why a channel stays."""
-        return self.reasons.get(int(self.flow.classes.find(np.array([atom]))[0]), "")
+    def why(self, atoms: Atoms) -> list[str]:
+        """Return for each atom why it stays."""
+        return [self.reasons[int(found)] for found in self.flow.classes.find(atoms)]
 
 
 def needed_classes(flow: ChannelFlow) -> KeptClasses:

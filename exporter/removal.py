@@ -135,7 +135,8 @@ def _stays(flow: ChannelFlow, kept: KeptClasses, masks: Masks) -> tuple[KeptChan
             continue
         atoms = flow.layers[name].outputs
         reasons: dict[str, list[int]] = {}
-        for channel in np.flatnonzero(~keep & kept.holds(atoms)):
-            reasons.setdefault(kept.reason(int(atoms[channel])), []).append(int(channel))
+        channels = np.flatnonzero(~keep & kept.holds(atoms))
+        for channel, why in zip(channels, kept.why(atoms[channels]), strict=True):
+            reasons.setdefault(why, []).append(int(channel))
         stays.extend(KeptChannels(layer=name, channels=tuple(found), reason=why) for why, found in reasons.items())
     return tuple(stays)

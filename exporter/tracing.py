@@ -12,11 +12,12 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 
 from exporter.operations import module_kind
 from jetson.errors import CoopexportError, one_line
 
+# Where a node keeps what it makes: a torch.Size for every tensor.
+_SHAPES = "shapes"
 Inputs: TypeAlias = torch.Tensor | tuple[torch.Tensor, ...]
 
 
@@ -35,6 +36,17 @@ class TracedNetwork:
     def module(self, node: fx.Node) -> nn.Module | None:
         """Return the module that `node` calls, if it calls one."""
         return self.graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+class _ShapeRecorder(fx.Interpreter):
+    """Runs the graph and writes down the shapes of all that it makes."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        n.meta[_SHAPES] = fx.node.map_aggregate(
+            result, lambda item: item.shape if isinstance(item, torch.Tensor) else item
+        )
+        return result
 
 
 class _Tracer(fx.Tracer):
@@ -58,8 +70,11 @@ def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
             "must leave forward()"
         ) from None
     with eval_mode(network, graph_module), torch.no_grad():
-        run_network(network, inputs)  # for its clear message on a wrong shape
-        ShapeProp(graph_module).propagate(*inputs)
+        try:
+            _ShapeRecorder(graph_module).run(*inputs)
+        except Exception:
+            run_network(network, inputs)  # for its clear message on a wrong shape
+            raise
     return TracedNetwork(network, graph_module)
 
 
@@ -117,10 +132,19 @@ def output_tensors(outputs: Any) -> Iterator[torch.Tensor]:
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Return the shape of the one tensor that `node` makes; raises CoopexportError when it makes anything else."""
-    shape = getattr(node.meta.get("tensor_meta"), "shape", None)
-    if shape is None:
+    if not makes_one_tensor(node):
         raise CoopexportError(f"'{node_name(node)}' makes something else than one tensor where one is needed")
-    return tuple(shape)
+    return tuple(node.meta[_SHAPES])
+
+
+def shapes_of(node: fx.Node) -> Any:
+    """Return what `node` makes, with a torch.Size in the place of every tensor."""
+    return node.meta[_SHAPES]
+
+
+def makes_one_tensor(node: fx.Node) -> bool:
+    """Tell whether `node` makes one tensor."""
+    return isinstance(node.meta[_SHAPES], torch.Size)
 
 
 def node_name(node: fx.Node) -> str:
