@@ -210,3 +210,50 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert words in refused.errors
     assert len(refused.errors.splitlines()) == 1
     assert not (project / "out" / "pruned" / "shrink.json").exists()
+
+
+def spoil(project: Path, what: str) -> None:
+    """Make one thing wrong with the masks, the weights or the network's code."""
+    keep = random_keep(0)
+    if what == "length":
+        keep["conv1"] = keep["conv1"][:-1]
+    elif what == "layer":
+        keep["conv9"] = keep["conv1"]
+    elif what == "everything":
+        keep["conv2"][:] = False
+    elif what == "nan":
+        weights = load_file(project / "net.safetensors")
+        weights["conv2.weight"][3] = float("nan")
+        save_file(weights, project / "net.safetensors")
+    code = project / "small_net.py"
+    if what == "trace":
+        code.write_text(
+            code.read_text().replace("return self", "if x.sum() > 0:\n            x = x + 1\n        return self")
+        )
+    if what == "training":
+        code.write_text(code.read_text().replace("self.fc(", "self.fc(torch.nn.functional.dropout("))
+        code.write_text(code.read_text().replace("x.mean((2, 3)))", "x.mean((2, 3))))"))
+    write_masks(project / "masks.safetensors", Masks(keep, "channel"))
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("length", ["'conv1'", "19 entries", "20 output channels"]),
+        ("layer", ["'conv9'", "conv1, conv2"]),
+        ("everything", ["'conv2'", "keep at least one"]),
+        ("nan", ["conv2.weight", "NaN", "train or save it again"]),
+        ("trace", ["cannot be traced", "must leave forward()"]),
+        ("training", ["'dropout'", "training=self.training"]),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_layer_and_the_fix(
+    project: Path, coopexport: Run, what: str, words: list[str]
+) -> None:
+    spoil(project, what)
+    refused = coopexport(project, "shrink")
+    assert refused.code == 2
+    assert len(refused.errors.splitlines()) == 1
+    for word in words:
+        assert word in refused.errors
+    assert not (project / "out").exists()
