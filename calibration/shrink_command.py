@@ -12,6 +12,7 @@ from exporter.command_line import next_step, print_table, project_option, wrote
 if TYPE_CHECKING:
     from exporter.project import Project
     from exporter.shrink import LayerSize
+    from exporter.shrink_plan import KeptChannels
     from exporter.shrink_project import ProjectShrunk, ShrinkRequest
 
 # The largest error that --approximate allows by itself, relative to the outputs' spread.
@@ -64,9 +65,7 @@ def shrink(project_file: Path | None, verify: bool, revive: bool, round_to: str 
         raise CoopexportError(f"--masks FILE and --masks-from {masks_from} name two sources of masks: give one of them")
     request = ShrinkRequest(masks_file, masks_from, given["gamma_threshold"], options, revive)
     result = shrink_project(project, request)
-    print_sizes(result.shrunk.sizes)
-    for item in result.shrunk.plan.kept_although_masked:
-        click.echo(f"{item.layer}: {len(item.channels)} masked channels stay: {item.reason}")
+    print_sizes(result.shrunk.sizes, result.shrunk.plan.kept_although_masked)
     if approximate is not None:
         click.echo(f"error by approximation: {result.shrunk.parity[0].error:.2e} of the outputs' spread")
     if options.round_to is not None:
@@ -77,22 +76,28 @@ def shrink(project_file: Path | None, verify: bool, revive: bool, round_to: str 
     next_step("coopexport layers, or coopexport split --layer NAME")
 
 
-def print_sizes(sizes: tuple[LayerSize, ...]) -> None:
-    """Print channels, parameters and MACs of every layer before and after."""
+def print_sizes(sizes: tuple[LayerSize, ...], stays: tuple[KeptChannels, ...]) -> None:
+    """Print channels, parameters and MACs of every layer before and after, and why masked channels stay."""
+    why = {
+        size.name: "; ".join(f"{len(item.channels)} {item.reason}" for item in stays if item.layer == size.name)
+        for size in sizes
+    }
     rows = [
         (
             size.name,
             f"{size.channels_before} -> {size.channels_after}",
             f"{size.parameters_before:,} -> {size.parameters_after:,}",
             f"{size.macs_before:,} -> {size.macs_after:,}",
+            *([why[size.name]] if stays else []),
         )
         for size in sizes
     ]
     before = [sum(size.parameters_before for size in sizes), sum(size.macs_before for size in sizes)]
     after = [sum(size.parameters_after for size in sizes), sum(size.macs_after for size in sizes)]
     totals = [f"{a:,} -> {b:,} ({a / b:.2f}x less)" for a, b in zip(before, after, strict=True)]
-    rows.append(("total", "", totals[0], totals[1]))
-    print_table("Shrunk", ["layer", "channels", "parameters", "MACs"], rows)
+    rows.append(("total", "", totals[0], totals[1], *([""] if stays else [])))
+    columns = ["layer", "channels", "parameters", "MACs", *(["masked channels that stay"] if stays else [])]
+    print_table("Shrunk", columns, rows)
 
 
 def print_rounding(project: Project, result: ProjectShrunk, request: ShrinkRequest) -> None:

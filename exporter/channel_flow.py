@@ -181,7 +181,8 @@ def _layer(
         layers[name] = LayerReads(name, dimension, groups_of(module), outputs, inputs, constants, foldable, 1)
     else:
         outputs = before.outputs
-        layers[name] = _read_again(flow, before, inputs, constants, foldable)
+        # A map of biases per position serves one call only.
+        layers[name] = _read_again(flow, before, inputs, constants, usable)
     return Feature(shape, along(dimension, len(shape), outputs), along(dimension, len(shape), made))
 
 

@@ -83,8 +83,7 @@ def _keep_what_it_reads(kept: KeptClasses, layer: LayerReads) -> bool:
     loud = needed & constant & (layer.constants != 0)
     if loud.any():
         largest = np.abs(layer.constants[loud]).max()
-        where = f"where '{layer.name}' reads it; it would have to be folded"
-        reason = f"not zero but a constant (up to {largest:.3g}) {where}"
+        reason = f"not zero but a constant (up to {largest:.3g}) that '{layer.name}' cannot take into one bias"
         changed |= kept.keep(layer.inputs[loud], reason)
     return changed | kept.keep(layer.inputs[needed], f"'{layer.name}' makes a kept channel of it")
 
