@@ -19,6 +19,7 @@ from exporter.channel_classes import Atoms
 from exporter.channel_flow import ChannelFlow
 from exporter.feature import Feature, along
 from exporter.graph_walk import instances, walk
+from exporter.joining_rules import with_new_dimension
 from exporter.kept_channels import KeptClasses, complete
 from exporter.movement_rules import moved_values
 from exporter.operations import kind_of
@@ -130,6 +131,9 @@ def _rule(
     if node in flow.movements:
         return _moved(flow, kept, node, operands[0], arguments, options)
     if kind_of(node, flow.traced.module(node)) == "concatenate":
+        if node.target is torch.stack:
+            dim = options.get("dim", arguments[1] if len(arguments) > 1 else 0) % len(full.shape)
+            operands = [_with_new_dimension(operand, dim) for operand in operands]
         return _joined(kept, node, full, operands)
     return _combined(node, full, operands)
 
@@ -219,6 +223,11 @@ def _fixed_part(node: fx.Node, feature: Feature) -> Atoms:
             if isinstance(end, int) and end > 0 and item.step is None:
                 return np.take(feature.atoms, np.arange(min(end, feature.atoms.shape[dim])), axis=dim)
     return feature.atoms
+
+
+def _with_new_dimension(operand: Ordered, dim: int) -> Ordered:
+    shape = (*operand.shape[:dim], 1, *operand.shape[dim:])
+    return Ordered(shape, np.expand_dims(operand.origin, dim), with_new_dimension(operand.feature, dim))
 
 
 def _joined(kept: KeptClasses, node: fx.Node, full: Feature, operands: list[Ordered]) -> Ordered:

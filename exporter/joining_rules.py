@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
@@ -84,16 +85,28 @@ def _arithmetic_constants(
 def concatenate_rule(
     flow: Flow, node: fx.Node, module: nn.Module | None, arguments: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
+    """Line channels up one after another; along a dimension without channels, tie them."""
     parts = list(arguments[0] if arguments else options["tensors"])
     shape = shape_of(node)
     dim = options.get("dim", options.get("axis", arguments[1] if len(arguments) > 1 else 0)) % len(shape)
     if not all(isinstance(part, Feature) for part in parts):
         return opaque_rule(flow, node, module, arguments, options)
-    if not any(part.varies(dim) or (part.shape[dim] == 1 and dim == 1) for part in parts):
+    if node.target is torch.stack:
+        if len({part.atoms.shape for part in parts}) == 1:
+            rows = np.stack([part.atoms.reshape(-1) for part in parts])
+            flow.equal_parts.append((node_name(node), rows))
+        parts = [with_new_dimension(part, dim) for part in parts]
+    elif not any(part.varies(dim) or (part.shape[dim] == 1 and dim == 1) for part in parts):
         return _stacked(flow, node, module, parts, arguments, options)
     atoms = _in_line([part.atoms for part in parts], [part.shape[dim] for part in parts], dim)
     constants = _in_line([part.constants for part in parts], [part.shape[dim] for part in parts], dim)
     return Feature(shape, compress(atoms), compress(constants))
+
+
+def with_new_dimension(feature: Feature, dim: int) -> Feature:
+    """Return `feature` with a dimension of size 1 at `dim`."""
+    shape = (*feature.shape[:dim], 1, *feature.shape[dim:])
+    return Feature(shape, np.expand_dims(feature.atoms, dim), np.expand_dims(feature.constants, dim))
 
 
 def _in_line(arrays: list[NDArray[Any]], sizes: list[int], dim: int) -> NDArray[Any]:

@@ -102,7 +102,7 @@ _FUNCTIONS: tuple[tuple[Kind, tuple[Callable[..., Any], ...]], ...] = (
          operator.itruediv, operator.pow, torch.add, torch.sub, torch.mul, torch.div, torch.pow, torch.maximum,
          torch.minimum),
     ),
-    ("concatenate", (torch.cat, torch.concat, torch.concatenate)),
+    ("concatenate", (torch.cat, torch.concat, torch.concatenate, torch.stack)),
     (
         "movement",
         (torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.chunk,

@@ -27,7 +27,7 @@ from exporter.parity import Parity
 from exporter.project import Project
 from exporter.removal import ROUNDED, ShrinkOptions, plan_removal
 from exporter.resize import apply_plan
-from exporter.shrink import Shrunk, compare, shrink
+from exporter.shrink import Shrunk, compare, float32_bound, shrink
 from exporter.shrink_plan import (
     MASKS_FILE,
     PLAN_FILE,
@@ -191,9 +191,9 @@ def verify_project(project: Project) -> tuple[Parity, ...]:
     bound = approximate or parity.SHRINK_BOUND
     checks = [compare(masked_double, apply_plan(in_double, file), inputs.double(), "shrink", bound)]
     masked = masked_network(network, masks, inputs)
+    bound = approximate or float32_bound(masked, masked_double, inputs)
     for size in (*_BATCH_SIZES, len(inputs)):
         name = f"shrink-float32, batches of {size}"
-        bound = approximate or parity.SHRINK_FLOAT32_BOUND
         checks.append(compare(masked, _InBatches(small, size), inputs, name, bound))
     return tuple(checks)
 

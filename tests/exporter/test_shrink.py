@@ -444,6 +444,44 @@ def test_a_linear_over_sequences_is_cut_in_its_last_dimension() -> None:
     assert shrunk.network.fc.in_features == 18
 
 
+class Interleaved(nn.Module):
+    """Two branches, stacked and read as one tensor: one after the other, or channel by channel in turn."""
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(3, 6, 3, padding=1)
+        self.join = nn.Conv2d(12, 6, 3, padding=1)
+        self.fc = nn.Linear(6, 5)
+        self.dimension = dimension
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        both = torch.stack([torch.relu(self.one(x)), torch.relu(self.other(x))], dim=self.dimension)
+        both = both.view(x.size(0), -1, x.size(2), x.size(3))
+        return self.fc(torch.relu(self.join(both)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("dimension", [1, 2])
+@pytest.mark.parametrize("kept", [3, 2])
+def test_stacked_branches_keep_equally_many_channels(dimension: int, kept: int) -> None:
+    keep = {"one": np.arange(6) % 2 == 0, "other": np.arange(6) < kept}
+    shrunk = shrink(seeded(Interleaved, dimension).eval(), Masks(keep, "channel"), images(INPUT_SHAPE))
+    assert shrunk.network.join.in_channels == 6
+    assert shrunk.parity[0].error < 1e-9
+
+
+def test_a_network_that_float32_itself_blurs_is_not_refused_for_it() -> None:
+    """Outputs that are small differences of large numbers: every order of adding them up rounds otherwise."""
+    network = seeded(nn.Sequential, nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 42, 5)).eval()
+    with torch.no_grad():
+        network[0].bias += 1e4
+        network[2].weight -= network[2].weight.mean(1, keepdim=True)
+    shrunk = shrink(network, Masks({"0": np.arange(8) % 2 == 0}, "channel"), images(INPUT_SHAPE))
+    exact, rounded = shrunk.parity
+    assert exact.error < 1e-9
+    assert rounded.bound >= 1e-3
+    assert rounded.error <= rounded.bound
+
+
 REFUSED_NETWORKS = [
     (DependsOnData, "fc", (4,), ["cannot be traced"]),
     (pruned_by_hook, "0", INPUT_SHAPE, ["'0'", "hook", "prune.remove"]),
