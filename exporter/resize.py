@@ -15,6 +15,8 @@ from exporter.rearranged_modules import SilencedChannels, rearranged
 from exporter.shrink_plan import EMPTY_SLOT, LayerPlan, ShrinkPlan
 from jetson.errors import CoopexportError
 
+# Weights that are taken to float64 together.
+_FOLDED_AT_ONCE = 1 << 16
 _VECTORS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -80,7 +82,7 @@ def _resized(module: nn.Module, layer: LayerPlan) -> nn.Module:
         vector = getattr(module, name, None)
         if vector is not None and vector.ndim == 1:
             sliced = vector.detach()[outputs].clone()
-            # A batch norm without gamma and beta gives zero for the zeros that it reads when it takes off nothing.
+            # A batch norm without gamma and beta reads zeros here, and gives zeros when it takes no mean off them.
             zeroing = ("weight", "bias") if getattr(module, "weight", None) is not None else ("running_mean",)
             if name in zeroing and layer.kind == "batch_norm":
                 sliced[_positions(layer.kept_outputs, layer.zeroed_outputs)] = 0
@@ -199,11 +201,17 @@ def _folded_sums(module: nn.Module, layer: LayerPlan) -> torch.Tensor | None:
     assert isinstance(weight, torch.Tensor)
     rows = rows_of(weight, isinstance(module, TRANSPOSED_CONVOLUTIONS), groups)
     inputs = torch.tensor(layer.folded_inputs)
-    constants = torch.tensor(layer.folded_constants, dtype=torch.float64)
-    group, local = inputs // rows.shape[2], inputs % rows.shape[2]
-    taps = rows[group, :, local].double()  # folded inputs x outputs of their group x kernel
-    added = taps.flatten(2).sum(2) * constants[:, None] if taps.ndim > 2 else taps * constants[:, None]
-    sums = torch.zeros(rows.shape[0], rows.shape[1], dtype=torch.float64).index_add_(0, group, added)
+    constants = torch.zeros(rows.shape[0], rows.shape[2], dtype=torch.float64)
+    constants[inputs // rows.shape[2], inputs % rows.shape[2]] = torch.tensor(
+        layer.folded_constants, dtype=torch.float64
+    )
+    sums = torch.empty(rows.shape[0], rows.shape[1], dtype=torch.float64)
+    # A few outputs at a time: in float64 the whole weight would be twice the size of the checkpoint's.
+    step = max(1, _FOLDED_AT_ONCE * rows.shape[1] // rows.numel())
+    for start in range(0, rows.shape[1], step):
+        taps = rows[:, start : start + step].double()
+        taps = taps.flatten(3).sum(3) if taps.ndim > 3 else taps
+        sums[:, start : start + step] = torch.einsum("goi,gi->go", taps, constants)
     # A transposed convolution spreads its taps over stride positions: on average each gets this share of them.
     spread = math.prod(module.stride) if isinstance(module, TRANSPOSED_CONVOLUTIONS) else 1
     return sums.reshape(-1)[torch.tensor(layer.kept_outputs)] / spread

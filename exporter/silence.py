@@ -58,7 +58,8 @@ def _gives_zero(traced: TracedNetwork, chain: tuple[fx.Node, ...]) -> bool:
         module = traced.module(node)
         kind = kind_of(node, module)
         if kind == "batch_norm":
-            if _calls(traced, node) > 1:
+            affine = getattr(module, "weight", None) is not None
+            if _calls(traced, node) > 1 or (values.any() and not affine):
                 return False
             values = np.zeros((1, 1, 1, 1))
         elif (kind == "average_pool" and values.any() and not average_pool_keeps_constants(node, module)) or (

@@ -444,6 +444,27 @@ def test_a_linear_over_sequences_is_cut_in_its_last_dimension() -> None:
     assert shrunk.network.fc.in_features == 18
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Hardsigmoid()])
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_masked_channel_that_stays_is_zero_behind_every_kind_of_layer(activation: nn.Module, affine: bool) -> None:
+    """A sum with a live channel keeps it; behind it may be a batch norm that has nothing to be zeroed."""
+
+    class Summed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.skip = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+            self.layer = nn.Sequential(nn.BatchNorm2d(4), activation, nn.BatchNorm2d(4, affine=affine))
+            self.fc = nn.Linear(4 * 42, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(torch.flatten(self.layer(self.conv(x)) + self.skip(x), 1))
+
+    network = settle(seeded(Summed), INPUT_SHAPE)
+    shrunk = shrink(network, Masks({"conv": HALF}, "channel"), images(INPUT_SHAPE))
+    assert shrunk.parity[0].error < 1e-9
+    assert len(shrunk.plan.kept_although_masked[0].channels) == 2
+
+
 class Interleaved(nn.Module):
     """Two branches, stacked and read as one tensor: one after the other, or channel by channel in turn."""
 
