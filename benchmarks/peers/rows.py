@@ -1,0 +1,142 @@
+"""What was measured of every tool, and the tables of it, as Markdown. A failure is a row with its reason."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from exporter.parity import SHRINK_BOUND
+
+# What shrinking is meant to take at most: seconds up to a number of parameters, seconds for VGG-16-BN, and memory as a
+# multiple of the checkpoint's bytes, the loaded network included.
+FAST_PARAMETERS = 30_000_000
+FAST_TARGET_S = 0.5
+LARGE_TARGET_S = 3.0
+PEAK_TARGET = 2.5
+_DASH = "–"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network under one set of masks. `meaning`: of the masks; sizes are those of the full network, per input."""
+
+    network: str
+    meaning: str
+    parameters: int
+    macs: int
+    checkpoint_bytes: int
+    masked_filters: int
+    filters: int
+
+    @property
+    def target_s(self) -> float:
+        """Return how many seconds shrinking is meant to take at most."""
+        return FAST_TARGET_S if self.parameters <= FAST_PARAMETERS else LARGE_TARGET_S
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one tool has made of a subject.
+
+    `times_s`: of every round, in seconds by the clock, and `processor_times_s`: how much of it this process ran;
+    `parameters` and `macs`: what is left; errors: against the masked network, relative to the outputs' spread;
+    `peak_bytes`: most resident memory, the loaded network included, or None where it could not be measured.
+    """
+
+    subject: Subject
+    tool: str
+    times_s: tuple[float, ...]
+    processor_times_s: tuple[float, ...]
+    parameters: int
+    macs: int
+    error_float64: float
+    error_float32: float
+    peak_bytes: int | None
+    note: str = ""
+
+    @property
+    def median_s(self) -> float:
+        """Return the median time in seconds."""
+        return statistics.median(self.times_s)
+
+    @property
+    def processor_s(self) -> float:
+        """Return the median of the processor's time in seconds."""
+        return statistics.median(self.processor_times_s)
+
+    @property
+    def peak_ratio(self) -> float | None:
+        """Return the peak as a multiple of the checkpoint's bytes."""
+        return None if self.peak_bytes is None else self.peak_bytes / self.subject.checkpoint_bytes
+
+    @property
+    def is_equal(self) -> bool:
+        """Tell whether the shrunk network computes what the masked one does, by this project's own bound."""
+        return self.error_float64 <= SHRINK_BOUND
+
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """A tool that gave no network, or one that does not run, and why."""
+
+    subject: Subject
+    tool: str
+    reason: str
+
+
+Row: TypeAlias = Measured | NotMeasured
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Return a Markdown table; the first `left` columns and the last are aligned to the left."""
+    rule = ["---" if index < left or index == len(header) - 1 else "---:" for index in range(len(header))]
+    lines = [header, rule, *[[cell.replace("|", "\\|") for cell in row] for row in rows]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def subject_table(subjects: Iterable[Subject]) -> str:
+    """Return one row per network: what it is before shrinking. Subjects of one network differ in the meaning only."""
+    header = ("network", "parameters M", "GMACs", "checkpoint MB", "filters masked", "time wanted s")
+    unique = {subject.network: subject for subject in subjects}
+    rows = [
+        (
+            item.network,
+            f"{item.parameters / 1e6:.2f}",
+            f"{item.macs / 1e9:.2f}",
+            f"{item.checkpoint_bytes / 1e6:.1f}",
+            f"{item.masked_filters:,} of {item.filters:,}",
+            f"{item.target_s}",
+        )
+        for item in unique.values()
+    ]
+    return markdown_table(header, rows)
+
+
+def row_table(rows: Iterable[Row]) -> str:
+    """Return one row per network, meaning and tool."""
+    header = (
+        "network", "masks mean", "tool", "seconds", "processor s", "parameters M", "GMACs", "float64 error",
+        "float32 error", "peak memory", "remark",
+    )  # fmt: skip
+    return markdown_table(header, [_cells(row) for row in rows], left=3)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    first = (row.subject.network, row.subject.meaning, row.tool)
+    if isinstance(row, NotMeasured):
+        return (*first, *[_DASH] * 7, row.reason)
+    ratio = row.peak_ratio
+    remarks = ([] if row.is_equal else ["**another function**"]) + ([row.note] if row.note else [])
+    return (
+        *first,
+        f"{row.median_s:.2f}",
+        f"{row.processor_s:.2f}",
+        f"{row.parameters / 1e6:.2f}",
+        f"{row.macs / 1e9:.3f}",
+        f"{row.error_float64:.1e}",
+        f"{row.error_float32:.1e}",
+        "not measured" if ratio is None else f"{ratio:.2f}x",
+        "; ".join(remarks),
+    )
