@@ -201,18 +201,18 @@ def _read_again(
 def require_one_function(traced: TracedNetwork) -> None:
     """Raise CoopexportError naming what keeps a network from computing one function of its inputs.
 
-    A batch norm that normalises with each batch's own statistics, a dropout that is never off, parameters that are
-    made anew by a hook, and weights that are no numbers.
+    A batch norm that normalises with each batch's own statistics, a dropout that is never off, pruning that is still
+    active, and weights that are no numbers.
     """
     for name, parameter in traced.network.named_parameters():
         if not bool(parameter.detach().sum().isfinite()) and not bool(parameter.detach().isfinite().all()):
             raise CoopexportError(f"cannot shrink: '{name}' holds NaN or infinite values; train or save it again")
     for node in traced.nodes:
         module = traced.module(node)
-        if isinstance(module, LAYERS) and "weight" not in dict(module.named_parameters(recurse=False)):
+        if isinstance(module, LAYERS) and hasattr(module, "weight_mask"):
             raise CoopexportError(
-                f"cannot shrink '{node_name(node)}': its weight is computed by a hook (pruning, weight norm); make "
-                "that permanent first, for example with torch.nn.utils.prune.remove"
+                f"cannot shrink '{node_name(node)}': its weight is computed by a hook, torch.nn.utils.prune's; make it "
+                "permanent first with torch.nn.utils.prune.remove"
             )
         if "dropout" in str(getattr(node.target, "__name__", "")) and node.op == "call_function":
             given = dict(enumerate(node.args))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -11,8 +10,8 @@ from torch import fx, nn
 from exporter.channel_constants import groups_of, rows_of
 from exporter.layer_ends import channel_dimension, layer_end, layer_nodes
 from exporter.masks import Masks
-from exporter.operations import TRANSPOSED_CONVOLUTIONS
-from exporter.tracing import Inputs, TracedNetwork, shape_of, trace
+from exporter.operations import LAYERS, TRANSPOSED_CONVOLUTIONS
+from exporter.tracing import Inputs, TracedNetwork, copied, shape_of, trace
 from jetson.errors import CoopexportError
 
 
@@ -36,6 +35,11 @@ def check_masks(traced: TracedNetwork, masks: Masks) -> None:
     """Raise CoopexportError, naming the layer, when a mask does not fit the traced network."""
     layers = {name: output_channels(traced.network.get_submodule(name)) for name in layer_nodes(traced)}
     for name, keep in masks.keep.items():
+        if name not in layers and isinstance(_module(traced.network, name), LAYERS):
+            raise CoopexportError(
+                f"the mask of '{name}' cannot be followed: forward() does not call the layer as a module, or its "
+                "weight is made by a parametrisation; leave it out of the masks, or make the weight permanent"
+            )
         if name not in layers:
             raise CoopexportError(
                 f"there is a mask for '{name}', which is no convolution or linear layer of the network; these are: "
@@ -48,6 +52,10 @@ def check_masks(traced: TracedNetwork, masks: Masks) -> None:
             )
         if not keep.any():
             raise CoopexportError(f"the mask of '{name}' removes every channel; keep at least one")
+
+
+def _module(network: nn.Module, name: str) -> nn.Module | None:
+    return dict(network.named_modules(remove_duplicate=False)).get(name)
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -63,7 +71,7 @@ def output_channels(module: nn.Module) -> int:
 
 
 def _with_zero_weights(network: nn.Module, masks: Masks) -> nn.Module:
-    masked = copy.deepcopy(network)
+    masked = copied(network)
     with torch.no_grad():
         for name, keep in masks.keep.items():
             removed = torch.from_numpy(~keep)

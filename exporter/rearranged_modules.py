@@ -26,7 +26,13 @@ class _Rearranged:
         y: torch.Tensor = super().forward(x)  # type: ignore[misc]
         if self.output_index is not None:
             y = y.index_select(1, self.output_index)
-        return y if self.bias_map is None else y + self.bias_map
+        if self.bias_map is None:
+            return y
+        if y.shape[2:] != self.bias_map.shape[2:]:  # a map of one position would be spread over all of them
+            raise ValueError(
+                f"biases were folded for {tuple(self.bias_map.shape[2:])} positions, not {tuple(y.shape[2:])}"
+            )
+        return y + self.bias_map
 
 
 class RearrangedConv1d(_Rearranged, nn.Conv1d):

@@ -13,7 +13,7 @@ from exporter.channel_constants import groups_of, rows_of
 from exporter.operations import TRANSPOSED_CONVOLUTIONS
 from exporter.rearranged_modules import SilencedChannels, rearranged
 from exporter.shrink_plan import EMPTY_SLOT, LayerPlan, ShrinkPlan
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, one_line
 
 # Weights that are taken to float64 together.
 _FOLDED_AT_ONCE = 1 << 16
@@ -28,7 +28,12 @@ def apply_plan(network: nn.Module, plan: ShrinkPlan) -> nn.Module:
     """
     tensors = [*network.parameters(), *network.buffers()]
     # Shared until here, so that the large layers are never held twice.
-    small = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    try:
+        small = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    except Exception as error:  # noqa: BLE001  a module may refuse for reasons of its own
+        raise CoopexportError(
+            f"the network cannot be copied ({one_line(error)[:160]}); save its weights, and load them into a new one"
+        ) from None
     with torch.no_grad():
         for name, layer in plan.layers.items():
             module = _find(small, name)

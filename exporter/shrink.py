@@ -22,7 +22,7 @@ from exporter.parity import Parity
 from exporter.removal import ShrinkOptions, plan_removal
 from exporter.resize import apply_plan
 from exporter.shrink_plan import ShrinkPlan
-from exporter.tracing import Inputs, as_tuple, run_network, shape_of, trace
+from exporter.tracing import Inputs, as_tuple, copied, run_network, shape_of, trace
 from jetson.errors import CoopexportError
 
 __all__ = ["LayerSize", "ShrinkOptions", "Shrunk", "prove_equal", "shrink"]
@@ -62,10 +62,10 @@ def shrink(network: nn.Module, masks: Masks, example_inputs: Inputs, options: Sh
     options = ShrinkOptions() if options is None else options
     small, plan, flow = shrink_unproven(network, masks, example_inputs, options)
     checks = prove_equal(
-        masked_network(copy.deepcopy(network), masks, example_inputs),
+        masked_network(copied(network), masks, example_inputs),
         small,
         example_inputs,
-        shrunk_in_double=apply_plan(copy.deepcopy(network).double(), plan),
+        shrunk_in_double=apply_plan(copied(network).double(), plan),
         approximate=options.approximate,
     )
     return Shrunk(small, plan, checks, layer_sizes(network, small, flow))

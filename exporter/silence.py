@@ -24,15 +24,15 @@ def with_silence(plan: ShrinkPlan, traced: TracedNetwork, masks: Masks) -> Shrin
         zeroed = tuple(channel for channel in layers[name].kept_outputs if not masks.keep[name][channel])
         if not zeroed:
             continue
-        layers[name] = layers[name].model_copy(update={"zeroed_outputs": zeroed})
         if masks.meaning == "weight":
+            layers[name] = layers[name].model_copy(update={"zeroed_outputs": zeroed})
             continue
         for node in nodes:
             chain = layer_chain(traced, node)
             norms = [str(item.target) for item in chain if kind_of(item, traced.module(item)) == "batch_norm"]
-            if _gives_zero(traced, chain):
-                for norm in norms:
-                    layers[norm] = layers[norm].model_copy(update={"zeroed_outputs": zeroed})
+            if _gives_zero(traced, chain) and not _used_elsewhere(traced, [name, *norms]):
+                for silent in (name, *norms):
+                    layers[silent] = layers[silent].model_copy(update={"zeroed_outputs": zeroed})
                 continue
             end = chain[-1]
             if end.op != "call_module" or _calls(traced, end) > 1 or end is node:
@@ -45,6 +45,12 @@ def with_silence(plan: ShrinkPlan, traced: TracedNetwork, masks: Masks) -> Shrin
             kept = layers[name].kept_outputs
             silenced[node_name(end)] = tuple(int(channel not in zeroed) for channel in kept)
     return plan.model_copy(update={"layers": layers, "silenced": silenced})
+
+
+def _used_elsewhere(traced: TracedNetwork, names: list[str]) -> bool:
+    """Tell whether the network also uses the parameters of a module by themselves, so that they cannot be zeroed."""
+    used = {str(node.target).rpartition(".")[0] for node in traced.nodes if node.op == "get_attr"}
+    return not used.isdisjoint(names)
 
 
 def _calls(traced: TracedNetwork, node: fx.Node) -> int:

@@ -5,6 +5,7 @@ Takes milliseconds: the network is read symbolically, then run once on one sampl
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,16 @@ def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
 def as_tuple(inputs: Inputs) -> tuple[torch.Tensor, ...]:
     """Return the network's inputs as a tuple, be it one tensor or several."""
     return (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """Return a copy of `network`; raises CoopexportError when it cannot be copied."""
+    try:
+        return copy.deepcopy(network)
+    except Exception as error:  # noqa: BLE001  a module may refuse for reasons of its own
+        raise CoopexportError(
+            f"the network cannot be copied ({one_line(error)[:160]}); save its weights, and load them into a new one"
+        ) from None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from exporter.masked_network import masked_network
 from exporter.masks import Masks
 from exporter.models.vgg import LAYER_NAMES
 from exporter.resize import apply_plan
-from exporter.shrink import prove_equal, shrink
+from exporter.shrink import ShrinkOptions, prove_equal, shrink
 from exporter.shrink_plan import ShrinkPlan
 from jetson.errors import CoopexportError
 
@@ -463,6 +463,30 @@ def test_a_masked_channel_that_stays_is_zero_behind_every_kind_of_layer(activati
     shrunk = shrink(network, Masks({"conv": HALF}, "channel"), images(INPUT_SHAPE))
     assert shrunk.parity[0].error < 1e-9
     assert len(shrunk.plan.kept_although_masked[0].channels) == 2
+
+
+def test_a_layer_with_a_parametrised_weight_stays_and_the_rest_shrinks() -> None:
+    network = seeded(
+        nn.Sequential, nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(4 * 20, 5),
+    ).eval()  # fmt: skip
+    nn.utils.parametrizations.spectral_norm(network[2]).eval()
+    shrunk = shrink(network, Masks({"0": HALF, "4": HALF}, "channel"), images(INPUT_SHAPE))
+    assert [size.channels_after for size in shrunk.sizes] == [4, 2, 5]
+    with pytest.raises(CoopexportError, match="the mask of '2' cannot be followed"):
+        shrink(network, Masks({"2": HALF}, "channel"), images(INPUT_SHAPE))
+
+
+def test_biases_folded_for_one_size_of_image_refuse_another() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sigmoid(), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 3, padding=1),
+        nn.Upsample(scale_factor=2), nn.Conv2d(4, 4, 3, padding=1), nn.Flatten(), nn.Linear(16, 5),
+    )  # fmt: skip
+    network = settle(network, INPUT_SHAPE)
+    folded = shrink(network, Masks({"0": HALF}, "weight"), images(INPUT_SHAPE), ShrinkOptions(fold_borders=True))
+    assert folded.network[4].bias_map.shape == (1, 4, 1, 1)
+    with pytest.raises(ValueError, match=r"folded for \(1, 1\) positions, not \(2, 2\)"):
+        folded.network[4](torch.zeros(1, 2, 2, 2))
 
 
 class Interleaved(nn.Module):
