@@ -15,7 +15,7 @@ from exporter.channel_classes import Atoms, ChannelClasses
 from exporter.channel_constants import border_is_uniform, groups_of, layer_outputs
 from exporter.channel_rules import RULES
 from exporter.feature import Constants, Feature, along, compress, constants_along, live, vector_along
-from exporter.flow_record import Flow
+from exporter.flow_record import Flow, first_feature
 from exporter.graph_walk import instances, walk
 from exporter.layer_ends import channel_dimension, layer_end, layer_nodes
 from exporter.masks import Masks
@@ -89,9 +89,10 @@ def follow_channels(
     def rule(node: fx.Node, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
         module = traced.module(node)
         kind = kind_of(node, module)
-        if kind in ("convolution", "linear") and isinstance(arguments[0], Feature):
+        read = first_feature(arguments, options)
+        if kind in ("convolution", "linear") and read is not None:
             assert module is not None
-            result: Any = _layer(flow, layers, node, module, arguments[0], masks, fold_any_border, approximate)
+            result: Any = _layer(flow, layers, node, module, read, masks, fold_any_border, approximate)
         else:
             result = RULES[kind](flow, node, module, arguments, options)
         keep = ends.get(node)

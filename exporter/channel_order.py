@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import fx
+from torch import fx, nn
 
 from exporter.channel_classes import Atoms
 from exporter.channel_flow import ChannelFlow
@@ -24,6 +24,7 @@ from exporter.kept_channels import KeptClasses, complete
 from exporter.movement_rules import moved_values
 from exporter.operations import kind_of
 from exporter.tracing import node_name
+from jetson.errors import CoopexportError, one_line
 
 Indices = NDArray[np.int64]
 
@@ -76,6 +77,11 @@ def order_channels(flow: ChannelFlow, kept: KeptClasses) -> ChannelOrder:
                 lambda node: _start(flow, kept, order, node),  # noqa: B023  used before the next round
                 lambda node, arguments, options: _rule(flow, kept, order, node, arguments, options),  # noqa: B023
             )
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = f"forward() computes with its width, which then fails ({one_line(error)[:80]})"
+            if not kept.keep(np.arange(len(flow.classes)), reason):
+                raise CoopexportError(f"the network cannot be shrunk: {one_line(error)[:200]}") from error
+            continue
         except _OrderError as conflict:
             everything = np.arange(len(flow.classes))
             if not any(kept.keep(atoms, conflict.reason) for atoms in (*conflict.attempts, everything)):
@@ -125,6 +131,7 @@ def _rule(
         return _in_full_order(kept, full)
     if node.op == "call_module" and name in flow.vectors:
         _remember(order.vectors, name, _read(operands[0], 1), operands[0])
+        _require_whole_groups(flow.traced.module(node), name, order.vectors[name], operands[0])
     results = list(instances(Feature, full))
     if all(_is_whole(item) for item in operands) and all(kept.holds(item.atoms).all() for item in results):
         return _whole(full)
@@ -152,6 +159,14 @@ def _read(operand: Ordered, dimension: int) -> Indices:
     if any(operand.feature.varies(other) for other in range(len(operand.shape)) if other != dimension):
         return np.arange(operand.shape[dimension])  # it stays whole
     return operand.coordinates(dimension).reshape(-1)
+
+
+def _require_whole_groups(module: nn.Module | None, name: str, positions: Indices, operand: Ordered) -> None:
+    """A group norm takes neighbours for a group: channels that arrive shuffled are in other groups."""
+    if isinstance(module, nn.GroupNorm):
+        groups = positions // (module.num_channels // module.num_groups)
+        if (np.diff(groups) < 0).any():
+            raise _OrderError(f"'{name}' groups channels that arrive in another order", operand.feature.atoms)
 
 
 def _remember(known: dict[str, Indices], name: str, found: Indices, operand: Ordered) -> None:

@@ -41,6 +41,10 @@ def _spatial(
         return None
     if any(dimension < len(shape) - 3 or feature.varies(dimension) for dimension in changed):
         return None
+    name = type(module).__name__ if module is not None else str(getattr(node.target, "__name__", node.target))
+    pooled = next((count for count in (1, 2, 3) if f"{count}d" in name), 0)
+    if any(feature.varies(dimension) for dimension in range(len(shape) - pooled, len(shape))):
+        return None
     return Feature(shape, feature.atoms, uniform(feature))
 
 
@@ -84,7 +88,7 @@ def _reduce(
         return None
     constants = uniform(feature)
     if str(getattr(node.target, "__name__", node.target)) == "sum":
-        constants = constants * np.prod([feature.shape[dim] for dim in numbers])
+        constants = np.where(constants == 0, 0.0, np.nan)  # another size of image gives another sum
     atoms = feature.atoms
     if not keep:
         atoms, constants = atoms.squeeze(tuple(numbers)), constants.squeeze(tuple(numbers))

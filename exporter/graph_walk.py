@@ -47,7 +47,7 @@ def walk(traced: TracedNetwork, shaped: type, start: Callable[[fx.Node], Any], r
         if not any(True for _ in instances(shaped, (arguments, options))):
             values[node] = call(node, traced.module(node), arguments, options)
             continue
-        asked = _size_of(node, arguments)
+        asked = _size_of(node, arguments, options)
         if asked is not None:
             values[node] = asked
             continue
@@ -67,10 +67,10 @@ def instances(shaped: type, value: Any) -> Iterator[Any]:
         yield from (found for item in value.values() for found in instances(shaped, item))
 
 
-def _size_of(node: fx.Node, arguments: tuple[Any, ...]) -> Any:
+def _size_of(node: fx.Node, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Return the answer to a question about sizes, or None when `node` asks no such question."""
     if node.op == "call_method" and node.target in _SIZE_METHODS:
-        return getattr(torch.empty(arguments[0].shape, device="meta"), str(node.target))(*arguments[1:])
+        return getattr(torch.empty(arguments[0].shape, device="meta"), str(node.target))(*arguments[1:], **options)
     if node.op == "call_function" and node.target is getattr and arguments[1] in _SIZE_ATTRIBUTES:
         like = torch.empty(arguments[0].shape, device="meta")
         return torch.device("cpu") if arguments[1] == "device" else getattr(like, arguments[1])

@@ -33,10 +33,10 @@ def layer_chain(traced: TracedNetwork, start: fx.Node) -> tuple[fx.Node, ...]:
     node = start
     while len(node.users) == 1:
         (node,) = node.users
-        if node.op == "output" or not node.args or node.args[0] is not chain[-1]:
+        if node.op == "output" or node.all_input_nodes != [chain[-1]]:
             break
         kind = kind_of(node, traced.module(node))
-        if len(node.all_input_nodes) != 1 or kind not in ("identity", *_OWN, *(_POOLS if end == 1 else ())):
+        if kind not in ("identity", *_OWN, *(_POOLS if end == 1 else ())):
             break
         chain.append(node)
         if kind in _OWN:

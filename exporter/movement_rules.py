@@ -73,7 +73,7 @@ def _require_equal_parts(
     groups = getattr(module, "groups", None)
     if isinstance(groups, int) or getattr(node.target, "__name__", "") == "channel_shuffle":
         atoms = vector_along(feature, 1)
-        count = groups if isinstance(groups, int) else node.args[1]
+        count = groups if isinstance(groups, int) else node.kwargs.get("groups", node.args[-1])
         if atoms is not None and isinstance(count, int):
             flow.equal_parts.append((name, atoms.reshape(count, -1)))
         return

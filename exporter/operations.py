@@ -170,4 +170,6 @@ def writes_into_its_input(node: fx.Node, module: nn.Module | None) -> bool:
     if getattr(module, "inplace", False) is True or node.kwargs.get("inplace") is True:
         return True
     name = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", "")
+    if getattr(node.target, "__module__", "") == "_operator" and node.target not in _WRITING:
+        return False  # and_, or_ and not_ are named so to be no keywords
     return node.op != "call_module" and (node.target in _WRITING or name.rstrip("_") != name)

@@ -95,6 +95,6 @@ class SilencedChannels(nn.Module):
         self.register_buffer("mask", mask)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the inner module makes of `x`, times the mask over dimension 1."""
+        """Return what the inner module makes of `x`, times the mask, whose shape is broadcast."""
         y: torch.Tensor = self.inner(x)
-        return y * self.mask.reshape(1, -1, *[1] * (y.ndim - 2))
+        return y * self.mask

@@ -47,7 +47,8 @@ def apply_plan(network: nn.Module, plan: ShrinkPlan) -> nn.Module:
         for name, mask in plan.silenced.items():
             module = _find(small, name)
             like = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0))
-            _replace(small, module, SilencedChannels(module, torch.tensor(mask, dtype=like.dtype)))
+            values = torch.tensor(mask.mask, dtype=like.dtype).reshape(mask.shape)
+            _replace(small, module, SilencedChannels(module, values))
         _own_tensors(small, {tensor.data_ptr() for tensor in tensors})
     return small
 

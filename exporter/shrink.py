@@ -114,9 +114,11 @@ def float32_bound(masked: nn.Module, masked_in_double: nn.Module, inputs: Inputs
     """
     doubles = tuple(tensor.double() for tensor in as_tuple(inputs))
     rounding = max(
-        parity.relative_error(one.numpy(), other.double().numpy(), "rounding of the masked network to float32")
+        parity.relative_error(one.double().numpy(), other.double().numpy(), "rounding of the masked network to float32")
         for one, other in zip(
-            run_network(masked_in_double.eval(), doubles), run_network(masked.eval(), inputs), strict=True
+            run_network(masked_in_double.double().eval(), doubles),
+            run_network(masked.to(as_tuple(inputs)[0].dtype).eval(), inputs),
+            strict=True,
         )
     )
     return max(parity.SHRINK_FLOAT32_BOUND, 4 * rounding)
@@ -127,7 +129,7 @@ def compare(masked: nn.Module, shrunk: nn.Module, inputs: Inputs, check: str, bo
     dtype = as_tuple(inputs)[0].dtype
     reference, outputs = (run_network(network.to(dtype).eval(), inputs) for network in (masked, shrunk))
     error = max(
-        parity.relative_error(one.numpy(), other.numpy(), f"parity check '{check}'")
+        parity.relative_error(one.double().numpy(), other.double().numpy(), f"parity check '{check}'")
         for one, other in zip(reference, outputs, strict=True)
     )
     how = f"masked against shrunk network in {str(dtype).removeprefix('torch.')}, eval mode"

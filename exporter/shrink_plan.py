@@ -54,6 +54,14 @@ class ParameterPlan(BaseModel):
     kept: dict[int, tuple[int, ...]]
 
 
+class SilencePlan(BaseModel):
+    """A mask behind a module: 0 or 1 for every kept channel, and the shape in which it is multiplied."""
+
+    model_config = ConfigDict(frozen=True)
+    mask: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
 class KeptChannels(BaseModel):
     """Channels that a mask names and that stay all the same, and why."""
 
@@ -66,14 +74,14 @@ class KeptChannels(BaseModel):
 class ShrinkPlan(BaseModel):
     """All that is needed, with a factory and weights, to rebuild a shrunk network.
 
-    `silenced` names modules whose outputs are multiplied by a mask (one entry per kept channel, 0 or 1), because
-    nothing in their parameters can make a masked channel that stays zero.
+    `silenced` names modules whose outputs are multiplied by a mask, because nothing in their parameters can make a
+    masked channel that stays zero.
     """
 
     model_config = ConfigDict(frozen=True)
     layers: dict[str, LayerPlan]
     parameters: dict[str, ParameterPlan] = {}
-    silenced: dict[str, tuple[int, ...]] = {}
+    silenced: dict[str, SilencePlan] = {}
     kept_although_masked: tuple[KeptChannels, ...] = ()
 
 

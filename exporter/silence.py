@@ -7,11 +7,11 @@ from torch import fx, nn
 
 from exporter.channel_constants import average_pool_keeps_constants, evaluated
 from exporter.feature import Constants
-from exporter.layer_ends import layer_chain, layer_nodes
+from exporter.layer_ends import channel_dimension, layer_chain, layer_nodes
 from exporter.masks import Masks
 from exporter.operations import kind_of
-from exporter.shrink_plan import ShrinkPlan
-from exporter.tracing import TracedNetwork, node_name
+from exporter.shrink_plan import ShrinkPlan, SilencePlan
+from exporter.tracing import TracedNetwork, node_name, shape_of
 from jetson.errors import CoopexportError
 
 
@@ -30,7 +30,8 @@ def with_silence(plan: ShrinkPlan, traced: TracedNetwork, masks: Masks) -> Shrin
         for node in nodes:
             chain = layer_chain(traced, node)
             norms = [str(item.target) for item in chain if kind_of(item, traced.module(item)) == "batch_norm"]
-            if _gives_zero(traced, chain) and not _used_elsewhere(traced, [name, *norms]):
+            zeroable = all(norm in layers and _only_in_chains(traced, norm, nodes) for norm in norms)
+            if zeroable and _gives_zero(traced, chain) and not _used_elsewhere(traced, [name, *norms]):
                 for silent in (name, *norms):
                     layers[silent] = layers[silent].model_copy(update={"zeroed_outputs": zeroed})
                 continue
@@ -43,7 +44,10 @@ def with_silence(plan: ShrinkPlan, traced: TracedNetwork, masks: Masks) -> Shrin
                     "module of its own"
                 )
             kept = layers[name].kept_outputs
-            silenced[node_name(end)] = tuple(int(channel not in zeroed) for channel in kept)
+            dimension = channel_dimension(end, traced.network.get_submodule(name))
+            shape = tuple(len(kept) if dim == dimension else 1 for dim in range(len(shape_of(end))))
+            mask = tuple(int(channel not in zeroed) for channel in kept)
+            silenced[node_name(end)] = SilencePlan(mask=mask, shape=shape)
     return plan.model_copy(update={"layers": layers, "silenced": silenced})
 
 
@@ -51,6 +55,12 @@ def _used_elsewhere(traced: TracedNetwork, names: list[str]) -> bool:
     """Tell whether the network also uses the parameters of a module by themselves, so that they cannot be zeroed."""
     used = {str(node.target).rpartition(".")[0] for node in traced.nodes if node.op == "get_attr"}
     return not used.isdisjoint(names)
+
+
+def _only_in_chains(traced: TracedNetwork, norm: str, nodes: list[fx.Node]) -> bool:
+    """Tell whether a batch norm is only called behind this layer (which may be called several times)."""
+    inside = {item for node in nodes for item in layer_chain(traced, node) if item.target == norm}
+    return inside == {item for item in traced.nodes if item.op == "call_module" and item.target == norm}
 
 
 def _calls(traced: TracedNetwork, node: fx.Node) -> int:
@@ -65,7 +75,7 @@ def _gives_zero(traced: TracedNetwork, chain: tuple[fx.Node, ...]) -> bool:
         kind = kind_of(node, module)
         if kind == "batch_norm":
             affine = getattr(module, "weight", None) is not None
-            if _calls(traced, node) > 1 or (values.any() and not affine):
+            if values.any() and not affine:
                 return False
             values = np.zeros((1, 1, 1, 1))
         elif (kind == "average_pool" and values.any() and not average_pool_keeps_constants(node, module)) or (

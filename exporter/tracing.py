@@ -72,10 +72,13 @@ def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
         ) from None
     with eval_mode(network, graph_module), torch.no_grad():
         try:
-            _ShapeRecorder(graph_module).run(*inputs)
-        except Exception:
+            _ShapeRecorder(graph_module).run(*(tensor.clone() for tensor in inputs))
+        except Exception as error:  # noqa: BLE001  the network is the user's code
             run_network(network, inputs)  # for its clear message on a wrong shape
-            raise
+            raise CoopexportError(
+                f"the network cannot be traced ({one_line(error)[:200]}); leave arguments with defaults out of "
+                "forward()"
+            ) from None
     return TracedNetwork(network, graph_module)
 
 
@@ -116,7 +119,7 @@ def run_network(network: nn.Module, inputs: Inputs) -> tuple[torch.Tensor, ...]:
     tensors = as_tuple(inputs)
     try:
         with torch.no_grad():
-            outputs = network(*tensors)
+            outputs = network(*(tensor.clone() for tensor in tensors))  # it may write into them
     except Exception as error:  # noqa: BLE001  the network is the user's code
         shapes = " and ".join(str(tuple(tensor.shape[1:])) for tensor in tensors)
         raise CoopexportError(

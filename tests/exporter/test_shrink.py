@@ -22,7 +22,7 @@ from exporter.masks import Masks
 from exporter.models.vgg import LAYER_NAMES
 from exporter.resize import apply_plan
 from exporter.shrink import ShrinkOptions, prove_equal, shrink
-from exporter.shrink_plan import ShrinkPlan
+from exporter.shrink_plan import ShrinkPlan, SilencePlan
 from jetson.errors import CoopexportError
 
 INPUT_SHAPE = (3, 9, 8)
@@ -489,6 +489,69 @@ def test_biases_folded_for_one_size_of_image_refuse_another() -> None:
         folded.network[4](torch.zeros(1, 2, 2, 2))
 
 
+class Written(nn.Module):
+    """The same network in the ways in which people write it: keywords, in-place, blocks called again."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.stem, self.block = nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.Conv2d(6, 6, 3, padding=1)
+        self.bn1, self.bn2 = nn.BatchNorm2d(6), nn.BatchNorm2d(6)
+        self.norm, self.shuffle = nn.GroupNorm(3, 6), nn.ChannelShuffle(2)
+        self.fc = nn.Linear(6, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.how == "in place":
+            x /= 2.0
+        if self.how == "keywords":
+            x = torch.relu(input=self.bn1(input=self.stem(input=x)))
+            x = torch.flatten(input=x, start_dim=2).view(x.size(dim=0), x.size(dim=1), x.size(2), x.size(3))
+        else:
+            x = torch.relu(self.bn1(self.stem(x)))
+        for _ in range(2 if self.how == "again" else 1):
+            x = torch.relu(self.bn2(self.block(x)))
+        if self.how == "shuffled groups":
+            x = self.norm(self.shuffle(x))
+        if self.how == "width as number":
+            x = x / (x.size(1) // (x.size(1) // 6))
+        return self.fc(x.sum((2, 3)))
+
+
+@pytest.mark.parametrize("how", ["plain", "keywords", "in place", "again", "shuffled groups", "width as number"])
+@pytest.mark.parametrize("meaning", ["channel", "weight"])
+def test_the_way_of_writing_a_network_makes_no_difference(how: str, meaning: str) -> None:
+    network = settle(seeded(Written, how), INPUT_SHAPE)
+    keep = {"stem": np.array([1, 0, 1, 1, 0, 0], bool), "block": np.array([0, 1, 1, 0, 1, 0], bool)}
+    inputs = images(INPUT_SHAPE)
+    before = inputs.clone()
+    shrunk = shrink(network, Masks(keep, meaning), inputs)
+    assert torch.equal(inputs, before)
+    assert shrunk.parity[0].error < 1e-9
+    if how in ("keywords", "in place"):
+        plain = seeded(Written, "plain")
+        plain.load_state_dict(network.state_dict())
+        reference = shrink(plain.eval(), Masks(keep, meaning), inputs)
+        assert [size.channels_after for size in shrunk.sizes] == [size.channels_after for size in reference.sizes]
+    large = images((3, 12, 12))
+    masked = masked_network(copy.deepcopy(network), Masks(keep, meaning), inputs)
+    with torch.no_grad():
+        assert torch.allclose(masked(large.clone()), shrunk.network(large.clone()), rtol=1e-3, atol=1e-3)
+
+
+def test_an_argument_with_a_default_is_refused_in_one_line() -> None:
+    class WithOption(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: torch.Tensor, factor: torch.Tensor | None = None) -> torch.Tensor:
+            x = self.conv(x)
+            return x * factor if factor is not None else x
+
+    with pytest.raises(CoopexportError, match="cannot be traced"):
+        shrink(WithOption().eval(), Masks({"conv": HALF}, "channel"), images(INPUT_SHAPE))
+
+
 class Interleaved(nn.Module):
     """Two branches, stacked and read as one tensor: one after the other, or channel by channel in turn."""
 
@@ -624,7 +687,9 @@ class Gated(nn.Module):
 def test_a_gate_that_has_to_stay_is_held_at_zero(gate: nn.Module) -> None:
     network = seeded(Gated, gate).eval()
     shrunk = shrink(network, Masks({"to_gate": HALF}, "channel"), images(INPUT_SHAPE))
-    assert shrunk.plan.silenced == {"gate": (1, 0, 1, 0)}
+    assert shrunk.plan.silenced == {"gate": SilencePlan(mask=(1, 0, 1, 0), shape=(1, 4, 1, 1))}
+    again = shrink(shrunk.network, Masks({"conv": np.array([True, True, True, False])}, "channel"), images(INPUT_SHAPE))
+    assert again.parity[0].error < 1e-9  # what is shrunk can be shrunk once more
     assert shrunk.parity[0].error < 1e-9
     assert list(shrunk.network.state_dict())[-3:] != list(network.state_dict())[-3:]
 
