@@ -16,7 +16,7 @@ from exporter.shrink_plan import EMPTY_SLOT, LayerPlan, ShrinkPlan
 from jetson.errors import CoopexportError, one_line
 
 # Weights that are taken to float64 together.
-_FOLDED_AT_ONCE = 1 << 16
+_FOLDED_AT_ONCE = 1 << 14
 _VECTORS = ("weight", "bias", "running_mean", "running_var")
 
 
