@@ -39,7 +39,6 @@ class LayerReads:
     inputs: Atoms
     constants: Constants
     foldable: NDArray[np.bool_]
-    calls: int
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ def _layer(
     before = layers.get(name)
     if before is None:
         outputs = flow.classes.fresh(width)
-        layers[name] = LayerReads(name, dimension, groups_of(module), outputs, inputs, constants, foldable, 1)
+        layers[name] = LayerReads(name, dimension, groups_of(module), outputs, inputs, constants, foldable)
     else:
         outputs = before.outputs
         # A map of biases per position serves one call only.
@@ -194,9 +193,7 @@ def _read_again(
     flow.classes.unite(before.inputs, inputs)
     foldable = before.foldable & usable & (before.constants == constants)
     same = np.where(before.constants == constants, constants, np.nan)
-    return LayerReads(
-        before.name, before.dimension, before.groups, before.outputs, before.inputs, same, foldable, before.calls + 1
-    )
+    return LayerReads(before.name, before.dimension, before.groups, before.outputs, before.inputs, same, foldable)
 
 
 def require_one_function(traced: TracedNetwork) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -88,8 +87,3 @@ def _owners(graph: onnx.GraphProto) -> dict[str, str]:
             if graph.node[index].op_type in _WEIGHTED:
                 owners.setdefault(tensor, layer_name(graph.node[index]))
     return owners
-
-
-def first_samples(inputs: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
-    """Return the first sample of every input, as float32."""
-    return [np.ascontiguousarray(value[:1], dtype=np.float32) for value in inputs]
