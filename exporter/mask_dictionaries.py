@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from exporter.checkpoint import read_torch_file
-from exporter.mask_importers import by_filter, output_channels, weighted_layers, zero_biases
+from exporter.mask_importers import by_filter, weighted_layers, zero_biases
+from exporter.masked_network import output_channels
 from exporter.masks import Masks, Meaning, read_masks
 from exporter.operations import LAYERS
 from jetson.errors import CoopexportError

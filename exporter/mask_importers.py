@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
+from exporter.masked_network import output_channels
 from exporter.masks import Masks
 from exporter.operations import LAYERS, TRANSPOSED_CONVOLUTIONS, kind_of
 from exporter.tracing import Inputs, TracedNetwork, shape_of, trace
@@ -87,11 +88,6 @@ def from_batch_norm_gammas(network: nn.Module, example_inputs: Inputs, threshold
 def weighted_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the convolutions and linear layers of `network`, each once, with their names."""
     return ((name, module) for name, module in network.named_modules() if isinstance(module, LAYERS))
-
-
-def output_channels(module: nn.Module) -> int:
-    """Return how many output channels a convolution or linear layer has."""
-    return int(module.out_features if isinstance(module, nn.Linear) else module.out_channels)  # type: ignore[arg-type]
 
 
 def by_filter(module: nn.Module, weight: torch.Tensor) -> torch.Tensor:
