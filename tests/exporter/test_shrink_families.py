@@ -85,12 +85,15 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def check_shrinks(case: Made, inputs: tuple[torch.Tensor, ...]) -> None:
-    """Compare masked and shrunk network on inputs that the proof has not seen."""
+def check_shrinks(case: Made, inputs: tuple[torch.Tensor, ...], *, deep: bool = False) -> None:
+    """Compare masked and shrunk network on inputs that the proof has not seen.
+
+    `deep`: a network of full size, whose untrained weights alone may lose more to float32 than the bound.
+    """
     exact = apply_plan(copy.deepcopy(case.network).double(), case.shrunk.plan)
     expected = outputs_of(case.masked, doubled(inputs))
     assert error(outputs_of(exact, doubled(inputs)), expected) < BOUND
-    own = error(outputs_of(case.masked, inputs), expected)
+    own = error(outputs_of(case.masked, inputs), expected) if deep else 0.0
     assert error(outputs_of(case.shrunk.network, inputs), expected) < max(FLOAT32_BOUND, 3 * own)
     left = 0.75 if case.masks.meaning == "channel" else 0.9
     assert parameters(case.shrunk.network) < left * parameters(case.network)
@@ -161,4 +164,4 @@ def test_a_plan_with_a_shifted_index_is_noticed_in_a_family(name: str) -> None:
 @pytest.mark.parametrize("meaning", MEANINGS)
 @pytest.mark.parametrize("family", FULL_FAMILIES, ids=lambda family: family.name)
 def test_a_published_network_shrinks_to_what_its_masks_say(family: Family, meaning: str) -> None:
-    check_shrinks(make(family, meaning, samples=3), family.inputs(3, seed=2))
+    check_shrinks(make(family, meaning, samples=3), family.inputs(3, seed=2), deep=True)
