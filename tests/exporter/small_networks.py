@@ -72,3 +72,16 @@ class Residual(nn.Module):
 def settled_residual() -> nn.Module:
     """Return the residual network with fitting statistics, in eval mode."""
     return settle(seeded(Residual), (3, 16, 16))
+
+
+class Functional(nn.Module):
+    """A convolution, an operation between, a classifier."""
+
+    def __init__(self, operation, features: int = 4 * 7 * 6) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(features, 5)
+        self.operation = operation
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.operation(torch.relu(self.conv(x))))
