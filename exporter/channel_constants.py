@@ -13,6 +13,7 @@ from torch import fx, nn
 
 from exporter.feature import Constants, along
 from exporter.operations import TRANSPOSED_CONVOLUTIONS, call
+from exporter.weight_layout import filters_of, zero_filters
 
 
 def evaluated(
@@ -75,25 +76,6 @@ def _vector(module: nn.Module, name: str, default: float, count: int = 1) -> Con
     return values
 
 
-def zero_rows(weight: torch.Tensor, transposed: bool, groups: int) -> NDArray[np.bool_]:
-    """Tell for every output channel of a layer whether all its weights are zero.
-
-    `weight`: as the module holds it; a transposed convolution has its inputs first, and each group's outputs second.
-    """
-    rows = rows_of(weight, transposed, groups).flatten(2)
-    zero = (rows[:, :, 0] == 0).numpy().copy()  # most rows are settled by their first element
-    for group, row in zip(*np.nonzero(zero), strict=True):
-        zero[group, row] = not bool(rows[group, row].any())
-    result: NDArray[np.bool_] = zero.reshape(-1)
-    return result
-
-
-def rows_of(weight: torch.Tensor, transposed: bool, groups: int) -> torch.Tensor:
-    """Return a layer's weight as groups x outputs x inputs x kernel, without copying."""
-    rows = weight.detach().reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
-    return rows.transpose(1, 2) if transposed else rows
-
-
 def layer_outputs(
     module: nn.Module, constants: Constants, usable: NDArray[np.bool_], silent: NDArray[np.bool_]
 ) -> Constants:
@@ -104,10 +86,10 @@ def layer_outputs(
     """
     weight = module.weight
     assert isinstance(weight, torch.Tensor)
-    groups, transposed = groups_of(module), isinstance(module, TRANSPOSED_CONVOLUTIONS)
-    rows = rows_of(weight, transposed, groups)
+    rows = filters_of(module, weight)
+    groups = rows.shape[0]
     bias = _vector(module, "bias", 0.0, rows.shape[0] * rows.shape[1])
-    outputs = np.where(zero_rows(weight, transposed, groups), bias, np.nan)
+    outputs = np.where(zero_filters(rows), bias, np.nan)
     known = usable.reshape(groups, -1).all(axis=1)
     if known.any():
         chosen = torch.from_numpy(np.flatnonzero(known))
@@ -116,13 +98,6 @@ def layer_outputs(
         values = torch.einsum("goi,gi->go", sums, inputs).numpy() + bias.reshape(groups, -1)[known]
         outputs.reshape(groups, -1)[known] = values
     return np.where(silent, 0.0, outputs)
-
-
-def groups_of(module: nn.Module) -> int:
-    """Return the number of groups of a convolution; a linear has one."""
-    groups = getattr(module, "groups", 1)
-    assert isinstance(groups, int)
-    return groups
 
 
 def border_is_uniform(module: nn.Module) -> bool:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import fx, nn
 
 from exporter.channel_classes import Atoms, ChannelClasses
-from exporter.channel_constants import border_is_uniform, groups_of, layer_outputs
+from exporter.channel_constants import border_is_uniform, layer_outputs
 from exporter.channel_rules import RULES
 from exporter.feature import Constants, Feature, along, compress, constants_along, live, vector_along
 from exporter.flow_record import Flow, first_feature
@@ -21,6 +21,7 @@ from exporter.layer_ends import channel_dimension, layer_end, layer_nodes
 from exporter.masks import Masks
 from exporter.operations import CONVOLUTIONS, LAYERS, TRANSPOSED_CONVOLUTIONS, kind_of
 from exporter.tracing import TracedNetwork, node_name, shape_of
+from exporter.weight_layout import groups_of
 from jetson.errors import CoopexportError
 
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from exporter.checkpoint import read_torch_file
-from exporter.mask_importers import by_filter, weighted_layers, zero_biases
+from exporter.mask_importers import weighted_layers, zero_biases
 from exporter.masked_network import output_channels
 from exporter.masks import Masks, Meaning, read_masks
 from exporter.operations import LAYERS
+from exporter.weight_layout import filters_of
 from jetson.errors import CoopexportError
 
 # What a pruner of NNI 3 returns is a defaultdict, which the weights-only loader refuses.
@@ -187,7 +188,7 @@ def _filters_kept(
                 f"the mask of '{name}' has shape {weight.shape}, its weight {tuple(layer.weight.shape)}; check which "
                 "network the masks are of"
             )
-        weight = by_filter(layer, torch.from_numpy(weight)).flatten(0, 1).numpy()
+        weight = filters_of(layer, torch.from_numpy(weight)).flatten(0, 1).numpy()
     keep = np.asarray(weight.any(axis=tuple(range(1, weight.ndim))))
     if layer is not None:
         _check_length(name, keep, layer)

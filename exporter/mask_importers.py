@@ -12,8 +12,9 @@ from torch import fx, nn
 
 from exporter.masked_network import output_channels
 from exporter.masks import Masks
-from exporter.operations import LAYERS, TRANSPOSED_CONVOLUTIONS, kind_of
+from exporter.operations import LAYERS, kind_of
 from exporter.tracing import Inputs, TracedNetwork, shape_of, trace
+from exporter.weight_layout import filters_of, zero_filters
 from jetson.errors import CoopexportError
 
 
@@ -28,7 +29,7 @@ def from_zero_weights(network: nn.Module) -> Masks:
     for name, module in weighted_layers(network):
         weight = _effective(module, "weight")
         assert weight is not None
-        keep[name] = ~(_zero_filters(module, weight) & zero_biases(module))
+        keep[name] = ~(zero_filters(filters_of(module, weight)) & zero_biases(module))
     return Masks(_one_left(keep), "weight", "filters that are zero")
 
 
@@ -45,7 +46,7 @@ def from_torch_prune(network: nn.Module) -> Masks:
     for name, module in weighted_layers(network):
         mask = module._buffers.get("weight_mask")
         if mask is not None and "weight_orig" in module._parameters:
-            keep[name] = ~(_zero_filters(module, mask) & zero_biases(module))
+            keep[name] = ~(zero_filters(filters_of(module, mask)) & zero_biases(module))
     if not keep:
         raise CoopexportError(
             "torch.nn.utils.prune is active on no weight of the network; if it was made permanent, take the masks from "
@@ -90,16 +91,6 @@ def weighted_layers(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     return ((name, module) for name, module in network.named_modules() if isinstance(module, LAYERS))
 
 
-def by_filter(module: nn.Module, weight: torch.Tensor) -> torch.Tensor:
-    """Return a view of a layer's weight, or of a mask of its shape, as groups x output channels of a group x ...
-
-    Transposed convolutions hold input channels x output channels of a group x ...; there the view is not contiguous.
-    """
-    if isinstance(module, TRANSPOSED_CONVOLUTIONS):
-        return weight.reshape(module.groups, -1, *weight.shape[1:]).transpose(1, 2)
-    return weight.unsqueeze(0)
-
-
 def zero_biases(module: nn.Module) -> NDArray[np.bool_]:
     """Tell for each output channel whether its bias is zero or absent."""
     bias = _effective(module, "bias")
@@ -111,21 +102,6 @@ def _effective(module: nn.Module, name: str) -> torch.Tensor | None:
     original, mask = module._parameters.get(f"{name}_orig"), module._buffers.get(f"{name}_mask")
     value = getattr(module, name) if original is None or mask is None else original * mask.to(original.dtype)
     return None if value is None else value.detach()
-
-
-def _zero_filters(module: nn.Module, weight: torch.Tensor) -> NDArray[np.bool_]:
-    """Tell for each output channel whether its filter is zero; NaN is not.
-
-    One element rules out nearly every filter that is not, so that few are read to their end.
-    """
-    filters = by_filter(module, weight)
-    first = filters
-    while first.dim() > 2:
-        first = first[..., 0]
-    zero = _on_host(first == 0)
-    for group, channel in np.argwhere(zero):
-        zero[group, channel] = not filters[group, channel].any()
-    return zero.reshape(-1)
 
 
 def _gammas_of_layers(traced: TracedNetwork) -> Iterator[tuple[str, torch.Tensor]]:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import fx, nn
 
-from exporter.channel_constants import groups_of, rows_of
 from exporter.layer_ends import channel_dimension, layer_end, layer_nodes
 from exporter.masks import Masks
-from exporter.operations import LAYERS, TRANSPOSED_CONVOLUTIONS
+from exporter.operations import LAYERS
 from exporter.tracing import Inputs, TracedNetwork, copied, shape_of, trace
+from exporter.weight_layout import filters_of
 from jetson.errors import CoopexportError
 
 
@@ -78,10 +78,8 @@ def _with_zero_weights(network: nn.Module, masks: Masks) -> nn.Module:
             module = masked.get_submodule(name)
             weight, bias = module.weight, module.bias
             assert isinstance(weight, torch.Tensor)
-            if isinstance(module, TRANSPOSED_CONVOLUTIONS):
-                rows_of(weight, True, groups_of(module))[removed.reshape(groups_of(module), -1)] = 0
-            else:
-                weight[removed] = 0
+            filters = filters_of(module, weight)
+            filters[removed.reshape(filters.shape[:2])] = 0
             if isinstance(bias, torch.Tensor):
                 bias[removed] = 0
     return masked

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from exporter.channel_constants import groups_of, rows_of
 from exporter.operations import TRANSPOSED_CONVOLUTIONS
 from exporter.rearranged_modules import SilencedChannels, rearranged
 from exporter.shrink_plan import EMPTY_SLOT, LayerPlan, ShrinkPlan
+from exporter.weight_layout import filters_of, groups_of, rows_of
 from jetson.errors import CoopexportError, one_line
 
 # Weights that are taken to float64 together.
@@ -203,9 +203,9 @@ def _folded_sums(module: nn.Module, layer: LayerPlan) -> torch.Tensor | None:
     """Return what the folded inputs add to every kept output, float64, or None when nothing is folded so."""
     if not layer.folded_inputs or layer.folded_over:
         return None
-    weight, groups = module.weight, groups_of(module)
+    weight = module.weight
     assert isinstance(weight, torch.Tensor)
-    rows = rows_of(weight, isinstance(module, TRANSPOSED_CONVOLUTIONS), groups)
+    rows = filters_of(module, weight)
     inputs = torch.tensor(layer.folded_inputs)
     constants = torch.zeros(rows.shape[0], rows.shape[2], dtype=torch.float64)
     constants[inputs // rows.shape[2], inputs % rows.shape[2]] = torch.tensor(

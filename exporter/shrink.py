@@ -101,9 +101,14 @@ def prove_equal(
     doubles = tuple(tensor.double() for tensor in as_tuple(example_inputs))
     exact = copy.deepcopy(shrunk) if shrunk_in_double is None else shrunk_in_double
     masked_in_double = copy.deepcopy(masked)
-    proof = compare(masked_in_double, exact, doubles, "shrink", approximate or parity.SHRINK_BOUND)
-    bound = approximate or float32_bound(masked, masked_in_double, example_inputs)
+    proof = compare(masked_in_double, exact, doubles, "shrink", chosen_bound(approximate, parity.SHRINK_BOUND))
+    bound = chosen_bound(approximate, float32_bound(masked, masked_in_double, example_inputs))
     return proof, compare(masked, shrunk, example_inputs, "shrink-float32", bound)
+
+
+def chosen_bound(approximate: float | None, bound: float) -> float:
+    """Return the bound of a network that need not be equal, or, where none was given, `bound`."""
+    return bound if approximate is None else approximate
 
 
 def float32_bound(masked: nn.Module, masked_in_double: nn.Module, inputs: Inputs) -> float:

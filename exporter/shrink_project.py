@@ -15,19 +15,17 @@ from safetensors.torch import save
 from torch import nn
 
 from exporter import parity
-from exporter.channel_constants import groups_of, rows_of
 from exporter.checkpoint import load_network
 from exporter.layer_ends import output_layers
 from exporter.mask_dictionaries import read_any_masks
 from exporter.mask_importers import from_batch_norm_gammas, from_zero_weights
 from exporter.masked_network import check_masks, masked_network
 from exporter.masks import Masks, encode_masks, read_masks
-from exporter.operations import TRANSPOSED_CONVOLUTIONS
 from exporter.parity import Parity
 from exporter.project import Project
 from exporter.removal import ROUNDED, ShrinkOptions, plan_removal
 from exporter.resize import apply_plan
-from exporter.shrink import Shrunk, compare, float32_bound, shrink
+from exporter.shrink import Shrunk, chosen_bound, compare, float32_bound, shrink
 from exporter.shrink_plan import (
     MASKS_FILE,
     PLAN_FILE,
@@ -39,6 +37,7 @@ from exporter.shrink_plan import (
 )
 from exporter.tracing import trace
 from exporter.variants import PRUNED, example_inputs
+from exporter.weight_layout import filters_of
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError
 
@@ -136,8 +135,7 @@ def filter_norms(network: nn.Module, masks: Masks) -> Mapping[str, NDArray[np.fl
         module = network.get_submodule(name)
         weight = module.weight
         assert isinstance(weight, torch.Tensor)
-        rows = rows_of(weight, isinstance(module, TRANSPOSED_CONVOLUTIONS), groups_of(module))
-        norms[name] = rows.abs().flatten(2).sum(2).double().reshape(-1).numpy()
+        norms[name] = filters_of(module, weight).abs().flatten(2).sum(2).double().reshape(-1).numpy()
     return norms
 
 
@@ -188,10 +186,10 @@ def verify_project(project: Project) -> tuple[Parity, ...]:
     approximate = file.options.get("approximate")
     in_double = copy.deepcopy(network).double()
     masked_double = masked_network(in_double, masks, inputs.double())
-    bound = approximate or parity.SHRINK_BOUND
+    bound = chosen_bound(approximate, parity.SHRINK_BOUND)
     checks = [compare(masked_double, apply_plan(in_double, file), inputs.double(), "shrink", bound)]
     masked = masked_network(network, masks, inputs)
-    bound = approximate or float32_bound(masked, masked_double, inputs)
+    bound = chosen_bound(approximate, float32_bound(masked, masked_double, inputs))
     for size in (*_BATCH_SIZES, len(inputs)):
         name = f"shrink-float32, batches of {size}"
         checks.append(compare(masked, _InBatches(small, size), inputs, name, bound))
