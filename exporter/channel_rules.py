@@ -105,7 +105,7 @@ RULES: dict[Kind, Rule] = {
     "prelu": one_tensor(prelu_rule),
     "activation": one_tensor(_activation),
     "identity": one_tensor(_same),
-    "max_pool": one_tensor(_spatial),
+    "pool": one_tensor(_spatial),
     "average_pool": one_tensor(_average_pool),
     "resample": one_tensor(_spatial),
     "reduce": one_tensor(_reduce),

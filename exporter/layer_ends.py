@@ -9,7 +9,7 @@ from exporter.tracing import TracedNetwork, shape_of
 
 _LAYER_KINDS = ("convolution", "linear")
 _OWN = ("batch_norm", "activation", "prelu")
-_POOLS = ("max_pool", "average_pool")
+_POOLS = ("pool", "average_pool")
 
 
 def layer_nodes(traced: TracedNetwork) -> dict[str, list[fx.Node]]:

@@ -20,8 +20,8 @@ Kind = Literal[
     "prelu",  # an activation with a slope for each channel
     "activation",  # element by element
     "identity",  # nothing, in eval mode
-    "max_pool",  # over positions; these four keep channels apart
-    "average_pool",
+    "pool",  # over positions, and of a constant makes the same; these four keep channels apart
+    "average_pool",  # over positions, where padding may be counted in
     "resample",
     "reduce",  # over whole dimensions
     "pad",
@@ -56,10 +56,10 @@ _MODULES: tuple[tuple[Kind, tuple[type[nn.Module], ...]], ...] = (
         (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
     ),
     (
-        "max_pool",
+        "pool",
         (
             nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
-            nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,  # these keep constants just as well
+            nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
         ),
     ),
     ("average_pool", (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)),
@@ -87,7 +87,7 @@ _FUNCTIONS: tuple[tuple[Kind, tuple[Callable[..., Any], ...]], ...] = (
          functional.alpha_dropout, torch.clone, torch.detach),
     ),
     (
-        "max_pool",
+        "pool",
         (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d, functional.adaptive_max_pool1d,
          functional.adaptive_max_pool2d, functional.adaptive_avg_pool1d, functional.adaptive_avg_pool2d,
          functional.adaptive_avg_pool3d),
