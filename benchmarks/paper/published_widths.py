@@ -5,14 +5,13 @@ Takes about two minutes. Without `--output` the page is printed.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from benchmarks.host import describe_host
+from benchmarks.page_command import deliver, page_parser, say
 from benchmarks.paper.experiments import choose_per_layer, probe_channels, profile_alone, profile_models
 from benchmarks.paper.layer_profile import channels_per_block
 from benchmarks.paper.networks import (
@@ -28,8 +27,6 @@ from benchmarks.paper.published import ORIGINAL, STEP1, STEP2, round_mixed, roun
 from benchmarks.paper.tables import Results
 from benchmarks.paper.timing import measure_blocks, runner
 from exporter.onnx_session import import_onnxruntime
-from jetson.atomic_files import write_file
-from jetson.errors import CoopexportError
 
 # A processor without blocked kernels has nothing to round for; 8 is then as good as any.
 _LEAST_BLOCK = 8
@@ -53,7 +50,7 @@ def build_models(widths: dict[str, tuple[int, ...]], images: torch.Tensor) -> tu
     original = random_vgg()
     models = [plain_model(ORIGINAL.name, original, ORIGINAL.widths, images)]
     for name, item in widths.items():
-        _say(f"shrinking to {name}")
+        say(f"shrinking to {name}")
         models.append(shrunk_model(name, original, item, images))
     return tuple(models)
 
@@ -65,13 +62,13 @@ def run(rounds: int, choice_rounds: int) -> Results:
     images = example_images()
     block = max(channels_per_block(), _LEAST_BLOCK)
     models = build_models(widths_to_measure(block), images)
-    _say(f"timing {len(models)} networks in {rounds} rounds")
+    say(f"timing {len(models)} networks in {rounds} rounds")
     latencies = measure_blocks({model.name: runner(model.graph) for model in models}, ORIGINAL.name, rounds)
     by_name = {model.name: model for model in models}
     profiled = (ORIGINAL.name, STEP1.name, f"{STEP1.name} to {block}")
-    _say("profiling")
+    say("profiling")
     rounded = by_name[profiled[2]].widths
-    _say(f"rounding one layer at a time, in {choice_rounds} rounds")
+    say(f"rounding one layer at a time, in {choice_rounds} rounds")
     return Results(
         host=host,
         onnxruntime_version=import_onnxruntime().__version__,
@@ -89,28 +86,13 @@ def run(rounds: int, choice_rounds: int) -> Results:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, help="Markdown file to write, such as docs/shrink_published_widths.md")
+    parser = page_parser(__doc__, "docs/shrink_published_widths.md")
     parser.add_argument("--rounds", type=int, default=30, help="rounds of the table of networks")
     parser.add_argument("--choice-rounds", type=int, default=30, help="rounds of the table of roundings per layer")
     options = parser.parse_args(arguments)
     if min(options.rounds, options.choice_rounds) < 1:
         parser.error("the numbers of rounds must be at least 1")
-    try:
-        text = page(run(options.rounds, options.choice_rounds))
-    except CoopexportError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if options.output is None:
-        print(text)
-    else:
-        write_file(str(options.output), text.encode())
-        _say(f"wrote {options.output}")
-    return 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    return deliver(lambda: page(run(options.rounds, options.choice_rounds)), options.output)
 
 
 if __name__ == "__main__":

@@ -6,23 +6,20 @@ ten minutes, and as long again with NNI. Without `--output` the page is printed.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from benchmarks.host import describe_host
+from benchmarks.page_command import deliver, page_parser, say
 from benchmarks.peers.cases import PUBLISHED, build_case
 from benchmarks.peers.measure import measure
 from benchmarks.peers.page import Results, page
 from benchmarks.peers.rows import Row
 from exporter.masks import Meaning
-from jetson.atomic_files import write_file
-from jetson.errors import CoopexportError
 
 _MEANINGS: tuple[Meaning, ...] = ("channel", "weight")
 _TOOLS = ("coopexport", "torch", "torch-pruning", "pytorchcv")
@@ -37,7 +34,7 @@ def run(networks: Sequence[str], rounds: int, nni_python: str | None) -> Results
     rows: list[Row] = []
     for source in PUBLISHED:
         for meaning in _MEANINGS if source.name in networks else ():
-            _say(f"{source.name}, masks of meaning {meaning}")
+            say(f"{source.name}, masks of meaning {meaning}")
             rows += measure(build_case(source, meaning), rounds, nni_python)
     return Results(host, _versions(), rounds, tuple(rows))
 
@@ -55,8 +52,7 @@ def _versions() -> dict[str, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; returns the exit code."""
     names = [source.name for source in PUBLISHED]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, help="Markdown file to write, such as docs/shrink_peers.md")
+    parser = page_parser(__doc__, "docs/shrink_peers.md")
     parser.add_argument("--networks", nargs="+", choices=names, default=names, help="which networks; all by default")
     parser.add_argument("--rounds", type=int, default=3, help="rounds in which times are taken")
     parser.add_argument("--nni-python", help="Python of an environment with NNI, torch, NumPy and pytorchcv")
@@ -64,23 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.rounds < 1:
         parser.error("the number of rounds must be at least 1")
     try:
-        text = page(run(options.networks, options.rounds, options.nni_python))
+        return deliver(lambda: page(run(options.networks, options.rounds, options.nni_python)), options.output)
     except ModuleNotFoundError as error:
-        print(f"{error}; install it with pip (pytorchcv with --no-deps: it asks for torchvision)", file=sys.stderr)
+        say(f"{error}; install it with pip (pytorchcv with --no-deps: it asks for torchvision)")
         return 2
-    except CoopexportError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if options.output is None:
-        print(text)
-    else:
-        write_file(str(options.output), text.encode())
-        _say(f"wrote {options.output}")
-    return 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
