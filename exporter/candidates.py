@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import prod
 
 import onnx
 
-from exporter.onnx_graph import consumers, macs_of, producers, shapes_of, weight_shapes
+from exporter.cut_points import single_tensor_cuts
+from exporter.graph_index import GraphIndex, index_graph
+from exporter.onnx_graph import consumers, macs_of, weight_shapes
+from exporter.tensor_types import TensorType, tensor_types
 
-FLOAT32_BYTES = 4
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ACTIVATIONS = frozenset(
     ("Relu", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "Clip", "Elu", "Selu", "Softplus", "HardSigmoid", "HardSwish")
@@ -22,9 +24,9 @@ class Layer:
 
     `tensor` crosses when the network is cut after this layer: after its batch norm and activation;
     `tensor_before_activation` when it is cut before them, or None. `shape` has no batch dimension;
-    `feature_bytes` counts float32. `macs` are per sample, `macs_before` those of everything up to and
-    including this layer. `clean`: this one tensor is all that crosses. `dominated`: an earlier clean cut is no
-    larger. `aliases`: other layers whose cut is the same.
+    `feature_bytes` counts the feature as the graph holds it (float32). `macs` are per sample, `macs_before` those of
+    everything up to and including this layer. `clean`: this one tensor is all that crosses. `dominated`: an earlier
+    clean cut is no larger. `aliases`: other layers whose cut is the same.
     """
 
     name: str
@@ -47,43 +49,60 @@ def candidates(model: onnx.ModelProto) -> tuple[Layer, ...]:
     innermost modules of the PyTorch network; a node outside any of them (a sum of branches, a functional
     activation) is a layer of its own name, and a module around others is an alias of the layer that ends it.
     """
-    graph = model.graph
-    shapes, weights = shapes_of(model), weight_shapes(graph)
-    clean = single_tensor_cuts(graph)
-    makers, readers = producers(graph), consumers(graph)
-    costs = [macs_of(node, weights, shapes) for node in graph.node]
+    return layers_of(index_graph(model), tensor_types(model))
+
+
+def layers_of(index: GraphIndex, types: Mapping[str, TensorType]) -> tuple[Layer, ...]:
+    """Return every layer of an indexed graph, as `candidates`; `types`: of its tensors, those that are known."""
+    graph = index.model.graph
+    clean = frozenset(single_tensor_cuts(index))
+    readers = consumers(graph)
+    costs = costs_of_nodes(index, types)
     names, containers = _names(graph)
     groups: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        groups.setdefault(name, []).append(index)
+    for number, name in enumerate(names):
+        groups.setdefault(name, []).append(number)
     layers: list[Layer] = []
-    smallest = prod(shapes.get(graph.input[0].name, (1 << 62,))) * FLOAT32_BYTES
-    for name, indices in sorted(groups.items(), key=lambda group: group[1][-1]):
-        nodes = [graph.node[index] for index in indices]
+    by_tensor: dict[str, int] = {}
+    smallest = input_bytes(index, types)
+    for name, numbers in sorted(groups.items(), key=lambda group: group[1][-1]):
+        nodes = [graph.node[number] for number in numbers]
         before = nodes[-1].output[0]
         is_followed = any(node.op_type in (*_WEIGHTED, "BatchNormalization") for node in nodes)
         after = after_activation(graph, before, readers) if is_followed else before
-        twin = next((i for i, layer in enumerate(layers) if layer.tensor == after), None)
-        if twin is not None:
-            layers[twin] = replace(layers[twin], aliases=(*layers[twin].aliases, name))
+        if after in by_tensor:
+            twin = layers[by_tensor[after]]
+            layers[by_tensor[after]] = replace(twin, aliases=(*twin.aliases, name))
             continue
-        if after not in shapes:  # sizes that the graph computes, for a reshape
+        if after not in types or not types[after].is_feature:  # sizes that the graph computes, for a reshape
             continue
-        macs, macs_before = sum(costs[index] for index in indices), sum(costs[: makers[after] + 1])
-        shape = shapes[after]
-        feature_bytes = prod(shape) * FLOAT32_BYTES
-        is_clean = after in clean and after not in {value.name for value in graph.output}
+        macs, macs_before = sum(costs[number] for number in numbers), sum(costs[: index.makers[after] + 1])
+        feature_bytes = types[after].size_bytes
+        is_clean = after in clean
         dominated = is_clean and feature_bytes >= smallest
         if is_clean:
             smallest = min(smallest, feature_bytes)
         kind = "+".join(dict.fromkeys(node.op_type for node in nodes))
+        by_tensor[after] = len(layers)
         layers.append(
             Layer(
-                name, kind, after, before if before != after else None, shape, feature_bytes, macs, macs_before,
-                is_clean, dominated,
+                name, kind, after, before if before != after else None, types[after].shape, feature_bytes, macs,
+                macs_before, is_clean, dominated,
             )
         )  # fmt: skip
     return _with_containers(layers, containers)
+
+
+def input_bytes(index: GraphIndex, types: Mapping[str, TensorType]) -> int:
+    """Return the bytes of the network's inputs, per sample."""
+    return sum(types[name].size_bytes for name in index.inputs)
+
+
+def costs_of_nodes(index: GraphIndex, types: Mapping[str, TensorType]) -> list[int]:
+    """Return the multiply-accumulates of each node for one sample."""
+    weights = weight_shapes(index.model.graph)
+    shapes = {name: item.shape for name, item in types.items() if item.is_feature}
+    return [macs_of(node, weights, shapes) for node in index.model.graph.node]
 
 
 def _names(graph: onnx.GraphProto) -> tuple[list[str], dict[str, str]]:
@@ -159,36 +178,3 @@ def _is_gate(following: list[onnx.NodeProto], tensor: str) -> bool:
         return False
     gate = following[0]
     return gate.op_type in ("Sigmoid", "HardSigmoid") and set(following[1].input) == {tensor, gate.output[0]}
-
-
-def single_tensor_cuts(graph: onnx.GraphProto) -> frozenset[str]:
-    """Return every tensor that can be all that crosses a cut, in one sweep over the graph.
-
-    At each place between two nodes the live tensors are those made before and read after (or an output); where
-    there is one, it is a cut. Linear in the size of the graph.
-    """
-    fixed = {tensor.name for tensor in graph.initializer}
-    last_use: dict[str, int] = {}
-    for name, indices in consumers(graph).items():
-        last_use[name] = indices[-1]
-    for value in graph.output:
-        last_use[value.name] = len(graph.node)
-    live = {value.name for value in graph.input if value.name in last_use} - fixed
-    cuts = set(live) if len(live) == 1 else set()
-    for index, node in enumerate(graph.node):
-        live.update(name for name in node.output if last_use.get(name, -1) > index)
-        live -= {name for name in node.input if last_use.get(name, -1) <= index}
-        if len(live) == 1:
-            cuts |= live
-    return frozenset(cuts)
-
-
-def crossing_tensors(graph: onnx.GraphProto, tensor: str) -> list[str]:
-    """Return all tensors that cross when the graph is cut right after the node that makes `tensor`."""
-    position = producers(graph).get(tensor, -1)
-    fixed = {item.name for item in graph.initializer}
-    readers = consumers(graph)
-    outputs = {value.name for value in graph.output}
-    made = [value.name for value in graph.input if value.name not in fixed]
-    made += [name for node in graph.node[: position + 1] for name in node.output]
-    return [name for name in made if name in outputs or any(reader > position for reader in readers.get(name, []))]

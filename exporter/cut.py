@@ -1,14 +1,14 @@
-"""Cut a graph in two at one tensor, and put the feature encoding at the cut."""
+"""Cut a graph in two at some tensors, and put the feature encoding at the cut."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import onnx
 from onnx import TensorProto, helper
 
-from exporter.candidates import crossing_tensors
+from exporter.cut_points import CutPlan, crossing_after, describe_crossing, plan_cut
 from exporter.encoding import (
     DOMAIN,
     DOMAIN_VERSION,
@@ -18,7 +18,9 @@ from exporter.encoding import (
     encode_function,
     encode_node,
 )
-from exporter.onnx_graph import producers, tensors_read
+from exporter.graph_index import GraphIndex, index_graph, nodes_in
+from exporter.onnx_graph import functions_used, tensors_read
+from exporter.tensor_types import TensorType, boundary_value, tensor_types
 from jetson.errors import CoopexportError
 
 SYMBOLS_NAME = "symbols_0"
@@ -26,66 +28,89 @@ SYMBOLS_NAME = "symbols_0"
 
 @dataclass(frozen=True)
 class Halves:
-    """Head and tail of a graph."""
+    """Head and tail of a graph.
+
+    The first outputs of `head` are the inputs of `tail`, in the same order and under the same names; further outputs
+    of `head` are the network's own, which it makes on the way (early exits).
+    """
 
     head: onnx.ModelProto
     tail: onnx.ModelProto
 
 
-def cut(model: onnx.ModelProto, tensor: str, shape: Sequence[int]) -> Halves:
-    """Return the halves of `model` before and after `tensor`, in float32, nothing encoded.
+def cut(
+    model: onnx.ModelProto | GraphIndex, tensors: Sequence[str], types: Mapping[str, TensorType] | None = None
+) -> Halves:
+    """Return the halves of a graph before and behind `tensors`, nothing encoded.
 
-    `shape`: of the tensor, without the batch dimension. Raises CoopexportError naming the tensors that cross
-    when `tensor` is not all that crosses, or is the graph's own input or output.
+    `model`: the whole graph, or its index where it is cut many times; `types`: of `tensors` at least, found by shape
+    inference without it. Tensors cross in the order of the graph. One that is an input of the network passes through
+    the head, and is called `NAME/crossing` between the halves. External weights stay where they are.
+
+    Raises CoopexportError when something else crosses, naming all that does, its bytes and the nearest clean cuts;
+    when a tensor is unknown, constant, not read behind the cut, or of no fixed size; and when nothing is left to cut.
     """
-    graph = model.graph
-    makers = producers(graph)
-    if tensor not in makers or tensor in {value.name for value in graph.output}:
-        raise CoopexportError(f"'{tensor}' is no inner tensor of the graph; nothing is left to cut there")
-    head_nodes = _needed(graph, {tensor}, stop=set())
-    tail_nodes = _needed(graph, {value.name for value in graph.output}, stop={tensor})
-    fixed = {item.name for item in graph.initializer}
-    missing = tensors_read(graph.node[i] for i in tail_nodes) - fixed - {tensor}
-    missing -= {name for i in tail_nodes for name in graph.node[i].output}
+    index = model if isinstance(model, GraphIndex) else index_graph(model)
+    whole = index.model
+    plan = plan_cut(index, tensors)
+    missing = [name for name in plan.crossing if name not in tensors]
     if missing:
-        crossing = ", ".join(crossing_tensors(graph, tensor))
+        known = tensor_types(whole) if types is None or set(missing) - set(types) else types
+        raise CoopexportError(f"cannot cut at {', '.join(tensors)}: {_describe_missing(index, tensors, plan, known)}")
+    unread = [name for name in tensors if name not in plan.crossing]
+    if unread:
+        raise CoopexportError(f"cannot cut at {', '.join(tensors)}: nothing behind the cut reads {', '.join(unread)}")
+    known = tensor_types(whole) if types is None else types
+    unsized = [name for name in plan.crossing if name not in known]
+    if unsized:
         raise CoopexportError(
-            f"cutting at '{tensor}' leaves the tail without {', '.join(sorted(missing))}: {crossing} cross there; "
-            "see `coopexport layers` for the clean cuts"
+            f"cannot cut at {', '.join(unsized)}: only tensors can cross that hold numbers and whose sizes are fixed"
         )
-    batch = graph.input[0].type.tensor_type.shape.dim[0]
-    boundary = helper.make_tensor_value_info(tensor, TensorProto.FLOAT, [batch.dim_param or batch.dim_value, *shape])
-    head = _part(model, head_nodes, list(graph.input), [boundary])
-    tail = _part(model, tail_nodes, [boundary], list(graph.output))
-    return Halves(head, tail)
+    names = {name: f"{name}/crossing" for name in plan.crossing if name in index.inputs}
+    boundary = [boundary_value(names.get(name, name), known[name], whole) for name in plan.crossing]
+    outputs = {value.name: value for value in whole.graph.output}
+    exits = [outputs[name] for name in plan.head_outputs if name not in plan.crossing]
+    inputs = [value for value in whole.graph.input if value.name in index.inputs]
+    sent = [helper.make_node("Identity", [name], [new], name=f"/{new}") for name, new in names.items()]
+    received = [helper.make_node("Identity", [new], [name], name=f"/{new}") for name, new in names.items()]
+    nodes = whole.graph.node
+    head = [*(nodes[number] for number in nodes_in(plan.head)), *sent]
+    tail = [*received, *(nodes[number] for number in nodes_in(index.behind(plan.head)))]
+    return Halves(
+        _part(whole, head, inputs, [*boundary, *exits]),
+        _part(whole, tail, boundary, [outputs[name] for name in plan.tail_outputs]),
+    )
 
 
-def _needed(graph: onnx.GraphProto, wanted: set[str], stop: set[str]) -> list[int]:
-    """Return, in graph order, the nodes that make `wanted` out of the graph's inputs and `stop`."""
-    makers = producers(graph)
-    open_names = [name for name in wanted if name not in stop]
-    found: set[int] = set()
-    while open_names:
-        index = makers.get(open_names.pop())
-        if index is None or index in found:
-            continue
-        found.add(index)
-        open_names += [name for name in tensors_read([graph.node[index]]) if name not in stop]
-    return sorted(found)
+def _describe_missing(index: GraphIndex, tensors: Sequence[str], plan: CutPlan, types: Mapping[str, TensorType]) -> str:
+    if len(tensors) == 1:
+        return describe_crossing(crossing_after(index, tensors[0], types), types)
+    sizes = ((name, types[name].size_bytes if name in types else None) for name in plan.crossing)
+    last = max((name for name in tensors if name in index.makers), key=index.makers.__getitem__)
+    nearest = crossing_after(index, last, types)
+    return describe_crossing(replace(nearest, tensors=tuple(sizes)), types)
 
 
 def _part(
     model: onnx.ModelProto,
-    nodes: Sequence[int],
+    nodes: Sequence[onnx.NodeProto],
     inputs: Sequence[onnx.ValueInfoProto],
     outputs: Sequence[onnx.ValueInfoProto],
 ) -> onnx.ModelProto:
-    """Return a model of some nodes of `model` with the weights that they read."""
-    kept = [model.graph.node[index] for index in nodes]
-    read = tensors_read(kept)
-    weights = [tensor for tensor in model.graph.initializer if tensor.name in read]
-    graph = helper.make_graph(kept, model.graph.name, list(inputs), list(outputs), weights)
-    return helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+    """Return a model of some nodes of `model` with the weights and local functions that they use."""
+    read = tensors_read(nodes) | {value.name for value in outputs}
+    part = onnx.ModelProto(ir_version=model.ir_version)
+    part.opset_import.extend(model.opset_import)
+    part.functions.extend(functions_used(model, nodes))
+    part.graph.name = model.graph.name
+    part.graph.node.extend(nodes)
+    part.graph.input.extend(inputs)
+    part.graph.output.extend(outputs)
+    part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in read)
+    part.graph.sparse_initializer.extend(
+        tensor for tensor in model.graph.sparse_initializer if tensor.values.name in read
+    )
+    return part
 
 
 def encode_halves(halves: Halves, specification: EncodeSpecification) -> Halves:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
-from exporter.candidates import Layer
+from exporter.candidates import Layer, layer_name
+from exporter.graph_index import GraphIndex
 from jetson.errors import CoopexportError
 
 
@@ -26,6 +27,31 @@ def find_layer(layers: Sequence[Layer], wanted: str) -> Layer:
     if matches:
         raise CoopexportError(f'layer "{wanted}" is ambiguous; use one of {", ".join(sorted(matches))}')
     raise CoopexportError(f'there is no layer "{wanted}"; the nearest are {", ".join(nearest_names(layers, wanted))}')
+
+
+def find_tensors(layers: Sequence[Layer], index: GraphIndex, wanted: str) -> tuple[str, ...]:
+    """Return the tensors that cross where `wanted` says, in a graph that need not be an exported module.
+
+    `wanted`: a layer (as `find_layer`: the cut lies behind its activation), a node (the cut lies behind the layer that
+    it belongs to), a tensor (the cut lies exactly there), or several of these joined by "+". Raises CoopexportError
+    listing the nearest names otherwise.
+    """
+    tensors = {name for names in index.makes for name in names} | set(index.inputs)
+    if wanted in tensors or "+" not in wanted:
+        return (_find_tensor(layers, index, wanted, tensors),)
+    return tuple(dict.fromkeys(_find_tensor(layers, index, part.strip(), tensors) for part in wanted.split("+")))
+
+
+def _find_tensor(layers: Sequence[Layer], index: GraphIndex, wanted: str, tensors: Set[str]) -> str:
+    nodes = [node for node in index.model.graph.node if node.name == wanted and node.output[0] in tensors]
+    try:
+        return find_layer(layers, wanted).tensor
+    except CoopexportError:
+        if wanted in tensors:
+            return wanted
+        if not nodes:
+            raise
+    return find_layer(layers, layer_name(nodes[0])).tensor
 
 
 def nearest_names(layers: Sequence[Layer], wanted: str, count: int = 3) -> list[str]:

@@ -1,23 +1,26 @@
-"""Small facts about ONNX graphs: who makes a tensor, who reads it, how large it is, what a node costs."""
+"""Small facts about ONNX graphs: who makes a tensor, who reads it, what a node costs; and their plain form."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
-from exporter.onnx_session import open_session, run
+# Far more than any shape, axes or scales take that shape inference looks into.
+LARGEST_SIZES_BYTES = 4096
+_FIRST_IR_WITH_PLAIN_INITIALISERS = 4
 
 
 def normalise(model: onnx.ModelProto) -> None:
     """Turn constant nodes into initialisers and drop Identity nodes that only share them, in place.
 
     Both hide cuts: a constant looks like a second tensor that crosses, and the exporter shares equal weights
-    between layers through Identity nodes.
+    between layers through Identity nodes. Initialisers that are listed as inputs too, as IR version 3 wanted it, are
+    no longer.
     """
     graph = model.graph
     initialisers = {tensor.name for tensor in graph.initializer}
@@ -26,7 +29,7 @@ def normalise(model: onnx.ModelProto) -> None:
     outputs = {value.name for value in graph.output}
     for node in graph.node:
         tensor = _constant_of(node)
-        if tensor is not None:
+        if tensor is not None and tensor.name not in outputs:
             graph.initializer.append(tensor)
             initialisers.add(tensor.name)
         elif node.op_type == "Identity" and node.input[0] in initialisers and node.output[0] not in outputs:
@@ -34,11 +37,48 @@ def normalise(model: onnx.ModelProto) -> None:
             initialisers.add(node.output[0])
         else:
             kept.append(node)
-    for node in kept:
-        for index, name in enumerate(node.input):
-            node.input[index] = alias.get(name, name)
+    rename_reads(kept, alias)
     del graph.node[:]
     graph.node.extend(kept)
+    inputs = [value for value in graph.input if value.name not in initialisers]
+    if len(inputs) < len(graph.input):
+        del graph.input[:]
+        graph.input.extend(inputs)
+        model.ir_version = max(model.ir_version, _FIRST_IR_WITH_PLAIN_INITIALISERS)
+
+
+def rename_reads(nodes: Iterable[onnx.NodeProto], names: Mapping[str, str]) -> None:
+    """Let `nodes`, and those in the bodies of If and Loop, read other tensors, in place."""
+    for node in nodes:
+        for index, name in enumerate(node.input):
+            if name in names:
+                node.input[index] = names[name]
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                rename_reads(attribute.g.node, names)
+                for value in attribute.g.output:  # a body may hand an outer tensor on
+                    value.name = names.get(value.name, value.name)
+
+
+def copy_without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return `model` with the values of its large initialisers left out: enough to infer shapes from.
+
+    Weights are never copied, however many there are.
+    """
+    skeleton = onnx.ModelProto(ir_version=model.ir_version)
+    skeleton.opset_import.extend(model.opset_import)
+    skeleton.functions.extend(model.functions)
+    for name in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(skeleton.graph, name).extend(getattr(model.graph, name))
+    skeleton.graph.name = model.graph.name
+    for tensor in model.graph.initializer:
+        if tensor.ByteSize() <= LARGEST_SIZES_BYTES:
+            skeleton.graph.initializer.append(tensor)
+        else:
+            skeleton.graph.initializer.add(
+                name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, data_location=TensorProto.EXTERNAL
+            )
+    return skeleton
 
 
 def _constant_of(node: onnx.NodeProto) -> onnx.TensorProto | None:
@@ -69,42 +109,6 @@ def consumers(graph: onnx.GraphProto) -> dict[str, list[int]]:
         for name in tensors_read([node]):
             found[name].append(index)
     return found
-
-
-def shapes_of(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each float32 tensor without its first (batch) dimension.
-
-    Tensors of other types (sizes that the graph computes) are no features and are left out.
-    """
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    shapes, unknown = {}, []
-    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
-        if value.type.tensor_type.elem_type != TensorProto.FLOAT:
-            continue
-        dimensions = value.type.tensor_type.shape.dim
-        rest = dimensions[1:]
-        if dimensions and all(dimension.HasField("dim_value") for dimension in rest):
-            shapes[value.name] = tuple(int(dimension.dim_value) for dimension in rest)
-        else:
-            unknown.append(value.name)
-    inputs = [value.name for value in model.graph.input]
-    if unknown and all(name in shapes for name in inputs):
-        shapes.update(_observed_shapes(model, unknown, [shapes[name] for name in inputs]))
-    return shapes
-
-
-def _observed_shapes(
-    model: onnx.ModelProto, tensors: list[str], input_shapes: list[tuple[int, ...]]
-) -> dict[str, tuple[int, ...]]:
-    """Return shapes by running the graph: inference gives up on x.view(x.size(0), -1)."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    del watched.graph.output[:]
-    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in tensors)
-    batches = [value.type.tensor_type.shape.dim[0].dim_value or 2 for value in model.graph.input]
-    zeros = [np.zeros((batch, *shape), np.float32) for batch, shape in zip(batches, input_shapes, strict=True)]
-    values = run(open_session(watched, "disabled"), zeros)
-    return {name: value.shape[1:] for name, value in zip(tensors, values, strict=True) if len(value) == batches[0]}
 
 
 def macs_of(node: onnx.NodeProto, weights: dict[str, tuple[int, ...]], shapes: dict[str, tuple[int, ...]]) -> int:
@@ -139,5 +143,29 @@ def tensors_read(nodes: Iterable[onnx.NodeProto]) -> set[str]:
             if attribute.type == onnx.AttributeProto.GRAPH:
                 made = {name for inner in attribute.g.node for name in inner.output}
                 made |= {item.name for item in (*attribute.g.input, *attribute.g.initializer)}
-                names |= tensors_read(attribute.g.node) - made
+                handed_on = {value.name for value in attribute.g.output}
+                names |= (tensors_read(attribute.g.node) | handed_on) - made
     return names
+
+
+def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Yield `nodes` and those in the bodies of If and Loop."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from all_nodes(attribute.g.node)
+
+
+def functions_used(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> list[onnx.FunctionProto]:
+    """Return the local functions of `model` that `nodes` call, and those that these call, in its order."""
+    functions = {(item.domain, item.name, item.overload): item for item in model.functions}
+    found: set[tuple[str, str, str]] = set()
+    open_nodes = list(all_nodes(nodes)) if functions else []
+    while open_nodes:
+        node = open_nodes.pop()
+        key = (node.domain, node.op_type, node.overload)
+        if key in functions and key not in found:
+            found.add(key)
+            open_nodes += all_nodes(functions[key].node)
+    return [item for key, item in functions.items() if key in found]

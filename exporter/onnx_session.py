@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,12 +21,22 @@ _BATCH = 64
 
 
 def open_session(
-    model: onnx.ModelProto | Path, optimisation: Optimisation, threads: int = 1, providers: Sequence[str] = ()
+    model: onnx.ModelProto | Path,
+    optimisation: Optimisation,
+    threads: int = 1,
+    providers: Sequence[str] = (),
+    weights_folder: Path | None = None,
 ) -> onnxruntime.InferenceSession:
     """Open `model`, in memory or a file, on the CPU unless `providers` says otherwise.
 
-    Raises CoopexportError when ONNX Runtime is not installed or refuses the model.
+    `weights_folder`: where the external weights of a model in memory lie; the graph is written there for as long as
+    it takes to open it. Raises CoopexportError when ONNX Runtime is not installed or refuses the model, and OSError.
     """
+    if weights_folder is not None and not isinstance(model, Path):
+        with tempfile.NamedTemporaryFile(prefix=".coopexport-", suffix=".onnx", dir=weights_folder) as file:
+            file.write(model.SerializeToString())
+            file.flush()
+            return open_session(Path(file.name), optimisation, threads, providers)
     ort = import_onnxruntime()
     options = ort.SessionOptions()
     level = {"disabled": "ORT_DISABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "all": "ORT_ENABLE_ALL"}

@@ -9,12 +9,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from exporter.candidates import Layer, crossing_tensors
+from exporter.candidates import Layer
 from exporter.cut import Halves, cut, encode_halves
 from exporter.encoding import EncodeSpecification, decode, encode
 from exporter.layer_names import short_name
 from exporter.onnx_session import open_session, run
 from exporter.parity import Parity, require
+from exporter.tensor_types import TensorType
 from jetson.errors import CoopexportError
 
 CutPosition = Literal["post-activation", "pre-activation"]
@@ -61,9 +62,10 @@ def split(
     equal the NumPy reference. Raises CoopexportError naming the layer when the cut is not clean or a gate fails.
     """
     tensor = boundary_tensor(layer, position)
-    if not layer.clean and position == "post-activation":
-        raise CoopexportError(f'cannot cut after layer "{layer.name}": {_why_not_clean(model, layer)}')
-    plain = cut(model, tensor, layer.shape)
+    try:
+        plain = cut(model, [tensor], {tensor: TensorType(layer.shape)})
+    except CoopexportError as error:
+        raise CoopexportError(f'layer "{layer.name}": {error}') from None
     feature, exactness = prove_exact(model, plain, inputs, layer.name)
     encoded = encode_halves(plain, specification)
     symbols, outputs, encoding = _prove_encoding(encoded, plain, specification, feature, inputs, layer.name)
@@ -103,13 +105,6 @@ def _prove_encoding(
     different += int((outputs.view(np.uint32) != reference_outputs.view(np.uint32)).sum())
     how = "symbols and outputs that differ from the NumPy reference, ONNX Runtime, optimisation disabled"
     return symbols, outputs, require(Parity("encode", float(different), 0.0, len(inputs), how), where)
-
-
-def _why_not_clean(model: onnx.ModelProto, layer: Layer) -> str:
-    if layer.tensor in {value.name for value in model.graph.output}:
-        return "it makes the network's output; run the whole network on the device instead"
-    crossing = crossing_tensors(model.graph, layer.tensor)
-    return f"{len(crossing)} tensors cross there ({', '.join(crossing)}); `coopexport layers` lists the clean cuts"
 
 
 def display_name(layers: tuple[Layer, ...], layer: Layer) -> str:

@@ -78,7 +78,7 @@ def test_unencoded_halves_equal_the_whole_bit_for_bit(finished_project: Path, va
     model = onnx.load(str(project.variant_folder(variant) / "model.onnx"))
     inputs = network_inputs(project, load_dataset(project, "evaluation"))
     layer = find_layer(candidates(model), "conv4_1")
-    halves = cut(model, layer.tensor, layer.shape)
+    halves = cut(model, [layer.tensor])
     feature = run(open_session(halves.head, "disabled"), [inputs])[0]
     outputs = run(open_session(halves.tail, "disabled"), [feature])[0]
     whole = run(open_session(model, "disabled"), [inputs])[0]

@@ -56,7 +56,7 @@ def small_specification() -> EncodeSpecification:
 
 def small_halves(seed: int = 0) -> Halves:
     """Return the network cut behind its activation, with 8-bit symbols between the halves."""
-    return encode_halves(cut(small_network(seed), "feature", FEATURE_SHAPE), small_specification())
+    return encode_halves(cut(small_network(seed), ["feature"]), small_specification())
 
 
 def small_inputs(count: int, seed: int = 1) -> np.ndarray:

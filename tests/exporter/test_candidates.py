@@ -6,13 +6,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from small_networks import images, settled_residual
 from torch import nn
 
-from exporter.candidates import Layer, candidates, crossing_tensors, layer_name, single_tensor_cuts
+from exporter.candidates import Layer, candidates, layer_name
 from exporter.graph import ExportedGraph, export
 from exporter.onnx_graph import producers
 from exporter.onnx_session import open_session
@@ -120,14 +118,6 @@ def test_dominated_means_that_an_earlier_clean_cut_or_the_input_is_no_larger(gra
     assert any(layer.clean and not layer.dominated for layer in graph.layers)
 
 
-def test_crossing_tensors_of_a_clean_cut_are_that_tensor(graph: ExportedGraph) -> None:
-    for layer in graph.layers:
-        crossing = crossing_tensors(graph.model.graph, layer.tensor)
-        assert layer.tensor in crossing
-        if layer.clean:
-            assert crossing == [layer.tensor]
-
-
 @pytest.mark.parametrize(
     ("node", "path"),
     [
@@ -141,60 +131,6 @@ def test_crossing_tensors_of_a_clean_cut_are_that_tensor(graph: ExportedGraph) -
 )
 def test_paths_of_modules_out_of_node_names(node: str, path: str) -> None:
     assert layer_name(helper.make_node("Relu", ["x"], ["y"], name=node)) == path
-
-
-# Cuts of any graph, against the definition.
-
-
-@st.composite
-def graphs(draw) -> onnx.GraphProto:
-    """Draw a graph without dead nodes: each reads earlier tensors, and what nobody reads is an output."""
-    tensors, nodes = ["x"], []
-    for index in range(draw(st.integers(1, 9))):
-        # Mostly the last tensor, so that the graphs have cuts.
-        choice = st.one_of(st.just(tensors[-1]), st.sampled_from(tensors))
-        reads = draw(st.lists(choice, min_size=1, max_size=3))
-        makes = [f"t{index}", f"unused{index}"][: draw(st.integers(1, 2))]
-        nodes.append(helper.make_node("Op", [*reads, *(["w"] if draw(st.booleans()) else [])], makes, name=f"n{index}"))
-        tensors.append(makes[0])
-    read = {name for node in nodes for name in node.input}
-    outputs = [name for name in tensors if name not in read]
-    outputs += draw(st.lists(st.sampled_from([name for name in tensors[1:] if name in read] or outputs), max_size=1))
-    return helper.make_graph(
-        nodes,
-        "drawn",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in dict.fromkeys(outputs)],
-        [numpy_helper.from_array(np.float32([1]), "w")],
-    )
-
-
-def reaches_an_output(graph: onnx.GraphProto, without: str) -> bool:
-    """Tell whether the input still reaches an output when one tensor is taken away."""
-    reached = {"x"} - {without}
-    for node in graph.node:
-        if reached & set(node.input):
-            reached |= set(node.output) - {without}
-    return bool(reached & {value.name for value in graph.output})
-
-
-@settings(max_examples=400)
-@given(graphs())
-def test_cuts_are_the_tensors_without_which_nothing_arrives(graph: onnx.GraphProto) -> None:
-    tensors = ["x", *(name for node in graph.node for name in node.output)]
-    expected = {name for name in tensors if not reaches_an_output(graph, name)}
-    assert single_tensor_cuts(graph) == expected
-
-
-@given(graphs(), st.data())
-def test_crossing_tensors_are_made_before_and_needed_after(graph: onnx.GraphProto, data) -> None:
-    position = data.draw(st.integers(0, len(graph.node) - 1))
-    before, after = graph.node[: position + 1], graph.node[position + 1 :]
-    made = {"x", *(name for node in before for name in node.output)}
-    needed = {name for node in after for name in node.input} | {value.name for value in graph.output}
-    found = crossing_tensors(graph, graph.node[position].output[0])
-    assert set(found) == made & needed
-    assert len(found) == len(set(found))
 
 
 def test_candidates_of_a_plain_graph_need_no_module_names() -> None:

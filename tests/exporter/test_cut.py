@@ -15,6 +15,7 @@ from exporter.cut import SYMBOLS_NAME, Halves, cut, encode_halves
 from exporter.encoding import ClipRange, EncodeSpecification, affine_specification, decode, encode
 from exporter.graph import ExportedGraph, export
 from exporter.onnx_session import open_session, run
+from exporter.tensor_types import TensorType
 from jetson.errors import CoopexportError
 
 SPECIFICATION = affine_specification(ClipRange(0.0, 2.0, "minmax", None, 8, 0.0, 2.0))
@@ -47,7 +48,7 @@ def test_every_clean_cut_is_exact_before_and_after_the_activation(graph: Exporte
     assert len(clean) >= 8
     for layer in clean:
         for tensor in tensors_of(layer):
-            halves = cut(graph.model, tensor, layer.shape)
+            halves = cut(graph.model, [tensor], {tensor: TensorType(layer.shape)})
             onnx.checker.check_model(halves.head, full_check=True)
             onnx.checker.check_model(halves.tail, full_check=True)
             feature = run(open_session(halves.head, "disabled"), [inputs])[0]
@@ -57,7 +58,7 @@ def test_every_clean_cut_is_exact_before_and_after_the_activation(graph: Exporte
 
 def test_halves_share_no_node_and_lose_no_weight(graph: ExportedGraph) -> None:
     layer = next(layer for layer in graph.layers if layer.clean and layer.macs)
-    halves = cut(graph.model, layer.tensor, layer.shape)
+    halves = cut(graph.model, [layer.tensor])
     names = [{node.name for node in part.graph.node} for part in (halves.head, halves.tail)]
     assert not names[0] & names[1]
     assert names[0] | names[1] == {node.name for node in graph.model.graph.node}
@@ -66,22 +67,27 @@ def test_halves_share_no_node_and_lose_no_weight(graph: ExportedGraph) -> None:
     assert [item.version for item in halves.head.opset_import] == [13]
 
 
-def test_a_cut_that_is_not_clean_names_what_crosses() -> None:
+def test_a_cut_that_is_not_clean_names_what_crosses_and_where_less_does() -> None:
     graph = export(settled_residual(), images((3, 16, 16)))
     inside = next(layer for layer in graph.layers if layer.name == "block1.conv1")
-    with pytest.raises(CoopexportError, match="without images: /MaxPool_output_0, /block1/Relu_output_0 cross there"):
-        cut(graph.model, inside.tensor, inside.shape)
+    with pytest.raises(CoopexportError) as caught:
+        cut(graph.model, [inside.tensor])
+    assert str(caught.value) == (
+        "cannot cut at /block1/Relu_output_0: 2 tensors cross there (/MaxPool_output_0 (2,048 bytes), "
+        "/block1/Relu_output_0 (2,048 bytes), 4,096 bytes together); the nearest clean cuts are /MaxPool_output_0 "
+        "(2,048 bytes) before and /block1/Add_output_0 (2,048 bytes) after"
+    )
 
 
 @pytest.mark.parametrize("tensor", ["images", "scores", "nothing"])
 def test_input_output_and_unknown_tensors_are_no_cuts(graph: ExportedGraph, tensor: str) -> None:
     with pytest.raises(CoopexportError, match=f"'{tensor}'"):
-        cut(graph.model, tensor, (10,))
+        cut(graph.model, [tensor])
 
 
 def middle(graph: ExportedGraph) -> tuple[Layer, Halves]:
     layer = [layer for layer in graph.layers if layer.clean][3]
-    return layer, cut(graph.model, layer.tensor, layer.shape)
+    return layer, cut(graph.model, [layer.tensor])
 
 
 def test_encoded_halves_are_valid_and_send_uint8(graph: ExportedGraph) -> None:

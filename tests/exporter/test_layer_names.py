@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
-from exporter.candidates import Layer
-from exporter.layer_names import find_layer, nearest_names, short_name
+from exporter.candidates import Layer, candidates
+from exporter.graph_index import GraphIndex, index_graph
+from exporter.layer_names import find_layer, find_tensors, nearest_names, short_name
 from jetson.errors import CoopexportError
 
 
@@ -66,3 +69,45 @@ def test_nearest_names_are_layers_that_can_be_cut() -> None:
     assert nearest_names(layers, "conv3_1")[0] in ("conv1_1", "conv2_1", "conv4_1", "conv5_1")
     assert len(nearest_names(layers, "conv3_1")) == 3
     assert not any("conv3" in name for name in nearest_names(layers, "conv3_1", 20))
+
+
+@pytest.fixture(scope="module")
+def plain() -> tuple[tuple[Layer, ...], GraphIndex]:
+    """A graph that no PyTorch module made: a node and a tensor of the same name, a name with a slash."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["net/conv:0"], name="net/conv"),
+        helper.make_node("Relu", ["net/conv:0"], ["same"], name="act"),
+        helper.make_node("Sin", ["same"], ["a+b"], name="same"),
+        helper.make_node("Neg", ["a+b"], ["y"], name="last"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "plain",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.ones((3, 2, 1, 1), np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    return candidates(model), index_graph(model)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tensors"),
+    [
+        ("net/conv", ("same",)),  # a node: behind the activation of its layer
+        ("net/conv:0", ("net/conv:0",)),  # a tensor: exactly there
+        ("act", ("same",)),
+        ("same", ("a+b",)),  # layers and nodes come before tensors
+        ("a+b", ("a+b",)),
+        ("act + same", ("same", "a+b")),
+        ("act+act", ("same",)),
+        ("x", ("x",)),
+    ],
+)
+def test_nodes_and_tensors_of_any_graph_can_be_named(plain, wanted: str, tensors: tuple[str, ...]) -> None:
+    assert find_tensors(*plain, wanted) == tensors
+
+
+def test_an_unknown_name_in_any_graph_lists_the_nearest(plain) -> None:
+    with pytest.raises(CoopexportError, match=r'there is no layer "sam"; the nearest are same'):
+        find_tensors(*plain, "act+sam")

@@ -5,14 +5,22 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import TensorProto, helper, numpy_helper
-from small_networks import images, seeded, settled_residual
+from small_networks import images
 from torch import nn
 
 from exporter.graph import export
-from exporter.onnx_graph import consumers, macs_of, normalise, shapes_of, tensors_read, weight_shapes
+from exporter.onnx_graph import (
+    consumers,
+    copy_without_weights,
+    functions_used,
+    macs_of,
+    normalise,
+    tensors_read,
+    weight_shapes,
+)
 from exporter.onnx_session import open_session, run
+from exporter.tensor_types import tensor_types
 
 
 def model_of(nodes, initialisers=(), input_shape=(4,), outputs=("y",), opset: int = 13) -> onnx.ModelProto:
@@ -82,34 +90,6 @@ def test_reads_of_inner_graphs_count() -> None:
     assert consumers(graph)["a"] == [1, 2]
 
 
-@pytest.mark.parametrize("make", [settled_residual, lambda: seeded(Views).eval()])
-def test_shapes_are_those_of_the_running_graph(make) -> None:
-    """Also behind x.view(x.size(0), -1), where shape inference gives up; sizes are no features."""
-    model = export(make(), images((3, 16, 16))).model
-    shapes = shapes_of(model)
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    names = [node.output[0] for node in model.graph.node]
-    del watched.graph.output[:]
-    watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    session = open_session(watched, "disabled")
-    values = dict(zip(names, session.run(None, {"images": images((3, 16, 16), 3).numpy()}), strict=True))
-    features = {name: value.shape[1:] for name, value in values.items() if value.dtype == np.float32}
-    assert {name: shape for name, shape in shapes.items() if name != "images"} == features
-    assert len(features) < len(values)
-
-
-class Views(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 3, stride=2)
-        self.fc = nn.Linear(4 * 49, 6)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.conv(x)
-        return self.fc(x.reshape(x.shape[0], x.shape[1] * x.shape[2] * x.shape[3]))
-
-
 @pytest.mark.parametrize(
     ("module", "shape", "expected"),
     [
@@ -124,7 +104,8 @@ class Views(nn.Module):
 )
 def test_macs_of_each_kind(module: nn.Module, shape: tuple[int, ...], expected: int) -> None:
     model = export(nn.Sequential(module).eval(), images(shape)).model
-    weights, shapes = weight_shapes(model.graph), shapes_of(model)
+    weights = weight_shapes(model.graph)
+    shapes = {name: item.shape for name, item in tensor_types(model).items()}
     assert sum(macs_of(node, weights, shapes) for node in model.graph.node) == expected
 
 
@@ -132,3 +113,62 @@ def test_run_passes_samples_in_batches_and_in_order() -> None:
     model = model_of([helper.make_node("Relu", ["x"], ["y"])])
     inputs = np.arange(4 * 150, dtype=np.float32).reshape(150, 4) - 300
     assert np.array_equal(run(open_session(model, "disabled"), [inputs])[0], np.maximum(inputs, 0))
+
+
+def test_normalise_renames_inside_bodies_and_keeps_constants_that_are_outputs() -> None:
+    body = helper.make_graph(
+        [helper.make_node("Add", ["a", "w2"], ["r"])], "body", [], [helper.make_tensor_value_info("r", 1, None)]
+    )
+    other = helper.make_graph(
+        [helper.make_node("Sub", ["a", "w2"], ["s"])], "other", [], [helper.make_tensor_value_info("s", 1, None)]
+    )
+    model = model_of(
+        [
+            helper.make_node("Identity", ["w"], ["w2"]),
+            helper.make_node("Relu", ["x"], ["a"]),
+            helper.make_node("If", ["yes"], ["y"], then_branch=body, else_branch=other),
+            helper.make_node("Constant", [], ["z"], value_floats=[1.0, 2.0]),
+        ],
+        [("w", np.float32([1, 2, 3, 4])), ("yes", np.array(True))],
+        outputs=("y", "z"),
+    )
+    inputs = {"x": np.float32([[1, -2, 3, -4]])}
+    before = open_session(model, "disabled").run(None, inputs)
+    normalise(model)
+    assert [node.op_type for node in model.graph.node] == ["Relu", "If", "Constant"]
+    after = open_session(model, "disabled").run(None, inputs)
+    assert all(np.array_equal(one, two) for one, two in zip(before, after, strict=True))
+
+
+def test_initialisers_that_are_listed_as_inputs_are_no_inputs() -> None:
+    model = model_of([helper.make_node("Add", ["x", "w"], ["y"])], [("w", np.float32([1, 2, 3, 4]))])
+    model.graph.input.append(helper.make_tensor_value_info("w", 1, [4]))
+    model.ir_version = 3
+    normalise(model)
+    assert [value.name for value in model.graph.input] == ["x"]
+    assert model.ir_version == 4  # the first that has initialisers which are no inputs
+    assert open_session(model, "disabled").run(None, {"x": np.zeros((1, 4), np.float32)})[0].tolist() == [[1, 2, 3, 4]]
+
+
+def test_copy_without_weights_keeps_small_constants_only() -> None:
+    model = model_of(
+        [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Reshape", ["h", "sizes"], ["y"])],
+        [("w", np.zeros((4, 4000), np.float32)), ("sizes", np.int64([0, 40, 100]))],
+    )
+    skeleton = copy_without_weights(model)
+    assert skeleton.ByteSize() < 500 < 64000 < model.ByteSize()
+    types = {name: item.shape for name, item in tensor_types(model).items()}
+    assert types == {"x": (4,), "h": (4000,), "y": (40, 100)}
+
+
+def test_functions_that_functions_call_are_found() -> None:
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("own", 1)]
+    inner = helper.make_function("own", "Inner", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], opsets)
+    outer = helper.make_function(
+        "own", "Outer", ["a"], ["b"], [helper.make_node("Inner", ["a"], ["b"], domain="own")], opsets
+    )
+    unused = helper.make_function("own", "Unused", ["a"], ["b"], [helper.make_node("Abs", ["a"], ["b"])], opsets)
+    model = model_of([helper.make_node("Outer", ["x"], ["y"], domain="own")])
+    model.functions.extend([inner, outer, unused])
+    assert [item.name for item in functions_used(model, model.graph.node)] == ["Inner", "Outer"]
+    assert functions_used(model, []) == []
