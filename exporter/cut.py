@@ -47,25 +47,12 @@ def cut(
     inference without it. Tensors cross in the order of the graph. One that is an input of the network passes through
     the head, and is called `NAME/crossing` between the halves. External weights stay where they are.
 
-    Raises CoopexportError when something else crosses, naming all that does, its bytes and the nearest clean cuts;
-    when a tensor is unknown, constant, not read behind the cut, or of no fixed size; and when nothing is left to cut.
+    Raises CoopexportError as `require_clean` does.
     """
     index = model if isinstance(model, GraphIndex) else index_graph(model)
     whole = index.model
-    plan = plan_cut(index, tensors)
-    missing = [name for name in plan.crossing if name not in tensors]
-    if missing:
-        known = tensor_types(whole) if types is None or set(missing) - set(types) else types
-        raise CoopexportError(f"cannot cut at {', '.join(tensors)}: {_describe_missing(index, tensors, plan, known)}")
-    unread = [name for name in tensors if name not in plan.crossing]
-    if unread:
-        raise CoopexportError(f"cannot cut at {', '.join(tensors)}: nothing behind the cut reads {', '.join(unread)}")
     known = tensor_types(whole) if types is None else types
-    unsized = [name for name in plan.crossing if name not in known]
-    if unsized:
-        raise CoopexportError(
-            f"cannot cut at {', '.join(unsized)}: only tensors can cross that hold numbers and whose sizes are fixed"
-        )
+    plan = require_clean(index, tensors, known)
     names = {name: f"{name}/crossing" for name in plan.crossing if name in index.inputs}
     boundary = [boundary_value(names.get(name, name), known[name], whole) for name in plan.crossing]
     outputs = {value.name: value for value in whole.graph.output}
@@ -80,6 +67,29 @@ def cut(
         _part(whole, head, inputs, [*boundary, *exits]),
         _part(whole, tail, boundary, [outputs[name] for name in plan.tail_outputs]),
     )
+
+
+def require_clean(index: GraphIndex, tensors: Sequence[str], types: Mapping[str, TensorType]) -> CutPlan:
+    """Return how a graph falls apart at `tensors`, which must be all that crosses; `types`: of these at least.
+
+    Raises CoopexportError when something else crosses, naming all that does, its bytes and the nearest clean cuts;
+    when a tensor is unknown, constant, not read behind the cut, or of no fixed size; and when nothing is left to cut.
+    """
+    plan = plan_cut(index, tensors)
+    where = f"cannot cut at {', '.join(tensors)}"
+    missing = set(plan.crossing) - set(tensors)
+    if missing:
+        known = tensor_types(index.model) if missing - set(types) else types
+        raise CoopexportError(f"{where}: {_describe_missing(index, tensors, plan, known)}")
+    unread = [name for name in tensors if name not in plan.crossing]
+    if unread:
+        raise CoopexportError(f"{where}: nothing behind the cut reads {', '.join(unread)}")
+    unsized = [name for name in plan.crossing if name not in types]
+    if unsized:
+        raise CoopexportError(
+            f"{where}: {', '.join(unsized)} would cross; only tensors can that hold numbers and have a fixed size"
+        )
+    return plan
 
 
 def _describe_missing(index: GraphIndex, tensors: Sequence[str], plan: CutPlan, types: Mapping[str, TensorType]) -> str:

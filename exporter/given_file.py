@@ -8,11 +8,12 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from exporter.onnx_graph import normalise
+from exporter.weight_store import inline_small_weights
 from jetson.errors import CoopexportError, one_line
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
-    """Return the graph of an ONNX file in the plain form (`normalise`); external weights are not read.
+    """Return the graph of an ONNX file in the plain form (`normalise`); large external weights are not read.
 
     Raises CoopexportError when there is no such file, or it is no ONNX graph with at least one input and output.
     """
@@ -28,5 +29,6 @@ def read_graph(path: Path) -> onnx.ModelProto:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise CoopexportError(f"{path} is no valid ONNX graph: two nodes make '{twice}'")
+    inline_small_weights(model, path.parent)
     normalise(model)
     return model

@@ -111,6 +111,12 @@ def consumers(graph: onnx.GraphProto) -> dict[str, list[int]]:
     return found
 
 
+def network_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Return the inputs of `model` that are no initialisers."""
+    fixed = {tensor.name for tensor in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in fixed]
+
+
 def macs_of(node: onnx.NodeProto, weights: dict[str, tuple[int, ...]], shapes: dict[str, tuple[int, ...]]) -> int:
     """Return the multiply-accumulates of `node` for one sample; 0 for what has no weights.
 

@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from exporter.onnx_graph import copy_without_weights
+from exporter.drawn_inputs import drawn_inputs
+from exporter.onnx_graph import copy_without_weights, network_inputs
 from exporter.onnx_session import open_session
 from exporter.size_folding import fold_sizes
 from jetson.errors import CoopexportError
@@ -55,7 +56,7 @@ def tensor_types(model: onnx.ModelProto, weights_folder: Path | None = None) -> 
     `weights_folder`: where external weights lie that `model` does not hold; without it a graph with such weights is
     not run. Raises CoopexportError when an input of the network has a size other than the batch that is not fixed.
     """
-    inputs = _inputs(model)
+    inputs = network_inputs(model)
     for value in inputs:
         dimensions = value.type.tensor_type.shape.dim
         loose = [item.dim_param or "?" for item in dimensions[1:] if not item.HasField("dim_value")]
@@ -74,14 +75,11 @@ def tensor_types(model: onnx.ModelProto, weights_folder: Path | None = None) -> 
     types = _merged(found, sizes)
     wanted = {name for node in model.graph.node for name in node.output if name} - set(types)
     wanted -= {name for name, (_, shape) in first.items() if shape is not None}
-    if wanted and not (weights_folder is None and _has_external_weights(model)):
-        watched = sorted(wanted)
-        types.update(
-            _merged(
-                [_observed(model, watched, inputs, size, seed, weights_folder) for seed, size in enumerate(sizes)],
-                sizes,
-            )
-        )
+    is_whole = not _has_external_weights(model)
+    if wanted and (is_whole or weights_folder is not None):
+        folder = None if is_whole else weights_folder
+        runs = [_observed(model, sorted(wanted), size, seed, folder) for seed, size in enumerate(sizes)]
+        types.update(_merged(runs, sizes))
     return types
 
 
@@ -89,18 +87,13 @@ def boundary_value(name: str, item: TensorType, model: onnx.ModelProto) -> onnx.
     """Return what declares a boundary tensor as input or output; its batch dimension is that of the network's input."""
     shape: list[str | int | None] = list(item.shape)
     if item.has_batch:
-        dimensions = _inputs(model)[0].type.tensor_type.shape.dim
+        dimensions = network_inputs(model)[0].type.tensor_type.shape.dim
         batch = dimensions[0] if dimensions else onnx.TensorShapeProto.Dimension()
         shape.insert(0, batch.dim_param or batch.dim_value or None)
     return helper.make_tensor_value_info(name, item.element_type, shape)
 
 
 _Found = dict[str, tuple[int, tuple[int, ...] | None]]  # element type and whole shape
-
-
-def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    fixed = {tensor.name for tensor in model.graph.initializer}
-    return [value for value in model.graph.input if value.name not in fixed]
 
 
 def _is_open(value: onnx.ValueInfoProto) -> bool:
@@ -157,7 +150,6 @@ def _inferred_once(model: onnx.ModelProto) -> _Found:
 def _observed(
     model: onnx.ModelProto,
     tensors: list[str],
-    inputs: Sequence[onnx.ValueInfoProto],
     size: int,
     seed: int,
     folder: Path | None,
@@ -167,12 +159,7 @@ def _observed(
     watched.CopyFrom(model)
     del watched.graph.output[:]
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in tensors)
-    generator = np.random.default_rng(seed)  # others each time: a size that depends on the data must show
-    feed = {}
-    for value in inputs:
-        shape = [item.dim_value or size for item in value.type.tensor_type.shape.dim]
-        dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        feed[value.name] = generator.standard_normal(shape).astype(dtype)
+    feed = drawn_inputs(model, size, seed)  # others each time: a size that depends on the data must show
     values: list[Any] = open_session(watched, "disabled", weights_folder=folder).run(None, feed)
     return {
         name: (helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx
 import pytest
 from drawn_graphs import drawn_models, reached
+from family_graphs import exported
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from network_families import FAMILIES
 from onnx import TensorProto, helper
 
 from exporter.cut_points import (
@@ -18,7 +18,6 @@ from exporter.cut_points import (
     plan_cut,
     single_tensor_cuts,
 )
-from exporter.graph import export
 from exporter.graph_index import GraphIndex, index_graph, nodes_in
 from exporter.tensor_types import TensorType, tensor_types
 from jetson.errors import CoopexportError
@@ -38,7 +37,7 @@ def needed_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     return kept[::-1]
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(drawn_models())
 def test_single_tensor_cuts_are_the_tensors_without_which_no_output_behind_them_is_reached(model) -> None:
     inputs, outputs = names(model.graph.input), names(model.graph.output)
@@ -115,9 +114,7 @@ def test_sets_of_nodes_are_listed_in_ascending_order() -> None:
 
 
 def indexed(name: str) -> tuple[GraphIndex, dict[str, TensorType]]:
-    family = next(item for item in FAMILIES if item.name == name)
-    inputs = family.inputs(4)
-    model = export(family.build(), inputs if len(inputs) > 1 else inputs[0]).model
+    model = exported(name)
     return index_graph(model), tensor_types(model)
 
 

@@ -7,14 +7,13 @@ import onnx
 import pytest
 from composed import assert_exact, composed, outputs_of
 from drawn_graphs import WIDTH, drawn_models
+from family_graphs import exported
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from network_families import FAMILIES
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.cut import cut
 from exporter.cut_points import crossing_after, multi_tensor_cuts, single_tensor_cuts
-from exporter.graph import export
 from exporter.graph_index import index_graph
 from exporter.tensor_types import tensor_types
 from jetson.errors import CoopexportError
@@ -63,10 +62,9 @@ def test_an_input_that_crosses_goes_through_the_head() -> None:
 
 
 def test_exits_come_out_of_the_head_and_do_not_cross() -> None:
-    family = next(item for item in FAMILIES if item.name == "branchynet_small")
-    model = export(family.build(), family.inputs(4)[0]).model
+    model = exported("branchynet_small")
     index, types = index_graph(model), tensor_types(model)
-    feed = {"images": family.inputs(3)[0].numpy()}
+    feed = {"images": np.random.default_rng(3).standard_normal((3, 3, 32, 32), dtype=np.float32)}
     counts = set()
     for tensor in single_tensor_cuts(index):
         halves = cut(index, [tensor], types)
@@ -189,7 +187,9 @@ def test_a_tensor_without_a_fixed_size_is_refused_by_name() -> None:
             helper.make_node("Add", ["x", "total"], ["y"]),
         ]
     )
-    with pytest.raises(CoopexportError, match=r"cannot cut at where: only tensors can cross .* whose sizes are fixed"):
+    with pytest.raises(
+        CoopexportError, match=r"cannot cut at where, x: where would cross; only tensors .* have a fixed size"
+    ):
         cut(model, ["where", "x"])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 import pytest
-from network_families import FAMILIES
+from family_graphs import exported
 from small_networks import images, settled_residual
 
 from exporter.candidates import candidates, layers_of
@@ -48,8 +48,7 @@ def test_input_and_output_are_rows_and_unclean_layers_say_what_crosses(residual:
 
 def test_an_output_that_is_larger_than_a_cut_before_it_is_dominated() -> None:
     """A U-Net's output is as large as its input."""
-    family = next(item for item in FAMILIES if item.name == "unet_small")
-    model = export(family.build(), family.inputs(4)[0]).model
+    model = exported("unet_small")
     index, types = index_graph(model), tensor_types(model)
     rows = cut_rows(index, types, layers_of(index, types))
     sizes = [row.size_bytes for row in rows if row.clean]
@@ -57,8 +56,7 @@ def test_an_output_that_is_larger_than_a_cut_before_it_is_dominated() -> None:
 
 
 def test_cuts_of_several_tensors_are_dominated_by_any_earlier_cut() -> None:
-    family = next(item for item in FAMILIES if item.name == "unet_small")
-    model = export(family.build(), family.inputs(4)[0]).model
+    model = exported("unet_small")
     index, types = index_graph(model), tensor_types(model)
     rows = multi_tensor_rows(index, types, 4)
     assert [row.tensors for row in rows] == list(multi_tensor_cuts(index, 4))
@@ -74,8 +72,7 @@ def test_cuts_of_several_tensors_are_dominated_by_any_earlier_cut() -> None:
 
 
 def test_the_inputs_of_a_network_with_two_are_one_row() -> None:
-    family = next(item for item in FAMILIES if item.name == "two_inputs_small")
-    model = export(family.build(), family.inputs(4)).model
+    model = exported("two_inputs_small")
     index, types = index_graph(model), tensor_types(model)
     row = cut_rows(index, types, layers_of(index, types))[0]
     assert (row.tensors, row.size_bytes) == (("images", "images_1"), 4 * 32 * 32 * 4)

@@ -1,0 +1,43 @@
+"""Which cuts of any ONNX file are meant, and what their pairs are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from exporter.candidates import Layer
+from exporter.cut_points import multi_tensor_cuts, single_tensor_cuts
+from exporter.graph_index import GraphIndex
+from exporter.layer_names import find_tensors, short_name
+from exporter.pair_files import pair_name
+from exporter.tensor_types import TensorType
+from jetson.atomic_files import sha256_of_bytes
+
+
+def wanted_cuts(index: GraphIndex, layers: Sequence[Layer], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the tensors of each cut that `names` ask for, by the name of its pair.
+
+    Each of `names` is a layer, a node or a tensor, or several joined by "+". Raises CoopexportError when one is none.
+    """
+    return _named([find_tensors(layers, index, name) for name in names], layers)
+
+
+def all_cuts(
+    index: GraphIndex, layers: Sequence[Layer], types: Mapping[str, TensorType], maximum: int = 1
+) -> dict[str, tuple[str, ...]]:
+    """Return every clean cut of up to `maximum` tensors, by the name of its pair.
+
+    Those with a tensor whose size is not fixed are left out.
+    """
+    found = [(name,) for name in single_tensor_cuts(index)] + list(multi_tensor_cuts(index, maximum))
+    return _named([tensors for tensors in found if all(name in types for name in tensors)], layers)
+
+
+def _named(cuts: Sequence[tuple[str, ...]], layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:
+    short = {layer.tensor: short_name(layers, layer.name) for layer in layers}
+    named: dict[str, tuple[str, ...]] = {}
+    for tensors in dict.fromkeys(cuts):
+        name = pair_name([short.get(tensor, tensor) for tensor in tensors])
+        if name in named:  # two tensors whose names differ only in signs that files cannot have
+            name = f"{name}-{sha256_of_bytes('+'.join(tensors).encode())[:8]}"
+        named[name] = tensors
+    return named

@@ -1,0 +1,67 @@
+"""What `split` does with any ONNX file: cut it, write the pairs, prove them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from exporter.command_line import next_step, print_table, progress, wrote
+
+
+@click.command()
+@click.option("--onnx", "onnx_file", type=click.Path(path_type=Path), required=True, help="The ONNX file to cut.")
+@click.option(
+    "--layer", "layer_names", multiple=True, help="Layer, node or tensor to cut at, or several: A+B; repeatable."
+)
+@click.option("--all", "is_all", is_flag=True, help="Every cut where one tensor crosses.")
+@click.option("--max-tensors", type=click.IntRange(min=1), default=1, help="With --all: up to so many tensors cross.")
+@click.option("--output", "folder", type=click.Path(path_type=Path, file_okay=False), required=True)
+@click.option("--standalone", is_flag=True, help="Graphs that hold their own weights, below 2 GB each.")
+def split_onnx(
+    onnx_file: Path, layer_names: tuple[str, ...], is_all: bool, max_tensors: int, folder: Path, standalone: bool
+) -> None:
+    """Cut any ONNX file into head and tail, float32 between them."""
+    split_onnx_file(onnx_file, layer_names, is_all, max_tensors, folder, standalone)
+
+
+def split_onnx_file(
+    onnx_file: Path, layer_names: tuple[str, ...], is_all: bool, max_tensors: int, folder: Path, standalone: bool
+) -> None:
+    """Write the pairs that were asked for into `folder`, prove them, and print what came out.
+
+    When it is interrupted, the same command goes on where it was. Raises CoopexportError and OSError.
+    """
+    from exporter.candidates import layers_of
+    from exporter.given_cuts import all_cuts, wanted_cuts
+    from exporter.given_file import read_graph
+    from exporter.graph_index import index_graph
+    from exporter.pair_files import PAIRS_FILE, write_pairs
+    from exporter.pair_gates import prove_pairs
+    from exporter.tensor_types import tensor_types
+    from jetson.atomic_files import sha256_of_file
+    from jetson.errors import CoopexportError
+
+    if bool(layer_names) == is_all:
+        raise CoopexportError("say where to cut: --layer NAME (repeatable), or --all; `coopexport layers` lists names")
+    model = read_graph(onnx_file)
+    types = tensor_types(model, onnx_file.parent)
+    index = index_graph(model)
+    layers = layers_of(index, types)
+    cuts = all_cuts(index, layers, types, max_tensors) if is_all else wanted_cuts(index, layers, layer_names)
+    if not cuts:
+        raise CoopexportError(f"{onnx_file} has no cut where {max_tensors} tensors cross or fewer; raise --max-tensors")
+    pairs = write_pairs(model, cuts, types, folder, onnx_file.parent, sha256_of_file(str(onnx_file)), standalone)
+    with progress(f"proving {onnx_file.name}", len(pairs.pairs)) as on_progress:
+        proofs = {proof.name: proof for proof in prove_pairs(folder, on_progress=on_progress)}
+    rows = []
+    for pair in pairs.pairs:
+        shapes = " + ".join("x".join(map(str, item.shape)) or "scalar" for item in pair.tensors)
+        size = sum(types[name].size_bytes for name in pair.source_tensors)
+        proof = proofs[pair.name]
+        differences = (f"{value:.1e}" for value in (proof.difference_extended, proof.difference_all))
+        rows.append((pair.name, shapes, f"{size:,}", "same bits", *differences))
+    columns = ["cut after", "feature", "bytes", "not optimised", "extended", "all"]
+    print_table(f"Pairs of {onnx_file.name}: head and tail against the whole, by optimisation", columns, rows, left=2)
+    wrote(folder / PAIRS_FILE)
+    next_step("run head and tail in ONNX Runtime, or split in a project to have the feature encoded")

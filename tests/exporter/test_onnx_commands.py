@@ -1,0 +1,75 @@
+"""Any ONNX file, cut from the command line: weights inside or outside, by layer, node or tensor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from family_graphs import exported
+
+from exporter.onnx_commands import split_onnx
+from exporter.pair_files import read_pairs
+from jetson.errors import CoopexportError
+
+
+@pytest.fixture(params=["inside", "outside"])
+def network_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "network.onnx"
+    model = onnx.ModelProto()
+    model.CopyFrom(exported("googlenet_small"))
+    if request.param == "outside":
+        onnx.save(model, str(path), save_as_external_data=True, location="network.data", size_threshold=0)
+    else:
+        onnx.save(model, str(path))
+    return path
+
+
+def split(path: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(
+        split_onnx, ["--onnx", str(path), "--output", str(path.parent / "out"), *arguments], catch_exceptions=False
+    )
+
+
+def test_cuts_are_named_by_layer_node_or_tensor(network_file: Path) -> None:
+    node = next(node for node in exported("googlenet_small").graph.node if node.op_type == "GlobalAveragePool")
+    result = split(
+        network_file, "--layer", "inception3a.Concat", "--layer", node.name, "--layer", "/MaxPool_1_output_0",
+        "--layer", "inception3b.branch1.conv + /inception3a/Concat_output_0",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.output.count("same bits") == 4
+    pairs = read_pairs(network_file.parent / "out")
+    assert [len(pair.tensors) for pair in pairs.pairs] == [1, 1, 1, 2]
+    assert pairs.pairs[1].source_tensors == (node.output[0],)
+    assert pairs.pairs[2].source_tensors == ("/MaxPool_1_output_0",)
+    assert pairs.source_sha256 is not None
+    weights = {path.name for path in (network_file.parent / "out" / "weights").iterdir()}
+    large = {item.raw_data for item in exported("googlenet_small").graph.initializer if len(item.raw_data) >= 1024}
+    assert len(weights) == len(large)
+
+
+def test_an_unclean_cut_is_refused_with_what_crosses_and_nothing_is_written(network_file: Path) -> None:
+    with pytest.raises(CoopexportError, match=r"4 tensors cross there|3 tensors cross there|2 tensors cross there"):
+        split(network_file, "--layer", "inception3a.branch3.0.conv")
+    assert not (network_file.parent / "out").exists()
+
+
+def test_where_to_cut_must_be_said_once(network_file: Path) -> None:
+    for arguments in ([], ["--all", "--layer", "fc"]):
+        with pytest.raises(CoopexportError, match="say where to cut"):
+            split(network_file, *arguments)
+    with pytest.raises(CoopexportError, match='there is no layer "nothing"'):
+        split(network_file, "--layer", "nothing")
+
+
+def test_all_cuts_of_up_to_so_many_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    onnx.save(exported("two_inputs_small"), str(path))
+    result = split(path, "--all", "--max-tensors", "2", "--standalone")
+    assert result.exit_code == 0, result.output
+    pairs = read_pairs(tmp_path / "out")
+    assert {len(pair.tensors) for pair in pairs.pairs} == {1, 2}
+    assert pairs.standalone
+    assert any(item.name == "images/crossing" for pair in pairs.pairs for item in pair.tensors)
