@@ -23,6 +23,8 @@ from jetson.errors import CoopexportError
 # Smaller tensors stay in the graph: a file each would only be clutter.
 LEAST_EXTERNAL_BYTES = 1024
 _BLOCK_BYTES = 1 << 22
+# Strings have no bytes of their own; of numbers below a byte the array holds other bytes than a file would.
+_GRAPH_ONLY_TYPES = (TensorProto.STRING, TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1)
 _STORED_NAME = re.compile(rf"{WEIGHTS_FOLDER}/[0-9a-f]{{64}}\.bin")
 
 
@@ -42,18 +44,20 @@ def store_weights(model: onnx.ModelProto, folder: Path, source_folder: Path | No
             original = originals[tensor.name]
             if original.data_location == TensorProto.EXTERNAL:
                 _store_external(tensor, original, source_folder, folder, Path(temporary), known)
-            elif original.ByteSize() >= LEAST_EXTERNAL_BYTES and original.data_type != TensorProto.STRING:
-                data = original.raw_data or numpy_helper.to_array(original).tobytes()
-                if len(data) < LEAST_EXTERNAL_BYTES:
-                    tensor.CopyFrom(original)
-                else:
-                    name = _store([data], folder, Path(temporary))
-                    _refer(tensor, name, len(data))
-            else:
+                continue
+            data = _values(original)
+            if len(data) < LEAST_EXTERNAL_BYTES:
                 tensor.CopyFrom(original)
+            else:
+                _refer(tensor, _store([data], folder, Path(temporary)), len(data))
         for tensor in _inner_tensors(stored):
             if tensor.data_location == TensorProto.EXTERNAL:
                 _store_external(tensor, tensor, source_folder, folder, Path(temporary), known)
+    descriptor = os.open(folder / WEIGHTS_FOLDER, os.O_RDONLY)  # the names, too, are to survive a power cut
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     return stored
 
 
@@ -139,6 +143,13 @@ def _location(tensor: TensorProto) -> tuple[str, int, int | None]:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     length = entries.get("length")
     return entries.get("location", ""), int(entries.get("offset", 0)), None if length is None else int(length)
+
+
+def _values(tensor: TensorProto) -> bytes:
+    """Return the values of a tensor as they stand in a file; nothing for a tensor that only a graph can hold."""
+    if tensor.data_type in _GRAPH_ONLY_TYPES or tensor.ByteSize() < LEAST_EXTERNAL_BYTES:
+        return b""
+    return tensor.raw_data or numpy_helper.to_array(tensor).tobytes()
 
 
 def _refer(tensor: TensorProto, name: str, length: int) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from family_graphs import exported, write_all
-from network_families import FULL_FAMILIES, Family
+from network_families import FULL_FAMILIES, Family, settle_masked
 
 from exporter.graph import export
+from exporter.masks import Masks
 from exporter.pair_gates import prove_pairs
 
 # Family, how many tensors may cross, and at how many cuts the small network has to be cut by that.
@@ -46,7 +47,9 @@ def test_every_cut_of_a_small_network_is_exact(name: str, maximum: int, least: i
     "family", [item for item in FULL_FAMILIES if item.name in PUBLISHED], ids=lambda item: item.name
 )
 def test_every_cut_of_a_published_network_is_exact(family: Family, tmp_path: Path) -> None:
-    model = export(family.build(), family.inputs(2)[0]).model
+    inputs = family.inputs(4)
+    # With statistics that do not fit, the outputs of a deep network hardly depend on its input.
+    model = export(settle_masked(family.build(), Masks({}, "channel"), inputs), inputs[0]).model
     pairs = write_all(model, tmp_path, PUBLISHED[family.name])
     proofs = prove_pairs(tmp_path)
     assert len(proofs) == len(pairs.pairs) > 15
