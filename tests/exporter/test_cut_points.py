@@ -178,6 +178,47 @@ def test_a_tensor_that_no_output_needs_and_a_constant_are_named() -> None:
         plan_cut(index, ["c"])
 
 
+def plain(*nodes: tuple[str, str, str], outputs: str = "y") -> GraphIndex:
+    """Return a graph over x, one letter per tensor: operator, what it reads, what it makes."""
+    made = [helper.make_node(operator, list(reads), [makes]) for operator, reads, makes in nodes]
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("x", *outputs)}
+    graph = helper.make_graph(made, "plain", [values["x"]], [values[name] for name in outputs])
+    return index_graph(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "crossing"),
+    [
+        ({"a": 1, "b": 9}, ["a", "t"]),  # the head holds what t needs, and the branch goes to the tail
+        ({"a": 9, "b": 1}, ["b", "t"]),  # the head holds the branch, too, as the order of the graph has it
+    ],
+)
+def test_of_several_heads_the_one_counts_that_sends_the_fewest_bytes(
+    sizes: dict[str, int], crossing: list[str]
+) -> None:
+    index = plain(("Relu", "x", "a"), ("Neg", "a", "b"), ("Sin", "a", "t"), ("Add", "bt", "y"))
+    types = {name: TensorType((sizes.get(name, 3),)) for name in "xabty"}
+    assert [name for name, _ in crossing_after(index, "t", types).tensors] == crossing
+
+
+def test_an_exit_that_does_not_depend_on_the_tensor_is_made_by_the_head() -> None:
+    """It comes last in the order of the graph, where only the head that takes it along sends one tensor."""
+    index = plain(("Relu", "x", "a"), ("Sin", "a", "t"), ("Neg", "t", "y"), ("Exp", "a", "e"), outputs="ye")
+    types = {name: TensorType((3,)) for name in "xatye"}
+    assert [name for name, _ in crossing_after(index, "t", types).tensors] == ["t"]
+    assert single_tensor_cuts(index) == ("a", "t")
+    assert plan_cut(index, ["t"]).head_outputs == ("e",)
+
+
+def test_sets_that_an_output_of_the_head_would_not_be_made_from_are_no_cuts() -> None:
+    """The output e reads s, which crosses, and u, which does not: between e and y the set of s and v is alive."""
+    index = plain(
+        ("Relu", "x", "s"), ("Neg", "x", "u"), ("Sin", "x", "v"), ("Add", "su", "e"), ("Add", "sv", "y"), outputs="ey"
+    )
+    assert multi_tensor_cuts(index, 3) == (("x", "s"), ("x", "s", "u"), ("s", "u", "v"))
+    assert set(plan_cut(index, ["s", "v"]).crossing) == {"x", "s", "v"}
+
+
 def test_drawn_numbers_are_no_constants() -> None:
     """Noise that the graph draws depends on nothing, and would be other noise in each half."""
     graph = helper.make_graph(

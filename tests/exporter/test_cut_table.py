@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 from family_graphs import exported
+from onnx import helper
 from small_networks import images, settled_residual
 
 from exporter.candidates import candidates, layers_of
@@ -69,6 +70,22 @@ def test_cuts_of_several_tensors_are_dominated_by_any_earlier_cut() -> None:
         assert row.dominated == (min([smallest, *earlier]) <= row.size_bytes)
         smallest = min(smallest, row.size_bytes)
     assert rows[0].macs_before < rows[-1].macs_before
+
+
+def test_a_set_as_large_as_an_earlier_one_is_dominated() -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["a"], axes=[1]),
+        helper.make_node("ReduceMax", ["x"], ["b"], axes=[1]),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Add", ["a", "c"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(*item) for item in (("x", 1, ["n", 8]), ("y", 1, ["n", 1]))]
+    graph = helper.make_graph(nodes, "sets", values[:1], values[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    rows = multi_tensor_rows(index_graph(model), tensor_types(model), 2)
+    assert [(row.tensors, row.size_bytes, row.dominated) for row in rows] == [
+        (("x", "a"), 36, True), (("a", "b"), 8, False), (("a", "c"), 8, True),
+    ]  # fmt: skip
 
 
 def test_the_inputs_of_a_network_with_two_are_one_row() -> None:

@@ -103,6 +103,18 @@ def test_a_part_of_a_shape_is_worked_out_and_what_it_leads_to_is_inferred() -> N
     assert tensor_types(fixed)["y"] == TensorType((8, 2, 3), TensorProto.FLOAT, False)
 
 
+def test_a_part_of_a_shape_is_folded_as_that_part() -> None:
+    nodes = [
+        helper.make_node("Shape", ["x"], ["middle"], start=1, end=3),
+        helper.make_node("Shape", ["x"], ["last"], start=-1),
+        helper.make_node("Relu", ["x"], ["y"]),
+    ]
+    model = model_of(nodes, ["batch", 4, 5, 6], {})
+    assert fold_sizes(model, {"x": (7, 4, 5, 6)})
+    values = {item.name: numpy_helper.to_array(item).tolist() for item in model.graph.initializer}
+    assert values == {"middle": [4, 5], "last": [6]}
+
+
 def test_sizes_are_folded_only_from_what_is_known() -> None:
     nodes = [
         helper.make_node("Shape", ["x"], ["s"]),
