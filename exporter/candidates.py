@@ -74,8 +74,8 @@ def layers_of(index: GraphIndex, types: Mapping[str, TensorType]) -> tuple[Layer
             twin = layers[by_tensor[after]]
             layers[by_tensor[after]] = replace(twin, aliases=(*twin.aliases, name))
             continue
-        if after not in types or not types[after].is_feature:  # sizes that the graph computes, for a reshape
-            continue
+        if after not in index.varying or after not in types or not types[after].is_feature:
+            continue  # a constant, or sizes that the graph computes for a reshape
         macs, macs_before = sum(costs[number] for number in numbers), sum(costs[: index.makers[after] + 1])
         feature_bytes = types[after].size_bytes
         is_clean = after in clean
@@ -100,7 +100,8 @@ def input_bytes(index: GraphIndex, types: Mapping[str, TensorType]) -> int:
 
 def costs_of_nodes(index: GraphIndex, types: Mapping[str, TensorType]) -> list[int]:
     """Return the multiply-accumulates of each node for one sample."""
-    weights = weight_shapes(index.model.graph)
+    constants = {name: item.shape for name, item in types.items() if name not in index.varying}
+    weights = {**constants, **weight_shapes(index.model.graph)}
     shapes = {name: item.shape for name, item in types.items() if item.is_feature}
     return [macs_of(node, weights, shapes) for node in index.model.graph.node]
 

@@ -50,7 +50,7 @@ def plan_cut(index: GraphIndex, tensors: Sequence[str]) -> CutPlan:
     or nothing is left to do behind them.
     """
     for name in tensors:
-        if not index.varies(name):
+        if name not in index.varying:
             what = "a constant" if name in index.makers else "no tensor of the graph"
             raise CoopexportError(f"'{name}' is {what}; `coopexport layers` lists where to cut")
         if name in index.makers and not index.needed >> index.makers[name] & 1:
@@ -62,11 +62,11 @@ def plan_cut(index: GraphIndex, tensors: Sequence[str]) -> CutPlan:
     head_outputs = []
     for output in index.outputs:
         needs = index.made_from([output])
-        if output in index.inputs or (index.varies(output) and (not needs & ~head or not needs & behind)):
+        if output in index.inputs or (output in index.varying and (not needs & ~head or not needs & behind)):
             head_outputs.append(output)
             head |= needs
     tail_outputs = tuple(name for name in index.outputs if name not in head_outputs)
-    if not any(index.varies(name) for name in tail_outputs):
+    if index.varying.isdisjoint(tail_outputs):
         raise CoopexportError(f"{_quoted(tensors)}: the network's output; nothing is left to cut there")
     return CutPlan(head, index.crossing(head), tuple(head_outputs), tail_outputs)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import reduce
+from itertools import chain
 from operator import or_
 
 import onnx
@@ -21,13 +22,14 @@ _RANDOM = frozenset(
 class GraphIndex:
     """A graph and what is known about its order. Sets of nodes are integers: bit i stands for node i.
 
-    Only tensors that depend on the network's inputs count in `inputs`, `reads` and `makes`: constants, and what is
-    computed from constants alone, are made anew in every part that reads them and never cross a cut. `reads` includes
-    what the bodies of If and Loop read from outside. `ancestors`: of each node, itself included. `needed`: nodes that
-    an output depends on; others are dead. `constant`: nodes that compute from constants alone.
+    `varying`: tensors that depend on the network's inputs. Only these count in `inputs`, `reads` and `makes`:
+    constants, and what is computed from constants alone, are made anew in every part that reads them and never cross a
+    cut. `reads` includes what the bodies of If and Loop read from outside. `ancestors`: of each node, itself included.
+    `needed`: nodes that an output depends on; others are dead. `constant`: nodes that compute from constants alone.
     """
 
     model: onnx.ModelProto
+    varying: frozenset[str]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     reads: tuple[frozenset[str], ...]
@@ -45,11 +47,6 @@ class GraphIndex:
     def read_by(self, tensors: Iterable[str]) -> int:
         """Return the nodes that read any of `tensors`."""
         return reduce(or_, (self.readers.get(name, 0) for name in tensors), 0)
-
-    def varies(self, tensor: str) -> bool:
-        """Tell whether `tensor` is there and depends on the network's inputs."""
-        maker = self.makers.get(tensor)
-        return tensor in self.inputs if maker is None else tensor in self.makes[maker]
 
     def crossing(self, head: int) -> tuple[str, ...]:
         """Return the tensors that cross when the nodes `head` run first: made there or inputs, read outside.
@@ -83,23 +80,24 @@ def index_graph(model: onnx.ModelProto) -> GraphIndex:
     constant = 0
     for index, node in enumerate(graph.node):
         everything = tensors_read([node])
-        varying = everything - fixed
-        if not varying and _is_constant(node):
+        read = everything - fixed
+        if not read and _is_constant(node):
             fixed.update(node.output)
             constant |= 1 << index
         bit = 1 << index
         # Constant ancestors count too: a part needs the nodes that make its constants.
         ancestors.append(reduce(or_, (ancestors[makers[name]] for name in everything if name in makers), bit))
-        for name in varying:
+        for name in read:
             readers[name] = readers.get(name, 0) | bit
         made = tuple(name for name in node.output if name)
         makers.update((name, index) for name in made)
-        reads.append(frozenset(varying))
+        reads.append(frozenset(read))
         makes.append(tuple(name for name in made if name not in fixed))
     outputs = tuple(value.name for value in graph.output)
     needed = reduce(or_, (ancestors[makers[name]] for name in outputs if name in makers), 0)
+    varying = frozenset(chain(inputs, *makes))
     return GraphIndex(
-        model, inputs, outputs, tuple(reads), tuple(makes), makers, readers, tuple(ancestors), needed, constant
+        model, varying, inputs, outputs, tuple(reads), tuple(makes), makers, readers, tuple(ancestors), needed, constant
     )  # fmt: skip
 
 

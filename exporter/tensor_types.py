@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from exporter.drawn_inputs import drawn_inputs
+from exporter.graph_index import index_graph
 from exporter.onnx_graph import copy_without_weights, network_inputs
 from exporter.onnx_session import open_session
 from exporter.size_folding import fold_sizes
@@ -72,14 +73,15 @@ def tensor_types(model: onnx.ModelProto, weights_folder: Path | None = None) -> 
     sizes = _BATCH_SIZES if is_open else (fixed[0].dim_value if fixed else 0,) * 2
     first = _inferred(_with_batch(skeleton, sizes[0]))
     found = first, _inferred(_with_batch(skeleton, sizes[1])) if is_open else first
-    types = _merged(found, sizes)
+    varying = index_graph(model).varying
+    types = _merged(found, sizes, varying)
     wanted = {name for node in model.graph.node for name in node.output if name} - set(types)
     wanted -= {name for name, (_, shape) in first.items() if shape is not None}
     is_whole = not _has_external_weights(model)
     if wanted and (is_whole or weights_folder is not None):
         folder = None if is_whole else weights_folder
         runs = [_observed(model, sorted(wanted), size, seed, folder) for seed, size in enumerate(sizes)]
-        types.update(_merged(runs, sizes))
+        types.update(_merged(runs, sizes, varying))
     return types
 
 
@@ -168,8 +170,11 @@ def _observed(
     }
 
 
-def _merged(found: Sequence[_Found], sizes: Sequence[int]) -> dict[str, TensorType]:
-    """Return types out of what was found twice, at these batch sizes; what varies in another way has none."""
+def _merged(found: Sequence[_Found], sizes: Sequence[int], varying: Set[str]) -> dict[str, TensorType]:
+    """Return types out of what was found twice, at these batch sizes; what has other sizes then has none.
+
+    Where the batch is fixed, constants may happen to begin with the same number: only `varying` tensors have a batch.
+    """
     types = {}
     for name, (element_type, first) in found[0].items():
         last = found[1].get(name, (element_type, None))[1]
@@ -178,6 +183,6 @@ def _merged(found: Sequence[_Found], sizes: Sequence[int]) -> dict[str, TensorTy
         varies = first != last
         if varies and (first[0], last[0]) != tuple(sizes):
             continue
-        has_batch = varies or (sizes[0] == sizes[1] and first[:1] == sizes[:1])
+        has_batch = varies or (sizes[0] == sizes[1] and first[:1] == sizes[:1] and name in varying)
         types[name] = TensorType(first[1:] if has_batch else first, element_type, has_batch)
     return types
