@@ -1,0 +1,132 @@
+"""Symbol models are checked when they are made and when they are read; their file form does not drift."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from symbol_examples import random_model
+
+from jetson.errors import CoopexportError
+from jetson.wire import model_from_bytes, model_to_bytes, symbol_model
+from jetson.wire.symbol_model import FREQUENCY_TOTAL, contexts_of, cumulative_frequencies
+
+HALVES = np.full((1, 2), FREQUENCY_TOTAL // 2)
+
+
+@given(seed=st.integers(0, 2**32), bits=st.integers(1, 8), class_count=st.sampled_from([1, 2, 3, 5, 16]))
+@settings(deadline=None, max_examples=60)
+def test_what_is_written_is_read_again(seed, bits, class_count):
+    model = random_model(np.random.default_rng(seed), bits, class_count)
+    data = model_to_bytes(model)
+    read = model_from_bytes(data)
+    assert len(data) == 7 + 2**bits + 2 * class_count**2 * 2**bits
+    assert (read.bits, read.class_count) == (bits, class_count)
+    np.testing.assert_array_equal(read.classes, model.classes)
+    np.testing.assert_array_equal(read.frequencies, model.frequencies)
+    assert read == model
+    assert hash(read) == hash(model)
+    assert read.fingerprint == hashlib.sha256(data).digest()
+    assert model_to_bytes(read) == data
+
+
+def test_the_file_form_byte_for_byte():
+    model = symbol_model(1, [0, 1], [[1, 32767], [16384, 16384], [32000, 768], [32767, 1]])
+    assert model_to_bytes(model).hex() == "6378736d" + "010102" + "0001" + "0100ff7f00400040007d0003ff7f0100"
+
+
+def test_models_with_other_tables_are_others():
+    models = {
+        symbol_model(1, [0, 0], HALVES),
+        symbol_model(1, [0, 0], [[16383, 16385]]),
+        symbol_model(1, [0, 0], np.repeat(HALVES, 4, axis=0)),
+        symbol_model(1, [0, 1], np.repeat(HALVES, 4, axis=0)),
+    }
+    assert len(models) == 4
+    assert symbol_model(1, [0, 0], HALVES) in models
+    assert symbol_model(1, [0, 0], HALVES) != "something else"
+
+
+def test_a_model_does_not_change_with_what_it_was_made_from():
+    frequencies = HALVES.copy()
+    model = symbol_model(1, [0, 0], frequencies)
+    frequencies[0] = 0
+    assert model.frequencies.tolist() == [[16384, 16384]]
+    with pytest.raises(ValueError, match="read-only"):
+        model.frequencies[0, 0] = 1
+
+
+@pytest.mark.parametrize(
+    ("bits", "classes", "frequencies", "match"),
+    [
+        (0, [0], [[32768]], "1 to 8 bits, not 0"),
+        (9, [0] * 512, [[64] * 512], "1 to 8 bits, not 9"),
+        (1, [0, 0, 0], HALVES, "2 integers are needed"),
+        (1, [0.0, 0.0], HALVES, "classes are float64"),
+        (1, [0, 1], HALVES, "class is outside 0 to 0"),
+        (1, [0, -1], HALVES, "class is outside"),
+        (1, [0, 0], [[1.0, 32767.0]], "frequencies are float64"),
+        (1, [0, 0], [16384, 16384], "frequencies are"),
+        (1, [0, 0], [[8192] * 4], "contexts x 2 integers are needed"),
+        (1, [0, 0], np.repeat(HALVES, 2, axis=0), "2 contexts are no square"),
+        (1, [0, 0], np.zeros((0, 2), int), "0 contexts are no square"),
+        (1, [0, 0], np.repeat(HALVES, 17**2, axis=0), "289 contexts are no square"),
+        (1, [0, 0], [[0, 32768]], "frequency is outside 1"),
+        (1, [0, 0], [[-1, 32769]], "frequency is outside 1"),
+        (1, [0, 0], [[16384, 16383]], "context 0 sum to 32767"),
+        (1, [0, 0], [[16384, 16384]] * 3 + [[1, 1]], "context 3 sum to 2"),
+    ],
+)
+def test_tables_that_are_no_model_are_refused(bits, classes, frequencies, match):
+    with pytest.raises(CoopexportError, match=match):
+        symbol_model(bits, np.asarray(classes), np.asarray(frequencies))
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b"", "less than its header"),
+        (b"cxsm\x01\x01", "less than its header"),
+        (b"PK\x03\x04" + bytes(20), "does not begin with"),
+        (b"cxsm\x02\x01\x01" + bytes(6), "version 2, this side reads 1"),
+        (b"cxsm\x01\x00\x01" + bytes(6), "0 bits and 1 classes"),
+        (b"cxsm\x01\xff\x01" + bytes(6), "255 bits"),
+        (b"cxsm\x01\x01\x00" + bytes(6), "0 classes"),
+        (b"cxsm\x01\x08\xff" + bytes(6), "255 classes"),
+        (b"cxsm\x01\x01\x01" + bytes(5), "has 12 bytes, by its header it should have 13"),
+        (b"cxsm\x01\x01\x01" + bytes(7), "has 14 bytes"),
+        (b"cxsm\x01\x01\x01" + bytes(6), "frequency is outside 1"),
+    ],
+)
+def test_files_that_are_no_model_are_refused(data, match):
+    with pytest.raises(CoopexportError, match=match):
+        model_from_bytes(data)
+
+
+@given(seed=st.integers(0, 2**32), positions=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255))))
+@settings(deadline=None, max_examples=200)
+def test_a_damaged_file_gives_a_right_model_or_is_refused(seed, positions):
+    data = bytearray(model_to_bytes(random_model(np.random.default_rng(seed), seed % 8 + 1, seed % 3 + 1)))
+    for position, value in positions:
+        data[position % len(data)] = value
+    try:
+        model = model_from_bytes(bytes(data))
+    except CoopexportError:
+        return
+    assert model_to_bytes(model) == data
+    assert (model.frequencies.sum(axis=1) == FREQUENCY_TOTAL).all()
+    assert model.frequencies.min() >= 1
+    assert model.classes.max() < model.class_count
+
+
+def test_cumulative_frequencies_go_from_0_to_the_total():
+    model = symbol_model(1, [0, 0], [[5, 32763]])
+    np.testing.assert_array_equal(cumulative_frequencies(model), [[0, 5, 32768]])
+
+
+def test_contexts_are_those_of_the_left_and_the_upper_neighbour():
+    model = symbol_model(2, [0, 1, 2, 2], np.full((9, 4), FREQUENCY_TOTAL // 4))
+    symbols = np.array([[[0, 1, 2], [3, 0, 1]], [[1, 1, 1], [0, 0, 0]]], np.uint8)
+    left_then_up = [[["00", "00", "10"], ["00", "21", "02"]], [["00", "10", "10"], ["01", "01", "01"]]]
+    np.testing.assert_array_equal(contexts_of(symbols, model), np.vectorize(lambda pair: int(pair, 3))(left_then_up))
