@@ -15,7 +15,7 @@ from jetson.wire import TensorSpecification, pack, unpack
 
 def raw_payload(image: NDArray[np.uint8]) -> bytes:
     """Return the message that carries one image (height x width x 3, uint8) as it is."""
-    return pack([image], "raw")
+    return pack([image], [TensorSpecification("uint8", image.shape)])
 
 
 def decode_raw(message: bytes, shape: Sequence[int]) -> NDArray[np.uint8]:

@@ -38,7 +38,7 @@ from exporter.variants import GRAPH_FILE, LayerGraph
 from jetson import preprocessing
 from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
-from jetson.wire import pack
+from jetson.wire import TensorSpecification, pack
 
 GOLDEN_SAMPLES = 16
 # The cut's gate runs on this many calibration images.
@@ -223,5 +223,6 @@ def _golden(context: SplitContext, results: dict[str, NDArray[Any]]) -> bytes:
 
 def _payload_bytes(symbols: NDArray[Any], codec: str) -> PayloadBytes:
     """Return the sizes of the real messages, one image each, header included."""
-    sizes = [len(pack([symbols[index : index + 1]], codec)) for index in range(len(symbols))]
+    specification = TensorSpecification(symbols.dtype.name, (1, *symbols.shape[1:]), codec)
+    sizes = [len(pack([symbols[index : index + 1]], [specification])) for index in range(len(symbols))]
     return input_coding.payload_statistics(sizes)

@@ -24,7 +24,6 @@ class Pair:
 
     head: Runner
     tail: Runner
-    codec: str
     symbols: TensorSpecification
     contract: Preprocessing
 
@@ -34,7 +33,7 @@ class Pair:
 
     def encode(self, symbols: NDArray[Any]) -> bytes:
         """Return the message that carries the head's symbols: what goes over the link."""
-        return pack([symbols], self.codec)
+        return pack([symbols], [self.symbols])
 
     def decode(self, message: bytes) -> NDArray[Any]:
         """Return the symbols of a message; raises CoopexportError when it is not of this cut."""
@@ -56,5 +55,5 @@ def open_pair(folder: Path, layer: str, device: Target, edge: Target) -> Pair:
     bundle = read_split(folder, layer)
     head, tail = items_of_layer(folder, layer)
     boundary = bundle.tensors[0]
-    symbols = TensorSpecification(boundary.encoding.symbol_dtype, (1, *boundary.shape))
-    return Pair(open_engine(head, device), open_engine(tail, edge), bundle.codec, symbols, bundle.contract())
+    symbols = TensorSpecification(boundary.encoding.symbol_dtype, (1, *boundary.shape), bundle.codec)
+    return Pair(open_engine(head, device), open_engine(tail, edge), symbols, bundle.contract())

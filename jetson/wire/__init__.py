@@ -1,6 +1,20 @@
 """What really goes over the link: messages of coded tensors, the same code on both sides."""
 
-from jetson.wire.codecs import CODEC_NAMES
-from jetson.wire.message import MAXIMUM_TENSORS, TensorSpecification, pack, unpack
+from jetson.wire.message import pack, unpack
+from jetson.wire.rans import RansImplementation, rans_implementation
+from jetson.wire.specification import CODEC_NAMES, MAXIMUM_TENSORS, TensorSpecification
+from jetson.wire.symbol_model import SymbolModel, model_from_bytes, model_to_bytes, symbol_model
 
-__all__ = ["CODEC_NAMES", "MAXIMUM_TENSORS", "TensorSpecification", "pack", "unpack"]
+__all__ = [
+    "CODEC_NAMES",
+    "MAXIMUM_TENSORS",
+    "RansImplementation",
+    "SymbolModel",
+    "TensorSpecification",
+    "model_from_bytes",
+    "model_to_bytes",
+    "pack",
+    "rans_implementation",
+    "symbol_model",
+    "unpack",
+]

@@ -1,69 +1,128 @@
-"""Entropy codecs: bytes to fewer bytes and back, with bounded memory.
+"""Codecs: one tensor to bytes and back, exactly, with memory bounded by what is expected.
 
-`raw` copies. `zlib-huffman` is DEFLATE (RFC 1951) restricted to Huffman coding: for quantised features
-the search for repeats costs time and gains nothing, and the payload is too short for it.
+`raw` copies; symbols of fewer than 8 bits are packed. `zlib-huffman` is DEFLATE (RFC 1951) restricted to
+Huffman coding: for quantised features the search for repeats costs time and gains nothing; symbols of 1, 2
+or 4 bits are packed before, and wider numbers split into byte planes, each with codes of its own. `rans`
+and `rans-context` are arithmetic-grade coding with probabilities that both sides hold (jetson.wire.rans).
 """
 
 import zlib
+from typing import Tuple
+
+import numpy as np
 
 from jetson.errors import CoopexportError
-
-_CODE_OF_NAME = {"raw": 0, "zlib-huffman": 1}
-_NAME_OF_CODE = {code: name for name, code in _CODE_OF_NAME.items()}
-CODEC_NAMES = tuple(sorted(_CODE_OF_NAME))
+from jetson.wire.byte_layout import (
+    byte_planes,
+    filling_is_not_zero,
+    join_byte_planes,
+    pack_bits,
+    pack_symbols,
+    unpack_bits,
+    unpack_symbols,
+)
+from jetson.wire.rans import rans_decode, rans_encode
+from jetson.wire.specification import TensorSpecification
 
 # Raw DEFLATE without the zlib wrapper: the message has its own checksum, and 6 bytes count here.
 _RAW_DEFLATE_WINDOW = -15
 
 
-def codec_code(name: str) -> int:
-    """Return the number that stands for codec `name` on the wire; raises CoopexportError."""
-    if name not in _CODE_OF_NAME:
-        raise CoopexportError("codec {!r} is unknown; use one of {}".format(name, ", ".join(CODEC_NAMES)))
-    return _CODE_OF_NAME[name]
+def encode(tensor: np.ndarray, specification: TensorSpecification) -> bytes:
+    """Return the coded bytes of `tensor`, which has the dtype (in any byte order) and shape specified.
 
-
-def codec_name(code: int) -> str:
-    """Return the codec that number `code` stands for; raises CoopexportError."""
-    if code not in _NAME_OF_CODE:
-        raise CoopexportError(
-            "the payload names codec {}, which this side does not know: update the older side".format(code)
-        )
-    return _NAME_OF_CODE[code]
-
-
-def compress(name: str, data: bytes) -> bytes:
-    """Code `data` with codec `name`; raises CoopexportError for an unknown name."""
-    codec_code(name)
-    if name == "raw":
-        return data
-    compressor = zlib.compressobj(9, zlib.DEFLATED, _RAW_DEFLATE_WINDOW, 9, zlib.Z_HUFFMAN_ONLY)
-    return compressor.compress(data) + compressor.flush()
-
-
-def decompress(name: str, data: bytes, size_bytes: int) -> bytes:
-    """Decode `data` to exactly `size_bytes` bytes, never unpacking more than one byte beyond that.
-
-    Raises CoopexportError when the codec is unknown, or the data are corrupt, too short or too long.
+    Raises CoopexportError for a symbol that has more bits than specified.
     """
-    codec_code(name)
-    decoded = data if name == "raw" else _inflate(data, size_bytes)
-    if len(decoded) != size_bytes:
-        more = "more than " if len(decoded) > size_bytes else ""
+    bits, codec = specification.bits, specification.codec
+    flat = np.ascontiguousarray(tensor, np.dtype(specification.dtype).newbyteorder("<")).ravel()
+    is_symbols = specification.dtype == "uint8" and not specification.packed
+    if is_symbols and bits < 8 and flat.size and int(flat.max()) >> bits:
+        raise CoopexportError(
+            "a symbol is {}, specified are {} bits: head and tail are not of the same cut".format(int(flat.max()), bits)
+        )
+    if codec in ("rans", "rans-context"):
+        symbols = unpack_symbols(flat, bits) if specification.packed else flat
+        assert specification.model is not None  # the agreement is checked
+        return rans_encode(symbols.reshape(symbol_shape(specification)), specification.model)
+    if is_symbols and bits in (1, 2, 4):
+        flat = pack_symbols(flat, bits)
+    elif is_symbols and bits < 8 and codec == "raw":
+        flat = pack_bits(flat, bits)
+    if codec == "raw":
+        return flat.tobytes()
+    return _deflate(byte_planes(flat))
+
+
+def decode(coded: bytes, specification: TensorSpecification) -> np.ndarray:
+    """Return the tensor that `coded`, any bytes-like object, holds; it owns its memory.
+
+    Never allocates more than a few times what is specified. Raises CoopexportError when `coded` is corrupt, too short
+    or too long.
+    """
+    bits, codec = specification.bits, specification.codec
+    dtype = np.dtype(specification.dtype)
+    count = specification.element_count
+    if codec in ("rans", "rans-context"):
+        assert specification.model is not None  # the agreement is checked
+        symbols = rans_decode(coded, symbol_shape(specification), specification.model)
+        if specification.packed:
+            symbols = pack_symbols(symbols.ravel(), bits)
+        return symbols.reshape(specification.shape)
+    is_symbols = specification.dtype == "uint8" and not specification.packed
+    is_packed_here = is_symbols and (bits in (1, 2, 4) or (bits < 8 and codec == "raw"))
+    size_bytes = -(-count * bits // 8) if is_packed_here else specification.size_bytes
+    data = coded if codec == "raw" else _inflate(coded, size_bytes)
+    if len(data) != size_bytes:
+        more = "more than " if len(data) > size_bytes else ""
         raise CoopexportError(
             "the payload is corrupt: it decodes to {}{} bytes, {} were expected".format(
-                more, min(len(decoded), size_bytes), size_bytes
+                more, min(len(data), size_bytes), size_bytes
             )
         )
-    return decoded
+    if count == 0:
+        return np.zeros(specification.shape, dtype)
+    numbers = np.frombuffer(data, np.uint8)
+    if is_packed_here and bits in (1, 2, 4):
+        symbols = unpack_symbols(numbers, bits)
+        if symbols[count:].any():
+            raise filling_is_not_zero()
+        return symbols[:count].reshape(specification.shape)
+    if is_packed_here:
+        return unpack_bits(numbers, bits, count).reshape(specification.shape)
+    if is_symbols and bits < 8 and int(numbers.max()) >> bits:
+        raise CoopexportError("the payload is corrupt: a symbol has more than {} bits".format(bits))
+    little = dtype.newbyteorder("<")
+    ordered = numbers.view(little) if codec == "raw" else join_byte_planes(numbers, little)
+    return ordered.astype(dtype).reshape(specification.shape)
 
 
-def _inflate(data: bytes, size_bytes: int) -> bytes:
-    """Return what DEFLATE makes of `data`: `size_bytes` + 1 bytes where the stream is longer than allowed."""
+def symbol_shape(specification: TensorSpecification) -> Tuple[int, ...]:
+    """Return the shape of the symbols: where they are packed, the last dimension holds 8 // bits times as many."""
+    shape = tuple(specification.shape)
+    if not specification.packed:
+        return shape
+    inner = shape[-1] if shape else 1
+    return shape[:-1] + (inner * (8 // specification.bits),)
+
+
+def _deflate(planes: np.ndarray) -> bytes:
+    """Return one DEFLATE stream of `planes`, uint8 P x N, with a block boundary, thus new codes, between planes."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, _RAW_DEFLATE_WINDOW, 9, zlib.Z_HUFFMAN_ONLY)
+    parts = []
+    for index, plane in enumerate(planes):
+        if index:
+            parts.append(compressor.flush(zlib.Z_BLOCK))
+        parts.append(compressor.compress(plane.tobytes()))
+    parts.append(compressor.flush())
+    return b"".join(parts)
+
+
+def _inflate(coded: bytes, size_bytes: int) -> bytes:
+    """Return what DEFLATE makes of `coded`: `size_bytes` + 1 bytes where the stream is longer than allowed."""
     decompressor = zlib.decompressobj(_RAW_DEFLATE_WINDOW)
     try:
         # One byte more than allowed: enough to notice a longer stream without unpacking it.
-        decoded = decompressor.decompress(data, size_bytes + 1)
+        decoded = decompressor.decompress(coded, size_bytes + 1)
     except zlib.error as error:
         raise CoopexportError("the payload is corrupt: {}".format(error)) from None
     if len(decoded) <= size_bytes and (not decompressor.eof or decompressor.unused_data):

@@ -1,160 +1,124 @@
-"""The message: header, checksum, tensor table, coded tensors. Little-endian throughout.
+"""The message, version 2: what goes over the link for one request. Little-endian throughout.
 
     offset  bytes  meaning
-    0       2      magic "cx"
-    2       1      version of this layout (1)
-    3       1      codec (jetson.wire.codecs)
-    4       1      number of tensors (1 to 16)
-    5       4      CRC-32 of all the other bytes
-    9       ...    per tensor: dtype (1), number of dimensions (1), dimensions and length of the
-                   coded bytes, each as a LEB128 varint of at most 9 bytes
-    ...     ...    the coded bytes of each tensor in row-major order, in the order of the table
+    0       1      0xC0 + version of this layout (2)
+    1       2      fingerprint of what both sides agreed on (jetson.wire.specification)
+    3       4      CRC-32 of all the other bytes, begun with the full digest of the agreement
+    7       ...    length of each tensor's coded bytes but the last one's, as a LEB128 varint of at most 9 bytes
+    ...     ...    the coded bytes of each tensor, in the order of the agreement
 
-One tensor of shape N x C x H x W below 128 in each dimension costs 9 + 2 + 4 bytes and its length's
-varint; every number from 128 on costs one byte more, from 16384 on two.
+Shapes, dtypes, codecs and symbol models do not travel: both sides hold them, and a fingerprint that is
+another says that they do not hold the same. One tensor costs 7 bytes here, and rANS at most 8 more.
 
-The receiver passes what it expects: shapes and dtypes are compared before anything is allocated, so a
-malicious sender can make it hold at most one message and one set of expected tensors.
-The CRC finds accidents, not attackers: authenticity is the connection's job.
+Whatever a message says, the receiver allocates by its own specifications, so a malicious sender can make it
+hold at most one message and a few times one set of expected tensors. The CRC finds accidents, not
+attackers: authenticity is the connection's job.
 """
 
 import struct
 import zlib
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, Sequence, Tuple, Union
 
 import numpy as np
 
 from jetson.errors import CoopexportError
-from jetson.wire.codecs import codec_code, codec_name, compress, decompress
+from jetson.wire.codecs import decode, encode
+from jetson.wire.specification import Agreement, TensorSpecification, agree
 
-MAXIMUM_TENSORS = 16
-_MAGIC = b"cx"
-_VERSION = 1
-_HEADER = struct.Struct("<2sBBB")  # magic, version, codec, number of tensors
+_VERSION = 2
+_FIRST_BYTE = 0xC0  # no ASCII: text, HTTP for one, is not taken for a message
+_VERSION_1_MAGIC = b"cx"
+_HEADER = struct.Struct("<B2s")  # magic and version, fingerprint
 _CHECKSUM = struct.Struct("<I")
 _TABLE_OFFSET = _HEADER.size + _CHECKSUM.size
-_MAXIMUM_DIMENSIONS = 8
-_MAXIMUM_VARINT_BYTES = 9  # 63 bits: more than any length or dimension there is
-_DTYPES = ("uint8", "float32", "int32")  # the index is the number on the wire
+_MAXIMUM_VARINT_BYTES = 9  # 63 bits: more than any length there is
 
 
-class TensorSpecification(NamedTuple):
-    """What one tensor of a message must be: dtype (`uint8`, `float32`, `int32`) and shape."""
+def pack(tensors: Sequence[np.ndarray], specifications: Sequence[TensorSpecification], contract: bytes = b"") -> bytes:
+    """Return the message that carries `tensors`, coded as `specifications` say.
 
-    dtype: str
-    shape: Tuple[int, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        """Bytes of the decoded tensor."""
-        size = np.dtype(self.dtype).itemsize
-        for dimension in self.shape:
-            size *= dimension
-        return int(size)
-
-
-def pack(tensors: Sequence[np.ndarray], codec: str) -> bytes:
-    """Return the message that carries `tensors`, coded with `codec`.
-
-    `tensors`: 1 to 16 arrays of dtype uint8, float32 or int32 with at most 8 dimensions, in any byte
-    and memory order. Raises CoopexportError when the codec or a tensor does not fit the format.
+    `tensors`: 1 to 16 arrays of the dtypes and shapes specified, in any byte and memory order. `contract`:
+    more that both sides agree on, such as the hash of the cut. Raises CoopexportError when a specification
+    cannot be carried, or a tensor is not as specified.
     """
-    if not 1 <= len(tensors) <= MAXIMUM_TENSORS:
-        raise CoopexportError("a message holds 1 to {} tensors, not {}".format(MAXIMUM_TENSORS, len(tensors)))
-    header = _HEADER.pack(_MAGIC, _VERSION, codec_code(codec), len(tensors))
-    table = bytearray()
-    bodies = []
-    for index, tensor in enumerate(tensors):
-        if tensor.dtype.name not in _DTYPES or tensor.ndim > _MAXIMUM_DIMENSIONS:
-            raise CoopexportError(
-                "tensor {} is {} with {} dimensions; a message takes {} with at most {}".format(
-                    index, tensor.dtype, tensor.ndim, ", ".join(_DTYPES), _MAXIMUM_DIMENSIONS
-                )
-            )
-        body = compress(codec, tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).tobytes())
-        table.append(_DTYPES.index(tensor.dtype.name))
-        table.append(tensor.ndim)
-        for number in tensor.shape + (len(body),):
-            table += _varint(number)
-        bodies.append(body)
-    checked = bytes(table) + b"".join(bodies)
-    return header + _CHECKSUM.pack(zlib.crc32(checked, zlib.crc32(header))) + checked
-
-
-def unpack(message: bytes, expected: Sequence[TensorSpecification]) -> List[np.ndarray]:
-    """Return the tensors of `message`, which must be exactly as `expected`.
-
-    Raises CoopexportError when the message is truncated, corrupt, of another version, or holds
-    other tensors than expected. The arrays returned own their memory.
-    """
-    codec, count = _read_header(message)
-    if count != len(expected):
+    agreement = agree(specifications, contract)
+    if len(tensors) != len(agreement.specifications):
         raise CoopexportError(
-            "the payload holds {} tensors, {} were expected: head and tail are not of the same cut".format(
-                count, len(expected)
+            "{} tensors were given, {} are specified: head and tail are not of the same cut".format(
+                len(tensors), len(agreement.specifications)
             )
         )
-    lengths, offset = _read_table(message, expected)
-    if offset + sum(lengths) != len(message):
-        raise CoopexportError("the payload is corrupt: the tensor table does not add up to its length")
+    bodies = []
+    for index, (tensor, specification) in enumerate(zip(tensors, agreement.specifications)):  # noqa: B905  of 3.10
+        if (tensor.dtype.name, tensor.shape) != (specification.dtype, specification.shape):
+            raise CoopexportError(
+                "tensor {} is {} {}, specified is {} {}: head and tail are not of the same cut".format(
+                    index, tensor.dtype.name, tensor.shape, specification.dtype, specification.shape
+                )
+            )
+        bodies.append(encode(tensor, specification))
+    table = b"".join([_varint(len(body)) for body in bodies[:-1]])
+    header = _HEADER.pack(_FIRST_BYTE + _VERSION, agreement.fingerprint)
+    checked = table + b"".join(bodies)
+    return header + _CHECKSUM.pack(_checksum(agreement, header, checked)) + checked
+
+
+def unpack(message: bytes, specifications: Sequence[TensorSpecification], contract: bytes = b"") -> List[np.ndarray]:
+    """Return the tensors of `message`, any bytes-like object, which was packed with the same arguments.
+
+    Raises CoopexportError when the message is truncated, corrupt, of another version, or was packed with
+    other specifications or another `contract`. The arrays own their memory and can be written to.
+    """
+    agreement = agree(specifications, contract)
+    view = memoryview(message)  # slices of it are no copies
+    _check_header(view, agreement)
+    lengths, offset = _read_table(view, len(agreement.specifications))
     tensors = []
-    for specification, length in zip(expected, lengths):  # noqa: B905  strict= is of Python 3.10
-        data = decompress(codec, message[offset : offset + length], specification.size_bytes)
+    for specification, length in zip(agreement.specifications, lengths):  # noqa: B905  strict= is of Python 3.10
+        tensors.append(decode(bytes(view[offset : offset + length]), specification))
         offset += length
-        flat = np.frombuffer(data, dtype=np.dtype(specification.dtype).newbyteorder("<"))
-        tensors.append(flat.astype(specification.dtype).reshape(specification.shape))
     return tensors
 
 
-def _read_header(message: bytes) -> Tuple[str, int]:
-    """Check magic, version and checksum; return the codec's name and the number of tensors."""
-    if len(message) < _TABLE_OFFSET:
+def _check_header(view: memoryview, agreement: Agreement) -> None:
+    """Raise CoopexportError unless magic, version, fingerprint and checksum are right."""
+    if len(view) < _TABLE_OFFSET:
         raise CoopexportError(
-            "the payload is truncated: {} bytes, its header alone has {}".format(len(message), _TABLE_OFFSET)
+            "the payload is truncated: {} bytes, its header alone has {}".format(len(view), _TABLE_OFFSET)
         )
-    magic, version, code, count = _HEADER.unpack_from(message)
-    if magic != _MAGIC:
-        raise CoopexportError("the payload does not begin with 'cx': it is no message of coopexport")
+    first, fingerprint = _HEADER.unpack_from(view)
+    version = 1 if view[:2] == _VERSION_1_MAGIC and view[2] == 1 else first - _FIRST_BYTE
+    if not 0 < version < 16:
+        raise CoopexportError("the payload does not begin as a message of coopexport does")
     if version != _VERSION:
         raise CoopexportError(
             "the payload is of message version {}, this side speaks {}: update the older side".format(version, _VERSION)
         )
-    (checksum,) = _CHECKSUM.unpack_from(message, _HEADER.size)
-    view = memoryview(message)  # slices of it are no copies
-    if zlib.crc32(view[_TABLE_OFFSET:], zlib.crc32(view[: _HEADER.size])) != checksum:
+    if fingerprint != agreement.fingerprint:
+        raise CoopexportError(
+            "the payload was made for {}, this side expects {}: head and tail are not of the same cut, or it is "
+            "corrupt".format(fingerprint.hex(), agreement.fingerprint.hex())
+        )
+    (checksum,) = _CHECKSUM.unpack_from(view, _HEADER.size)
+    if _checksum(agreement, view[: _HEADER.size], view[_TABLE_OFFSET:]) != checksum:
         raise CoopexportError("the payload is corrupt or truncated: its checksum does not match; send it again")
-    return codec_name(code), count
 
 
-def _read_table(message: bytes, expected: Sequence[TensorSpecification]) -> Tuple[List[int], int]:
-    """Return the length of each tensor's coded bytes and the offset of the first."""
+def _checksum(agreement: Agreement, header: Union[bytes, memoryview], checked: Union[bytes, memoryview]) -> int:
+    return zlib.crc32(checked, zlib.crc32(header, agreement.seed))
+
+
+def _read_table(view: memoryview, count: int) -> Tuple[List[int], int]:
+    """Return the length of each tensor's coded bytes and the offset of the first; they add up to the message."""
     offset = _TABLE_OFFSET
     lengths = []
-    for index, specification in enumerate(expected):
-        code, offset = _read_byte(message, offset)
-        dimensions, offset = _read_byte(message, offset)
-        if dimensions > _MAXIMUM_DIMENSIONS or code >= len(_DTYPES):
-            raise CoopexportError("the payload is corrupt: tensor {} has no valid type".format(index))
-        numbers = []
-        for _ in range(dimensions + 1):
-            number, offset = _read_varint(message, offset)
-            numbers.append(number)
-        found = TensorSpecification(_DTYPES[code], tuple(numbers[:-1]))
-        if found != TensorSpecification(specification.dtype, tuple(specification.shape)):
-            raise CoopexportError(
-                "tensor {} of the payload is {} {}, expected was {} {}: head and tail are not of the same cut".format(
-                    index, found.dtype, found.shape, specification.dtype, specification.shape
-                )
-            )
-        lengths.append(numbers[-1])
-    return lengths, offset
-
-
-def _read_byte(message: bytes, offset: int) -> Tuple[int, int]:
-    """Return the byte at `offset` and the offset after it."""
-    if offset >= len(message):
-        raise CoopexportError("the payload is truncated inside its tensor table")
-    return message[offset], offset + 1
+    for _ in range(count - 1):
+        length, offset = _read_varint(view, offset)
+        lengths.append(length)
+    last = len(view) - offset - sum(lengths)
+    if last < 0:
+        raise CoopexportError("the payload is corrupt: the tensor table does not add up to its length")
+    return lengths + [last], offset
 
 
 def _varint(number: int) -> bytes:
@@ -167,11 +131,14 @@ def _varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-def _read_varint(message: bytes, offset: int) -> Tuple[int, int]:
+def _read_varint(view: memoryview, offset: int) -> Tuple[int, int]:
     """Return the number that begins at `offset` and the offset after it."""
     number = 0
     for position in range(_MAXIMUM_VARINT_BYTES):
-        byte, offset = _read_byte(message, offset)
+        if offset >= len(view):
+            raise CoopexportError("the payload is truncated inside its tensor table")
+        byte = view[offset]
+        offset += 1
         number |= (byte & 0x7F) << (7 * position)
         if byte < 0x80:
             return number, offset

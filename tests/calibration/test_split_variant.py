@@ -12,7 +12,7 @@ import pytest
 from tests_support import files_below
 
 from calibration import split_variant
-from calibration.input_coding import decode_jpeg, jpeg_payload
+from calibration.input_coding import decode_jpeg, jpeg_payload, raw_payload
 from calibration.metric import Score, top1
 from calibration.split_variant import SplitContext, open_context, specifications, write_split, write_whole
 from exporter.bundle import SplitFile, WholeFile, read_golden, read_split, read_whole
@@ -50,8 +50,8 @@ def test_metric_and_bytes_are_those_of_the_written_files(finished: Project, vari
     inputs = preprocessing.apply(bundle.contract(), evaluation.images)
     symbols = graph_outputs(folder / bundle.head.file, inputs)
     # Each image's message, through the link and out again, then the tail.
-    messages = [pack([symbols[index : index + 1]], bundle.codec) for index in range(len(symbols))]
-    expected = TensorSpecification("uint8", (1, *bundle.tensors[0].shape))
+    expected = TensorSpecification("uint8", (1, *bundle.tensors[0].shape), bundle.codec)
+    messages = [pack([symbols[index : index + 1]], [expected]) for index in range(len(symbols))]
     arrived = np.concatenate([unpack(message, [expected])[0] for message in messages])
     right = graph_outputs(folder / bundle.tail.file, arrived).argmax(axis=1) == evaluation.labels
     right_uncut = graph_outputs(folder / "model.onnx", inputs).argmax(axis=1) == evaluation.labels
@@ -139,7 +139,7 @@ def test_whole_file_measures_raw_and_jpeg_input(finished: Project, variant: str)
     assert whole.metric.loss_points == 0
     raw, jpeg = whole.inputs["raw"], whole.inputs["jpeg"]
     assert (raw.metric, raw.quality) == (whole.metric, None)
-    assert raw.payload_bytes.least == raw.payload_bytes.largest == len(pack([evaluation.images[0]], "raw"))
+    assert raw.payload_bytes.least == raw.payload_bytes.largest == len(raw_payload(evaluation.images[0]))
 
     assert jpeg.quality == finished.settings.select.jpeg_quality
     files = [jpeg_payload(image, 90) for image in evaluation.images]
@@ -244,7 +244,8 @@ def test_float32_crosses_as_it_is(context: SplitContext) -> None:
     assert manifest.payload_bytes.least == manifest.payload_bytes.largest
     golden = read_golden(context.graph.folder, manifest.golden)
     assert golden["symbols_0"].dtype == np.float32
-    assert manifest.payload_bytes.mean == len(pack([golden["symbols_0"][:1]], "raw"))
+    sent = TensorSpecification("float32", (1, *golden["symbols_0"].shape[1:]))
+    assert manifest.payload_bytes.mean == len(pack([golden["symbols_0"][:1]], [sent]))
 
 
 def test_the_reference_is_the_whole_network_on_the_same_images(context: SplitContext) -> None:

@@ -1,0 +1,128 @@
+"""What both sides of a cut agree on: the tensors that cross, how each is coded, and the fingerprint of it all."""
+
+import functools
+import hashlib
+import json
+import zlib
+from typing import NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from jetson.errors import CoopexportError
+from jetson.wire.symbol_model import MAXIMUM_BITS, SymbolModel
+
+CODEC_NAMES = ("raw", "zlib-huffman", "rans", "rans-context")
+DTYPES = ("uint8", "float32", "float16", "int32")
+MAXIMUM_TENSORS = 16
+MAXIMUM_DIMENSIONS = 8
+FINGERPRINT_BYTES = 2
+_PACKED_BITS = (1, 2, 4)
+_RANS_CODECS = ("rans", "rans-context")
+_AGREEMENT_PREFIX = b"coopexport.wire/2\0"
+
+
+class TensorSpecification(NamedTuple):
+    """What one tensor of a message is, and how it is coded.
+
+    `dtype`: one of DTYPES. `shape`: with the batch dimension. `codec`: one of CODEC_NAMES. `bits`: of a
+    symbol, 1 to 8, for uint8; every symbol is below 2^bits. `packed`: the array holds bytes of 8 // bits
+    symbols each (1, 2 or 4 bits), the first in the lowest bits, and `shape` is that of the bytes. `model`:
+    for "rans" (of order 0) and "rans-context".
+    """
+
+    dtype: str
+    shape: Tuple[int, ...]
+    codec: str = "raw"
+    bits: int = 8
+    packed: bool = False
+    model: Optional[SymbolModel] = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the decoded tensor."""
+        return self.element_count * int(np.dtype(self.dtype).itemsize)
+
+    @property
+    def element_count(self) -> int:
+        """Elements of the decoded tensor."""
+        count = 1
+        for dimension in self.shape:
+            count *= int(dimension)
+        return count
+
+
+class Agreement(NamedTuple):
+    """Checked specifications; `fingerprint`: the bytes that stand for them on the wire; `seed`: of the CRC-32."""
+
+    specifications: Tuple[TensorSpecification, ...]
+    fingerprint: bytes
+    seed: int
+
+
+def agree(specifications: Sequence[TensorSpecification], contract: bytes) -> Agreement:
+    """Return what both sides derive from the same specifications and further bytes `contract`.
+
+    Its digest is the SHA-256 of "coopexport.wire/2", a zero byte, the specifications as JSON without blanks
+    (lists of dtype, shape, codec, bits, whether packed, the model's fingerprint in hexadecimal or null), a
+    zero byte and `contract`. The fingerprint is its first two bytes, the seed the CRC-32 of all of it.
+    Raises CoopexportError for specifications that the format cannot carry.
+    """
+    fixed = tuple(
+        specification
+        if isinstance(specification.shape, tuple)
+        else specification._replace(shape=tuple(specification.shape))  # a list, as JSON gives it
+        for specification in specifications
+    )
+    return _agree(fixed, bytes(contract))
+
+
+@functools.lru_cache(maxsize=64)
+def _agree(specifications: Tuple[TensorSpecification, ...], contract: bytes) -> Agreement:
+    if not 1 <= len(specifications) <= MAXIMUM_TENSORS:
+        raise CoopexportError("a message holds 1 to {} tensors, not {}".format(MAXIMUM_TENSORS, len(specifications)))
+    rows = []
+    for index, specification in enumerate(specifications):
+        _check(index, specification)
+        dtype, shape, codec, bits, packed, model = specification
+        shape = tuple(int(dimension) for dimension in shape)
+        rows.append([dtype, shape, codec, int(bits), bool(packed), model.fingerprint.hex() if model else None])
+    described = json.dumps(rows, separators=(",", ":"), sort_keys=True).encode("ascii")
+    digest = hashlib.sha256(_AGREEMENT_PREFIX + described + b"\0" + contract).digest()
+    return Agreement(specifications, digest[:FINGERPRINT_BYTES], zlib.crc32(digest))
+
+
+def _check(index: int, specification: TensorSpecification) -> None:
+    """Raise CoopexportError when the format cannot carry tensor `index` as specified."""
+    dtype, shape, codec, bits, packed, model = specification
+    if dtype not in DTYPES or len(shape) > MAXIMUM_DIMENSIONS:
+        raise _unfit(
+            index,
+            "{} with {} dimensions; a message takes {} with at most {}".format(
+                dtype, len(shape), ", ".join(DTYPES), MAXIMUM_DIMENSIONS
+            ),
+        )
+    if any(int(dimension) != dimension or dimension < 0 for dimension in shape):
+        raise _unfit(index, "of shape {}; dimensions are whole numbers, not negative".format(shape))
+    if codec not in CODEC_NAMES:
+        raise CoopexportError("codec {!r} is unknown; use one of {}".format(codec, ", ".join(CODEC_NAMES)))
+    if bits not in range(1, MAXIMUM_BITS + 1) or (dtype != "uint8" and bits != 8):
+        raise _unfit(index, "{} with {} bits; uint8 holds symbols of 1 to 8 bits, others say 8".format(dtype, bits))
+    if packed and (dtype != "uint8" or bits not in _PACKED_BITS):
+        raise _unfit(index, "packed {} of {} bits; only symbols of 1, 2 or 4 bits are packed".format(dtype, bits))
+    if codec not in _RANS_CODECS:
+        if model is not None:
+            raise _unfit(index, "coded with {}, which takes no symbol model".format(codec))
+        return
+    if dtype != "uint8" or model is None or model.bits != bits:
+        raise _unfit(
+            index,
+            "{} of {} bits with {}; codec {} needs uint8 and a symbol model of the same bits".format(
+                dtype, bits, "no symbol model" if model is None else "a model of {} bits".format(model.bits), codec
+            ),
+        )
+    if codec == "rans" and model.class_count != 1:
+        raise _unfit(index, "coded with rans, whose model has no contexts; use rans-context")
+
+
+def _unfit(index: int, reason: str) -> CoopexportError:
+    return CoopexportError("tensor {} is {}".format(index, reason))
