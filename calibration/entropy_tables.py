@@ -1,0 +1,197 @@
+"""Symbol models fitted on calibration data: what static rANS codes a feature with.
+
+Conditioning on a few classes of neighbours is what lossless image coders do (Weinberger et al. 2000, LOCO-I). They
+learn their statistics while coding; a feature is too short for that, so they are counted offline here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jetson.errors import CoopexportError
+from jetson.wire import SymbolModel, symbol_model
+from jetson.wire.rans import plane_shape
+from jetson.wire.symbol_model import FREQUENCY_TOTAL, MAXIMUM_BITS, MAXIMUM_CLASSES, contexts_of
+
+# Classes of neighbours that are tried, coarsest first; those with more classes than symbols are left out.
+CLASS_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
+# Weights of the order-0 distribution in a context's counts, in symbols, that are tried.
+SMOOTHING_SYMBOLS = (4.0, 16.0, 64.0, 256.0)
+# More classes have to save this share of the held-out bytes: tables are shipped, and have to stay in a cache.
+LEAST_GAIN = 0.002
+# Every n-th sample judges what the others were counted on.
+_HELD_OUT_EVERY = 4
+# Neighbours are counted in at most this many groups, of which classes are made.
+_MAXIMUM_GROUPS = 64
+# Symbols that are counted at once: bounds the temporaries to some tens of megabytes.
+_BLOCK_SYMBOLS = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """How often each symbol follows each pair of neighbours.
+
+    `groups`: the group of each symbol as a neighbour; `table`: int64, groups (left) x groups (up) x symbols.
+    """
+
+    groups: NDArray[np.int64]
+    table: NDArray[np.int64]
+
+
+def fit_symbol_model(symbols: NDArray[np.uint8], bits: int, contexts: bool) -> SymbolModel:
+    """Return the model of `symbols`: of order 0, or, with `contexts`, given the classes of left and upper neighbour.
+
+    `symbols`: uint8, samples x channels x height x width, or samples x features (then there is no upper neighbour),
+    each below 2^bits. With contexts, the number of classes and the smoothing are those with the shortest code for a
+    quarter of the samples, counted on the others; then all samples are counted. Raises CoopexportError when there are
+    no symbols, fewer than two samples for contexts, or a symbol is too large.
+    """
+    _check(symbols, bits)
+    if not contexts:
+        return _order_0_model(np.bincount(symbols.ravel(), minlength=1 << bits), bits)
+    if len(symbols) < 2:
+        raise CoopexportError(
+            f"a symbol model with contexts was asked for with {len(symbols)} calibration sample; it needs at least 2: "
+            "raise data.calibration_samples, or use codec rans"
+        )
+    groups = _groups(np.bincount(symbols.ravel(), minlength=1 << bits), _MAXIMUM_GROUPS)
+    held_out = np.arange(len(symbols)) % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
+    if not held_out.any():
+        held_out[-1] = True
+    counted, judged = _count(symbols[~held_out], bits, groups), _count(symbols[held_out], bits, groups)
+    class_count, smoothing = _best_shape(counted, judged)
+    total = _Counts(groups, counted.table + judged.table)
+    classes, table = _merge(total, class_count)
+    return symbol_model(bits, classes[groups], _frequencies(_smoothed(table, smoothing)))
+
+
+def order_0_probabilities(symbols: NDArray[np.uint8], bits: int) -> NDArray[np.float64]:
+    """Return the probability of each of 2^bits symbols in `symbols`, uint8 of any shape, none of them zero.
+
+    Raises CoopexportError when there are no symbols, or one is too large.
+    """
+    _check(symbols, bits)
+    return _order_0(np.bincount(symbols.ravel(), minlength=1 << bits))
+
+
+def cross_entropy_bytes(probabilities: NDArray[np.float64], symbols: NDArray[np.uint8]) -> float:
+    """Return the bytes of an ideal code for `symbols`, uint8 of any shape, under static probabilities of order 0."""
+    counts = np.bincount(symbols.ravel(), minlength=len(probabilities))
+    return float(-(counts * np.log2(probabilities)).sum() / 8)
+
+
+def information_bytes(model: SymbolModel, symbols: NDArray[np.uint8]) -> float:
+    """Return the bytes of an ideal code for `symbols` (as in `fit_symbol_model`) under `model`, contexts included."""
+    planes = symbols.reshape(plane_shape(symbols.shape))
+    bits_of = -np.log2(model.frequencies / FREQUENCY_TOTAL)
+    total = sum(float(bits_of[contexts_of(block, model), block].sum()) for block in _blocks(planes))
+    return total / 8
+
+
+def _check(symbols: NDArray[np.uint8], bits: int) -> None:
+    if not 1 <= bits <= MAXIMUM_BITS:
+        raise CoopexportError(f"symbols of {bits} bits were asked for; 1 to {MAXIMUM_BITS} can be modelled")
+    if symbols.dtype != np.uint8 or symbols.size == 0:
+        raise CoopexportError(f"a symbol model is fitted on uint8 symbols, not on {symbols.size} of {symbols.dtype}")
+    if int(symbols.max()) >> bits:
+        raise CoopexportError(
+            f"a calibration symbol is {int(symbols.max())}: it has more than the {bits} bits specified"
+        )
+
+
+def _blocks(planes: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    step = max(1, _BLOCK_SYMBOLS // max(1, planes[0].size))
+    for start in range(0, len(planes), step):
+        yield planes[start : start + step]
+
+
+def _groups(counts: NDArray[np.int64], group_count: int) -> NDArray[np.int64]:
+    """Return a group for each symbol, neighbours in value together, with about as many occurrences in each group."""
+    groups = np.zeros(len(counts), np.int64)
+    group, inside, remaining = 0, 0, int(counts.sum())
+    for symbol, count in enumerate(counts.tolist()):
+        groups[symbol] = group
+        inside += count
+        left = group_count - group
+        if left > 1 and (inside * left >= remaining or len(counts) - symbol <= left) and symbol + 1 < len(counts):
+            group, inside, remaining = group + 1, 0, remaining - inside
+    return groups
+
+
+def _count(symbols: NDArray[np.uint8], bits: int, groups: NDArray[np.int64]) -> _Counts:
+    group_count = int(groups.max()) + 1
+    size = group_count * group_count << bits
+    table = np.zeros(size, np.int64)
+    shape = plane_shape(symbols.shape)
+    for block in _blocks(symbols.reshape(shape)):
+        of_symbol = groups[block]
+        left, up = np.full_like(of_symbol, groups[0]), np.full_like(of_symbol, groups[0])
+        left[:, :, 1:], up[:, 1:, :] = of_symbol[:, :, :-1], of_symbol[:, :-1, :]
+        table += np.bincount((((left * group_count + up) << bits) | block).ravel(), minlength=size)
+    return _Counts(groups, table.reshape(group_count, group_count, 1 << bits))
+
+
+def _best_shape(counted: _Counts, judged: _Counts) -> tuple[int, float]:
+    """Return number of classes and smoothing that code `judged` best: the fewest classes of those nearly as good."""
+    costs: dict[int, tuple[float, float]] = {}
+    for class_count in CLASS_COUNTS:
+        if class_count > min(MAXIMUM_CLASSES, len(counted.table)):
+            continue
+        _, seen = _merge(counted, class_count)
+        _, unseen = _merge(judged, class_count, _class_of_group(counted, class_count))
+        costs[class_count] = min(
+            (float(-(unseen * np.log2(_smoothed(seen, smoothing))).sum()), smoothing) for smoothing in SMOOTHING_SYMBOLS
+        )
+    best = min(cost for cost, _ in costs.values())
+    chosen = next(count for count, (cost, _) in costs.items() if cost <= (1 + LEAST_GAIN) * best)
+    return chosen, costs[chosen][1]
+
+
+def _class_of_group(counts: _Counts, class_count: int) -> NDArray[np.int64]:
+    return _groups(counts.table.sum(axis=(1, 2)), class_count)
+
+
+def _merge(
+    counts: _Counts, class_count: int, classes: NDArray[np.int64] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the class of each group, and the counts of contexts x symbols with groups merged to `class_count`."""
+    classes = _class_of_group(counts, class_count) if classes is None else classes
+    indicator = np.eye(class_count, dtype=np.int64)[classes]  # groups x classes
+    table = np.einsum("lus,lc,ud->cds", counts.table, indicator, indicator, optimize=True)
+    return classes, table.reshape(class_count * class_count, -1)
+
+
+def _order_0(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return probabilities with half a symbol added to each count (Krichevsky and Trofimov 1981)."""
+    probabilities: NDArray[np.float64] = (counts + 0.5) / (counts.sum() + 0.5 * len(counts))
+    return probabilities
+
+
+def _smoothed(table: NDArray[np.int64], smoothing: float) -> NDArray[np.float64]:
+    """Return the probabilities of each context's symbols, drawn towards order 0 the more the rarer the context is."""
+    weighted = table + smoothing * _order_0(table.sum(axis=0))
+    probabilities: NDArray[np.float64] = weighted / weighted.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _order_0_model(counts: NDArray[np.int64], bits: int) -> SymbolModel:
+    return symbol_model(bits, np.zeros(1 << bits, np.uint8), _frequencies(_order_0(counts)[np.newaxis]))
+
+
+def _frequencies(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return integers, each at least 1 and of sum 2^15 in each row, that cost the fewest bits above `probabilities`."""
+    rows = np.maximum(1, np.rint(probabilities * FREQUENCY_TOTAL)).astype(np.int64)
+    for probability, row in zip(probabilities, rows, strict=True):
+        excess = int(row.sum()) - FREQUENCY_TOTAL
+        for _ in range(abs(excess)):
+            # The unit goes where, or comes from where, it changes the length of the code least or most.
+            if excess > 0:
+                loss = np.where(row > 1, probability * np.log2(row / np.maximum(row - 1, 1)), np.inf)
+                row[loss.argmin()] -= 1
+            else:
+                row[(probability * np.log2((row + 1) / row)).argmax()] += 1
+    return rows
