@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,18 @@ def test_processes_that_start_together_do_not_break_each_other(cache):
     started = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for _ in range(4)]
     assert [process.wait(timeout=120) for process in started] == [0] * 4
     assert [file.suffix for file in cache.iterdir()] == [".so"]
+
+
+def test_it_is_compiled_from_a_zip_archive_too(tmp_path):
+    """The device gets the ground floor as one file."""
+    archive = tmp_path / "device.pyz"
+    room = Path(rans_library.__file__).parents[1]
+    with zipfile.ZipFile(archive, "w") as packed:
+        for file in [*room.rglob("*.py"), *room.rglob("*.c")]:
+            packed.write(file, file.relative_to(room.parent))
+    script = f"import sys; sys.path.insert(0, {str(archive)!r})\nfrom jetson.wire import rans, rans_implementation\n"
+    script += f"assert rans.__file__.startswith({str(archive)!r})\nassert rans_implementation() == ('c', '')\n"
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=120)
 
 
 def test_c_runs_where_a_compiler_is():
