@@ -1,11 +1,12 @@
 """Symbol models fitted on calibration data: what static rANS codes a feature with.
 
-Conditioning on a few classes of neighbours is what lossless image coders do (Weinberger et al. 2000, LOCO-I). They
-learn their statistics while coding; a feature is too short for that, so they are counted offline here.
+Contexts are those of a lossless image coder (LOCO-I, Weinberger et al. 2000). It learns their statistics while coding;
+a feature is too short for that, so they are counted offline here.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,40 +16,43 @@ from numpy.typing import NDArray
 from jetson.errors import CoopexportError
 from jetson.wire import SymbolModel, symbol_model
 from jetson.wire.rans import plane_shape
-from jetson.wire.symbol_model import FREQUENCY_TOTAL, MAXIMUM_BITS, MAXIMUM_CLASSES, contexts_of
+from jetson.wire.symbol_model import (
+    ACTIVITIES,
+    FREQUENCY_TOTAL,
+    MAXIMUM_BITS,
+    contexts_of,
+    predictions_and_activities,
+)
 
-# Classes of neighbours that are tried, coarsest first; those with more classes than symbols are left out.
+# Numbers of classes that are tried, of predictions and of activities; those with more than symbols are left out.
 CLASS_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
 # Weights of the order-0 distribution in a context's counts, in symbols, that are tried.
 SMOOTHING_SYMBOLS = (4.0, 16.0, 64.0, 256.0)
-# More classes have to save this share of the held-out bytes: tables are shipped, and have to stay in a cache.
+# More contexts have to save this share of the held-out bytes: tables are shipped, and have to stay in a cache.
 LEAST_GAIN = 0.002
 # Every n-th sample judges what the others were counted on.
 _HELD_OUT_EVERY = 4
-# Neighbours are counted in at most this many groups, of which classes are made.
+# Predictions and activities are counted in at most so many groups each, of which classes are made.
 _MAXIMUM_GROUPS = 64
 # Symbols that are counted at once: bounds the temporaries to some tens of megabytes.
 _BLOCK_SYMBOLS = 1 << 20
 
 
 @dataclass(frozen=True)
-class _Counts:
-    """How often each symbol follows each pair of neighbours.
+class _Groups:
+    """The group of each prediction (2^bits) and of each activity (256): runs of values, numbered from 0 on."""
 
-    `groups`: the group of each symbol as a neighbour; `table`: int64, groups (left) x groups (up) x symbols.
-    """
-
-    groups: NDArray[np.int64]
-    table: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    activities: NDArray[np.int64]
 
 
 def fit_symbol_model(symbols: NDArray[np.uint8], bits: int, contexts: bool) -> SymbolModel:
-    """Return the model of `symbols`: of order 0, or, with `contexts`, given the classes of left and upper neighbour.
+    """Return the model of `symbols`: of order 0, or, with `contexts`, given the classes of what the neighbours say.
 
-    `symbols`: uint8, samples x channels x height x width, or samples x features (then there is no upper neighbour),
-    each below 2^bits. With contexts, the number of classes and the smoothing are those with the shortest code for a
-    quarter of the samples, counted on the others; then all samples are counted. Raises CoopexportError when there are
-    no symbols, fewer than two samples for contexts, or a symbol is too large.
+    `symbols`: uint8, samples x channels x height x width, or samples x features (then only the left neighbour says
+    something), each below 2^bits. With contexts, the numbers of classes and the smoothing are those with the shortest
+    code for a quarter of the samples, counted on the others; then all samples are counted. Raises CoopexportError when
+    there are no symbols, fewer than two samples for contexts, or a symbol is too large.
     """
     _check(symbols, bits)
     if not contexts:
@@ -58,15 +62,21 @@ def fit_symbol_model(symbols: NDArray[np.uint8], bits: int, contexts: bool) -> S
             f"a symbol model with contexts was asked for with {len(symbols)} calibration sample; it needs at least 2: "
             "raise data.calibration_samples, or use codec rans"
         )
-    groups = _groups(np.bincount(symbols.ravel(), minlength=1 << bits), _MAXIMUM_GROUPS)
+    groups = _neighbour_groups(symbols, bits)
     held_out = np.arange(len(symbols)) % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
     if not held_out.any():
         held_out[-1] = True
     counted, judged = _count(symbols[~held_out], bits, groups), _count(symbols[held_out], bits, groups)
-    class_count, smoothing = _best_shape(counted, judged)
-    total = _Counts(groups, counted.table + judged.table)
-    classes, table = _merge(total, class_count)
-    return symbol_model(bits, classes[groups], _frequencies(_smoothed(table, smoothing)))
+    shape, smoothing = _best_shape(counted, judged)
+    total = counted + judged
+    runs = _class_runs(total, shape)
+    table = _merge(total, runs)
+    return symbol_model(
+        bits,
+        _classes(runs[0], len(total))[groups.predictions],
+        _frequencies(_smoothed(table, smoothing)),
+        _classes(runs[1], total.shape[1])[groups.activities],
+    )
 
 
 def order_0_probabilities(symbols: NDArray[np.uint8], bits: int) -> NDArray[np.float64]:
@@ -122,47 +132,58 @@ def _groups(counts: NDArray[np.int64], group_count: int) -> NDArray[np.int64]:
     return groups
 
 
-def _count(symbols: NDArray[np.uint8], bits: int, groups: NDArray[np.int64]) -> _Counts:
-    group_count = int(groups.max()) + 1
-    size = group_count * group_count << bits
-    table = np.zeros(size, np.int64)
-    shape = plane_shape(symbols.shape)
-    for block in _blocks(symbols.reshape(shape)):
-        of_symbol = groups[block]
-        left, up = np.full_like(of_symbol, groups[0]), np.full_like(of_symbol, groups[0])
-        left[:, :, 1:], up[:, 1:, :] = of_symbol[:, :, :-1], of_symbol[:, :-1, :]
-        table += np.bincount((((left * group_count + up) << bits) | block).ravel(), minlength=size)
-    return _Counts(groups, table.reshape(group_count, group_count, 1 << bits))
+def _neighbour_groups(symbols: NDArray[np.uint8], bits: int) -> _Groups:
+    predictions, activities = np.zeros(1 << bits, np.int64), np.zeros(ACTIVITIES, np.int64)
+    for block in _blocks(symbols.reshape(plane_shape(symbols.shape))):
+        of_prediction, of_activity = predictions_and_activities(block)
+        predictions += np.bincount(of_prediction.ravel(), minlength=1 << bits)
+        activities += np.bincount(of_activity.ravel(), minlength=ACTIVITIES)
+    return _Groups(_groups(predictions, _MAXIMUM_GROUPS), _groups(activities, _MAXIMUM_GROUPS))
 
 
-def _best_shape(counted: _Counts, judged: _Counts) -> tuple[int, float]:
-    """Return number of classes and smoothing that code `judged` best: the fewest classes of those nearly as good."""
-    costs: dict[int, tuple[float, float]] = {}
-    for class_count in CLASS_COUNTS:
-        if class_count > min(MAXIMUM_CLASSES, len(counted.table)):
+def _count(symbols: NDArray[np.uint8], bits: int, groups: _Groups) -> NDArray[np.int64]:
+    """Return how often each symbol follows each pair of groups: groups of predictions x of activities x 2^bits."""
+    shape = (int(groups.predictions.max()) + 1, int(groups.activities.max()) + 1, 1 << bits)
+    table = np.zeros(shape, np.int64)
+    for block in _blocks(symbols.reshape(plane_shape(symbols.shape))):
+        of_prediction, of_activity = predictions_and_activities(block)
+        context = groups.predictions[of_prediction] * shape[1] + groups.activities[of_activity]
+        table += np.bincount(((context << bits) | block).ravel(), minlength=table.size).reshape(shape)
+    return table
+
+
+def _best_shape(counted: NDArray[np.int64], judged: NDArray[np.int64]) -> tuple[tuple[int, int], float]:
+    """Return numbers of classes and smoothing that code `judged` best: the fewest contexts of those nearly as good."""
+    costs: dict[tuple[int, int], tuple[float, float]] = {}
+    for shape in itertools.product(CLASS_COUNTS, CLASS_COUNTS):
+        if shape[0] > len(counted) or shape[1] > counted.shape[1]:
             continue
-        _, seen = _merge(counted, class_count)
-        _, unseen = _merge(judged, class_count, _class_of_group(counted, class_count))
-        costs[class_count] = min(
+        runs = _class_runs(counted, shape)
+        seen, unseen = _merge(counted, runs), _merge(judged, runs)
+        costs[shape] = min(
             (float(-(unseen * np.log2(_smoothed(seen, smoothing))).sum()), smoothing) for smoothing in SMOOTHING_SYMBOLS
         )
-    best = min(cost for cost, _ in costs.values())
-    chosen = next(count for count, (cost, _) in costs.items() if cost <= (1 + LEAST_GAIN) * best)
+    least = (1 + LEAST_GAIN) * min(cost for cost, _ in costs.values())
+    chosen = min((shape for shape in costs if costs[shape][0] <= least), key=lambda shape: (shape[0] * shape[1], shape))
     return chosen, costs[chosen][1]
 
 
-def _class_of_group(counts: _Counts, class_count: int) -> NDArray[np.int64]:
-    return _groups(counts.table.sum(axis=(1, 2)), class_count)
+def _class_runs(table: NDArray[np.int64], shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the group in which each class begins, for predictions and for activities."""
+    of_prediction = _groups(table.sum(axis=(1, 2)), shape[0])
+    of_activity = _groups(table.sum(axis=(0, 2)), shape[1])
+    return np.searchsorted(of_prediction, np.arange(shape[0])), np.searchsorted(of_activity, np.arange(shape[1]))
 
 
-def _merge(
-    counts: _Counts, class_count: int, classes: NDArray[np.int64] | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the class of each group, and the counts of contexts x symbols with groups merged to `class_count`."""
-    classes = _class_of_group(counts, class_count) if classes is None else classes
-    indicator = np.eye(class_count, dtype=np.int64)[classes]  # groups x classes
-    table = np.einsum("lus,lc,ud->cds", counts.table, indicator, indicator, optimize=True)
-    return classes, table.reshape(class_count * class_count, -1)
+def _classes(runs: NDArray[np.int64], group_count: int) -> NDArray[np.int64]:
+    """Return the class of each group."""
+    return np.searchsorted(runs, np.arange(group_count), side="right") - 1
+
+
+def _merge(table: NDArray[np.int64], runs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return the counts of contexts x symbols with groups merged to classes."""
+    merged = np.add.reduceat(np.add.reduceat(table, runs[0], axis=0), runs[1], axis=1)
+    return merged.reshape(-1, table.shape[2])
 
 
 def _order_0(counts: NDArray[np.int64]) -> NDArray[np.float64]:

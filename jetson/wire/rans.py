@@ -46,7 +46,7 @@ def rans_implementation() -> RansImplementation:
 def rans_encode(symbols: np.ndarray, model: SymbolModel) -> bytes:
     """Return the code of `symbols`, uint8 of any shape and each below 2^model.bits; b"" for none.
 
-    Neighbours are those of the last two dimensions where there are four or more; otherwise each row of the
+    Neighbours are of the last two dimensions where there are four or more; otherwise each row of the
     last dimension stands alone. Takes 8 bytes more than the information in the symbols under `model`, at
     most. Raises CoopexportError for a symbol that is too large.
     """
@@ -115,7 +115,7 @@ def _python_coder(reason: str) -> _Coder:
 def _check_same_bytes(library: rans_library.RansLibrary) -> None:
     """Raise LibraryError when a compiled file gives other bytes than Python does: a compiler may be wrong."""
     frequencies = np.array([[29000, 3000, 700, 68], [9000, 15000, 8000, 768]] * 2, np.int64)
-    model = symbol_model(2, np.array([0, 1, 1, 1]), frequencies)
+    model = symbol_model(2, np.array([0, 1, 1, 1]), frequencies, np.minimum(np.arange(256), 1))
     symbols = (np.arange(3 * 5 * 7) ** 2 // 5 % 4).astype(np.uint8).reshape(3, 5, 7)
     coded = rans_python.encode(symbols, model)
     problem, decoded = library.decode(coded, (3, 5, 7), model)

@@ -31,9 +31,12 @@ _FLAGS = ("-O2", "-shared", "-fPIC")
 _COMPILE_TIMEOUT_S = 120
 _BUCKET_BITS = 8  # as in rans.c
 _INTEGER, _ADDRESS = ctypes.c_int64, ctypes.c_void_p
-_ENCODE_ARGUMENTS = (_ADDRESS, _INTEGER, _INTEGER, _INTEGER, _ADDRESS, _INTEGER, _INTEGER, _ADDRESS, _ADDRESS, _INTEGER)
+_ENCODE_ARGUMENTS = (
+    _ADDRESS, _INTEGER, _INTEGER, _INTEGER, _ADDRESS, _ADDRESS, _INTEGER, _INTEGER, _ADDRESS, _ADDRESS, _INTEGER,
+)  # fmt: skip
 _DECODE_ARGUMENTS = (
-    _ADDRESS, _INTEGER, _ADDRESS, _INTEGER, _INTEGER, _INTEGER, _ADDRESS, _INTEGER, _INTEGER, _ADDRESS, _ADDRESS,
+    _ADDRESS, _INTEGER, _ADDRESS, _INTEGER, _INTEGER, _INTEGER, _ADDRESS, _ADDRESS, _INTEGER, _INTEGER, _ADDRESS,
+    _ADDRESS,
 )  # fmt: skip
 
 
@@ -45,7 +48,8 @@ class _Tables(NamedTuple):
     """What rans.c takes, see there: the addresses hold as long as the arrays do."""
 
     arrays: Tuple[np.ndarray, ...]
-    classes: int
+    of_prediction: int
+    of_activity: int
     cumulative: int
     first: int
 
@@ -55,7 +59,8 @@ def _tables(model: SymbolModel) -> _Tables:
     cumulative = cumulative_frequencies(model)
     buckets = np.arange(1 << _BUCKET_BITS) << (PROBABILITY_BITS - _BUCKET_BITS)
     first = np.stack([np.searchsorted(row[1:], buckets, side="right") for row in cumulative]).astype(np.uint8)
-    arrays = (np.array(model.classes), cumulative.astype(np.uint16), first)
+    of_prediction = model.classes * np.uint8(model.activity_class_count)  # at most 15 * 16
+    arrays = (of_prediction, np.array(model.activity_classes), cumulative.astype(np.uint16), first)
     return _Tables(arrays, *[array.ctypes.data for array in arrays])
 
 
@@ -77,8 +82,8 @@ class RansLibrary:
         buffer = np.empty(2 * symbols.size + STATES_BYTES, np.uint8)
         planes, height, width = symbols.shape
         size_bytes = self._encode(
-            symbols.ctypes.data, planes, height, width, tables.classes, model.class_count, 1 << model.bits,
-            tables.cumulative, buffer.ctypes.data, buffer.size,
+            symbols.ctypes.data, planes, height, width, tables.of_prediction, tables.of_activity,
+            model.context_count, 1 << model.bits, tables.cumulative, buffer.ctypes.data, buffer.size,
         )  # fmt: skip
         if size_bytes < 0:
             raise ValueError("a symbol is not below {}".format(1 << model.bits))
@@ -92,8 +97,8 @@ class RansLibrary:
             return ENDS_EARLY, symbols
         source = np.frombuffer(coded, np.uint8)
         problem = self._decode(
-            source.ctypes.data, source.size, symbols.ctypes.data, shape[0], shape[1], shape[2], tables.classes,
-            model.class_count, 1 << model.bits, tables.cumulative, tables.first,
+            source.ctypes.data, source.size, symbols.ctypes.data, shape[0], shape[1], shape[2], tables.of_prediction,
+            tables.of_activity, model.context_count, 1 << model.bits, tables.cumulative, tables.first,
         )  # fmt: skip
         return int(problem), symbols
 

@@ -16,6 +16,7 @@ from typing import List, NamedTuple, Tuple
 import numpy as np
 
 from jetson.wire.symbol_model import (
+    ACTIVITIES,
     FREQUENCY_TOTAL,
     PROBABILITY_BITS,
     SymbolModel,
@@ -28,6 +29,7 @@ STATES_BYTES = 8
 # What decode() returns when it fails; the same numbers as in rans.c.
 ENDS_EARLY, BAD_STATE, DOES_NOT_END = 1, 2, 3
 _STATES = struct.Struct("<II")
+_LARGEST_ACTIVITY = 3 * 255
 _SLOT_MASK = FREQUENCY_TOTAL - 1
 # A state that is not below its frequency times this would overflow 32 bits, and sheds 16 bits first.
 _SHED_SHIFT = 32 - PROBABILITY_BITS
@@ -36,14 +38,15 @@ _SHED_SHIFT = 32 - PROBABILITY_BITS
 class _Tables(NamedTuple):
     """Per context: the symbol of every slot (2^15 bytes), frequency and first slot of every symbol.
 
-    `left_contexts`, `up_contexts`: what a neighbour adds to the context's number, by its symbol.
+    `of_prediction`, `of_activity`: what each prediction and each activity, before it is limited, adds to the
+    context's number.
     """
 
     symbols: List[bytes]
     frequencies: List[List[int]]
     begins: List[List[int]]
-    left_contexts: List[int]
-    up_contexts: bytes
+    of_prediction: List[int]
+    of_activity: List[int]
 
 
 @functools.lru_cache(maxsize=16)
@@ -53,8 +56,8 @@ def _tables(model: SymbolModel) -> _Tables:
         [np.repeat(every, row).tobytes() for row in model.frequencies],
         model.frequencies.tolist(),
         cumulative_frequencies(model).tolist(),
-        [int(number) * model.class_count for number in model.classes],
-        model.classes.tobytes().ljust(256, b"\0"),
+        [int(number) * model.activity_class_count for number in model.classes],
+        model.activity_classes[np.minimum(np.arange(_LARGEST_ACTIVITY + 1), ACTIVITIES - 1)].tolist(),
     )
 
 
@@ -80,7 +83,7 @@ def decode(coded: bytes, shape: Tuple[int, int, int], model: SymbolModel) -> Tup
 
     `coded` is any bytes; never more than the symbols asked for are decoded.
     """
-    planes, height, width = shape if model.class_count > 1 else (1, 1, shape[0] * shape[1] * shape[2])
+    planes, height, width = shape
     decoded = bytearray()
     if len(coded) < STATES_BYTES:
         return ENDS_EARLY, _partly(decoded, shape)
@@ -90,12 +93,15 @@ def decode(coded: bytes, shape: Tuple[int, int, int], model: SymbolModel) -> Tup
     words = np.frombuffer(coded, np.dtype("<u2"), (len(coded) - STATES_BYTES) // 2, STATES_BYTES).tolist()
     words.reverse()
     tables = _tables(model)
-    outside = bytes(width)
     for row in range(planes * height):
-        above = outside if row % height == 0 else decoded[-width:]
-        left = tables.left_contexts[0]
-        for up in above.translate(tables.up_contexts):
-            context = left + up
+        # The row above between two symbols 0, as what lies outside counts.
+        above = b"\0" + bytes(decoded[-width:] if row % height else width) + b"\0"
+        left = 0
+        for up_left, up, up_right in zip(above, above[1:], above[2:]):  # noqa: B905  the shortest ends it
+            low, high = (left, up) if left < up else (up, left)
+            prediction = low if up_left >= high else high if up_left <= low else left + up - up_left
+            activity = abs(left - up_left) + abs(up - up_left) + abs(up - up_right)
+            context = tables.of_prediction[prediction] + tables.of_activity[activity]
             slot = state & _SLOT_MASK
             symbol = tables.symbols[context][slot]
             state = tables.frequencies[context][symbol] * (state >> PROBABILITY_BITS) + slot
@@ -105,7 +111,7 @@ def decode(coded: bytes, shape: Tuple[int, int, int], model: SymbolModel) -> Tup
                     return ENDS_EARLY, _partly(decoded, shape)
                 state = state << 16 | words.pop()
             decoded.append(symbol)
-            left = tables.left_contexts[symbol]
+            left = symbol
             state, other = other, state
     if words or len(coded) % 2 or state != LOWEST_STATE or other != LOWEST_STATE:
         return DOES_NOT_END, _partly(decoded, shape)

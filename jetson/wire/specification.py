@@ -120,7 +120,7 @@ def _check(index: int, specification: TensorSpecification) -> None:
                 dtype, bits, "no symbol model" if model is None else "a model of {} bits".format(model.bits), codec
             ),
         )
-    if codec == "rans" and model.class_count != 1:
+    if codec == "rans" and model.context_count != 1:
         raise _unfit(index, "coded with rans, whose model has no contexts; use rans-context")
 
 

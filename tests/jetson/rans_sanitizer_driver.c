@@ -7,6 +7,9 @@
 
 #include "rans.c"
 
+#define SHAPE_AND_TABLES \
+    planes, height, width, of_prediction, of_activity, contexts, symbol_count, cumulative
+
 static uint64_t random_state = 88172645463325252u; /* xorshift64, Marsaglia 2003 */
 
 static uint32_t draw(uint32_t below)
@@ -45,34 +48,35 @@ int main(int argc, char **arguments)
 {
     long cases = argc > 1 ? atol(arguments[1]) : 1000, round_trips = 0, refused = 0, accepted = 0;
     for (long number = 0; number < cases; number++) {
-        const int symbol_count = 1 << (1 + draw(8)), class_count = 1 + draw(number % 50 ? 3 : 16);
-        const int contexts = class_count * class_count;
+        const int symbol_count = 1 << (1 + draw(8));
+        const int own_count = 1 + draw(number % 50 ? 3 : 16), activity_count = 1 + draw(number % 50 ? 3 : 16);
+        const int contexts = own_count * activity_count;
         const int64_t planes = 1 + draw(3), height = 1 + draw(5), width = 1 + draw(6), count = planes * height * width;
-        uint8_t *classes = malloc(symbol_count), *first = malloc(contexts << BUCKET_BITS);
+        uint8_t *of_prediction = malloc(symbol_count), *of_activity = malloc(256);
+        uint8_t *first = malloc(contexts << BUCKET_BITS);
         uint16_t *cumulative = malloc(sizeof(uint16_t) * contexts * (symbol_count + 1));
         uint8_t *symbols = malloc(count), *decoded = malloc(count), *buffer = malloc(2 * count + 8);
         for (int symbol = 0; symbol < symbol_count; symbol++)
-            classes[symbol] = (uint8_t)draw(class_count);
+            of_prediction[symbol] = (uint8_t)(draw(own_count) * activity_count);
+        for (int activity = 0; activity < 256; activity++)
+            of_activity[activity] = (uint8_t)draw(activity_count);
         for (int context = 0; context < contexts; context++)
             make_row(cumulative + context * (symbol_count + 1), first + (context << BUCKET_BITS), symbol_count);
         for (int64_t index = 0; index < count; index++)
             symbols[index] = (uint8_t)draw(symbol_count);
-        int64_t size = coopexport_rans_encode(symbols, planes, height, width, classes, class_count, symbol_count,
-                                              cumulative, buffer, 2 * count + 8);
+        int64_t size = coopexport_rans_encode(symbols, SHAPE_AND_TABLES, buffer, 2 * count + 8);
         if (size < 8)
             return 1;
         uint8_t *coded = copy_of(buffer + 2 * count + 8 - size, size);
-        if (coopexport_rans_decode(coded, size, decoded, planes, height, width, classes, class_count, symbol_count,
-                                   cumulative, first) != COMPLETE || memcmp(symbols, decoded, count) != 0)
+        if (coopexport_rans_decode(coded, size, decoded, SHAPE_AND_TABLES, first) != COMPLETE
+            || memcmp(symbols, decoded, count) != 0)
             return 2;
         round_trips++;
-        if (coopexport_rans_encode(symbols, planes, height, width, classes, class_count, symbol_count, cumulative,
-                                   buffer, draw((uint32_t)size)) >= 0)
+        if (coopexport_rans_encode(symbols, SHAPE_AND_TABLES, buffer, draw((uint32_t)size)) >= 0)
             return 3;
         if (symbol_count < 256) {
             symbols[draw((uint32_t)count)] = (uint8_t)(symbol_count + draw(256 - symbol_count));
-            if (coopexport_rans_encode(symbols, planes, height, width, classes, class_count, symbol_count, cumulative,
-                                       buffer, 2 * count + 8) != BAD_SYMBOL)
+            if (coopexport_rans_encode(symbols, SHAPE_AND_TABLES, buffer, 2 * count + 8) != BAD_SYMBOL)
                 return 4;
         }
         free(coded);
@@ -84,12 +88,12 @@ int main(int argc, char **arguments)
             memcpy(coded, buffer + 2 * count + 8 - size, size);
             coded[draw((uint32_t)size)] ^= (uint8_t)(1 + draw(255));
         }
-        if (coopexport_rans_decode(coded, wrong_size, decoded, planes, height, width, classes, class_count,
-                                   symbol_count, cumulative, first) == COMPLETE)
+        if (coopexport_rans_decode(coded, wrong_size, decoded, SHAPE_AND_TABLES, first) == COMPLETE)
             accepted++;
         else
             refused++;
-        free(coded), free(classes), free(first), free(cumulative), free(symbols), free(decoded), free(buffer);
+        free(coded), free(of_prediction), free(of_activity), free(first), free(cumulative);
+        free(symbols), free(decoded), free(buffer);
     }
     printf("%ld %ld %ld\n", round_trips, refused, accepted);
     return 0;

@@ -14,11 +14,14 @@ def frequencies_of(probabilities):
 
 
 def random_model(generator, bits, class_count=1, concentration=1.0):
-    """Return a model with random classes; the smaller `concentration`, the lower its entropy."""
+    """Return a model with random classes of predictions and activities; the smaller `concentration`, the lower its
+    entropy."""
     symbol_count = 1 << bits
-    gammas = generator.gamma(concentration, size=(class_count**2, symbol_count)) + 1e-12
-    classes = generator.integers(0, class_count, symbol_count)
-    return symbol_model(bits, classes, frequencies_of(gammas / gammas.sum(axis=1, keepdims=True)))
+    own_count = min(class_count, symbol_count)
+    classes = np.concatenate([np.arange(own_count), generator.integers(0, own_count, symbol_count - own_count)])
+    activity_classes = np.concatenate([np.arange(class_count), generator.integers(0, class_count, 256 - class_count)])
+    gammas = generator.gamma(concentration, size=(own_count * class_count, symbol_count)) + 1e-12
+    return symbol_model(bits, classes, frequencies_of(gammas / gammas.sum(axis=1, keepdims=True)), activity_classes)
 
 
 def draw(generator, model, shape):
@@ -26,13 +29,16 @@ def draw(generator, model, shape):
     planes, height, width = shape
     cumulative = np.cumsum(model.frequencies, axis=1)
     slots = generator.integers(0, FREQUENCY_TOTAL, shape)
-    symbols = np.zeros((planes, height + 1, width + 1), np.uint8)  # a border of symbol 0
-    for row in range(1, height + 1):
-        for column in range(1, width + 1):
-            contexts = model.classes[symbols[:, row, column - 1]].astype(int) * model.class_count
-            contexts += model.classes[symbols[:, row - 1, column]]
-            symbols[:, row, column] = (cumulative[contexts] <= slots[:, row - 1, column - 1, None]).sum(axis=1)
-    return symbols[:, 1:, 1:].copy()
+    framed = np.zeros((planes, height + 1, width + 2), np.int64)  # in symbols 0
+    for row, column in np.ndindex(height, width):
+        left, up = framed[:, row + 1, column], framed[:, row, column + 1]
+        up_left, up_right = framed[:, row, column], framed[:, row, column + 2]
+        prediction = np.median([left, up, left + up - up_left], axis=0).astype(int)
+        activity = np.abs(left - up_left) + np.abs(up - up_left) + np.abs(up - up_right)
+        contexts = model.classes[prediction].astype(int) * model.activity_class_count
+        contexts += model.activity_classes[np.minimum(activity, 255)]
+        framed[:, row + 1, column + 1] = (cumulative[contexts] <= slots[:, row, column, None]).sum(axis=1)
+    return framed[:, 1:, 1:-1].astype(np.uint8)
 
 
 def information_bytes(symbols, model):

@@ -173,10 +173,11 @@ def test_golden_bytes():
 
 
 def test_golden_bytes_of_rans():
-    model = symbol_model(2, [0, 1, 1, 1], [[30000, 2000, 700, 68], [10000, 15000, 7000, 768]] * 2)
+    some_active = [0] * 2 + [1] * 254
+    model = symbol_model(2, [0, 1, 1, 1], [[30000, 2000, 700, 68], [10000, 15000, 7000, 768]] * 2, some_active)
     symbols = (np.arange(24) ** 2 // 5 % 4).astype(np.uint8).reshape(1, 2, 3, 4)
     agreed = [TensorSpecification("uint8", (1, 2, 3, 4), "rans-context", 2, False, model)]
-    golden = bytes.fromhex("c2a9b5603729ce148ffb08f9912732e010387af8ff")
+    golden = bytes.fromhex("c2866216abb120235cfd01c970b70084fe8010ec7f")
     assert pack([symbols], agreed) == golden
     np.testing.assert_array_equal(unpack(golden, agreed)[0], symbols)
 

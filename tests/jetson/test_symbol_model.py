@@ -10,7 +10,7 @@ from symbol_examples import random_model
 
 from jetson.errors import CoopexportError
 from jetson.wire import model_from_bytes, model_to_bytes, symbol_model
-from jetson.wire.symbol_model import FREQUENCY_TOTAL, contexts_of, cumulative_frequencies
+from jetson.wire.symbol_model import FREQUENCY_TOTAL, contexts_of, cumulative_frequencies, predictions_and_activities
 
 HALVES = np.full((1, 2), FREQUENCY_TOTAL // 2)
 
@@ -21,8 +21,10 @@ def test_what_is_written_is_read_again(seed, bits, class_count):
     model = random_model(np.random.default_rng(seed), bits, class_count)
     data = model_to_bytes(model)
     read = model_from_bytes(data)
-    assert len(data) == 7 + 2**bits + 2 * class_count**2 * 2**bits
-    assert (read.bits, read.class_count) == (bits, class_count)
+    contexts = min(class_count, 2**bits) * class_count
+    assert len(data) == 8 + 2**bits + 256 + 2 * contexts * 2**bits
+    assert (read.bits, read.context_count, read.activity_class_count) == (bits, contexts, class_count)
+    np.testing.assert_array_equal(read.activity_classes, model.activity_classes)
     np.testing.assert_array_equal(read.classes, model.classes)
     np.testing.assert_array_equal(read.frequencies, model.frequencies)
     assert read == model
@@ -32,18 +34,23 @@ def test_what_is_written_is_read_again(seed, bits, class_count):
 
 
 def test_the_file_form_byte_for_byte():
-    model = symbol_model(1, [0, 1], [[1, 32767], [16384, 16384], [32000, 768], [32767, 1]])
-    assert model_to_bytes(model).hex() == "6378736d" + "010102" + "0001" + "0100ff7f00400040007d0003ff7f0100"
+    activity_classes = [0] * 100 + [1] * 156
+    model = symbol_model(1, [0, 1], [[1, 32767], [16384, 16384], [32000, 768], [32767, 1]], activity_classes)
+    tables = "0100ff7f" + "00400040" + "007d0003" + "ff7f0100"
+    assert model_to_bytes(model).hex() == "6378736d01010202" + "0001" + "00" * 100 + "01" * 156 + tables
 
 
 def test_models_with_other_tables_are_others():
+    late, early = ([0] * (256 - count) + [1] * count for count in (1, 2))
     models = {
         symbol_model(1, [0, 0], HALVES),
         symbol_model(1, [0, 0], [[16383, 16385]]),
-        symbol_model(1, [0, 0], np.repeat(HALVES, 4, axis=0)),
-        symbol_model(1, [0, 1], np.repeat(HALVES, 4, axis=0)),
+        symbol_model(1, [0, 1], np.repeat(HALVES, 2, axis=0)),
+        symbol_model(1, [1, 0], np.repeat(HALVES, 2, axis=0)),
+        symbol_model(1, [0, 0], np.repeat(HALVES, 2, axis=0), late),
+        symbol_model(1, [0, 0], np.repeat(HALVES, 2, axis=0), early),
     }
-    assert len(models) == 4
+    assert len(models) == 6
     assert symbol_model(1, [0, 0], HALVES) in models
     assert symbol_model(1, [0, 0], HALVES) != "something else"
 
@@ -64,18 +71,18 @@ def test_a_model_does_not_change_with_what_it_was_made_from():
         (9, [0] * 512, [[64] * 512], "1 to 8 bits, not 9"),
         (1, [0, 0, 0], HALVES, "2 integers are needed"),
         (1, [0.0, 0.0], HALVES, "classes are float64"),
-        (1, [0, 1], HALVES, "class is outside 0 to 0"),
-        (1, [0, -1], HALVES, "class is outside"),
+        (1, [0, 16], np.repeat(HALVES, 17, axis=0), "one of its classes is outside 0 to 15"),
+        (1, [0, -1], HALVES, "one of its classes is outside"),
         (1, [0, 0], [[1.0, 32767.0]], "frequencies are float64"),
         (1, [0, 0], [16384, 16384], "frequencies are"),
-        (1, [0, 0], [[8192] * 4], "contexts x 2 integers are needed"),
-        (1, [0, 0], np.repeat(HALVES, 2, axis=0), "2 contexts are no square"),
-        (1, [0, 0], np.zeros((0, 2), int), "0 contexts are no square"),
-        (1, [0, 0], np.repeat(HALVES, 17**2, axis=0), "289 contexts are no square"),
+        (1, [0, 0], [[8192] * 4], "1 contexts x 2 integers are needed"),
+        (1, [0, 1], HALVES, "2 contexts x 2 integers are needed"),
+        (1, [0, 0], np.repeat(HALVES, 2, axis=0), "1 contexts x 2"),
+        (1, [0, 0], np.zeros((0, 2), int), "1 contexts x 2"),
         (1, [0, 0], [[0, 32768]], "frequency is outside 1"),
         (1, [0, 0], [[-1, 32769]], "frequency is outside 1"),
         (1, [0, 0], [[16384, 16383]], "context 0 sum to 32767"),
-        (1, [0, 0], [[16384, 16384]] * 3 + [[1, 1]], "context 3 sum to 2"),
+        (1, [0, 1], [[16384, 16384], [1, 1]], "context 1 sum to 2"),
     ],
 )
 def test_tables_that_are_no_model_are_refused(bits, classes, frequencies, match):
@@ -87,16 +94,18 @@ def test_tables_that_are_no_model_are_refused(bits, classes, frequencies, match)
     ("data", "match"),
     [
         (b"", "less than its header"),
-        (b"cxsm\x01\x01", "less than its header"),
+        (b"cxsm\x01\x01\x01", "less than its header"),
         (b"PK\x03\x04" + bytes(20), "does not begin with"),
-        (b"cxsm\x02\x01\x01" + bytes(6), "version 2, this side reads 1"),
-        (b"cxsm\x01\x00\x01" + bytes(6), "0 bits and 1 classes"),
-        (b"cxsm\x01\xff\x01" + bytes(6), "255 bits"),
-        (b"cxsm\x01\x01\x00" + bytes(6), "0 classes"),
-        (b"cxsm\x01\x08\xff" + bytes(6), "255 classes"),
-        (b"cxsm\x01\x01\x01" + bytes(5), "has 12 bytes, by its header it should have 13"),
-        (b"cxsm\x01\x01\x01" + bytes(7), "has 14 bytes"),
-        (b"cxsm\x01\x01\x01" + bytes(6), "frequency is outside 1"),
+        (b"cxsm\x02\x01\x01\x01" + bytes(262), "version 2, this side reads 1"),
+        (b"cxsm\x01\x00\x01\x01" + bytes(262), "0 bits, 1 and 1 classes"),
+        (b"cxsm\x01\xff\x01\x01" + bytes(262), "255 bits"),
+        (b"cxsm\x01\x01\x00\x01" + bytes(262), "0 and 1 classes"),
+        (b"cxsm\x01\x08\x01\xff" + bytes(262), "1 and 255 classes"),
+        (b"cxsm\x01\x01\x01\x01" + bytes(261), "has 269 bytes, by its header it should have 270"),
+        (b"cxsm\x01\x01\x01\x01" + bytes(263), "has 271 bytes"),
+        (b"cxsm\x01\x01\x02\x01" + bytes(266), "classes are not those that its header says"),
+        (b"cxsm\x01\x01\x01\x02" + bytes(266), "classes are not those that its header says"),
+        (b"cxsm\x01\x01\x01\x01" + bytes(262), "frequency is outside 1"),
     ],
 )
 def test_files_that_are_no_model_are_refused(data, match):
@@ -117,7 +126,7 @@ def test_a_damaged_file_gives_a_right_model_or_is_refused(seed, positions):
     assert model_to_bytes(model) == data
     assert (model.frequencies.sum(axis=1) == FREQUENCY_TOTAL).all()
     assert model.frequencies.min() >= 1
-    assert model.classes.max() < model.class_count
+    assert model.context_count == (model.classes.max() + 1) * (model.activity_classes.max() + 1)
 
 
 def test_cumulative_frequencies_go_from_0_to_the_total():
@@ -125,8 +134,20 @@ def test_cumulative_frequencies_go_from_0_to_the_total():
     np.testing.assert_array_equal(cumulative_frequencies(model), [[0, 5, 32768]])
 
 
-def test_contexts_are_those_of_the_left_and_the_upper_neighbour():
-    model = symbol_model(2, [0, 1, 2, 2], np.full((9, 4), FREQUENCY_TOTAL // 4))
-    symbols = np.array([[[0, 1, 2], [3, 0, 1]], [[1, 1, 1], [0, 0, 0]]], np.uint8)
-    left_then_up = [[["00", "00", "10"], ["00", "21", "02"]], [["00", "10", "10"], ["01", "01", "01"]]]
-    np.testing.assert_array_equal(contexts_of(symbols, model), np.vectorize(lambda pair: int(pair, 3))(left_then_up))
+def test_contexts_are_prediction_and_activity_of_the_neighbours():
+    symbols = np.array([[[0, 1, 2], [3, 0, 1]], [[1, 1, 1], [0, 3, 0]]], np.uint8)
+    predictions, activities = predictions_and_activities(symbols)
+    # First rows: left alone. Then the median of left, up and left + up - up_left.
+    np.testing.assert_array_equal(predictions, [[[0, 0, 1], [0, 3, 1]], [[0, 1, 1], [1, 0, 3]]])
+    # |left - up_left| + |up - up_left| + |up - up_right|
+    np.testing.assert_array_equal(activities, [[[0, 0, 1], [1, 5, 4]], [[0, 1, 1], [1, 1, 3]]])
+    activity_classes = np.minimum(np.arange(256), 5)
+    model = symbol_model(2, [0, 1, 2, 2], np.full((18, 4), FREQUENCY_TOTAL // 4), activity_classes)
+    wanted = model.classes[predictions].astype(int) * 6 + np.minimum(activities, 5)
+    np.testing.assert_array_equal(contexts_of(symbols, model), wanted)
+
+
+def test_activities_end_at_255():
+    symbols = np.zeros((1, 2, 3), np.uint8)
+    symbols[0, 0] = 0, 255, 0
+    assert predictions_and_activities(symbols)[1][0, 1, 1] == 255, "not 510"
