@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from calibration.entropy_tables import cross_entropy_bytes, fit_symbol_model, or
 from jetson.sampling import sample_interleaved
 
 _WARM_UP_ROUNDS = 1
+_SETTLING_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,9 @@ def measure_coders(coders: Sequence[Coder | Missing], samples: Sequence[Symbols]
     trials = [_Trial(coder, samples) for coder in coders if isinstance(coder, Coder)]
     items: list[tuple[str, Callable[[], Any]]] = []
     for number, trial in enumerate(trials):
-        # The first call of a round finds another coder's code and tables in the caches: it is not counted.
+        # The first calls of a round find another coder's code and tables in the caches: they are not counted.
         items += [
-            (f"{number} first", trial.both),
+            (f"{number} first", trial.settle),
             (f"{number} encode", trial.encode),
             (f"{number} decode", trial.decode),
         ]
@@ -142,10 +144,14 @@ class _Trial:
         self._coded: bytes | None = None
         self._decoded: Symbols | None = None
 
-    def both(self) -> None:
-        """Code the sample of this round and decode it."""
+    def settle(self) -> None:
+        """Code the sample of this round and decode it, at least once and for at least a millisecond."""
+        end = time.perf_counter() + _SETTLING_S
         self.encode()
         self.decode()
+        while time.perf_counter() < end:
+            self.encode()
+            self.decode()
 
     def encode(self) -> None:
         """Code the sample of this round."""

@@ -56,7 +56,7 @@ def page(results: Results) -> str:
         "## Bytes and times",
         _wrap(
             "Bytes per sample, and microseconds to encode and to decode: medians over the samples, all coders "
-            "interleaved in one process, the second of two calls each, everything checked to come back. Of this "
+            "interleaved in one process, first calls left out, everything checked to come back. Of this "
             "project the whole message counts, header and checksum included; of the others only what they give. "
             "Compressors of bytes got plain symbols and, below 8 bits, packed ones (packing timed); image formats got "
             "the channels as tiles of one grey picture, PNG also as a palette picture: the smaller form is shown. "
