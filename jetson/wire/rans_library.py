@@ -28,7 +28,7 @@ from jetson.wire.symbol_model import PROBABILITY_BITS, SymbolModel, cumulative_f
 
 HOW_TO_GET_A_COMPILER = "install one (on Debian and Ubuntu: apt-get install gcc libc6-dev), or set CC"
 _FLAGS = ("-O2", "-shared", "-fPIC")
-_COMPILE_TIMEOUT_S = 120
+_COMPILE_TIMEOUT_S = 60
 _BUCKET_BITS = 8  # as in rans.c
 _INTEGER, _ADDRESS = ctypes.c_int64, ctypes.c_void_p
 _ENCODE_ARGUMENTS = (
@@ -117,20 +117,24 @@ def load_library() -> RansLibrary:
             if not os.path.exists(path):
                 _compile(compiler, source, path)
             return RansLibrary(ctypes.CDLL(path))
-        except (OSError, AttributeError):
+        except (OSError, AttributeError, LibraryError):
             pass  # a full disk, a mount that forbids execution, a file of another machine: compile for this process
-    with tempfile.TemporaryDirectory(prefix="coopexport-rans-") as own:
-        path = os.path.join(own, name)
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="coopexport-rans-") as own:
+            path = os.path.join(own, name)
             _compile(compiler, source, path)
             return RansLibrary(ctypes.CDLL(path))  # stays loaded when the file is gone
-        except (OSError, AttributeError) as error:
-            raise LibraryError("the compiled rans.c cannot be loaded: {}".format(one_line(error))) from None
+    except (OSError, AttributeError) as error:
+        raise LibraryError("the compiled rans.c cannot be loaded: {}".format(one_line(error))) from None
 
 
 def _find_compiler() -> List[str]:
     """Return the command of the first C compiler that is there: $CC, cc, gcc, clang."""
-    candidates = [shlex.split(os.environ.get("CC", "")), ["cc"], ["gcc"], ["clang"]]
+    try:
+        chosen = shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        raise LibraryError("CC is {!r}: {}".format(os.environ["CC"], one_line(error))) from None
+    candidates = [chosen, ["cc"], ["gcc"], ["clang"]]
     for candidate in candidates:
         path: Optional[str] = shutil.which(candidate[0]) if candidate else None
         if path is not None:

@@ -172,6 +172,27 @@ def test_anything_else_cannot_be_asked_for(monkeypatch):
         rans_implementation()
 
 
+def test_a_cc_that_cannot_be_read_is_named(monkeypatch):
+    monkeypatch.setenv("CC", "gcc '")
+    name, reason = rans_implementation()
+    assert (name, reason.startswith('CC is "gcc \'": ')) == ("python", True), reason
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(cache, tmp_path, monkeypatch):
+    """As on a full disk: the compiler fails wherever the file is to lie in the cache."""
+    script = f'case "$*" in *{cache}*) echo no space left >&2; exit 1;; esac; exec cc "$@"'
+    monkeypatch.setenv("CC", write_compiler(tmp_path / "my-cc", script))
+    assert rans_implementation() == ("c", "")
+
+
+def test_without_any_writable_folder_python_runs(cache, tmp_path, monkeypatch):
+    cache.parent.write_bytes(b"")
+    monkeypatch.setattr(rans_library.tempfile, "tempdir", str(tmp_path / "not there"))
+    name, reason = rans_implementation()
+    assert name == "python"
+    assert "cannot be loaded: [Errno 2] No such file or directory" in reason
+
+
 def test_a_compiler_that_fails_is_quoted(tmp_path, monkeypatch, cache):
     monkeypatch.setenv("CC", write_compiler(tmp_path / "my-cc", "echo no space left on device >&2; exit 1"))
     assert rans_implementation() == ("python", f"{tmp_path}/my-cc fails: no space left on device")
