@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import onnx
 import onnx.inliner
 
-from exporter.encoding import DOMAIN
+from exporter.encoding_functions import DOMAIN
 from jetson.errors import CoopexportError, one_line
 
 # ONNX Runtime 1.10 (JetPack 4.6's Python) reads IR version 8 and no newer.

@@ -1,4 +1,4 @@
-"""Cut a graph in two at some tensors, and put the feature encoding at the cut."""
+"""Cut a graph in two at some tensors."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import helper
 
 from exporter.cut_points import CutPlan, crossing_after, describe_crossing, plan_cut
-from exporter.encoding import (
-    DOMAIN,
-    DOMAIN_VERSION,
-    EncodeSpecification,
-    decode_function,
-    decode_node,
-    encode_function,
-    encode_node,
-)
 from exporter.graph_index import GraphIndex, index_graph, nodes_in
 from exporter.onnx_graph import functions_used, tensors_read
 from exporter.tensor_types import TensorType, boundary_value, tensor_types
 from jetson.errors import CoopexportError
-
-SYMBOLS_NAME = "symbols_0"
 
 
 @dataclass(frozen=True)
@@ -121,37 +110,3 @@ def _part(
         tensor for tensor in model.graph.sparse_initializer if tensor.values.name in read
     )
     return part
-
-
-def encode_halves(halves: Halves, specification: EncodeSpecification) -> Halves:
-    """Return copies of `halves` with FeatureEncode behind the head and FeatureDecode before the tail.
-
-    With a `float32` specification they are returned as they are.
-    """
-    if specification.kind == "float32":
-        return halves
-    head, tail = onnx.ModelProto(), onnx.ModelProto()
-    head.CopyFrom(halves.head)
-    tail.CopyFrom(halves.tail)
-    boundary = head.graph.output[0]
-    symbols = onnx.ValueInfoProto()
-    symbols.CopyFrom(boundary)
-    symbols.name = SYMBOLS_NAME
-    symbols.type.tensor_type.elem_type = TensorProto.UINT8
-    opset = next(item.version for item in head.opset_import if item.domain in ("", "ai.onnx"))
-
-    head.graph.node.append(encode_node(specification, boundary.name, SYMBOLS_NAME))
-    head.functions.append(encode_function(opset))
-    del head.graph.output[:]
-    head.graph.output.append(symbols)
-
-    tail.graph.node.insert(0, decode_node(specification, SYMBOLS_NAME, boundary.name))
-    tail.functions.append(decode_function(opset))
-    del tail.graph.input[:]
-    tail.graph.input.append(symbols)
-    for part in (head, tail):
-        part.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
-        # Local functions exist since IR version 8; the inlined per-target files go back below it.
-        part.ir_version = max(part.ir_version, 8)
-        onnx.checker.check_model(part)
-    return Halves(head, tail)

@@ -1,173 +1,191 @@
-"""What happens to a tensor at the cut: the specification, the NumPy reference, and the same as ONNX functions.
+"""What happens to a tensor at the cut: the specification, and the NumPy reference of encoder and decoder.
 
 JALAD (Li et al. 2018) and Cohen et al. 2021 quantise features affinely with a calibrated clipping range; this is
-their quantiser with exactly 2^bits saturating symbols.
+their quantiser with exactly 2^bits saturating symbols, for a whole tensor or channel by channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from jetson.errors import CoopexportError
+from jetson.wire.byte_layout import pack_symbols, unpack_symbols
 
-DOMAIN = "ai.coopexport"
-DOMAIN_VERSION = 1
-ENCODE, DECODE = "FeatureEncode", "FeatureDecode"
+ClipMethod = Literal["minmax", "percentile", "mse", "kl"]
+Granularity = Literal["tensor", "channel"]
+Packing = Literal["none", "bytes", "words"]
+LARGEST_FLOAT16 = 65504.0
+_BYTES_PER_WORD = 4
+# Widths of which a byte holds a whole number.
+PACKABLE_BITS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
 class ClipRange:
     """Range that is quantised, and where it comes from.
 
-    `low` < `high`, in the feature's own units; `minimum` and `maximum` are the true extremes over `samples`
-    calibration samples; `percentile` is None for min-max.
+    `low` and `high`, in the feature's own units: one number for the tensor, or one for each of its channels
+    (dimension 1). `minimum` and `maximum`: the true extremes over `samples` calibration samples, likewise.
+    `percentile` is None unless it is the method; `bits` are those that `mse` and `kl` chose the range for.
     """
 
-    low: float
-    high: float
-    method: Literal["minmax", "percentile"]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    method: ClipMethod
     percentile: float | None
     samples: int
-    minimum: float
-    maximum: float
+    minimum: tuple[float, ...]
+    maximum: tuple[float, ...]
+    bits: int | None = None
+
+    @property
+    def granularity(self) -> Granularity:
+        """Say whether there is one range for the whole tensor."""
+        return "tensor" if len(self.low) == 1 else "channel"
 
 
 @dataclass(frozen=True)
 class EncodeSpecification:
     """How one tensor is encoded at the cut.
 
-    `affine`: symbol = uint8(clip(round((x - low) * inverse_step), 0, 2^bits - 1)), in float32, round half to even;
-    NaN becomes 0. `float32`: sent as it is.
+    `affine`: symbol = clip(round((x - low) * inverse_step), 0, 2^bits - 1) in float32, round half to even; NaN becomes
+    symbol 0. `low`, `step` and `inverse_step`: one number, or one per channel. `packing`: `none`, one symbol per
+    byte; `bytes`, as many as fit, the first lowest; `words`, the same bytes as little-endian int32, for TensorRT 8.2,
+    which has no uint8. `float16`: rounded, saturating at 65504, NaN becomes 0. `float32`: sent as it is.
     """
 
-    kind: Literal["affine", "float32"]
+    kind: Literal["affine", "float16", "float32"]
     bits: int = 32
-    low: float = 0.0
-    step: float = 1.0
-    inverse_step: float = 1.0
+    low: tuple[float, ...] = ()
+    step: tuple[float, ...] = ()
+    inverse_step: tuple[float, ...] = ()
+    packing: Packing = "none"
     clip: ClipRange | None = None
 
     @property
     def symbol_dtype(self) -> str:
-        """NumPy's name for the dtype that crosses the link."""
-        return "uint8" if self.kind == "affine" else "float32"
+        """NumPy's name for the dtype that leaves the head and that the tail takes."""
+        if self.kind != "affine":
+            return self.kind
+        return "int32" if self.packing == "words" else "uint8"
 
     @property
     def highest_symbol(self) -> int:
         """Largest symbol, 2^bits - 1."""
         return (1 << self.bits) - 1
 
+    @property
+    def symbols_per_byte(self) -> int:
+        """How many symbols a byte of the head's output holds."""
+        return 1 if self.packing == "none" else 8 // self.bits
 
-def affine_specification(clip: ClipRange, bits: int = 8) -> EncodeSpecification:
-    """Return the affine specification for a clip range; raises CoopexportError when the range is unusable.
+    def symbol_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of what leaves the head for a feature of `shape`, both without the batch dimension."""
+        if self.kind != "affine" or self.packing == "none":
+            return tuple(shape)
+        count = -(-prod(shape) // self.symbols_per_byte)
+        return (count,) if self.packing == "bytes" else (-(-count // _BYTES_PER_WORD),)
 
-    `bits`: 8 (one symbol per byte).
+    def tail_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of what the tail takes for a feature of `shape`, both without the batch dimension."""
+        return tuple(shape) if self.packing == "words" else self.symbol_shape(shape)
+
+
+FLOAT32 = EncodeSpecification("float32", 32)
+FLOAT16 = EncodeSpecification("float16", 16)
+
+
+def affine_specification(clip: ClipRange, bits: int = 8, packing: Packing = "none") -> EncodeSpecification:
+    """Return the affine specification for a clip range.
+
+    `bits`: 1 to 8. A channel whose range is empty (it is constant) gets a step of 1, which it never leaves. Raises
+    CoopexportError when a number of bits cannot be packed, or when a range cannot be used.
     """
-    if bits != 8:
-        raise CoopexportError(f"{bits} bits per symbol were asked for; this version encodes with 8")
-    with np.errstate(over="ignore", divide="ignore"):
-        step = np.float32((clip.high - clip.low) / ((1 << bits) - 1))
-        inverse_step = np.float32(1.0) / step
-        reached = np.float32(clip.low), np.float32(clip.high), step * np.float32((1 << bits) - 1)
-    if not (np.isfinite(reached).all() and clip.low < clip.high):
+    if not 1 <= bits <= 8:
+        raise CoopexportError(f"{bits} bits per symbol were asked for; use 1 to 8")
+    if packing != "none" and bits not in PACKABLE_BITS:
         raise CoopexportError(
-            f"the clip range {clip.low} to {clip.high} is empty, or too wide for float32; calibrate again"
+            f"{bits}-bit symbols do not fill a byte; pack 1, 2, 4 or 8 bits, or leave packing to the codec"
         )
-    if not np.isfinite(inverse_step):
-        raise CoopexportError(f"the clip range {clip.low} to {clip.high} is too narrow for float32; calibrate again")
-    low = float(np.float32(clip.low))
-    return EncodeSpecification("affine", bits, low, float(step), float(inverse_step), clip)
+    low, high = np.array(clip.low, np.float64), np.array(clip.high, np.float64)
+    constant = (low == high) & (clip.granularity == "channel")
+    if constant.all():
+        raise CoopexportError("the clip ranges of all channels are empty; calibrate again, or cut elsewhere")
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        step = np.where(constant, 1, (high - low) / ((1 << bits) - 1)).astype(np.float32)
+        inverse_step: NDArray[np.float32] = np.float32(1.0) / step
+        reached = np.stack([low, high, step.astype(np.float64) * ((1 << bits) - 1)]).astype(np.float32)
+    for index in range(len(low)):
+        where = "" if len(low) == 1 else f" of channel {index}"
+        limits = f"the clip range{where}, {low[index]} to {high[index]},"
+        if not (np.isfinite(reached[:, index]).all() and (low[index] < high[index] or constant[index])):
+            raise CoopexportError(f"{limits} is empty, or too wide for float32; calibrate again")
+        if not np.isfinite(inverse_step[index]):
+            raise CoopexportError(f"{limits} is too narrow for float32; calibrate again")
+    return EncodeSpecification("affine", bits, _numbers(low), _numbers(step), _numbers(inverse_step), packing, clip)
+
+
+def _numbers(values: NDArray[Any]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values.astype(np.float32))
+
+
+def per_channel(values: Sequence[float], dimensions: int) -> NDArray[np.float32]:
+    """Return numbers, one or one per channel, as they broadcast over a tensor of `dimensions` (batch included)."""
+    array = np.asarray(values, dtype=np.float32)
+    return array.reshape(()) if len(values) == 1 else array.reshape(-1, *[1] * (dimensions - 2))
 
 
 def encode(specification: EncodeSpecification, feature: NDArray[np.float32]) -> NDArray[Any]:
-    """Return the symbols of `feature` (any shape, float32): the reference that the graph must equal.
+    """Return what `feature` (N x ..., float32) becomes at the cut: the reference that the graph must equal.
 
-    uint8 for `affine`, the feature itself for `float32`.
+    N x `symbol_shape`, of `symbol_dtype`.
     """
     if specification.kind == "float32":
         return feature
+    if specification.kind == "float16":
+        limited = np.clip(feature, -LARGEST_FLOAT16, LARGEST_FLOAT16)
+        numbers = np.where(np.isnan(limited), np.float32(0), limited) + np.float32(0)  # -0 becomes 0
+        return np.asarray(numbers.astype(np.float16))
+    low, inverse_step = (per_channel(v, feature.ndim) for v in (specification.low, specification.inverse_step))
     with np.errstate(invalid="ignore", over="ignore"):
-        scaled = (feature - np.float32(specification.low)) * np.float32(specification.inverse_step)
-        clipped = np.clip(np.rint(scaled), 0, specification.highest_symbol)
-    return np.where(np.isnan(clipped), np.float32(0), clipped).astype(np.uint8)
+        clipped = np.clip(np.rint((feature - low) * inverse_step), 0, specification.highest_symbol)
+    symbols = np.where(np.isnan(clipped), np.float32(0), clipped).astype(np.uint8)
+    if specification.packing == "none":
+        return symbols
+    packed = np.stack([pack_symbols(one.reshape(-1), specification.bits) for one in symbols])
+    if specification.packing == "bytes":
+        return packed
+    padding = -packed.shape[1] % _BYTES_PER_WORD
+    return np.pad(packed, ((0, 0), (0, padding))).view("<i4").astype(np.int32)
 
 
-def decode(specification: EncodeSpecification, symbols: NDArray[Any]) -> NDArray[np.float32]:
-    """Return the feature (float32) that `symbols` stand for: the reference that the graph must equal."""
-    if specification.kind == "float32":
-        return np.asarray(symbols, dtype=np.float32)
-    scaled = symbols.astype(np.float32) * np.float32(specification.step)
-    return scaled + np.float32(specification.low)
+def decode(
+    specification: EncodeSpecification, sent: NDArray[Any], shape: Sequence[int] | None = None
+) -> NDArray[np.float32]:
+    """Return the feature (N x shape, float32) that `sent`, as it left the head, stands for.
 
-
-def encode_node(specification: EncodeSpecification, tensor: str, symbols: str) -> onnx.NodeProto:
-    """Return the node that turns `tensor` into `symbols`."""
-    attributes = {
-        "low": specification.low,
-        "inverse_step": specification.inverse_step,
-        "highest_symbol": float(specification.highest_symbol),
-    }
-    return _function_node(ENCODE, tensor, symbols, f"/{ENCODE}/{symbols}", attributes)
-
-
-def decode_node(specification: EncodeSpecification, symbols: str, tensor: str) -> onnx.NodeProto:
-    """Return the node that turns `symbols` back into `tensor`."""
-    attributes = {"low": specification.low, "step": specification.step}
-    return _function_node(DECODE, symbols, tensor, f"/{DECODE}/{symbols}", attributes)
-
-
-def _function_node(function: str, reads: str, makes: str, name: str, attributes: Mapping[str, float]) -> onnx.NodeProto:
-    node = helper.make_node(function, [reads], [makes], name=name, domain=DOMAIN)
-    node.attribute.extend(helper.make_attribute(key, value) for key, value in attributes.items())
-    return node
-
-
-def encode_function(opset: int) -> onnx.FunctionProto:
-    """Return FeatureEncode as an ONNX local function, in standard operators of `opset`.
-
-    The cast comes last and is not a QuantizeLinear, which TensorRT silently turns into int8.
+    `shape`: of the feature, without batch; needed where symbols are packed. The reference that the graph must equal.
     """
-    nodes = [
-        _attribute_constant("low"),
-        _attribute_constant("inverse_step"),
-        _attribute_constant("highest_symbol"),
-        helper.make_node("Constant", [], ["zero"], value_float=0.0),
-        helper.make_node("Sub", ["feature", "low_value"], ["shifted"]),
-        helper.make_node("Mul", ["shifted", "inverse_step_value"], ["scaled"]),
-        helper.make_node("Round", ["scaled"], ["rounded"]),
-        helper.make_node("Clip", ["rounded", "zero", "highest_symbol_value"], ["clipped"]),
-        helper.make_node("Cast", ["clipped"], ["symbols"], to=TensorProto.UINT8),
-    ]
-    attributes = ["low", "inverse_step", "highest_symbol"]
-    return helper.make_function(
-        DOMAIN, ENCODE, ["feature"], ["symbols"], nodes, [helper.make_opsetid("", opset)], attributes
-    )
+    if specification.kind != "affine":
+        return np.asarray(sent, dtype=np.float32)
+    symbols = symbols_of(specification, sent, shape or ())
+    step, low = (per_channel(v, symbols.ndim) for v in (specification.step, specification.low))
+    return np.asarray(symbols.astype(np.float32) * step + low)
 
 
-def decode_function(opset: int) -> onnx.FunctionProto:
-    """Return FeatureDecode as an ONNX local function, in standard operators of `opset`."""
-    nodes = [
-        _attribute_constant("low"),
-        _attribute_constant("step"),
-        helper.make_node("Cast", ["symbols"], ["number"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["number", "step_value"], ["scaled"]),
-        helper.make_node("Add", ["scaled", "low_value"], ["feature"]),
-    ]
-    return helper.make_function(
-        DOMAIN, DECODE, ["symbols"], ["feature"], nodes, [helper.make_opsetid("", opset)], ["low", "step"]
-    )
+def symbols_of(specification: EncodeSpecification, sent: NDArray[Any], shape: Sequence[int]) -> NDArray[np.uint8]:
+    """Return the symbols (N x shape, uint8) in what left an affine head: those of packed bytes or words one by one.
 
-
-def _attribute_constant(attribute: str) -> onnx.NodeProto:
-    """Return a Constant node that takes its value from the function's attribute of that name."""
-    node = helper.make_node("Constant", [], [f"{attribute}_value"])
-    reference = onnx.AttributeProto(name="value_float", type=onnx.AttributeProto.FLOAT, ref_attr_name=attribute)
-    node.attribute.append(reference)
-    return node
+    `shape`: of the feature, without batch.
+    """
+    if specification.packing == "none":
+        return sent
+    data = sent.astype("<i4").view(np.uint8) if specification.packing == "words" else sent
+    unpacked = [unpack_symbols(one, specification.bits)[: prod(shape)] for one in data]
+    return np.stack(unpacked).reshape(len(sent), *shape)

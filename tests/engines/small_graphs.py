@@ -6,7 +6,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.cut import Halves, cut, encode_halves
+from exporter.cut import Halves, cut
+from exporter.encoded_halves import encode_halves
 from exporter.encoding import ClipRange, EncodeSpecification, affine_specification
 
 CHANNELS, SIDE, CLASSES = 4, 6, 5
@@ -51,12 +52,12 @@ def make_model(
 
 def small_specification() -> EncodeSpecification:
     """Return 8 bits over 0 to 6."""
-    return affine_specification(ClipRange(0.0, 6.0, "minmax", None, 16, 0.0, 6.0))
+    return affine_specification(ClipRange((0.0,), (6.0,), "minmax", None, 16, (0.0,), (6.0,)))
 
 
 def small_halves(seed: int = 0) -> Halves:
     """Return the network cut behind its activation, with 8-bit symbols between the halves."""
-    return encode_halves(cut(small_network(seed), ["feature"]), small_specification())
+    return encode_halves(cut(small_network(seed), ["feature"]), [small_specification()])
 
 
 def small_inputs(count: int, seed: int = 1) -> np.ndarray:

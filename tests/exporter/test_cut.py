@@ -11,14 +11,15 @@ from small_networks import images, settled_residual
 from torch import nn
 
 from exporter.candidates import Layer
-from exporter.cut import SYMBOLS_NAME, Halves, cut, encode_halves
-from exporter.encoding import ClipRange, EncodeSpecification, affine_specification, decode, encode
+from exporter.cut import Halves, cut
+from exporter.encoded_halves import encode_halves, symbols_name
+from exporter.encoding import FLOAT32, ClipRange, affine_specification, decode, encode
 from exporter.graph import ExportedGraph, export
 from exporter.onnx_session import open_session, run
 from exporter.tensor_types import TensorType
 from jetson.errors import CoopexportError
 
-SPECIFICATION = affine_specification(ClipRange(0.0, 2.0, "minmax", None, 8, 0.0, 2.0))
+SPECIFICATION = affine_specification(ClipRange((0.0,), (2.0,), "minmax", None, 8, (0.0,), (2.0,)))
 
 
 @pytest.fixture(scope="module", params=["vgg", "residual"])
@@ -93,12 +94,12 @@ def middle(graph: ExportedGraph) -> tuple[Layer, Halves]:
 def test_encoded_halves_are_valid_and_send_uint8(graph: ExportedGraph) -> None:
     layer, plain = middle(graph)
     before = [part.SerializeToString(deterministic=True) for part in (plain.head, plain.tail)]
-    encoded = encode_halves(plain, SPECIFICATION)
+    encoded = encode_halves(plain, [SPECIFICATION])
     for part in (encoded.head, encoded.tail):
         onnx.checker.check_model(part, full_check=True)
     (sent,), (received,) = encoded.head.graph.output, encoded.tail.graph.input
     assert sent == received
-    assert sent.name == SYMBOLS_NAME
+    assert sent.name == symbols_name(0)
     assert sent.type.tensor_type.elem_type == TensorProto.UINT8
     dimensions = sent.type.tensor_type.shape.dim
     assert dimensions[0].dim_param == "batch"
@@ -108,7 +109,7 @@ def test_encoded_halves_are_valid_and_send_uint8(graph: ExportedGraph) -> None:
 
 def test_encoded_halves_compute_the_reference(graph: ExportedGraph) -> None:
     _, plain = middle(graph)
-    encoded = encode_halves(plain, SPECIFICATION)
+    encoded = encode_halves(plain, [SPECIFICATION])
     inputs = inputs_of(graph, 70)  # more than one batch of the runner
     feature = run(open_session(plain.head, "disabled"), [inputs])[0]
     symbols = run(open_session(encoded.head, "disabled"), [inputs])[0]
@@ -120,11 +121,11 @@ def test_encoded_halves_compute_the_reference(graph: ExportedGraph) -> None:
 
 def test_float32_changes_nothing(graph: ExportedGraph) -> None:
     _, plain = middle(graph)
-    assert encode_halves(plain, EncodeSpecification("float32")) is plain
+    assert encode_halves(plain, [FLOAT32]) is plain
 
 
 def test_the_whole_graph_is_not_changed(settled_vgg: nn.Module, random_images: np.ndarray) -> None:
     graph = export(settled_vgg, torch.from_numpy(random_images))
     before = graph.model.SerializeToString(deterministic=True)
-    encode_halves(middle(graph)[1], SPECIFICATION)
+    encode_halves(middle(graph)[1], [SPECIFICATION])
     assert graph.model.SerializeToString(deterministic=True) == before
