@@ -1,4 +1,4 @@
-"""Clip ranges on disk, reused while graph, data and method are the same."""
+"""Clip ranges on disk, each reused while graph, data and the way of choosing it are the same."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from calibration.clip_methods import ClipSettings
 from calibration.clip_range import calibrate
 from exporter.datasets import Dataset
 from exporter.encoding import ClipRange
@@ -19,7 +20,7 @@ from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
 from jetson.json_files import read_json, write_json
 
-SCHEMA = "coopexport.calibration/1.0"
+SCHEMA = "coopexport.calibration/2.0"
 FILE_NAME = "calibration.json"
 
 
@@ -37,20 +38,33 @@ def clip_ranges(
     `inputs`: the preprocessed images of `dataset`. Newly measured ranges are added to the file.
     """
     path = graph.folder / FILE_NAME
+    chosen = clip_settings(settings)
     origin: dict[str, object] = {
         "model_sha256": graph.model_sha256,
         "data_sha256": sha256_of_bytes(np.ascontiguousarray(inputs).tobytes()),
-        "method": settings.clip,
-        "percentile": settings.percentile if settings.clip == "percentile" else None,
     }
     known = _read(path, origin)
-    missing = [name for name in dict.fromkeys(tensors) if name not in known]
+    missing = [name for name in dict.fromkeys(tensors) if name not in known or not _fits(known[name], chosen)]
     if missing:
-        measured = calibrate(graph.load(), missing, inputs, settings.clip, settings.percentile, on_progress)
+        measured = calibrate(graph.load(), missing, inputs, chosen, on_progress, graph.folder)
         known = {**known, **measured}
         ranges = {name: asdict(clip) for name, clip in known.items()}
         write_json(str(path), SCHEMA, {"variant": graph.variant, "data": dataset.name, **origin, "ranges": ranges})
     return {name: known[name] for name in tensors}
+
+
+def _fits(clip: ClipRange, settings: ClipSettings) -> bool:
+    """Tell whether a range was chosen as `settings` want it."""
+    return (
+        (clip.method, clip.granularity) == (settings.method, settings.granularity)
+        and (clip.percentile is None or clip.percentile == settings.percentile)
+        and (clip.bits is None or clip.bits == settings.bits)
+    )
+
+
+def clip_settings(settings: SplitSection) -> ClipSettings:
+    """Return how the project, or the command line, wants ranges chosen."""
+    return ClipSettings(settings.clip, settings.percentile, settings.granularity, settings.bits)
 
 
 def _read(path: Path, origin: dict[str, object]) -> dict[str, ClipRange]:

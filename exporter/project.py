@@ -54,10 +54,15 @@ class SplitSection(_Section):
 
     candidates: tuple[str, ...] = ()
     at: Literal["post-activation", "pre-activation"] = "post-activation"
-    encoding: Literal["affine", "float32"] = "affine"
-    clip: Literal["minmax", "percentile"] = "percentile"
+    standalone: bool = False
+    maximum_tensors: int = Field(default=1, ge=1, le=16)
+    encoding: Literal["affine", "float16", "float32"] = "affine"
+    bits: int = Field(default=8, ge=1, le=8)
+    clip: Literal["minmax", "percentile", "mse", "kl"] = "percentile"
     percentile: float = Field(default=99.99, gt=50, le=100)
-    codec: Literal["raw", "zlib-huffman"] = "zlib-huffman"
+    granularity: Literal["tensor", "channel"] = "tensor"
+    packing: Literal["none", "bytes", "words"] = "none"
+    codec: Literal["raw", "zlib-huffman", "rans", "rans-context"] = "rans-context"
     maximum_loss_points: float = Field(default=1.0, ge=0)
 
 

@@ -49,10 +49,15 @@ calibration_samples = 256
 # Layers to cut after with `coopexport split --all`; empty: every clean cut. `coopexport layers` lists them.
 candidates = {candidates}
 at = "post-activation"                # after the layer's batch norm and activation, or "pre-activation"
-encoding = "affine"                   # 8 bits per value; "float32" sends the feature as it is
-clip = "percentile"                   # or "minmax"
+standalone = false                    # true: graphs that hold their own weights, below 2 GB each
+maximum_tensors = 1                   # more: cuts inside residual and dense blocks, where several tensors cross
+encoding = "affine"                   # symbols of `bits`; "float16" or "float32" send numbers
+bits = 8                              # 1 to 8
+clip = "percentile"                   # or "minmax", "mse", "kl": which range the symbols cover
 percentile = 99.99
-codec = "zlib-huffman"                # or "raw"
+granularity = "tensor"                # one range, or one for each "channel"
+packing = "none"                      # "bytes": 1, 2 or 4 bits put together in the head; "words": for TensorRT 8.2
+codec = "rans-context"                # tables fitted here; or "rans", "zlib-huffman" (needs no tables), "raw"
 maximum_loss_points = 1.0             # refuse a cut whose encoding costs more of the metric
 
 [build]

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from pydantic import TypeAdapter
 
 from calibration import calibration_file, clip_range
 from calibration.calibration_file import clip_ranges
@@ -61,9 +62,9 @@ class Counted:
         self.sessions = 0
         real = clip_range.open_session
 
-        def open_session(model: onnx.ModelProto, *options: Any) -> Any:
+        def open_session(model: onnx.ModelProto, *options: Any, **more: Any) -> Any:
             self.sessions += 1
-            return real(model, *options)
+            return real(model, *options, **more)
 
         monkeypatch.setattr(clip_range, "open_session", open_session)
 
@@ -87,21 +88,25 @@ def test_the_same_again_runs_nothing(project: Project, graph: LayerGraph, counte
 def test_the_file_says_what_it_holds_for(project: Project, graph: LayerGraph) -> None:
     found = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(percentile=99.5))
     content = json.loads((graph.folder / "calibration.json").read_text())
-    assert content["schema"] == "coopexport.calibration/1.0"
+    assert content["schema"] == "coopexport.calibration/2.0"
     assert (content["variant"], content["data"]) == ("original", "data.npz")
-    assert (content["method"], content["percentile"]) == ("percentile", 99.5)
+    assert {(item["method"], item["percentile"]) for item in content["ranges"].values()} == {("percentile", 99.5)}
     assert content["model_sha256"] == graph.model_sha256
     assert content["data_sha256"] == sha256_of_bytes(INPUTS.tobytes())
-    assert {name: ClipRange(**item) for name, item in content["ranges"].items()} == found
+    assert TypeAdapter(dict[str, ClipRange]).validate_python(content["ranges"]) == found
 
 
-@pytest.mark.parametrize("changed", ["method", "percentile", "data", "one value", "fewer", "graph"])
+@pytest.mark.parametrize("changed", ["method", "percentile", "bits", "data", "one value", "fewer", "graph"])
 def test_what_has_changed_is_measured_again(
     project: Project, graph: LayerGraph, counted: Counted, changed: str
 ) -> None:
     first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(percentile=99))
     settings, inputs = SplitSection(percentile=99), INPUTS
-    if changed == "method":
+    if changed == "bits":
+        first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(clip="mse", bits=2))
+        counted.sessions = 1
+        settings = SplitSection(clip="mse", bits=4)
+    elif changed == "method":
         settings = SplitSection(clip="minmax", percentile=99)
     elif changed == "percentile":
         settings = SplitSection(percentile=90)
@@ -117,7 +122,7 @@ def test_what_has_changed_is_measured_again(
     again = clip_ranges(project, graph, TENSORS, DATASET, inputs, settings)
     assert counted.sessions == 2
     assert again != first
-    assert again == clip_range.calibrate(graph.load(), TENSORS, inputs, settings.clip, settings.percentile)
+    assert again == clip_range.calibrate(graph.load(), TENSORS, inputs, calibration_file.clip_settings(settings))
 
 
 def test_another_percentile_changes_nothing_for_minmax(project: Project, graph: LayerGraph, counted: Counted) -> None:
@@ -154,14 +159,14 @@ def test_later_minor_versions_are_read(project: Project, graph: LayerGraph, coun
     first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection())
     path = graph.folder / "calibration.json"
     content = json.loads(path.read_text())
-    content["schema"] = "coopexport.calibration/1.3"
+    content["schema"] = "coopexport.calibration/2.3"
     content["ranges"]["a"]["histogram"] = [1, 2, 3]
     path.write_text(json.dumps(content))
     assert clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection()) == first
     assert counted.sessions == 1
 
 
-GOOD_RANGE = dataclasses.asdict(ClipRange(0.0, 1.0, "minmax", None, 1, 0.0, 1.0))
+GOOD_RANGE = dataclasses.asdict(ClipRange((0.0,), (1.0,), "minmax", None, 1, (0.0,), (1.0,)))
 
 
 @pytest.mark.parametrize("ranges", [None, [], {"a": []}, {"a": {"low": 0.0}}, {"a": {**GOOD_RANGE, "low": "x"}}])

@@ -11,10 +11,15 @@ from hypothesis.extra import numpy as st_numpy
 from onnx import TensorProto, helper
 
 from calibration import clip_range
-from calibration.clip_range import calibrate
+from calibration.clip_methods import ClipSettings
 from jetson.errors import CoopexportError
 
 FEATURES = 6
+
+
+def calibrate(model, tensors, inputs, method="percentile", percentile=99.99, on_progress=None):
+    """Return one range per tensor, as `clip_range.calibrate` does."""
+    return clip_range.calibrate(model, tensors, inputs, ClipSettings(method, percentile), on_progress)
 
 
 def network() -> onnx.ModelProto:
@@ -55,7 +60,9 @@ def test_minmax_is_exact(inputs: np.ndarray) -> None:
     if signed.min() == signed.max():
         return
     clip = calibrate(NETWORK, ["signed"], inputs, "minmax")["signed"]
-    assert (clip.low, clip.high) == (clip.minimum, clip.maximum) == (float(signed.min()), float(signed.max()))
+    assert (
+        (clip.low[0], clip.high[0]) == (clip.minimum[0], clip.maximum[0]) == (float(signed.min()), float(signed.max()))
+    )
     assert (clip.method, clip.percentile, clip.samples) == ("minmax", None, len(inputs))
 
 
@@ -68,12 +75,12 @@ def test_percentiles_are_those_of_all_values(inputs: np.ndarray, percentile: flo
     high, low = np.percentile(signed, percentile), np.percentile(signed, 100 - percentile)
     expected_low = low if signed.min() < 0 else signed.min()
     if high <= expected_low:
-        assert (clip.low, clip.high) == (clip.minimum, clip.maximum)
+        assert (clip.low[0], clip.high[0]) == (clip.minimum[0], clip.maximum[0])
     else:
-        assert clip.high == pytest.approx(high, rel=1e-6, abs=1e-6)
-        assert clip.low == pytest.approx(expected_low, rel=1e-6, abs=1e-6)
-    assert clip.minimum <= clip.low < clip.high <= clip.maximum
-    assert (clip.minimum, clip.maximum) == (float(signed.min()), float(signed.max()))
+        assert clip.high[0] == pytest.approx(high, rel=1e-6, abs=1e-6)
+        assert clip.low[0] == pytest.approx(expected_low, rel=1e-6, abs=1e-6)
+    assert clip.minimum[0] <= clip.low[0] < clip.high[0] <= clip.maximum[0]
+    assert (clip.minimum[0], clip.maximum[0]) == (float(signed.min()), float(signed.max()))
     assert (clip.method, clip.percentile) == ("percentile", percentile)
 
 
@@ -86,8 +93,8 @@ def test_features_behind_relu_keep_their_exact_zero(inputs: np.ndarray, percenti
     if rectified.max() == 0:
         return
     clip = calibrate(NETWORK, ["rectified"], inputs, method, percentile)["rectified"]
-    assert clip.low == 0.0
-    assert 0 < clip.high <= clip.maximum == float(rectified.max())
+    assert clip.low[0] == 0.0
+    assert 0 < clip.high[0] <= clip.maximum[0] == float(rectified.max())
 
 
 def test_only_features_with_negative_values_are_clipped_from_below() -> None:
@@ -95,9 +102,9 @@ def test_only_features_with_negative_values_are_clipped_from_below() -> None:
     inputs = np.linspace(2, 20, 400 * FEATURES, dtype=np.float32).reshape(400, FEATURES)
     inputs[3, 4] = -1
     found = calibrate(NETWORK, ["signed", "rectified"], inputs, "percentile", 95.0)
-    assert (found["rectified"].low, found["rectified"].minimum) == (0.0, 0.0)
-    assert found["signed"].low == pytest.approx(np.percentile(inputs - 1, 5), rel=1e-6)
-    assert found["signed"].minimum == -2.0
+    assert (found["rectified"].low[0], found["rectified"].minimum[0]) == (0.0, 0.0)
+    assert found["signed"].low[0] == pytest.approx(np.percentile(inputs - 1, 5), rel=1e-6)
+    assert found["signed"].minimum[0] == -2.0
 
 
 @pytest.mark.parametrize("rare", [5.0, -5.0])
@@ -106,14 +113,16 @@ def test_a_feature_that_is_nearly_always_the_same_keeps_its_extremes(rare: float
     inputs = np.ones((400, FEATURES), np.float32)
     inputs[3, 4] = 1 + rare
     clip = calibrate(NETWORK, ["signed"], inputs, "percentile", 99.0)["signed"]
-    assert (clip.low, clip.high) == (min(rare, 0.0), max(rare, 0.0))
+    assert (clip.low[0], clip.high[0]) == (min(rare, 0.0), max(rare, 0.0))
 
 
 def test_several_tensors_in_one_pass_equal_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["signed", "rectified", "signed"]
     opened = []
     real = clip_range.open_session
-    monkeypatch.setattr(clip_range, "open_session", lambda *given_: opened.append(given_) or real(*given_))
+    monkeypatch.setattr(
+        clip_range, "open_session", lambda *given_, **more: opened.append(given_) or real(*given_, **more)
+    )
     together = calibrate(NETWORK, names, INPUTS, "percentile", 99.0)
     assert len(opened) == 1
     assert list(together) == ["signed", "rectified"]
@@ -141,7 +150,7 @@ def test_values_that_are_not_finite_are_refused_by_name(wrong: float) -> None:
 @pytest.mark.parametrize("method", ["minmax", "percentile"])
 def test_a_constant_tensor_is_refused_by_name(method: str) -> None:
     with pytest.raises(CoopexportError, match=r"tensor 'nothing' is -?0\.0 everywhere"):
-        calibrate(NETWORK, ["signed", "nothing"], INPUTS, method)  # type: ignore[arg-type]
+        calibrate(NETWORK, ["signed", "nothing"], INPUTS, method)
 
 
 @pytest.mark.parametrize("percentile", [50, 0, -1, 100.1, float("nan")])
@@ -151,8 +160,8 @@ def test_percentiles_that_make_no_sense_are_refused(percentile: float) -> None:
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(CoopexportError, match='method "entropy" is unknown; use one of minmax, percentile'):
-        calibrate(NETWORK, ["signed"], INPUTS, "entropy")  # type: ignore[arg-type]
+    with pytest.raises(CoopexportError, match='method "entropy" is unknown; use one of minmax, percentile, mse, kl'):
+        calibrate(NETWORK, ["signed"], INPUTS, "entropy")
 
 
 def test_a_tensor_that_is_not_there_is_refused() -> None:
@@ -163,9 +172,11 @@ def test_a_tensor_that_is_not_there_is_refused() -> None:
 @given(st.integers(1, 3000), st.integers(1, 3000))
 def test_selections_are_small_even_and_own_their_memory(count: int, kept: int) -> None:
     everything = np.arange(count, dtype=np.float32)
-    selection = clip_range._selection(everything, kept)
+    rows = clip_range._selection(np.stack([everything, everything]), kept)
+    selection = rows[0]
+    assert np.array_equal(rows[1], selection)
     assert 1 <= len(selection) <= max(1, kept)
-    assert selection.base is None
+    assert rows.base is None
     steps = np.unique(np.diff(selection))
     assert len(steps) <= 1
 
@@ -174,7 +185,7 @@ def test_selections_are_small_even_and_own_their_memory(count: int, kept: int) -
 def test_selections_meet_every_column(kept: int) -> None:
     """A stride that divides a row's length would see one column alone, perhaps the padded border."""
     columns = np.tile(np.arange(32, dtype=np.float32), 8 * 16 * 32)
-    selection = clip_range._selection(columns, kept)
+    (selection,) = clip_range._selection(columns[np.newaxis], kept)
     assert len(selection) > kept / 2
     assert set(selection) == set(range(32))
 
@@ -184,6 +195,6 @@ def test_few_values_of_many_give_nearly_the_same_percentile(monkeypatch: pytest.
     exact = calibrate(NETWORK, ["signed"], inputs, "percentile", 95.0)["signed"]
     monkeypatch.setattr(clip_range, "_KEPT_VALUES", 3000)
     fewer = calibrate(NETWORK, ["signed"], inputs, "percentile", 95.0)["signed"]
-    assert (fewer.minimum, fewer.maximum) == (exact.minimum, exact.maximum)
-    assert fewer.high == pytest.approx(exact.high, abs=0.15)
-    assert fewer.low == pytest.approx(exact.low, abs=0.15)
+    assert (fewer.minimum[0], fewer.maximum[0]) == (exact.minimum[0], exact.maximum[0])
+    assert fewer.high[0] == pytest.approx(exact.high[0], abs=0.15)
+    assert fewer.low[0] == pytest.approx(exact.low[0], abs=0.15)

@@ -54,8 +54,13 @@ calibration_samples = 8
 candidates = ["conv1"]
 at = "pre-activation"
 encoding = "float32"
+standalone = true
+maximum_tensors = 2
+bits = 4
 clip = "minmax"
 percentile = 99.0
+granularity = "channel"
+packing = "bytes"
 codec = "raw"
 maximum_loss_points = 0.0
 [build]
@@ -108,9 +113,14 @@ def test_every_documented_key_is_taken(tmp_path: Path) -> None:
     assert settings.split == SplitSection(
         candidates=("conv1",),
         at="pre-activation",
+        standalone=True,
+        maximum_tensors=2,
         encoding="float32",
+        bits=4,
         clip="minmax",
         percentile=99.0,
+        granularity="channel",
+        packing="bytes",
         codec="raw",
         maximum_loss_points=0.0,
     )
