@@ -20,8 +20,10 @@ from engines.build import WHOLE, item_of_whole, open_engine, require_buildable
 from engines.pair import network_input, open_pair
 from engines.targets import Target
 from exporter.bundle import read_golden, read_split, read_whole
+from exporter.golden import golden_sent, golden_taken
 from jetson.errors import CoopexportError
 from jetson.sampling import sample_interleaved
+from jetson.wire import rans_implementation
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def bench(
 ) -> LatencyRun:
     """Time `parts` and return the run. Parts that raise are in it with their reason."""
     started = datetime.now(timezone.utc)
-    host = describe_host()
+    host = {**describe_host(), "rans": rans_implementation().name}
     samples, failures = sample_interleaved([(part.key, part.run) for part in parts], rounds, warm_up, on_round)
     items = tuple(
         RunItem(
@@ -108,15 +110,16 @@ def parts_of_layer(folder: Path, layer: str, target: Target) -> list[Part]:
     bundle = read_split(folder, layer)
     golden = read_golden(folder, bundle.golden)
     pair = open_pair(folder, layer, target, target)
-    inputs, symbols = _Cycle(_singles(golden["inputs"])), _Cycle(_singles(golden["symbols_0"]))
-    tail_symbols = _Cycle(_singles(golden["symbols_0"]))
-    messages = _Cycle([pair.encode(item) for item in _singles(golden["symbols_0"])])
+    singles = _samples(golden_sent(golden))
+    inputs, sent = _Cycle(_singles(golden["inputs"])), _Cycle(singles)
+    taken = _Cycle(_samples(golden_taken(golden)))
+    messages = _Cycle([pair.encode(item) for item in singles])
     head_sha256, tail_sha256 = bundle.head.sha256, bundle.tail.sha256
     return [
         Part(bundle.variant, layer, "head", None, head_sha256, lambda: pair.head([inputs()])),
-        Part(bundle.variant, layer, "encode", bundle.codec, head_sha256, lambda: pair.encode(symbols())),
+        Part(bundle.variant, layer, "encode", bundle.codec, head_sha256, lambda: pair.encode(sent())),
         Part(bundle.variant, layer, "decode", bundle.codec, tail_sha256, lambda: pair.decode(messages())),
-        Part(bundle.variant, layer, "tail", None, tail_sha256, lambda: pair.tail([tail_symbols()])),
+        Part(bundle.variant, layer, "tail", None, tail_sha256, lambda: pair.tail(taken())),
     ]
 
 
@@ -143,6 +146,11 @@ def parts_of_whole(folder: Path, target: Target) -> list[Part]:
         Part(*key, "encode", "jpeg", sha256, lambda: jpeg_payload(to_jpeg(), quality)),
         Part(*key, "decode", "jpeg", sha256, lambda: decode_jpeg(jpegs())),
     ]
+
+
+def _samples(tensors: Sequence[NDArray[Any]]) -> list[list[NDArray[Any]]]:
+    """Return what several tensors hold of each sample."""
+    return [list(sample) for sample in zip(*map(_singles, tensors), strict=True)]
 
 
 def _singles(batch: NDArray[Any]) -> list[NDArray[Any]]:

@@ -106,11 +106,9 @@ def _split(split: SplitFile, whole: WholeFile, table: _Table, device_slowdown: f
     parts = _Parts(table, split.variant, split.layer, hashes)
     device_ms = _total(device_slowdown, prepare.ms("preprocess"), parts.ms("head"), parts.ms("encode", split.codec))
     edge_ms = _total(1.0, parts.ms("decode", split.codec), parts.ms("tail"))
-    encoding = split.tensors[0].encoding
-    coding = f"{encoding.bits}-bit {split.codec}" if encoding.kind == "affine" else f"float32 {split.codec}"
     reason = _outdated(split, whole) or parts.reason() or prepare.reason()
     return Candidate(
-        split.variant, split.layer, coding, split.payload_bytes.mean, device_ms, edge_ms, split.metric.value,
+        split.variant, split.layer, split.coding, split.payload_bytes.mean, device_ms, edge_ms, split.metric.value,
         100.0 * (reference - split.metric.value), reason,
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Commands of this room: calibrate, split. They sit here because a split needs clip ranges and a metric."""
+"""Commands of this room that measure: calibrate, search. `split` and `shrink` have modules of their own."""
 
 from __future__ import annotations
 
@@ -7,34 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.command_line import next_step, print_table, progress, project_option, variant_option, wrote
+from calibration.command_options import choose_layers, cut_options, range_options, split_settings
+from exporter.command_line import next_step, print_table, progress, wrote
 
 if TYPE_CHECKING:
-    from exporter.candidates import Layer
-    from exporter.project import Project, SplitSection
-    from exporter.variants import LayerGraph
-
-_layer_option = click.option(
-    "--layer", "layer_names", multiple=True, help="Layer to cut after, e.g. conv4_1; repeatable."
-)
-_all_option = click.option(
-    "--all", "all_layers", is_flag=True, help="The project's candidates, or every clean cut when it names none."
-)
-_clip_option = click.option("--clip", type=click.Choice(["minmax", "percentile"]), help="How the range is chosen.")
-_percentile_option = click.option("--percentile", type=float, help="Percentile that --clip percentile keeps.")
-_at_option = click.option(
-    "--at", type=click.Choice(["post-activation", "pre-activation"]), help="After the activation, or before it."
-)
+    from calibration.encoding_file import EncodingFile
+    from calibration.encoding_search import Trial
+    from exporter.encoding import ClipRange
 
 
 @click.command()
-@project_option
-@variant_option
-@_layer_option
-@_all_option
-@_at_option
-@_clip_option
-@_percentile_option
+@cut_options
+@range_options
 def calibrate(
     project_file: Path | None,
     variant_names: tuple[str, ...],
@@ -44,7 +28,7 @@ def calibrate(
 ) -> None:
     """Find the clip range of the feature at each cut, from calibration data."""
     from calibration.calibration_file import FILE_NAME
-    from calibration.split_variant import open_context, specifications
+    from calibration.split_context import boundaries, open_context
     from exporter.project import load_project
     from exporter.split import display_name
     from exporter.variants import layer_graph, variants
@@ -56,138 +40,84 @@ def calibrate(
         chosen = choose_layers(project, graph, layer_names, all_layers or not layer_names, settings.at)
         context = open_context(project, settings, graph)
         with progress(f"calibrating {variant}", len(context.calibration_inputs)) as on_progress:
-            found = specifications(context, chosen, on_progress)
+            found = boundaries(context, chosen, on_progress)
         rows = []
         for layer in chosen:
-            clip = found[layer.name].clip
-            if clip is not None:
-                name = display_name(graph.layers, layer)
-                rows.append((name, *(f"{v:.4g}" for v in (clip.low, clip.high, clip.minimum, clip.maximum))))
-        print_table(f"Clip ranges of {variant}", ["layer", "low", "high", "minimum", "maximum"], rows)
+            clips = [boundary.encoding.clip for boundary in found[layer.name]]
+            rows += [(display_name(graph.layers, layer), *clip_cells(clip)) for clip in clips if clip is not None]
+        print_table(f"Clip ranges of {variant}", ["layer", "ranges", "low", "high", "minimum", "maximum"], rows)
         if rows:
             wrote(graph.folder / FILE_NAME)
     next_step("coopexport split --layer NAME")
 
 
 @click.command()
-@project_option
-@variant_option
-@_layer_option
-@_all_option
-@_at_option
-@_clip_option
-@_percentile_option
-@click.option("--encoding", type=click.Choice(["affine", "float32"]), help="8-bit symbols, or the feature as it is.")
-@click.option("--codec", type=click.Choice(["raw", "zlib-huffman"]), help="What turns symbols into bytes.")
-def split(
+@cut_options
+@click.option(
+    "--maximum-loss",
+    "maximum_loss_points",
+    type=click.FloatRange(min=0),
+    help="Points of the metric that the recommended encoding may lose; default: split.maximum_loss_points.",
+)
+def search(
     project_file: Path | None,
     variant_names: tuple[str, ...],
     layer_names: tuple[str, ...],
     all_layers: bool,
     **overrides: Any,
 ) -> None:
-    """Cut the network after a layer into head and tail, with the feature encoded at the cut."""
+    """Try bits, clip ranges and codecs at each cut, and recommend the smallest within the bound of accuracy."""
+    from calibration.search_variant import search_layer, settings_count
+    from calibration.split_context import open_context
     from exporter.project import load_project
-    from exporter.variants import variants
-    from jetson.errors import CoopexportError
+    from exporter.variants import layer_graph, variants
 
-    if layer_names and all_layers:
-        raise CoopexportError("--layer and --all were both given; use one of them")
-    if not layer_names and not all_layers:
-        raise CoopexportError(
-            "say where to cut: --layer NAME (repeatable) or --all; `coopexport layers` lists the layers"
-        )
     project = load_project(project_file)
     settings = split_settings(project, overrides)
     for variant in variant_names or variants(project):
-        split_one_variant(project, settings, variant, layer_names, all_layers)
-    next_step("coopexport build, then coopexport bench")
+        graph = layer_graph(project, variant)
+        chosen = choose_layers(project, graph, layer_names, all_layers or not layer_names, settings.at)
+        context = open_context(project, settings, graph)
+        count = settings_count()
+        with progress(f"searching {variant}", count * len(chosen)) as on_progress:
+            for index, layer in enumerate(chosen):
+                path, found = search_layer(
+                    context,
+                    layer,
+                    lambda done, before=index * count: on_progress(before + done),  # type: ignore[misc]
+                )
+                print_front(found)
+                wrote(path)
+    next_step("coopexport split --layer NAME --recommended")
 
 
-def split_one_variant(
-    project: Project, settings: SplitSection, variant: str, layer_names: tuple[str, ...], all_layers: bool
-) -> None:
-    """Write the bundles of one variant and print what came out; a refused layer of --all is reported at the end."""
-    from calibration.split_variant import open_context, specifications, write_split, write_whole
-    from exporter.variants import layer_graph
-    from jetson.errors import CoopexportError
-
-    graph = layer_graph(project, variant)
-    chosen = choose_layers(project, graph, layer_names, all_layers, settings.at)
-    context = open_context(project, settings, graph)
-    rows, written, refused = [], [], []
-    with progress(f"calibrating {variant}", len(context.calibration_inputs)) as on_progress:
-        found = specifications(context, chosen, on_progress)
-    with progress(f"splitting {variant}", len(chosen) + 1) as on_progress:
-        path, whole = write_whole(context)
-        written.append(path)
-        on_progress(1)
-        for done, layer in enumerate(chosen, start=2):
-            try:
-                path, manifest = write_split(context, layer, found[layer.name])
-            except CoopexportError as error:
-                if not all_layers:
-                    raise
-                refused.append(str(error))
-                continue
-            written.append(path)
-            raw = 4 * manifest.tensors[0].encoding.bits // 32 * _elements(manifest.tensors[0].shape)
-            measured = manifest.metric
-            changed = ""
-            if measured.only_reference_right is not None:
-                changed = f"{measured.only_reference_right} lost, {measured.only_this_right} won"
-            rows.append(
-                (manifest.layer, "x".join(map(str, manifest.tensors[0].shape)), f"{raw:,}",
-                 f"{manifest.payload_bytes.mean:.0f}", f"{100 * measured.value:.2f}", changed)
-            )  # fmt: skip
-            on_progress(done)
-    title = f"{variant}: {whole.metric.name} {100 * whole.metric.value:.2f} on {whole.metric.samples} images, uncut"
-    columns = ["cut after", "feature", "symbol bytes", "wire bytes", whole.metric.name, "images"]
-    print_table(title, columns, rows, left=2)
-    wrote(*written)
-    for reason in refused:
-        click.echo(f"left out: {reason}", err=True)
+def clip_cells(clip: ClipRange) -> tuple[str, ...]:
+    """Return how many ranges there are, and their outermost ends, as they stand in the table."""
+    ends = (min(clip.low), max(clip.high), min(clip.minimum), max(clip.maximum))
+    return (f"{len(clip.low)}", *(f"{value:.4g}" for value in ends))
 
 
-def _elements(shape: tuple[int, ...]) -> int:
-    product = 1
-    for dimension in shape:
-        product *= dimension
-    return product
+def print_front(found: EncodingFile) -> None:
+    """Print the front of one cut, the recommended encoding marked."""
+    rows = [("->" if trial == found.recommended else "", *cells(trial)) for trial in found.front]
+    if found.recommended is not None and found.recommended not in found.front:
+        rows.append(("->", *cells(found.recommended)))
+    columns = [
+        "", "bits", "clip", "ranges", "codec", "wire bytes", "bits per element", f"points of {found.metric} lost",
+        "encode µs", "decode µs",
+    ]  # fmt: skip
+    title = (
+        f"{found.variant}, cut after {found.layer}: best of {found.trials} on {found.samples} calibration images "
+        f"(-> recommended within {found.maximum_loss_points:g} points; entropy coder: {found.rans})"
+    )
+    print_table(title, columns, rows, left=5)
 
 
-def split_settings(project: Project, overrides: dict[str, Any]) -> SplitSection:
-    """Return the project's split settings with the options that were given on the command line."""
-    from pydantic import ValidationError
-
-    from exporter.project import SplitSection
-    from jetson.errors import CoopexportError
-
-    given = {key: value for key, value in overrides.items() if value is not None}
-    try:
-        return SplitSection.model_validate({**project.settings.split.model_dump(), **given})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise CoopexportError(f"--{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
-
-
-def choose_layers(
-    project: Project, graph: LayerGraph, layer_names: tuple[str, ...], all_layers: bool, at: str
-) -> list[Layer]:
-    """Return the layers that options or the project name, in the network's order, each once.
-
-    Without names of its own `--all` takes every clean cut; before the activation (`at`) those that have one.
-    """
-    from exporter.layer_names import find_layer
-
-    names = list(layer_names)
-    if all_layers:
-        names += project.settings.split.candidates or [
-            layer.name
-            for layer in graph.layers
-            if layer.clean
-            and layer.macs_before > 0
-            and (at == "post-activation" or layer.tensor_before_activation is not None)
-        ]
-    chosen = {find_layer(graph.layers, name).name for name in names}
-    return [layer for layer in graph.layers if layer.name in chosen]
+def cells(trial: Trial) -> tuple[str, ...]:
+    """Return a trial as it stands in the table."""
+    clip = trial.clip if trial.percentile is None else f"{trial.clip} {trial.percentile:g}"
+    loss = f"{trial.loss_points:.2f} ± {trial.loss_error_points:.2f}"
+    return (
+        str(trial.bits), clip, trial.granularity, trial.codec, f"{trial.payload_bytes:.0f}",
+        f"{trial.bits_per_element:.3f}", loss, f"{trial.encode_us:.0f}", f"{trial.decode_us:.0f}",
+    )  # fmt: skip

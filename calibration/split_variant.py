@@ -1,9 +1,11 @@
-"""One variant of a project, split: clip ranges, gates, golden data, bytes and metric, written as bundles."""
+"""One cut of a variant: gates, golden data, tables, bytes and metric, written as a bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -12,113 +14,49 @@ import onnx
 from numpy.typing import NDArray
 
 from calibration import input_coding, metric
-from calibration.calibration_file import clip_ranges
-from calibration.metric import Score
+from calibration.entropy_tables import fit_symbol_model
+from calibration.split_context import GATE_SAMPLES, SplitContext, golden_file
 from exporter.bundle import (
     SPLIT_SCHEMA,
-    WHOLE_SCHEMA,
     BoundaryTensor,
     FileRecord,
-    InputCoding,
     Metric,
     PayloadBytes,
     SplitFile,
-    WholeFile,
-    golden_bytes,
-    with_external_weights,
+    check_file,
+    read_split,
     write_bundle,
 )
 from exporter.candidates import Layer
-from exporter.datasets import Dataset, load_dataset, network_inputs
-from exporter.encoding import EncodeSpecification, affine_specification
-from exporter.onnx_session import open_session, run
-from exporter.project import Project, SplitSection
-from exporter.split import Split, boundary_tensor, display_name, split
-from exporter.variants import GRAPH_FILE, LayerGraph
+from exporter.encoding import symbols_of
+from exporter.golden import golden_of_split
+from exporter.onnx_session import run
+from exporter.split import Boundary, display_name, split
+from exporter.user_code import find_source
+from exporter.weight_store import with_weights
+from exporter.wire_form import from_wire, to_wire, wire_specification
 from jetson import preprocessing
-from jetson.atomic_files import sha256_of_bytes
+from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError
 from jetson.wire import TensorSpecification, pack
+from jetson.wire.symbol_model import SymbolModel, model_to_bytes
 
-GOLDEN_SAMPLES = 16
-# The cut's gate runs on this many calibration images.
-_GATE_SAMPLES = 64
+# Tables are fitted to as many samples as have this many symbols: more change little and take seconds.
+_FITTED_SYMBOLS = 1 << 21
+# Codecs that need tables.
+_TABLE_CODECS = ("rans", "rans-context")
 # Plan and latency table call the candidates that need no cut so.
 _RESERVED_NAMES = ("input", "output", "whole")
 # Far below one image in a million: the difference of two means is not exact.
 _LOSS_TOLERANCE_POINTS = 1e-6
 
 
-@dataclass(frozen=True)
-class SplitContext:
-    """All that splitting a variant needs, loaded once for all its layers."""
-
-    project: Project
-    settings: SplitSection
-    graph: LayerGraph
-    model: onnx.ModelProto
-    calibration: Dataset
-    calibration_inputs: NDArray[np.float32]
-    evaluation: Dataset
-    evaluation_inputs: NDArray[np.float32]
-    metric: tuple[str, metric.MetricFunction]
-    whole: Score
-    evaluation_sha256: str
-
-    def compare(self, score: Score) -> Metric:
-        """Return the record of `score` beside the whole graph's, with the data that both were measured on."""
-        measured = metric.compare(self.whole, score)
-        data = self.project.settings.data.evaluation
-        return measured.model_copy(update={"data": data, "data_sha256": self.evaluation_sha256})
-
-
-def open_context(project: Project, settings: SplitSection, graph: LayerGraph) -> SplitContext:
-    """Load data and graph of a variant and score the whole graph, as exported, on the evaluation data."""
-    calibration = load_dataset(project, "calibration").first(project.settings.data.calibration_samples)
-    evaluation = load_dataset(project, "evaluation")
-    evaluation_inputs = network_inputs(project, evaluation)
-    model = graph.load()
-    chosen = metric.load_metric(project)
-    outputs = run(open_session(model, "all"), [evaluation_inputs])[0]
-    return SplitContext(
-        project,
-        settings,
-        graph,
-        model,
-        calibration,
-        network_inputs(project, calibration),
-        evaluation,
-        evaluation_inputs,
-        chosen,
-        metric.score(chosen, outputs, evaluation.labels),
-        evaluation.sha256(),
-    )
-
-
-def specifications(
-    context: SplitContext, layers: Sequence[Layer], on_progress: Callable[[int], None] | None = None
-) -> dict[str, EncodeSpecification]:
-    """Return the encode specification of each layer's boundary tensor, by layer name."""
-    tensors = {layer.name: boundary_tensor(layer, context.settings.at) for layer in layers}
-    if context.settings.encoding == "float32":
-        return {name: EncodeSpecification("float32") for name in tensors}
-    ranges = clip_ranges(
-        context.project,
-        context.graph,
-        list(tensors.values()),
-        context.calibration,
-        context.calibration_inputs,
-        context.settings,
-        on_progress,
-    )
-    return {name: affine_specification(ranges[tensor]) for name, tensor in tensors.items()}
-
-
-def write_split(context: SplitContext, layer: Layer, specification: EncodeSpecification) -> tuple[Path, SplitFile]:
+def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary]) -> tuple[Path, SplitFile]:
     """Cut at `layer`, check, measure and write its bundle; return the manifest's path and content.
 
-    Raises CoopexportError naming the layer and the number when a gate fails or the encoding costs more than
-    split.maximum_loss_points of the metric; nothing is written then.
+    `crossing`: what crosses there. A bundle that the same recipe has made before is left as it is, so that an
+    interrupted `split --all` goes on where it was. Raises CoopexportError naming the layer and the number when a gate
+    fails or the encoding costs more than split.maximum_loss_points of the metric; nothing is written then.
     """
     name = display_name(context.graph.layers, layer)
     if name in _RESERVED_NAMES:
@@ -126,103 +64,141 @@ def write_split(context: SplitContext, layer: Layer, specification: EncodeSpecif
             f'a bundle cannot be called "{name}": that name stands for a network that is not cut; rename the module, '
             "or cut at another layer"
         )
-    result = split(context.model, layer, specification, context.calibration_inputs[:_GATE_SAMPLES], context.settings.at)
-    symbols = run(open_session(result.encoded.head, "all"), [context.evaluation_inputs])[0]
-    outputs = run(open_session(result.encoded.tail, "all"), [symbols])[0]
+    gate = context.calibration_inputs[:GATE_SAMPLES]
+    folder = context.graph.folder
+    recipe_sha256 = _recipe_sha256(context, name, crossing)
+    finished = _finished(folder, name, recipe_sha256)
+    if finished is not None:
+        _require_little_loss(context, name, finished.metric)
+        return folder / f"{name}.split.json", finished
+    result = split(context.index, crossing, gate, layer.name, context.whole_outputs, folder)
+    head, tail = context.open(result.encoded.head), context.open(result.encoded.tail)
+    sent = run(head, [context.evaluation_inputs])[: len(crossing)]
+    arrived = [to_wire(item.encoding, one) for item, one in zip(crossing, sent, strict=True)]
+    taken = [from_wire(item.encoding, one, item.shape) for item, one in zip(crossing, arrived, strict=True)]
+    outputs = run(tail, taken)[0]
     measured = context.compare(metric.score(context.metric, outputs, context.evaluation.labels))
-    if measured.loss_points > context.settings.maximum_loss_points + _LOSS_TOLERANCE_POINTS:
-        raise CoopexportError(
-            f"layer {name} of {context.graph.variant}: encoding the feature costs {measured.loss_points:.2f} points of "
-            f"{measured.name} ({measured.reference:.4f} to {measured.value:.4f}), allowed are "
-            f"{context.settings.maximum_loss_points}: cut elsewhere, raise split.percentile, or raise "
-            "split.maximum_loss_points; nothing was written"
+    _require_little_loss(context, name, measured)
+    models = _symbol_models(context, crossing, run(head, [context.calibration_inputs]))
+    golden = golden_of_split(result.sent, result.taken, result.exits, result.outputs)
+    files = {
+        f"{name}.head.onnx": _graph_file(context, result.encoded.head),
+        f"{name}.tail.onnx": _graph_file(context, result.encoded.tail),
+        f"{name}.golden.npz": golden_file(context, golden),
+        **{f"{name}.tables_{index}.bin": model_to_bytes(model) for index, model in enumerate(models) if model},
+    }
+    records = {file: FileRecord(file=file, sha256=sha256_of_bytes(content)) for file, content in files.items()}
+    tensors = tuple(
+        BoundaryTensor(
+            name=item.tensor,
+            shape=item.shape,
+            encoding=item.encoding,
+            codec=_codec(context, item),
+            tables=records.get(f"{name}.tables_{index}.bin"),
         )
-    payload = _payload_bytes(symbols, context.settings.codec)
-    head, head_files = with_external_weights(result.encoded.head)
-    tail, tail_files = with_external_weights(result.encoded.tail)
-    golden = _golden(context, {"symbols_0": result.symbols, "outputs": result.outputs})
-    names = {part: f"{name}.{part}.onnx" for part in ("head", "tail")} | {"golden": f"{name}.golden.npz"}
-    manifest = _manifest(
-        context, result, name, payload, measured, names, {"head": head, "tail": tail, "golden": golden}
+        for index, item in enumerate(crossing)
     )
-    files = {**head_files, **tail_files, names["head"]: head, names["tail"]: tail, names["golden"]: golden}
-    file_name = f"{name}.split.json"
-    write_bundle(context.graph.folder, file_name, SPLIT_SCHEMA, manifest, files)
-    return context.graph.folder / file_name, manifest
-
-
-def _manifest(
-    context: SplitContext,
-    result: Split,
-    name: str,
-    payload: PayloadBytes,
-    measured: Metric,
-    names: dict[str, str],
-    contents: dict[str, bytes],
-) -> SplitFile:
-    records = {part: FileRecord(file=names[part], sha256=sha256_of_bytes(contents[part])) for part in contents}
-    return SplitFile(
+    messages = [
+        wire_specification(item.encoding, item.shape, item.codec, model)
+        for item, model in zip(tensors, models, strict=True)
+    ]
+    manifest = SplitFile(
         variant=context.graph.variant,
         layer=name,
         position=context.settings.at,
         source_sha256=context.graph.source_sha256,
         model_sha256=context.graph.model_sha256,
-        head=records["head"],
-        tail=records["tail"],
-        tensors=(BoundaryTensor(name=result.tensor, shape=result.layer.shape, encoding=result.specification),),
-        codec=context.settings.codec,
+        head=records[f"{name}.head.onnx"],
+        tail=records[f"{name}.tail.onnx"],
+        tensors=tensors,
         preprocessing=preprocessing.to_json(context.project.preprocessing),
-        golden=records["golden"],
+        golden=records[f"{name}.golden.npz"],
         parity=tuple(check.to_json() for check in result.parity),
-        payload_bytes=payload,
+        payload_bytes=_payload_bytes(arrived, messages),
         metric=measured,
+        recipe_sha256=recipe_sha256,
     )
+    file_name = f"{name}.split.json"
+    write_bundle(folder, file_name, SPLIT_SCHEMA, manifest, files)
+    return folder / file_name, manifest
 
 
-def write_whole(context: SplitContext) -> tuple[Path, WholeFile]:
-    """Measure the candidates that need no cut and write `whole.json`; return its path and content."""
-    project, evaluation = context.project, context.evaluation
-    quality = project.settings.select.jpeg_quality
-    raw_sizes = [len(input_coding.raw_payload(image)) for image in evaluation.images]
-    jpegs = [input_coding.jpeg_payload(image, quality) for image in evaluation.images]
-    arrived = np.stack([input_coding.decode_jpeg(payload) for payload in jpegs])
-    arrived_inputs = network_inputs(project, Dataset(evaluation.name, arrived, evaluation.labels))
-    jpeg_outputs = run(open_session(context.model, "all"), [arrived_inputs])[0]
-    jpeg_score = metric.score(context.metric, jpeg_outputs, evaluation.labels)
-    same = context.compare(context.whole)
-    gate = context.calibration_inputs[:GOLDEN_SAMPLES]
-    golden = _golden(context, {"outputs": run(open_session(context.model, "disabled"), [gate])[0]})
-    manifest = WholeFile(
-        variant=context.graph.variant,
-        source_sha256=context.graph.source_sha256,
-        model=FileRecord(file=GRAPH_FILE, sha256=context.graph.model_sha256),
-        preprocessing=preprocessing.to_json(project.preprocessing),
-        metric=same,
-        inputs={
-            "raw": InputCoding(payload_bytes=input_coding.payload_statistics(raw_sizes), metric=same),
-            "jpeg": InputCoding(
-                payload_bytes=input_coding.payload_statistics([len(payload) for payload in jpegs]),
-                metric=context.compare(jpeg_score),
-                quality=quality,
-            ),
-        },
-        golden=FileRecord(file="whole.golden.npz", sha256=sha256_of_bytes(golden)),
-    )
-    write_bundle(context.graph.folder, "whole.json", WHOLE_SCHEMA, manifest, {"whole.golden.npz": golden})
-    return context.graph.folder / "whole.json", manifest
+def _graph_file(context: SplitContext, half: onnx.ModelProto) -> bytes:
+    """Return the bytes of one half: structure that names its weights' files, or, standalone, weights and all."""
+    model = with_weights(half, context.graph.folder) if context.settings.standalone else half
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
 
 
-def _golden(context: SplitContext, results: dict[str, NDArray[Any]]) -> bytes:
-    arrays: dict[str, NDArray[Any]] = {
-        "images": context.calibration.images[:GOLDEN_SAMPLES],
-        "inputs": context.calibration_inputs[:GOLDEN_SAMPLES],
+def _recipe_sha256(context: SplitContext, name: str, crossing: Sequence[Boundary]) -> str:
+    """Return the hash of all that a bundle is made from: the same recipe makes the same bundle."""
+    metric_name = context.project.settings.data.metric
+    code = find_source(metric_name, context.project.folder) if ":" in metric_name else None
+    recipe = {
+        "schema": SPLIT_SCHEMA,
+        "variant": context.graph.variant,
+        "layer": name,
+        "position": context.settings.at,
+        "source": context.graph.source_sha256,
+        "model": context.graph.model_sha256,
+        "tensors": [asdict(boundary) for boundary in crossing],
+        "codec": context.settings.codec,
+        "standalone": context.settings.standalone,
+        "preprocessing": preprocessing.to_json(context.project.preprocessing),
+        "calibration": sha256_of_bytes(np.ascontiguousarray(context.calibration_inputs).tobytes()),
+        "evaluation": context.evaluation_sha256,
+        "metric": [context.whole.name, context.whole.value, None if code is None else sha256_of_file(str(code))],
     }
-    arrays.update((name, value[:GOLDEN_SAMPLES]) for name, value in results.items())
-    return golden_bytes(arrays)
+    return sha256_of_bytes(json.dumps(recipe, sort_keys=True).encode())
 
 
-def _payload_bytes(symbols: NDArray[Any], codec: str) -> PayloadBytes:
+def _finished(folder: Path, name: str, recipe_sha256: str) -> SplitFile | None:
+    """Return the bundle that is there, when it is whole and was made by this recipe: nothing has to run again."""
+    try:
+        bundle = read_split(folder, name)
+        if bundle.recipe_sha256 != recipe_sha256:
+            return None
+        tables = [item.tables for item in bundle.tensors if item.tables is not None]
+        for record in (bundle.head, bundle.tail, bundle.golden, *tables):
+            check_file(folder, record)
+    except CoopexportError:
+        return None
+    return bundle
+
+
+def _require_little_loss(context: SplitContext, name: str, measured: Metric) -> None:
+    if measured.loss_points > context.settings.maximum_loss_points + _LOSS_TOLERANCE_POINTS:
+        raise CoopexportError(
+            f"layer {name} of {context.graph.variant}: encoding the feature costs {measured.loss_points:.2f} points of "
+            f"{measured.name} ({measured.reference:.4f} to {measured.value:.4f}), allowed are "
+            f"{context.settings.maximum_loss_points}: cut elsewhere, raise split.percentile or split.bits, or raise "
+            "split.maximum_loss_points; nothing was written"
+        )
+
+
+def _codec(context: SplitContext, boundary: Boundary) -> str:
+    """Return the codec of one tensor: there are no tables for floating-point numbers."""
+    codec = context.settings.codec
+    return codec if boundary.encoding.kind == "affine" or codec == "raw" else "zlib-huffman"
+
+
+def _symbol_models(
+    context: SplitContext, crossing: Sequence[Boundary], sent: Sequence[NDArray[Any]]
+) -> list[SymbolModel | None]:
+    """Fit the tables of each tensor's codec to what leaves the head for the calibration data (`sent`)."""
+    models: list[SymbolModel | None] = []
+    for boundary, one in zip(crossing, sent, strict=False):
+        codec = _codec(context, boundary)
+        if codec not in _TABLE_CODECS:
+            models.append(None)
+            continue
+        enough = max(2, _FITTED_SYMBOLS // prod(boundary.shape))
+        symbols = symbols_of(boundary.encoding, one[:enough], boundary.shape)
+        models.append(fit_symbol_model(symbols, boundary.encoding.bits, contexts=codec == "rans-context"))
+    return models
+
+
+def _payload_bytes(arrays: Sequence[NDArray[Any]], specifications: Sequence[TensorSpecification]) -> PayloadBytes:
     """Return the sizes of the real messages, one image each, header included."""
-    specification = TensorSpecification(symbols.dtype.name, (1, *symbols.shape[1:]), codec)
-    sizes = [len(pack([symbols[index : index + 1]], [specification])) for index in range(len(symbols))]
-    return input_coding.payload_statistics(sizes)
+    samples = zip(*(np.split(array, len(array)) for array in arrays), strict=True)
+    return input_coding.payload_statistics([len(pack(sample, specifications)) for sample in samples])

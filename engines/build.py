@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +18,17 @@ from engines.backends.interface import Backend, Engine, Runner
 from engines.target_file import describe_values, target_file
 from engines.targets import Target, find_target
 from exporter import parity
-from exporter.bundle import FileRecord, check_file, check_weights, read_golden, read_split, read_whole
+from exporter.bundle import (
+    BoundaryTensor,
+    FileRecord,
+    check_file,
+    check_weights,
+    read_golden,
+    read_split,
+    read_whole,
+)
+from exporter.encoding import symbols_of
+from exporter.golden import golden_exits, golden_outputs, golden_sent, golden_taken
 from exporter.parity import Parity
 from jetson import preprocessing
 from jetson.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
@@ -32,7 +43,10 @@ _SYMBOL_FRACTION_BOUND = 1e-3
 
 @dataclass(frozen=True)
 class BuildItem:
-    """One graph to build: a role of a layer (or of the whole network) in a variant's folder."""
+    """One graph to build: a role of a layer (or of the whole network) in a variant's folder.
+
+    `tensors`: those that cross the cut.
+    """
 
     folder: Path
     variant: str
@@ -41,6 +55,7 @@ class BuildItem:
     graph: FileRecord
     golden: FileRecord
     contract: Preprocessing
+    tensors: tuple[BoundaryTensor, ...] = ()
 
     def engine_path(self, target: Target) -> Path:
         """Return where the engine for `target` goes."""
@@ -61,7 +76,7 @@ def items_of_layer(folder: Path, layer: str) -> list[BuildItem]:
     """Return head and tail of a split bundle; raises CoopexportError when there is none."""
     bundle = read_split(folder, layer)
     return [
-        BuildItem(folder, bundle.variant, layer, role, record, bundle.golden, bundle.contract())
+        BuildItem(folder, bundle.variant, layer, role, record, bundle.golden, bundle.contract(), bundle.tensors)
         for role, record in (("head", bundle.head), ("tail", bundle.tail))
     ]
 
@@ -190,52 +205,72 @@ def _check(
     if not runnable.usable:
         return None, runnable.reason
     golden = read_golden(item.folder, item.golden)
-    given, expected = {
-        "head": ("inputs", "symbols_0"),
-        "tail": ("symbols_0", "outputs"),
-        WHOLE: ("inputs", "outputs"),
-    }[item.role]
+    inputs = golden_taken(golden) if item.role == "tail" else [golden["inputs"]]
     with temporary_folder_beside(str(item.folder / "engines")) as folder:
         path = Path(folder) / f"engine{backend.file_suffix}"
         path.write_bytes(engine)
-        found = run_batches(backend.load(path, target), golden[given], batch)
+        found = run_batches(backend.load(path, target), inputs, batch)
     where = f"{item.layer} {item.role} for {target.name}"
-    check = compare_with_golden(golden[expected], found, where)
-    return [check.to_json()], None
+    checks = []
+    if item.role == "head":
+        for boundary, sent in zip(item.tensors, golden_sent(golden), strict=True):
+            checks.append(compare_sent(boundary, sent, found.pop(0), where))
+        expected = golden_exits(golden)
+    else:
+        expected = golden_outputs(golden)
+    checks += [compare_with_golden(one, other, where) for one, other in zip(expected, found, strict=True)]
+    return [check.to_json() for check in checks], None
 
 
-def run_batches(runner: Runner, inputs: NDArray[Any], batch: int) -> NDArray[Any]:
-    """Return the outputs of a single-input, single-output engine of fixed batch size, one per input."""
+def run_batches(runner: Runner, inputs: Sequence[NDArray[Any]], batch: int) -> list[NDArray[Any]]:
+    """Return the outputs of an engine of fixed batch size for all samples of `inputs` (N x ... each)."""
     parts = []
-    for start in range(0, len(inputs), batch):
-        part = inputs[start : start + batch]
+    count = len(inputs[0])
+    for start in range(0, count, batch):
+        left = min(batch, count - start)
         # The engine takes full batches only: the last input fills up the last one.
-        full = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
-        parts.append(runner([full])[0][: len(part)])
-    return np.concatenate(parts)
+        full = [
+            np.concatenate([item[start : start + left], np.repeat(item[-1:], batch - left, axis=0)]) for item in inputs
+        ]
+        parts.append([output[:left] for output in runner(full)])
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def compare_sent(boundary: BoundaryTensor, expected: NDArray[Any], found: NDArray[Any], where: str) -> Parity:
+    """Compare what an engine's head sends with the golden one: symbols by count, packed ones taken apart.
+
+    Raises CoopexportError naming `where` and the number as `compare_with_golden`.
+    """
+    if boundary.encoding.kind != "affine":
+        return compare_with_golden(expected, found, where)
+    _require_same_form(expected, found, where)
+    one, other = (symbols_of(boundary.encoding, item, boundary.shape).astype(np.int16) for item in (expected, found))
+    difference = np.abs(one - other)
+    if difference.max(initial=0) > 1:
+        raise CoopexportError(f"{where}: a symbol differs by {difference.max()} from the golden data; allowed is 1")
+    how = "fraction of golden symbols that differ, none by more than one"
+    check = Parity("build", float((difference > 0).mean()), _SYMBOL_FRACTION_BOUND, len(expected), how)
+    return parity.require(check, where)
 
 
 def compare_with_golden(expected: NDArray[Any], found: NDArray[Any], where: str) -> Parity:
-    """Compare an engine's output with the golden one: symbols by count, features and scores by spread.
+    """Compare an engine's output (features, scores) with the golden one, by spread.
 
     Raises CoopexportError naming `where` and the number when the difference is too large, or when dtype or shape are
     not the same.
     """
+    _require_same_form(expected, found, where)
+    error = parity.relative_error(expected, found, where)
+    how = "engine against golden outputs"
+    return parity.require(Parity("build", error, parity.BUILD_BOUND, len(expected), how), where)
+
+
+def _require_same_form(expected: NDArray[Any], found: NDArray[Any], where: str) -> None:
     if (found.dtype, found.shape) != (expected.dtype, expected.shape):
         raise CoopexportError(
             f"{where}: the engine returns {found.dtype} of shape {found.shape}, the golden data hold {expected.dtype} "
             f"of shape {expected.shape}"
         )
-    if expected.dtype == np.uint8:
-        difference = np.abs(expected.astype(np.int16) - found.astype(np.int16))
-        if difference.max(initial=0) > 1:
-            raise CoopexportError(f"{where}: a symbol differs by {difference.max()} from the golden data; allowed is 1")
-        error, bound = float((difference > 0).mean()), _SYMBOL_FRACTION_BOUND
-        how = "fraction of golden symbols that differ, none by more than one"
-    else:
-        error, bound = parity.relative_error(expected, found, where), parity.BUILD_BOUND
-        how = "engine against golden outputs"
-    return parity.require(Parity("build", error, bound, len(expected), how), where)
 
 
 def open_engine(item: BuildItem, target: Target) -> Runner:

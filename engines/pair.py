@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,37 +13,47 @@ from numpy.typing import NDArray
 from engines.backends.interface import Runner
 from engines.build import items_of_layer, open_engine
 from engines.targets import Target
-from exporter.bundle import read_split
+from exporter.bundle import BoundaryTensor, read_split, wire_specifications
+from exporter.wire_form import from_wire, to_wire
 from jetson import preprocessing
 from jetson.preprocessing import Preprocessing
 from jetson.wire import TensorSpecification, pack, unpack
 
+Arrays = list[NDArray[Any]]
+
 
 @dataclass(frozen=True)
 class Pair:
-    """Head and tail of one cut, opened; each takes one image at a time."""
+    """Head and tail of one cut, opened; each takes one image at a time.
+
+    `agreement`: what sender and receiver of a message have to agree on beside its specifications.
+    """
 
     head: Runner
     tail: Runner
-    symbols: TensorSpecification
+    tensors: tuple[BoundaryTensor, ...]
+    specifications: Sequence[TensorSpecification]
+    agreement: bytes
     contract: Preprocessing
 
     def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the head's input, 1 x ..., for one image (height x width x 3, RGB, uint8)."""
         return network_input(self.contract, image)
 
-    def encode(self, symbols: NDArray[Any]) -> bytes:
-        """Return the message that carries the head's symbols: what goes over the link."""
-        return pack([symbols], [self.symbols])
+    def encode(self, sent: Sequence[NDArray[Any]]) -> bytes:
+        """Return the message that carries what the head sends (its first outputs): what goes over the link."""
+        arrays = [to_wire(item.encoding, one) for item, one in zip(self.tensors, sent, strict=False)]
+        return pack(arrays, self.specifications, self.agreement)
 
-    def decode(self, message: bytes) -> NDArray[Any]:
-        """Return the symbols of a message; raises CoopexportError when it is not of this cut."""
-        return unpack(message, [self.symbols])[0]
+    def decode(self, message: bytes) -> Arrays:
+        """Return what the tail takes out of a message; raises CoopexportError when it is not of this cut."""
+        arrived = unpack(message, self.specifications, self.agreement)
+        return [from_wire(item.encoding, one, item.shape) for item, one in zip(self.tensors, arrived, strict=True)]
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], int]:
-        """Return the outputs (1 x ...) for one image, and the bytes that crossed."""
-        message = self.encode(self.head([self.preprocess(image)])[0])
-        return self.tail([self.decode(message)])[0], len(message)
+        """Return the tail's first output (1 x ...) for one image, and the bytes that crossed."""
+        message = self.encode(self.head([self.preprocess(image)]))
+        return self.tail(self.decode(message))[0], len(message)
 
 
 def network_input(contract: Preprocessing, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -54,6 +65,11 @@ def open_pair(folder: Path, layer: str, device: Target, edge: Target) -> Pair:
     """Open the built head and tail of a bundle; raises CoopexportError when an engine is missing or stale."""
     bundle = read_split(folder, layer)
     head, tail = items_of_layer(folder, layer)
-    boundary = bundle.tensors[0]
-    symbols = TensorSpecification(boundary.encoding.symbol_dtype, (1, *boundary.shape), bundle.codec)
-    return Pair(open_engine(head, device), open_engine(tail, edge), symbols, bundle.contract())
+    return Pair(
+        open_engine(head, device),
+        open_engine(tail, edge),
+        bundle.tensors,
+        wire_specifications(folder, bundle),
+        bundle.agreement,
+        bundle.contract(),
+    )

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from exporter.encoding import EncodeSpecification
+from exporter.wire_form import wire_specification
 from jetson import preprocessing as preprocessing_contract
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file, write_files
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json, read_json
 from jetson.preprocessing import Preprocessing
+from jetson.wire import TensorSpecification
+from jetson.wire.symbol_model import model_from_bytes
 
-SPLIT_SCHEMA = "coopexport.split/1.0"
+SPLIT_SCHEMA = "coopexport.split/2.0"
 WHOLE_SCHEMA = "coopexport.whole/1.0"
 WEIGHTS_FOLDER = "weights"
 # Smaller tensors stay in the graph: a file each would only be clutter.
@@ -68,11 +71,16 @@ class Metric(_Record):
 
 
 class BoundaryTensor(_Record):
-    """One tensor that crosses: its name and shape (without batch) in the whole graph, and its encoding."""
+    """One tensor that crosses: its name and shape (without batch) in the whole graph, and its encoding.
+
+    `codec`: what turns its symbols into bytes; `tables`: the symbol model of an entropy codec.
+    """
 
     name: str
     shape: tuple[int, ...]
     encoding: EncodeSpecification
+    codec: str
+    tables: FileRecord | None = None
 
     @field_validator("encoding", mode="before")
     @classmethod
@@ -94,12 +102,29 @@ class SplitFile(_Record):
     head: FileRecord
     tail: FileRecord
     tensors: tuple[BoundaryTensor, ...]
-    codec: str
     preprocessing: dict[str, Any]
     golden: FileRecord
     parity: tuple[dict[str, Any], ...]
     payload_bytes: PayloadBytes
     metric: Metric
+    recipe_sha256: str
+
+    @property
+    def codec(self) -> str:
+        """What turns symbols into bytes; several, joined by "+", where tensors that cross have different ones."""
+        return "+".join(dict.fromkeys(tensor.codec for tensor in self.tensors))
+
+    @property
+    def coding(self) -> str:
+        """Say in a few words how features are encoded and coded."""
+        kinds = (f"{item.encoding.bits}-bit" if item.encoding.kind == "affine" else item.encoding.kind
+                 for item in self.tensors)  # fmt: skip
+        return f"{'+'.join(dict.fromkeys(kinds))} {self.codec}"
+
+    @property
+    def agreement(self) -> bytes:
+        """What both sides of the link have to agree on: a message of another pair is refused."""
+        return f"{self.head.sha256} {self.tail.sha256}".encode()
 
     def contract(self) -> Preprocessing:
         """Return the preprocessing that inputs of the head go through."""
@@ -200,6 +225,20 @@ def read_whole(folder: Path) -> WholeFile:
     if not path.is_file():
         raise CoopexportError(f"there is no {path}; make it with: coopexport split")
     return _validated(WholeFile, path, WHOLE_SCHEMA)
+
+
+def wire_specifications(folder: Path, bundle: SplitFile, batch: int = 1) -> list[TensorSpecification]:
+    """Return what a message of this bundle holds; raises CoopexportError when tables are missing or damaged."""
+    return [
+        wire_specification(
+            item.encoding,
+            item.shape,
+            item.codec,
+            None if item.tables is None else model_from_bytes(check_file(folder, item.tables).read_bytes()),
+            batch,
+        )
+        for item in bundle.tensors
+    ]
 
 
 def split_layers(folder: Path) -> list[str]:

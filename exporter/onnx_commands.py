@@ -4,25 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from exporter.command_line import next_step, print_table, progress, wrote
-
-
-@click.command()
-@click.option("--onnx", "onnx_file", type=click.Path(path_type=Path), required=True, help="The ONNX file to cut.")
-@click.option(
-    "--layer", "layer_names", multiple=True, help="Layer, node or tensor to cut at, or several: A+B; repeatable."
-)
-@click.option("--all", "is_all", is_flag=True, help="Every cut where one tensor crosses.")
-@click.option("--max-tensors", type=click.IntRange(min=1), default=1, help="With --all: up to so many tensors cross.")
-@click.option("--output", "folder", type=click.Path(path_type=Path, file_okay=False), required=True)
-@click.option("--standalone", is_flag=True, help="Graphs that hold their own weights, below 2 GB each.")
-def split_onnx(
-    onnx_file: Path, layer_names: tuple[str, ...], is_all: bool, max_tensors: int, folder: Path, standalone: bool
-) -> None:
-    """Cut any ONNX file into head and tail, float32 between them."""
-    split_onnx_file(onnx_file, layer_names, is_all, max_tensors, folder, standalone)
 
 
 def split_onnx_file(

@@ -55,8 +55,11 @@ class LayerGraph:
         return path
 
     def load(self) -> onnx.ModelProto:
-        """Return the graph with its weights; raises CoopexportError as `check` does."""
-        return onnx.load(str(self.check()))
+        """Return the graph, its large weights left in their files; raises CoopexportError as `check` does.
+
+        To run it, `open_session` wants this folder as its `weights_folder`.
+        """
+        return onnx.load(str(self.check()), load_external_data=False)
 
 
 def variants(project: Project) -> list[str]:

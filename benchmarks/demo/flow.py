@@ -16,8 +16,8 @@ from benchmarks.commands import bench, report, run_selection, select
 from benchmarks.demo.recipe import Recipe
 from benchmarks.selector import INPUT, OUTPUT, latency_ms
 from calibration import metric
-from calibration.commands import split
 from calibration.shrink_command import shrink
+from calibration.split_command import split
 from engines.backends import find_backend
 from engines.build import item_of_whole, open_engine, run_batches
 from engines.commands import build, doctor
@@ -196,7 +196,7 @@ def run_pair(project: Project, variant: str, layer: str) -> PairResult:
         outputs.append(scores)
         sizes.append(size_bytes)
     unpruned = open_engine(item_of_whole(project.variant_folder(ORIGINAL)), cpu)
-    reference = run_batches(unpruned, network_inputs(project, evaluation), batch=1)
+    reference = run_batches(unpruned, [network_inputs(project, evaluation)], batch=1)[0]
     chosen = metric.load_metric(project)
     compared = metric.compare(
         metric.score(chosen, reference, evaluation.labels),

@@ -74,17 +74,22 @@ def variant_files(
             model_sha256="model",
             head=file(f"{variant}/{layer}.head.onnx"),
             tail=file(f"{variant}/{layer}.tail.onnx"),
-            tensors=(BoundaryTensor(name="t", shape=(ELEMENTS[i % 18],), encoding=EncodeSpecification("affine", 8)),),
-            codec="zlib-huffman",
+            tensors=(tensor(ELEMENTS[i % 18]),),
             preprocessing={},
             golden=file(f"{layer}.golden.npz"),
             parity=(),
             payload_bytes=payload(20 + 0.52 * byte_factor * ELEMENTS[i % 18]),
             metric=metric(metric_value - 0.001 * (i % 3), metric_value),
+            recipe_sha256="recipe",
         )
         for i, layer in enumerate(layers)
     )
     return VariantFiles(variant, whole, splits)
+
+
+def tensor(count: int) -> BoundaryTensor:
+    """Return what crosses a cut: `count` symbols of 8 bits."""
+    return BoundaryTensor(name="t", shape=(count,), encoding=EncodeSpecification("affine", 8), codec="zlib-huffman")
 
 
 def latency_rows(files: VariantFiles, whole_ms: float, run: str = RUN) -> list[Latency]:

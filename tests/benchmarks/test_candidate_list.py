@@ -15,7 +15,7 @@ from benchmarks.candidate_list import VariantFiles, images_sha256, list_candidat
 from benchmarks.latency_table import Latency
 from benchmarks.selector import INPUT, OUTPUT, Candidate, select
 from exporter.bundle import BoundaryTensor, FileRecord
-from exporter.encoding import EncodeSpecification
+from exporter.encoding import FLOAT32
 from jetson.errors import CoopexportError
 
 FILES = variant_files("pruned", ["conv4_1", "pool4"], 0.98, 0.2, 0.97)
@@ -89,7 +89,7 @@ def test_bytes_and_losses_come_from_the_manifests() -> None:
 
 
 def test_float32_is_called_so() -> None:
-    tensor = BoundaryTensor(name="t", shape=(8,), encoding=EncodeSpecification("float32"))
+    tensor = BoundaryTensor(name="t", shape=(8,), encoding=FLOAT32, codec="zlib-huffman")
     plain = FILES.splits[0].model_copy(update={"tensors": (tensor,)})
     assert ("conv4_1", "float32 zlib-huffman") in candidates(files=replace(FILES, splits=(plain,)))
 

@@ -14,18 +14,22 @@ from tests_support import files_below
 from calibration import split_variant
 from calibration.input_coding import decode_jpeg, jpeg_payload, raw_payload
 from calibration.metric import Score, top1
-from calibration.split_variant import SplitContext, open_context, specifications, write_split, write_whole
-from exporter.bundle import SplitFile, WholeFile, read_golden, read_split, read_whole
+from calibration.split_context import SplitContext, boundaries, open_context
+from calibration.split_variant import write_split
+from calibration.whole_variant import write_whole
+from exporter.bundle import SPLIT_SCHEMA, SplitFile, WholeFile, read_golden, read_split, read_whole, wire_specifications
 from exporter.candidates import Layer
 from exporter.datasets import load_dataset
-from exporter.encoding import EncodeSpecification, decode, encode
+from exporter.encoding import decode, encode
 from exporter.layer_names import find_layer
 from exporter.onnx_session import open_session, run
 from exporter.project import Project, SplitSection, load_project
+from exporter.split import Boundary
 from exporter.variants import layer_graph
 from jetson import preprocessing
 from jetson.errors import CoopexportError
-from jetson.wire import TensorSpecification, pack, unpack
+from jetson.json_files import encode_json
+from jetson.wire import pack, unpack
 
 VARIANTS = ("original", "pruned")
 LAYERS = ("conv4_1", "pool3")
@@ -50,9 +54,9 @@ def test_metric_and_bytes_are_those_of_the_written_files(finished: Project, vari
     inputs = preprocessing.apply(bundle.contract(), evaluation.images)
     symbols = graph_outputs(folder / bundle.head.file, inputs)
     # Each image's message, through the link and out again, then the tail.
-    expected = TensorSpecification("uint8", (1, *bundle.tensors[0].shape), bundle.codec)
-    messages = [pack([symbols[index : index + 1]], [expected]) for index in range(len(symbols))]
-    arrived = np.concatenate([unpack(message, [expected])[0] for message in messages])
+    expected = wire_specifications(folder, bundle)
+    messages = [pack([symbols[index : index + 1]], expected) for index in range(len(symbols))]
+    arrived = np.concatenate([unpack(message, expected)[0] for message in messages])
     right = graph_outputs(folder / bundle.tail.file, arrived).argmax(axis=1) == evaluation.labels
     right_uncut = graph_outputs(folder / "model.onnx", inputs).argmax(axis=1) == evaluation.labels
     found = bundle.metric
@@ -95,9 +99,9 @@ def test_golden_data_are_true_from_the_image_on(finished: Project, variant: str,
     assert feature.shape[1:] == tensor.shape
     assert np.array_equal(encode(tensor.encoding, feature), golden["symbols_0"])
     # What crossed is the feature to half a step, where it was not clipped.
-    inside = feature <= tensor.encoding.clip.high  # type: ignore[union-attr]
+    inside = feature <= tensor.encoding.clip.high[0]  # type: ignore[union-attr]
     difference = np.abs(decode(tensor.encoding, golden["symbols_0"]) - feature)[inside]
-    assert difference.max() <= 0.5001 * tensor.encoding.step
+    assert difference.max() <= 0.5001 * tensor.encoding.step[0]
 
 
 @pytest.mark.parametrize(
@@ -179,25 +183,50 @@ def test_jpeg_is_coded_at_the_projects_quality(context: SplitContext, quality: i
     assert jpeg.metric.reference == whole.metric.value
 
 
-def layer_and_specification(context: SplitContext, name: str) -> tuple[Layer, EncodeSpecification]:
+def layer_and_crossing(context: SplitContext, name: str) -> tuple[Layer, tuple[Boundary, ...]]:
     layer = find_layer(context.graph.layers, name)
-    return layer, specifications(context, [layer])[layer.name]
+    return layer, boundaries(context, [layer])[layer.name]
 
 
 def test_the_same_split_again_writes_the_same_bytes(context: SplitContext) -> None:
     folder = context.graph.folder
     names = [name for name in files_below(folder) if name.startswith(("conv4_1", "whole", "weights", "calibration"))]
     before = {name: (folder / name).read_bytes() for name in names}
-    path, manifest = write_split(context, *layer_and_specification(context, "conv4_1"))
+    path, manifest = write_split(context, *layer_and_crossing(context, "conv4_1"))
     write_whole(context)
     assert path == folder / "conv4_1.split.json"
     assert manifest == read_split(folder, "conv4_1")
     assert {name: (folder / name).read_bytes() for name in names} == before
 
 
+def test_an_interrupted_split_goes_on_where_it_was(context: SplitContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle that is whole and was made by the same recipe is not made again; a damaged or another one is."""
+    made: list[str] = []
+    real = split_variant.split
+    monkeypatch.setattr(split_variant, "split", lambda *given: made.append(given[3]) or real(*given))
+    arguments = layer_and_crossing(context, "conv4_1")
+    first = write_split(context, *arguments)
+    assert made == []
+    tail = context.graph.folder / first[1].tail.file
+    good = tail.read_bytes()
+    tail.write_bytes(good[:-1])
+    assert write_split(context, *arguments) == first
+    assert tail.read_bytes() == good
+    other = dataclasses.replace(context, settings=context.settings.model_copy(update={"bits": 7}))
+    second = write_split(other, *layer_and_crossing(other, "conv4_1"))
+    assert second[1].tensors[0].encoding.bits == 7
+    assert write_split(context, *arguments) == first
+    assert len(made) == 3
+    strict = dataclasses.replace(context, settings=SplitSection(maximum_loss_points=0))
+    worse = first[1].model_copy(update={"metric": first[1].metric.model_copy(update={"value": 0.1})})
+    (context.graph.folder / "conv4_1.split.json").write_bytes(encode_json(SPLIT_SCHEMA, worse.model_dump(mode="json")))
+    with pytest.raises(CoopexportError, match="points of top1"):
+        write_split(strict, *arguments)
+
+
 def test_too_much_loss_is_refused_and_nothing_is_written(context: SplitContext) -> None:
     coarse = dataclasses.replace(context, settings=SplitSection(percentile=50.1, maximum_loss_points=0.4))
-    arguments = layer_and_specification(coarse, "conv1_1")
+    arguments = layer_and_crossing(coarse, "conv1_1")
     before = {name: (context.graph.folder / name).stat().st_mtime_ns for name in files_below(context.graph.folder)}
     with pytest.raises(CoopexportError, match=r"layer conv1_1 of pruned: .* costs \d+\.\d\d points of top1"):
         write_split(coarse, *arguments)
@@ -214,7 +243,7 @@ def test_a_loss_of_exactly_the_bound_is_allowed(context: SplitContext, allowed: 
         metric=("fixed", lambda outputs, labels: 0.97),
         whole=Score("fixed", 0.98, len(context.evaluation.labels), None),
     )
-    arguments = layer_and_specification(context, "conv4_1")
+    arguments = layer_and_crossing(context, "conv4_1")
     if refused:
         with pytest.raises(
             CoopexportError, match=r"costs 1\.00 points of fixed \(0\.9800 to 0\.9700\), allowed are 0\.99"
@@ -231,21 +260,21 @@ def test_names_of_the_uncut_candidates_are_refused(
     monkeypatch.setattr(split_variant, "display_name", lambda layers, layer: name)
     before = files_below(context.graph.folder)
     with pytest.raises(CoopexportError, match=f'a bundle cannot be called "{name}"'):
-        write_split(context, *layer_and_specification(context, "conv4_1"))
+        write_split(context, *layer_and_crossing(context, "conv4_1"))
     assert files_below(context.graph.folder) == before
 
 
 def test_float32_crosses_as_it_is(context: SplitContext) -> None:
     plain = dataclasses.replace(context, settings=SplitSection(encoding="float32", codec="raw"))
-    layer, specification = layer_and_specification(plain, "conv4_1")
-    _, manifest = write_split(plain, layer, specification)
+    _, manifest = write_split(plain, *layer_and_crossing(plain, "conv4_1"))
     assert (manifest.tensors[0].encoding.kind, manifest.codec) == ("float32", "raw")
     assert manifest.metric.value == manifest.metric.reference == context.whole.value
     assert manifest.payload_bytes.least == manifest.payload_bytes.largest
     golden = read_golden(context.graph.folder, manifest.golden)
     assert golden["symbols_0"].dtype == np.float32
-    sent = TensorSpecification("float32", (1, *golden["symbols_0"].shape[1:]))
-    assert manifest.payload_bytes.mean == len(pack([golden["symbols_0"][:1]], [sent]))
+    assert manifest.payload_bytes.mean == len(
+        pack([golden["symbols_0"][:1]], wire_specifications(context.graph.folder, manifest))
+    )
 
 
 def test_the_reference_is_the_whole_network_on_the_same_images(context: SplitContext) -> None:

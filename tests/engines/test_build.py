@@ -17,7 +17,8 @@ import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_graphs import small_inputs, small_network
+from onnx import numpy_helper
+from small_graphs import small_inputs, small_network, small_specification
 from tests_support import files_below
 
 import engines.build
@@ -26,6 +27,7 @@ from engines.build import (
     BuildItem,
     build,
     build_engine,
+    compare_sent,
     compare_with_golden,
     item_of_whole,
     items_of_layer,
@@ -34,7 +36,7 @@ from engines.build import (
 )
 from engines.target_file import target_file
 from engines.targets import find_target
-from exporter.bundle import FileRecord, golden_bytes, read_golden
+from exporter.bundle import BoundaryTensor, FileRecord, golden_bytes, read_golden
 from exporter.onnx_session import open_session, run
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.engine_identity import EngineIdentity, check_engine, identity_path, read_identity
@@ -42,6 +44,7 @@ from jetson.errors import CoopexportError
 
 CPU = find_target("cpu")
 ADA = find_target("rtx-ada")
+SYMBOLS = BoundaryTensor(name="t", shape=(4,), encoding=small_specification(), codec="raw")
 ROLES = ("head", "tail", "whole")
 rtx_installed = pytest.mark.skipif(
     util.find_spec("tensorrt_rtx") is None, reason="left out: TensorRT-RTX exists for Linux on x86-64 only"
@@ -264,7 +267,8 @@ def test_an_engine_that_computes_something_else_is_refused_with_the_number(
 def test_a_refused_engine_leaves_the_old_one(folder: Path) -> None:
     first = build(item_of(folder, "tail"), CPU)
     model = onnx.load(str(folder / "conv4_1.tail.onnx"), load_external_data=False)
-    model.graph.node[0].attribute[0].f += 0.5  # FeatureDecode's low
+    low = next(tensor for tensor in model.graph.initializer if tensor.name == "symbols_0.low")
+    low.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(low) + np.float32(0.5), low.name))
     item = with_graph(item_of(folder, "tail"), model.SerializeToString())
     with pytest.raises(CoopexportError, match="parity check 'build' failed"):
         build(item, CPU)
@@ -330,7 +334,7 @@ def test_batches_give_one_result_for_each_input(count: int, batch: int) -> None:
         return [inputs[0].sum(axis=1, keepdims=True)]
 
     values = np.arange(2.0 * count).reshape(count, 2)
-    assert np.array_equal(run_batches(fixed_batch, values, batch), values.sum(axis=1, keepdims=True))
+    assert np.array_equal(run_batches(fixed_batch, [values], batch)[0], values.sum(axis=1, keepdims=True))
 
 
 @given(st.integers(1, 4000), st.integers(0, 40), st.integers(0, 2**32 - 1))
@@ -342,10 +346,10 @@ def test_symbols_may_differ_by_one_in_one_of_a_thousand(count: int, different: i
     found.reshape(-1)[chosen] += generator.choice(np.array([1, 255], np.uint8), len(chosen))  # 255: one less
     share = len(chosen) / (2 * count)
     if share <= 1e-3:
-        assert compare_with_golden(expected, found, "here").error == pytest.approx(share)
+        assert compare_sent(SYMBOLS, expected, found, "here").error == pytest.approx(share)
     else:
         with pytest.raises(CoopexportError, match="here: parity check 'build' failed"):
-            compare_with_golden(expected, found, "here")
+            compare_sent(SYMBOLS, expected, found, "here")
 
 
 @given(st.integers(0, 255), st.integers(0, 255))
@@ -356,10 +360,10 @@ def test_no_symbol_may_differ_by_more_than_one(expected: int, found: int) -> Non
     other = golden.copy()
     other[3, 4] = found
     if abs(expected - found) <= 1:
-        compare_with_golden(golden, other, "here")
+        compare_sent(SYMBOLS, golden, other, "here")
     else:
         with pytest.raises(CoopexportError, match=f"differs by {abs(expected - found)} "):
-            compare_with_golden(golden, other, "here")
+            compare_sent(SYMBOLS, golden, other, "here")
 
 
 @pytest.mark.parametrize(
@@ -369,7 +373,9 @@ def test_no_symbol_may_differ_by_more_than_one(expected: int, found: int) -> Non
 )
 def test_other_shapes_and_dtypes_are_refused(found: np.ndarray) -> None:
     with pytest.raises(CoopexportError, match=r"the engine returns .* of shape"):
-        compare_with_golden(np.zeros((16, 4), np.uint8), found, "here")
+        compare_sent(SYMBOLS, np.zeros((16, 4), np.uint8), found, "here")
+    with pytest.raises(CoopexportError, match=r"the engine returns .* of shape"):
+        compare_with_golden(np.zeros((16, 4), np.float16), found, "here")
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])

@@ -42,7 +42,7 @@ def test_one_by_one_equals_all_at_once(split_project: Path, folder: Path, pair: 
         assert (head_symbols.dtype, head_symbols.shape) == (np.uint8, (1, *bundle.tensors[0].shape))
         assert np.abs(head_symbols.astype(int) - symbols[index]).max() <= 1
         scores, size = pair.infer(image)
-        assert size == len(pair.encode(head_symbols))
+        assert size == len(pair.encode([head_symbols]))
         assert scores.shape == (1, 10)
         assert scores.argmax() == outputs[index].argmax()
         # A symbol may differ by one where rounding does: a hundredth of the scores' spread covers that.
@@ -62,12 +62,13 @@ def test_golden_data_come_out_again(folder: Path, pair: Pair) -> None:
 def test_a_message_carries_the_symbols_and_nothing_else(folder: Path, pair: Pair) -> None:
     golden = read_golden(folder, read_split(folder, "conv4_1").golden)
     for symbols in golden["symbols_0"]:
-        message = pair.encode(symbols[np.newaxis])
-        assert np.array_equal(pair.decode(message), symbols[np.newaxis])
+        message = pair.encode([symbols[np.newaxis]])
+        assert np.array_equal(pair.decode(message)[0], symbols[np.newaxis])
     with pytest.raises(CoopexportError, match="checksum"):
         pair.decode(message[:-1] + bytes([message[-1] ^ 1]))
+    other = dataclasses.replace(pair, agreement=b"another pair")
     with pytest.raises(CoopexportError, match="not of the same cut"):
-        pair.decode(pair.encode(symbols[np.newaxis, 1:]))
+        pair.decode(other.encode([symbols[np.newaxis]]))
 
 
 def test_networks_that_normalise_by_themselves_get_float32_too(pair: Pair) -> None:

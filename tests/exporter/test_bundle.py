@@ -32,7 +32,7 @@ from exporter.bundle import (
     with_external_weights,
     write_bundle,
 )
-from exporter.encoding import ClipRange, EncodeSpecification, affine_specification
+from exporter.encoding import FLOAT32, ClipRange, EncodeSpecification, affine_specification
 from exporter.graph import export
 from exporter.onnx_session import open_session, run
 from jetson import preprocessing
@@ -59,21 +59,21 @@ def manifest_of(files: dict[str, bytes], encoding: EncodeSpecification) -> Split
         model_sha256="b" * 64,
         head=records["head"],
         tail=records["tail"],
-        tensors=(BoundaryTensor(name="/t", shape=(4, 2, 2), encoding=encoding),),
-        codec="raw",
+        tensors=(BoundaryTensor(name="/t", shape=(4, 2, 2), encoding=encoding, codec="raw"),),
         preprocessing=preprocessing.to_json(preprocessing.Preprocessing(scale=1 / 255)),
         golden=records["golden"],
         parity=({"check": "cut", "error": 0.0},),
         payload_bytes=PAYLOAD,
         metric=METRIC,
+        recipe_sha256="c" * 64,
     )
 
 
 def specification(method: str) -> EncodeSpecification:
     if method == "float32":
-        return EncodeSpecification("float32")
+        return FLOAT32
     percentile = 99.9 if method == "percentile" else None
-    return affine_specification(ClipRange(0.1, 2.3, method, percentile, 8, 0.0, 3.0))
+    return affine_specification(ClipRange((0.1,), (2.3,), method, percentile, 8, (0.0,), (3.0,)))
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_round_trip_of_the_manifest(tmp_path: Path, method: str, paired: bool) -
     assert read_split(tmp_path, "conv4_1") == manifest
     assert split_layers(tmp_path) == ["conv4_1"]
     content = json.loads((tmp_path / "conv4_1.split.json").read_text())
-    assert content["schema"] == "coopexport.split/1.0"
+    assert content["schema"] == "coopexport.split/2.0"
     assert ("only_this_right" in content["metric"]) == paired
     assert ("percentile" in content["tensors"][0]["encoding"].get("clip", {})) == (method == "percentile")
     assert read_split(tmp_path, "conv4_1").contract() == preprocessing.Preprocessing(scale=1 / 255)
@@ -154,7 +154,7 @@ def test_a_missing_or_altered_file_is_refused_by_name(bundle, damage: str) -> No
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda content: content.update(schema="coopexport.split/2.0"), ["coopexport.split/2.0", SPLIT_SCHEMA]),
+        (lambda content: content.update(schema="coopexport.split/1.0"), ["coopexport.split/1.0", SPLIT_SCHEMA]),
         (lambda content: content.update(schema="coopexport.whole/1.0"), ["coopexport.whole/1.0", SPLIT_SCHEMA]),
         (lambda content: content.pop("golden"), ["golden", "coopexport split"]),
         (lambda content: content["tensors"][0].update(shape="large"), ["tensors.0.shape"]),
@@ -176,7 +176,7 @@ def test_later_minor_versions_are_read(bundle) -> None:
     folder, manifest, _ = bundle
     path = folder / "conv4_1.split.json"
     content = json.loads(path.read_text())
-    content.update(schema="coopexport.split/1.4", more="to come")
+    content.update(schema="coopexport.split/2.4", more="to come")
     content["tensors"][0]["more"] = 1
     path.write_text(json.dumps(content))
     assert read_split(folder, "conv4_1") == manifest

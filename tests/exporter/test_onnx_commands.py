@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from family_graphs import exported
 
-from exporter.onnx_commands import split_onnx
+from calibration.split_command import split as split_command
 from exporter.pair_files import read_pairs
 from jetson.errors import CoopexportError
 
@@ -28,7 +28,7 @@ def network_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def split(path: Path, *arguments: str) -> Result:
     return CliRunner().invoke(
-        split_onnx, ["--onnx", str(path), "--output", str(path.parent / "out"), *arguments], catch_exceptions=False
+        split_command, ["--onnx", str(path), "--output", str(path.parent / "out"), *arguments], catch_exceptions=False
     )
 
 
@@ -57,11 +57,27 @@ def test_an_unclean_cut_is_refused_with_what_crosses_and_nothing_is_written(netw
 
 
 def test_where_to_cut_must_be_said_once(network_file: Path) -> None:
-    for arguments in ([], ["--all", "--layer", "fc"]):
-        with pytest.raises(CoopexportError, match="say where to cut"):
-            split(network_file, *arguments)
+    with pytest.raises(CoopexportError, match="say where to cut"):
+        split(network_file)
+    with pytest.raises(CoopexportError, match="--layer and --all were both given"):
+        split(network_file, "--all", "--layer", "fc")
     with pytest.raises(CoopexportError, match='there is no layer "nothing"'):
         split(network_file, "--layer", "nothing")
+
+
+@pytest.mark.parametrize("option", [["--bits", "4"], ["--recommended"], ["--variant", "pruned"], ["--codec", "rans"]])
+def test_what_needs_a_project_is_refused(tmp_path: Path, option: list[str]) -> None:
+    with pytest.raises(CoopexportError, match=f"{option[0]} needs a project"):
+        split(tmp_path / "network.onnx", "--all", *option)
+
+
+def test_options_of_given_files_need_one() -> None:
+    for arguments, words in (
+        (["--onnx", "network.onnx"], "--onnx needs --output"),
+        (["--output", "out"], "--output is for --onnx"),
+    ):
+        with pytest.raises(CoopexportError, match=words):
+            CliRunner().invoke(split_command, ["--all", *arguments], catch_exceptions=False)
 
 
 def test_all_cuts_of_up_to_so_many_tensors(tmp_path: Path) -> None:

@@ -12,14 +12,20 @@ from small_networks import images, settled_residual
 from torch import nn
 
 from exporter.candidates import Layer
-from exporter.encoding import ClipRange, EncodeSpecification, affine_specification, encode
+from exporter.encoding import FLOAT32, ClipRange, EncodeSpecification, affine_specification, encode
 from exporter.graph import ExportedGraph, export
 from exporter.layer_names import find_layer
 from exporter.onnx_session import open_session, run
-from exporter.split import boundary_tensor, display_name, prove_exact, split
+from exporter.split import Boundary, Split, boundary_tensor, display_name, prove_exact, whole_outputs
+from exporter.split import split as split_at
 from jetson.errors import CoopexportError
 
-SPECIFICATION = affine_specification(ClipRange(-1.0, 3.0, "percentile", 99.9, 8, -1.2, 4.0))
+SPECIFICATION = affine_specification(ClipRange((-1.0,), (3.0,), "percentile", 99.9, 8, (-1.2,), (4.0,)))
+
+
+def split(model, layer: Layer, specification: EncodeSpecification, inputs, position="post-activation") -> Split:
+    boundary = Boundary(boundary_tensor(layer, position), layer.shape, specification)
+    return split_at(model, [boundary], inputs, layer.name)
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +46,23 @@ def layer_of(graph: ExportedGraph, name: str) -> Layer:
 @pytest.mark.parametrize("kind", ["affine", "float32"])
 def test_both_proofs_are_recorded(vgg: ExportedGraph, random_images: np.ndarray, position, kind: str) -> None:
     layer = layer_of(vgg, "conv4_1")
-    specification = SPECIFICATION if kind == "affine" else EncodeSpecification("float32")
+    specification = SPECIFICATION if kind == "affine" else FLOAT32
     result = split(vgg.model, layer, specification, random_images, position)
     assert [(check.check, check.error, check.bound, check.samples) for check in result.parity] == [
         ("cut", 0.0, 0.0, 24),
         ("encode", 0.0, 0.0, 24),
     ]
-    assert result.tensor == boundary_tensor(layer, position)
+    assert result.boundaries[0].tensor == boundary_tensor(layer, position)
     feature = run(open_session(result.plain.head, "disabled"), [random_images])[0]
     assert (feature.min() < 0) == (position == "pre-activation")
-    assert np.array_equal(result.symbols, encode(specification, feature))
-    assert result.symbols.dtype == specification.symbol_dtype
+    (sent,), (taken,), (outputs,) = result.sent, result.taken, result.outputs
+    assert np.array_equal(sent, encode(specification, feature))
+    assert sent.dtype == specification.symbol_dtype
+    assert taken is sent
+    assert result.exits == []
     if kind == "float32":
         whole = run(open_session(vgg.model, "disabled"), [random_images])[0]
-        assert np.array_equal(result.outputs.view(np.uint32), whole.view(np.uint32))
+        assert np.array_equal(outputs.view(np.uint32), whole.view(np.uint32))
 
 
 def test_every_clean_cut_can_be_split(residual: ExportedGraph) -> None:
@@ -97,7 +106,7 @@ def test_a_tail_with_one_wrong_bit_is_caught(vgg: ExportedGraph, random_images: 
     values[0] = np.nextafter(values[0], np.float32(10))
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     with pytest.raises(CoopexportError, match=r"conv4_1: parity check 'cut' failed: error \d"):
-        prove_exact(vgg.model, halves, random_images, "conv4_1")
+        prove_exact(whole_outputs(vgg.model, random_images), halves, random_images, "conv4_1")
 
 
 def test_display_names_are_file_names_and_differ(vgg: ExportedGraph, residual: ExportedGraph) -> None:

@@ -1,0 +1,209 @@
+"""The command `coopexport split`. It sits in this room because a split needs clip ranges and a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from calibration.command_options import choose_layers, cut_options, range_options, split_settings
+from exporter.command_line import next_step, print_table, progress, wrote
+
+if TYPE_CHECKING:
+    from calibration.split_context import SplitContext
+    from exporter.bundle import SplitFile, WholeFile
+    from exporter.candidates import Layer
+    from exporter.project import Project, SplitSection
+    from exporter.split import Boundary
+
+# What `coopexport search` chooses.
+_SEARCHED = ("encoding", "bits", "clip", "percentile", "granularity", "packing", "codec")
+
+
+@click.command()
+@cut_options
+@range_options
+@click.option("--recommended", is_flag=True, help="Encode each cut as `coopexport search` recommends.")
+@click.option("--encoding", type=click.Choice(["affine", "float16", "float32"]), help="Symbols of --bits, or floats.")
+@click.option(
+    "--packing",
+    type=click.Choice(["none", "bytes", "words"]),
+    help="Put symbols of 1, 2 or 4 bits into bytes in the head; words: int32, for TensorRT 8.2.",
+)
+@click.option(
+    "--codec", type=click.Choice(["raw", "zlib-huffman", "rans", "rans-context"]), help="What turns symbols into bytes."
+)
+@click.option("--onnx", "onnx_file", type=click.Path(path_type=Path), help="Cut this ONNX file; needs no project.")
+@click.option(
+    "--output", "folder", type=click.Path(path_type=Path, file_okay=False), help="Where the pairs of --onnx go."
+)
+@click.option("--standalone", is_flag=True, help="Graphs that hold their own weights, below 2 GB each.")
+def split(
+    project_file: Path | None,
+    variant_names: tuple[str, ...],
+    layer_names: tuple[str, ...],
+    all_layers: bool,
+    recommended: bool,
+    onnx_file: Path | None,
+    folder: Path | None,
+    standalone: bool,
+    **overrides: Any,
+) -> None:
+    """Cut the network after a layer into head and tail, with the feature encoded at the cut."""
+    from exporter.project import load_project
+    from exporter.variants import variants
+    from jetson.errors import CoopexportError
+
+    if layer_names and all_layers:
+        raise CoopexportError("--layer and --all were both given; use one of them")
+    if not layer_names and not all_layers:
+        raise CoopexportError(
+            "say where to cut: --layer NAME (repeatable) or --all; `coopexport layers` lists the layers"
+        )
+    if onnx_file is not None:
+        in_projects = {"project": project_file, "variant": variant_names, "recommended": recommended, **overrides}
+        _split_given(onnx_file, folder, layer_names, all_layers, standalone, in_projects)
+        return
+    if folder is not None:
+        raise CoopexportError("--output is for --onnx FILE; a project's bundles go where its settings say")
+    project = load_project(project_file)
+    settings = split_settings(project, {**overrides, "standalone": standalone or None})
+    contradiction = [name for name in _SEARCHED if overrides.get(name) is not None]
+    if recommended and contradiction:
+        raise CoopexportError(f"--{contradiction[0]} and --recommended were both given; use one of them")
+    for variant in variant_names or variants(project):
+        split_one_variant(project, settings, variant, layer_names, all_layers, recommended)
+    next_step("coopexport build, then coopexport bench")
+
+
+def _split_given(
+    onnx_file: Path,
+    folder: Path | None,
+    layer_names: tuple[str, ...],
+    all_layers: bool,
+    standalone: bool,
+    in_projects: dict[str, Any],
+) -> None:
+    """Cut a given ONNX file, whose features stay float32: to encode them takes a project's data."""
+    from exporter.onnx_commands import split_onnx_file
+    from jetson.errors import CoopexportError
+
+    most = in_projects.pop("maximum_tensors") or 1
+    useless = [name for name, value in in_projects.items() if value]
+    if useless:
+        raise CoopexportError(f"--{useless[0].replace('_', '-')} needs a project; leave it out with --onnx")
+    if folder is None:
+        raise CoopexportError("--onnx needs --output FOLDER: where the pairs go")
+    split_onnx_file(onnx_file, layer_names, all_layers, most, folder, standalone)
+
+
+def split_one_variant(
+    project: Project,
+    settings: SplitSection,
+    variant: str,
+    layer_names: tuple[str, ...],
+    all_layers: bool,
+    recommended: bool,
+) -> None:
+    """Write the bundles of one variant and print what came out; a refused layer of --all is reported at the end."""
+    from calibration.split_context import open_context
+    from calibration.split_variant import write_split
+    from calibration.whole_variant import write_whole
+    from exporter.variants import layer_graph
+    from jetson.errors import CoopexportError
+
+    graph = layer_graph(project, variant)
+    chosen = choose_layers(project, graph, layer_names, all_layers, settings.at)
+    context = open_context(project, settings, graph)
+    bundles: list[SplitFile] = []
+    written: list[Path] = []
+    refused: list[str] = []
+    crossing = find_boundaries(context, chosen, recommended, refused if all_layers else None)
+    with progress(f"splitting {variant}", len(crossing) + 1) as on_progress:
+        path, whole = write_whole(context)
+        written.append(path)
+        on_progress(1)
+        for done, (own, layer, boundaries) in enumerate(crossing, start=2):
+            try:
+                path, manifest = write_split(own, layer, boundaries)
+            except CoopexportError as error:
+                if not all_layers:
+                    raise
+                refused.append(str(error))
+                continue
+            written.append(path)
+            bundles.append(manifest)
+            on_progress(done)
+    print_bundles(variant, whole, bundles)
+    wrote(*written)
+    for reason in refused:
+        click.echo(f"left out: {reason}", err=True)
+
+
+def find_boundaries(
+    context: SplitContext, layers: Sequence[Layer], recommended: bool, refused: list[str] | None
+) -> list[tuple[SplitContext, Layer, tuple[Boundary, ...]]]:
+    """Return, for each layer, the context to split it in (its recommended encoding, if wanted) and what crosses there.
+
+    Ranges are measured in one pass where all layers have the same settings. With a list `refused` the reasons of
+    layers that cannot be cut go there; otherwise CoopexportError is raised.
+    """
+    from calibration.split_context import boundaries
+    from jetson.errors import CoopexportError
+
+    with progress(f"calibrating {context.graph.variant}", len(context.calibration_inputs)) as on_progress:
+        if not recommended:
+            try:
+                found = boundaries(context, layers, on_progress)
+                return [(context, layer, found[layer.name]) for layer in layers]
+            except CoopexportError:
+                if refused is None:
+                    raise
+        result = []
+        for layer in layers:
+            try:
+                own = recommended_context(context, layer) if recommended else context
+                result.append((own, layer, boundaries(own, [layer], on_progress)[layer.name]))
+            except CoopexportError as error:
+                if refused is None:
+                    raise
+                refused.append(str(error))
+    return result
+
+
+def recommended_context(context: SplitContext, layer: Layer) -> SplitContext:
+    """Return `context` with the encoding that was recommended for the cut after `layer`."""
+    from calibration.encoding_file import with_recommendation
+    from calibration.split_context import tensors_that_cross
+    from exporter.split import display_name
+
+    graph, settings = context.graph, context.settings
+    name, tensors = display_name(graph.layers, layer), tensors_that_cross(context, layer)
+    return replace(context, settings=with_recommendation(settings, graph.folder, name, graph.model_sha256, tensors))
+
+
+def print_bundles(variant: str, whole: WholeFile, bundles: Sequence[SplitFile]) -> None:
+    """Print what crosses at each cut, and what that costs, beside the whole network."""
+    rows = []
+    for bundle in bundles:
+        measured = bundle.metric
+        changed = ""
+        if measured.only_reference_right is not None:
+            changed = f"{measured.only_reference_right} lost, {measured.only_this_right} won"
+        shapes = " + ".join("x".join(map(str, item.shape)) for item in bundle.tensors)
+        rows.append(
+            (bundle.layer, shapes, bundle.coding, f"{symbol_bytes(bundle):,}", f"{bundle.payload_bytes.mean:.0f}",
+             f"{100 * measured.value:.2f}", changed)
+        )  # fmt: skip
+    title = f"{variant}: {whole.metric.name} {100 * whole.metric.value:.2f} on {whole.metric.samples} images, uncut"
+    columns = ["cut after", "feature", "coding", "symbol bytes", "wire bytes", whole.metric.name, "images"]
+    print_table(title, columns, rows, left=3)
+
+
+def symbol_bytes(bundle: SplitFile) -> int:
+    """Return the bytes of what crosses before any entropy coding, symbols without gaps."""
+    return sum(-(-item.encoding.bits * prod(item.shape) // 8) for item in bundle.tensors)

@@ -1,0 +1,157 @@
+"""What splitting a variant needs, loaded once for all its cuts: graph, data, reference scores; and what crosses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from calibration import metric
+from calibration.calibration_file import clip_ranges
+from calibration.metric import Score
+from exporter.bundle import (
+    Metric,
+    golden_bytes,
+)
+from exporter.candidates import Layer
+from exporter.cut_points import crossing_after, describe_crossing
+from exporter.datasets import Dataset, load_dataset, network_inputs
+from exporter.encoding import FLOAT16, FLOAT32, affine_specification
+from exporter.graph_index import GraphIndex, index_graph
+from exporter.onnx_session import Optimisation, open_session, run
+from exporter.project import Project, SplitSection
+from exporter.split import Boundary, boundary_tensor, whole_outputs
+from exporter.tensor_types import TensorType, tensor_types
+from exporter.variants import LayerGraph
+from jetson.errors import CoopexportError
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+GOLDEN_SAMPLES = 16
+# The gates of a cut run on this many calibration images.
+GATE_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class SplitContext:
+    """All that splitting a variant needs, loaded once for all its layers.
+
+    `whole`: the score of the whole graph; `whole_outputs`: what it makes of the inputs of the gates.
+    """
+
+    project: Project
+    settings: SplitSection
+    graph: LayerGraph
+    index: GraphIndex
+    types: Mapping[str, TensorType]
+    calibration: Dataset
+    calibration_inputs: NDArray[np.float32]
+    evaluation: Dataset
+    evaluation_inputs: NDArray[np.float32]
+    metric: tuple[str, metric.MetricFunction]
+    whole: Score
+    whole_outputs: Mapping[str, NDArray[Any]]
+    evaluation_sha256: str
+
+    @property
+    def model(self) -> onnx.ModelProto:
+        """Return the whole graph with its weights."""
+        return self.index.model
+
+    def open(self, model: onnx.ModelProto, optimisation: Optimisation = "all") -> InferenceSession:
+        """Open the whole graph or a part of it, whose weights lie in the variant's folder."""
+        return open_session(model, optimisation, weights_folder=self.graph.folder)
+
+    def compare(self, score: Score) -> Metric:
+        """Return the record of `score` beside the whole graph's, with the data that both were measured on."""
+        measured = metric.compare(self.whole, score)
+        data = self.project.settings.data.evaluation
+        return measured.model_copy(update={"data": data, "data_sha256": self.evaluation_sha256})
+
+
+def open_context(project: Project, settings: SplitSection, graph: LayerGraph) -> SplitContext:
+    """Load data and graph of a variant and score the whole graph, as exported, on the evaluation data."""
+    calibration = load_dataset(project, "calibration").first(project.settings.data.calibration_samples)
+    evaluation = load_dataset(project, "evaluation")
+    evaluation_inputs = network_inputs(project, evaluation)
+    model = graph.load()
+    chosen = metric.load_metric(project)
+    outputs = run(open_session(model, "all", weights_folder=graph.folder), [evaluation_inputs])[0]
+    calibration_inputs = network_inputs(project, calibration)
+    return SplitContext(
+        project,
+        settings,
+        graph,
+        index_graph(model),
+        tensor_types(model),
+        calibration,
+        calibration_inputs,
+        evaluation,
+        evaluation_inputs,
+        chosen,
+        metric.score(chosen, outputs, evaluation.labels),
+        whole_outputs(model, calibration_inputs[:GATE_SAMPLES], graph.folder),
+        evaluation.sha256(),
+    )
+
+
+def boundaries(
+    context: SplitContext, layers: Sequence[Layer], on_progress: Callable[[int], None] | None = None
+) -> dict[str, tuple[Boundary, ...]]:
+    """Return what crosses when the network is cut after each of `layers`, and how it is encoded, by layer name."""
+    settings = context.settings
+    crossing = {layer.name: tensors_that_cross(context, layer) for layer in layers}
+    every = list(dict.fromkeys(tensor for tensors in crossing.values() for tensor in tensors))
+    if settings.encoding == "affine":
+        ranges = clip_ranges(
+            context.project,
+            context.graph,
+            every,
+            context.calibration,
+            context.calibration_inputs,
+            settings,
+            on_progress,
+        )
+        encodings = {
+            tensor: affine_specification(clip, settings.bits, settings.packing) for tensor, clip in ranges.items()
+        }
+    else:
+        encodings = dict.fromkeys(every, FLOAT16 if settings.encoding == "float16" else FLOAT32)
+    return {
+        name: tuple(Boundary(tensor, context.types[tensor].shape, encodings[tensor]) for tensor in tensors)
+        for name, tensors in crossing.items()
+    }
+
+
+def tensors_that_cross(context: SplitContext, layer: Layer) -> tuple[str, ...]:
+    """Return what crosses when the network is cut after `layer`, in the graph's order.
+
+    Raises CoopexportError naming the layer and all that crosses when that is more than split.maximum_tensors.
+    """
+    tensor = boundary_tensor(layer, context.settings.at)
+    try:
+        crossing = crossing_after(context.index, tensor, context.types)
+    except CoopexportError as error:
+        raise CoopexportError(f'layer "{layer.name}": {error}') from None
+    count, most = len(crossing.tensors), context.settings.maximum_tensors
+    if count > most:
+        raise CoopexportError(
+            f'layer "{layer.name}": {describe_crossing(crossing, context.types)}; or let {count} tensors cross with '
+            f"--max-tensors {count}"
+        )
+    return tuple(name for name, _ in crossing.tensors)
+
+
+def golden_file(context: SplitContext, results: dict[str, NDArray[Any]]) -> bytes:
+    """Return the bytes of a golden file: images and inputs of the context, and `results` by name."""
+    arrays: dict[str, NDArray[Any]] = {
+        "images": context.calibration.images[:GOLDEN_SAMPLES],
+        "inputs": context.calibration_inputs[:GOLDEN_SAMPLES],
+    }
+    arrays.update((name, value[:GOLDEN_SAMPLES]) for name, value in results.items())
+    return golden_bytes(arrays)

@@ -1,0 +1,56 @@
+"""The candidates of a variant that need no cut, measured and written as `whole.json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from calibration import input_coding, metric
+from calibration.split_context import GOLDEN_SAMPLES, SplitContext, golden_file
+from exporter.bundle import (
+    WHOLE_SCHEMA,
+    FileRecord,
+    InputCoding,
+    WholeFile,
+    write_bundle,
+)
+from exporter.datasets import Dataset, network_inputs
+from exporter.golden import golden_of_whole
+from exporter.onnx_session import run
+from exporter.variants import GRAPH_FILE
+from jetson import preprocessing
+from jetson.atomic_files import sha256_of_bytes
+
+
+def write_whole(context: SplitContext) -> tuple[Path, WholeFile]:
+    """Measure the candidates that need no cut and write `whole.json`; return its path and content."""
+    project, evaluation = context.project, context.evaluation
+    quality = project.settings.select.jpeg_quality
+    raw_sizes = [len(input_coding.raw_payload(image)) for image in evaluation.images]
+    jpegs = [input_coding.jpeg_payload(image, quality) for image in evaluation.images]
+    arrived = np.stack([input_coding.decode_jpeg(payload) for payload in jpegs])
+    arrived_inputs = network_inputs(project, Dataset(evaluation.name, arrived, evaluation.labels))
+    jpeg_outputs = run(context.open(context.model), [arrived_inputs])[0]
+    jpeg_score = metric.score(context.metric, jpeg_outputs, evaluation.labels)
+    same = context.compare(context.whole)
+    gate = context.calibration_inputs[:GOLDEN_SAMPLES]
+    golden = golden_file(context, golden_of_whole(run(context.open(context.model, "disabled"), [gate])))
+    manifest = WholeFile(
+        variant=context.graph.variant,
+        source_sha256=context.graph.source_sha256,
+        model=FileRecord(file=GRAPH_FILE, sha256=context.graph.model_sha256),
+        preprocessing=preprocessing.to_json(project.preprocessing),
+        metric=same,
+        inputs={
+            "raw": InputCoding(payload_bytes=input_coding.payload_statistics(raw_sizes), metric=same),
+            "jpeg": InputCoding(
+                payload_bytes=input_coding.payload_statistics([len(payload) for payload in jpegs]),
+                metric=context.compare(jpeg_score),
+                quality=quality,
+            ),
+        },
+        golden=FileRecord(file="whole.golden.npz", sha256=sha256_of_bytes(golden)),
+    )
+    write_bundle(context.graph.folder, "whole.json", WHOLE_SCHEMA, manifest, {"whole.golden.npz": golden})
+    return context.graph.folder / "whole.json", manifest
