@@ -1,0 +1,92 @@
+"""What the search of encodings found for a cut, on disk: `<layer>.encodings.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from calibration.encoding_search import Trial
+from exporter.project import SplitSection
+from jetson.errors import CoopexportError
+from jetson.json_files import read_json, write_json
+
+SCHEMA = "coopexport.encodings/1.0"
+
+
+class EncodingFile(BaseModel):
+    """`front`: trials that no other beats; `recommended`: that of fewest bytes within `maximum_loss_points`.
+
+    `model_sha256` and `data_sha256`: graph and calibration inputs that it was found with; `rans`: which implementation
+    of the entropy coder was timed; `trials`: how many there were in all.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    variant: str
+    layer: str
+    tensors: tuple[str, ...]
+    model_sha256: str
+    data_sha256: str
+    metric: str
+    samples: int
+    rans: str
+    trials: int
+    maximum_loss_points: float
+    front: tuple[Trial, ...]
+    recommended: Trial | None
+
+
+def encoding_path(folder: Path, layer: str) -> Path:
+    """Return where the file of a layer is."""
+    return folder / f"{layer}.encodings.json"
+
+
+def write_encodings(folder: Path, content: EncodingFile) -> Path:
+    """Write what was found for a layer and return the path."""
+    path = encoding_path(folder, content.layer)
+    values: dict[str, Any] = content.model_dump(mode="json")
+    write_json(str(path), SCHEMA, values)
+    return path
+
+
+def read_encodings(folder: Path, layer: str) -> EncodingFile:
+    """Read what was found for a layer; raises CoopexportError when it is missing or malformed."""
+    path = encoding_path(folder, layer)
+    if not path.is_file():
+        raise CoopexportError(f"there is no {path}; make it with: coopexport search --layer {layer}")
+    try:
+        return EncodingFile.model_validate(read_json(str(path), SCHEMA))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise CoopexportError(
+            f"{path} is malformed ({where}: {problem['msg']}); run: coopexport search --layer {layer}"
+        ) from None
+
+
+def with_recommendation(
+    settings: SplitSection, folder: Path, layer: str, model_sha256: str, tensors: Sequence[str]
+) -> SplitSection:
+    """Return `settings` with the encoding that was recommended for a layer.
+
+    Raises CoopexportError when nothing was searched for, when it was for another graph or another cut, or when nothing
+    was within the bound.
+    """
+    found = read_encodings(folder, layer)
+    if found.model_sha256 != model_sha256 or found.tensors != tuple(tensors):
+        raise CoopexportError(
+            f"{encoding_path(folder, layer)} was made for another graph or cut; run: coopexport search --layer {layer}"
+        )
+    trial = found.recommended
+    if trial is None:
+        raise CoopexportError(
+            f"layer {layer}: no encoding surely loses at most {found.maximum_loss_points} points on {found.samples} "
+            "calibration images; cut elsewhere, raise data.calibration_samples, or search with a larger --maximum-loss"
+        )
+    chosen = {key: value for key, value in asdict(trial).items() if key in SplitSection.model_fields}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    return settings.model_copy(update={"encoding": "affine", "packing": "none", **given})

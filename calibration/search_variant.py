@@ -1,0 +1,68 @@
+"""The search of encodings at one cut of a project's variant: features, tail and metric, from calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import metric
+from calibration.clip_range import collect
+from calibration.encoding_file import EncodingFile, write_encodings
+from calibration.encoding_search import BITS, front, recommended, search, settings_to_try
+from calibration.split_context import SplitContext, tensors_that_cross
+from exporter.candidates import Layer
+from exporter.cut import cut
+from exporter.onnx_session import run
+from exporter.split import display_name
+from jetson.atomic_files import sha256_of_bytes
+from jetson.wire import rans_implementation
+
+# Features of all samples are held at once; beyond this many bytes fewer samples are taken.
+_FEATURE_BYTES = 1 << 29
+
+
+def settings_count() -> int:
+    """Return how many settings the search goes through at a cut, for the progress bar."""
+    return len(settings_to_try(BITS, 4))
+
+
+def search_layer(
+    context: SplitContext, layer: Layer, on_progress: Callable[[int], None] | None = None
+) -> tuple[Path, EncodingFile]:
+    """Search the encodings of the cut after `layer`, write what was found, and return path and content.
+
+    Raises CoopexportError when the cut is not clean, or the feature is constant.
+    """
+    settings = context.settings
+    tensors = tensors_that_cross(context, layer)
+    shapes = [context.types[name].shape for name in tensors]
+    halves = cut(context.index, tensors, context.types)
+    count = min(len(context.calibration_inputs), max(1, _FEATURE_BYTES // (4 * sum(map(prod, shapes)))))
+    inputs, labels = context.calibration_inputs[:count], context.calibration.labels[:count]
+    samples = collect(context.model, tensors, inputs, weights_folder=context.graph.folder)
+    features = run(context.open(halves.head), [inputs])[: len(tensors)]
+    tail = context.open(halves.tail)
+
+    def judge(arrived: Sequence[NDArray[np.float32]]) -> metric.Score:
+        return metric.score(context.metric, run(tail, arrived)[0], labels)
+
+    trials = search([samples[name] for name in tensors], features, judge, on_progress=on_progress)
+    content = EncodingFile(
+        variant=context.graph.variant,
+        layer=display_name(context.graph.layers, layer),
+        tensors=tensors,
+        model_sha256=context.graph.model_sha256,
+        data_sha256=sha256_of_bytes(np.ascontiguousarray(inputs).tobytes()),
+        metric=context.metric[0],
+        samples=count,
+        rans=rans_implementation().name,
+        trials=len(trials),
+        maximum_loss_points=settings.maximum_loss_points,
+        front=front(trials),
+        recommended=recommended(trials, settings.maximum_loss_points),
+    )
+    return write_encodings(context.graph.folder, content), content
