@@ -13,6 +13,8 @@ from pathlib import Path
 from engines.backends import all_backends
 from engines.targets import load_targets
 from exporter.user_code import find_clashes
+from jetson.errors import CoopexportError
+from jetson.wire import rans_implementation
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ _OPTIONAL = (
 
 
 def examine(folder: Path) -> list[Finding]:
-    """Return findings about Python, GPUs, backends per target, optional packages and name clashes in `folder`."""
+    """Return findings about Python, GPUs, targets, entropy coder, optional packages and name clashes in `folder`."""
     python = f"{platform.python_version()} ({platform.system()} {platform.machine()})"
     findings = [Finding("Python", True, python, sys.executable), _gpu()]
     for target in load_targets().values():
@@ -49,12 +51,24 @@ def examine(folder: Path) -> list[Finding]:
         elif not running.usable:
             detail += f"; {running.reason}"
         findings.append(Finding(f"target {target.name}", building.usable, building.version or "", detail))
+    findings.append(_entropy_coder())
     findings += [_package(*row) for row in _OPTIONAL]
     for name in find_clashes(folder):
         findings.append(
             Finding(f"name {name}", False, "", f"{folder / name} has the name of a package of coopexport; rename it")
         )
     return findings
+
+
+def _entropy_coder() -> Finding:
+    """Say which implementation of rANS runs: plain Python gives the same bytes, 20 to 40 times slower."""
+    try:
+        implementation = rans_implementation()
+    except CoopexportError as error:
+        return Finding("entropy coder", False, "", str(error))
+    if implementation.name == "c":
+        return Finding("entropy coder", True, "c", "rANS in C, compiled here")
+    return Finding("entropy coder", False, "python", f"rANS in plain Python, which is slow: {implementation.reason}")
 
 
 def _package(distribution: str, module: str, purpose: str) -> Finding:

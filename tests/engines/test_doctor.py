@@ -12,6 +12,7 @@ from engines import doctor
 from engines.backends import all_backends, onnxruntime_backend
 from engines.doctor import Finding, examine
 from engines.targets import load_targets
+from jetson.wire import rans_implementation
 
 
 def findings(folder: Path) -> dict[str, Finding]:
@@ -114,3 +115,15 @@ def test_no_driver_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     finding = findings(tmp_path)["GPU"]
     assert not finding.usable
     assert "no nvidia-smi" in finding.detail
+
+
+def test_the_entropy_coder_is_named_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COOPEXPORT_RANS", "python")
+    finding = findings(tmp_path)["entropy coder"]
+    assert (finding.usable, finding.version) == (False, "python")
+    assert "COOPEXPORT_RANS" in finding.detail
+    monkeypatch.setenv("COOPEXPORT_RANS", "fortran")
+    assert "fortran" in findings(tmp_path)["entropy coder"].detail
+    monkeypatch.delenv("COOPEXPORT_RANS")
+    finding = findings(tmp_path)["entropy coder"]
+    assert finding.version == rans_implementation().name
