@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from jetson.errors import CoopexportError
-from jetson.json_files import read_json, write_json
+from exporter.records import read_record
+from jetson.json_files import write_json
 
 SCHEMA = "coopexport.latency-run/1.0"
 
@@ -63,8 +63,4 @@ def write_run(folder: Path, run: LatencyRun) -> Path:
 
 def read_run(path: Path) -> LatencyRun:
     """Read a run; raises CoopexportError when it is missing or malformed."""
-    try:
-        return LatencyRun.model_validate(read_json(str(path), SCHEMA))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise CoopexportError(f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    return read_record(LatencyRun, path, SCHEMA)

@@ -7,12 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from calibration.encoding_search import Trial
 from exporter.project import SplitSection
+from exporter.records import read_record
 from jetson.errors import CoopexportError
-from jetson.json_files import read_json, write_json
+from jetson.json_files import write_json
 
 SCHEMA = "coopexport.encodings/1.0"
 
@@ -58,14 +59,7 @@ def read_encodings(folder: Path, layer: str) -> EncodingFile:
     path = encoding_path(folder, layer)
     if not path.is_file():
         raise CoopexportError(f"there is no {path}; make it with: coopexport search --layer {layer}")
-    try:
-        return EncodingFile.model_validate(read_json(str(path), SCHEMA))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise CoopexportError(
-            f"{path} is malformed ({where}: {problem['msg']}); run: coopexport search --layer {layer}"
-        ) from None
+    return read_record(EncodingFile, path, SCHEMA, f"run: coopexport search --layer {layer}")
 
 
 def with_recommendation(

@@ -5,19 +5,20 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from exporter.encoding import EncodeSpecification
+from exporter.records import read_record
 from exporter.wire_form import wire_specification
 from jetson import preprocessing as preprocessing_contract
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file, write_files
 from jetson.errors import CoopexportError
-from jetson.json_files import encode_json, read_json
+from jetson.json_files import encode_json
 from jetson.preprocessing import Preprocessing
 from jetson.wire import TensorSpecification
 from jetson.wire.symbol_model import model_from_bytes
@@ -31,9 +32,6 @@ _LEAST_EXTERNAL_BYTES = 1024
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-_RecordType = TypeVar("_RecordType", bound=_Record)
 
 
 class FileRecord(_Record):
@@ -216,7 +214,7 @@ def read_split(folder: Path, layer: str) -> SplitFile:
     path = folder / f"{layer}.split.json"
     if not path.is_file():
         raise CoopexportError(f"there is no split bundle {path}; make it with: coopexport split --layer {layer}")
-    return _validated(SplitFile, path, SPLIT_SCHEMA)
+    return read_record(SplitFile, path, SPLIT_SCHEMA, "make it again with: coopexport split")
 
 
 def read_whole(folder: Path) -> WholeFile:
@@ -224,7 +222,7 @@ def read_whole(folder: Path) -> WholeFile:
     path = folder / "whole.json"
     if not path.is_file():
         raise CoopexportError(f"there is no {path}; make it with: coopexport split")
-    return _validated(WholeFile, path, WHOLE_SCHEMA)
+    return read_record(WholeFile, path, WHOLE_SCHEMA, "make it again with: coopexport split")
 
 
 def wire_specifications(folder: Path, bundle: SplitFile, batch: int = 1) -> list[TensorSpecification]:
@@ -265,14 +263,3 @@ def check_weights(folder: Path, graph: Path) -> None:
             path = folder / location
             if not path.is_file() or sha256_of_file(str(path)) != Path(location).stem:
                 raise CoopexportError(f"{path} is missing or damaged; make it again with: coopexport split")
-
-
-def _validated(kind: type[_RecordType], path: Path, schema: str) -> _RecordType:
-    try:
-        return kind.model_validate(read_json(str(path), schema))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
-        raise CoopexportError(
-            f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}; make it again with: coopexport split"
-        ) from None

@@ -7,17 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import onnx
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from exporter.bundle import FileRecord
 from exporter.cut import Halves, cut, require_clean
 from exporter.cut_points import CutPlan
 from exporter.graph_index import GraphIndex, index_graph
+from exporter.records import read_record
 from exporter.tensor_types import TensorType
 from exporter.weight_store import store_weights, with_weights
 from jetson.atomic_files import sha256_of_bytes, write_files
 from jetson.errors import CoopexportError
-from jetson.json_files import encode_json, read_json
+from jetson.json_files import encode_json
 
 PAIRS_SCHEMA = "coopexport.pairs/1.0"
 PAIRS_FILE, WHOLE_GRAPH_FILE = "pairs.json", "model.onnx"
@@ -107,11 +108,7 @@ def read_pairs(folder: Path) -> PairsFile:
     path = folder / PAIRS_FILE
     if not path.is_file():
         raise CoopexportError(f"there is no {path}; make it with: coopexport split --onnx FILE --output {folder}")
-    try:
-        return PairsFile.model_validate(read_json(str(path), PAIRS_SCHEMA))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise CoopexportError(f"{path}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}; split again") from None
+    return read_record(PairsFile, path, PAIRS_SCHEMA, "split again")
 
 
 def pair_name(names: Sequence[str]) -> str:

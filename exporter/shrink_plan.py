@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from exporter.checkpoint import build_network, load_weights, read_state_dict
+from exporter.records import read_record
 from jetson.atomic_files import sha256_of_file, write_files
 from jetson.errors import CoopexportError
-from jetson.json_files import encode_json, read_json
+from jetson.json_files import encode_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -110,13 +111,7 @@ def write_shrink_plan(folder: Path, file: ShrinkFile, weights: bytes, masks: byt
 
 def read_shrink_plan(folder: Path) -> ShrinkFile:
     """Read the plan in `folder`; raises CoopexportError when it is missing or malformed."""
-    path = folder / PLAN_FILE
-    try:
-        return ShrinkFile.model_validate(read_json(str(path), SCHEMA))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
-        raise CoopexportError(f"{path}: {key}: {problem['msg']}; write it anew with: coopexport shrink") from None
+    return read_record(ShrinkFile, folder / PLAN_FILE, SCHEMA, "write it anew with: coopexport shrink")
 
 
 def rebuild(folder: Path, project_folder: Path) -> nn.Module:

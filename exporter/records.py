@@ -1,0 +1,28 @@
+"""JSON files with a schema, read as pydantic models; a malformed one is refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from jetson.errors import CoopexportError
+from jetson.json_files import read_json
+
+_Record = TypeVar("_Record", bound=BaseModel)
+
+
+def read_record(kind: type[_Record], path: Path, schema: str, advice: str = "") -> _Record:
+    """Return the record of `kind` in the JSON file `path`.
+
+    Raises CoopexportError when the file is missing or of another schema, and when its content is no such record: then
+    with the key, what is wrong with it, and `advice`.
+    """
+    try:
+        return kind.model_validate(read_json(str(path), schema))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        said = f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}"
+        raise CoopexportError(f"{said}; {advice}" if advice else said) from None
