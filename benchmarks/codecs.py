@@ -7,7 +7,6 @@ printed.
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from benchmarks.codecs_page.measure import measure
 from benchmarks.codecs_page.network import NetworkRecipe, default_cache, trained_network
 from benchmarks.codecs_page.page import Results, page
 from benchmarks.codecs_page.subjects import DEPTHS, PERCENTILES, Depth, make_subjects
-from benchmarks.host import describe_host
+from benchmarks.host import describe_host, installed_versions
 from benchmarks.page_command import deliver, page_parser, say
 from jetson.wire import rans_implementation
 
@@ -43,17 +42,9 @@ def run(
     for subject in make_subjects(network, data, depths, widths):
         say(f"{subject.name}: top-1 {subject.top1:.1%}")
         cases.append(measure(subject, samples))
-    return Results(host, _versions(), f"{name} ({reason})" if reason else name, recipe, samples, tuple(cases))
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _TOOLS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "(not installed)"
-    return found
+    return Results(
+        host, installed_versions(_TOOLS), f"{name} ({reason})" if reason else name, recipe, samples, tuple(cases)
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,7 +6,6 @@ about ten minutes, most of it for the gates and the peers. Without `--output` th
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.host import describe_host
+from benchmarks.host import describe_host, installed_versions
 from benchmarks.page_command import deliver, page_parser, say
 from benchmarks.peers.case_files import NetworkSource
 from benchmarks.peers.cut_measure import NotRun, PeerResult, measure_own, measure_peers, refusals, write_network
@@ -47,7 +46,7 @@ def run(networks: Sequence[tuple[NetworkSource, int]] = NETWORKS) -> CutResults:
             peers += measure_peers(source.name, path, pairs, Path(folder) / "peers")
             say(f"{source.name}: all pairs, and their gates")
             own.append(measure_own(source.name, path, Path(folder) / "pairs"))
-    return CutResults(host, _versions(), tuple(own), tuple(peers), _unclean(*UNCLEAN))
+    return CutResults(host, installed_versions(_TOOLS), tuple(own), tuple(peers), _unclean(*UNCLEAN))
 
 
 def _unclean(source: NetworkSource, wanted: str) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -57,16 +56,6 @@ def _unclean(source: NetworkSource, wanted: str) -> tuple[str, tuple[tuple[str, 
         makers = index_graph(write_network(source, path)).makers
         tensor = next(name for name in makers if wanted in name)
         return source.name, tuple(refusals(path, tensor, Path(folder), (OWN, *PEERS)))
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _TOOLS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "(not installed)"
-    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

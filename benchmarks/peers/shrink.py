@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.host import describe_host
+from benchmarks.host import describe_host, installed_versions
 from benchmarks.page_command import deliver, page_parser, say
 from benchmarks.peers.cases import PUBLISHED, build_case
 from benchmarks.peers.measure import measure
@@ -36,17 +36,7 @@ def run(networks: Sequence[str], rounds: int, nni_python: str | None) -> Results
         for meaning in _MEANINGS if source.name in networks else ():
             say(f"{source.name}, masks of meaning {meaning}")
             rows += measure(build_case(source, meaning), rounds, nni_python)
-    return Results(host, _versions(), rounds, tuple(rows))
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _TOOLS:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "(not installed)"
-    return found
+    return Results(host, installed_versions(_TOOLS), rounds, tuple(rows))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
