@@ -21,7 +21,7 @@ from benchmarks.peers.cut_page import CutResults, page
 from benchmarks.peers.cut_tools import OWN, PEERS
 from exporter.graph_index import index_graph
 
-# How many pairs the other tools write: where this project has to be faster with all pairs.
+# How many pairs all tools write: where this project has to be faster with all pairs.
 NETWORKS = (
     (NetworkSource("ResNet-50", "pytorchcv.models.resnet", "resnet50"), 4),
     (NetworkSource("VGG-16", "pytorchcv.models.vgg", "vgg16"), 2),
@@ -42,7 +42,7 @@ def run(networks: Sequence[tuple[NetworkSource, int]] = NETWORKS) -> CutResults:
             path = Path(folder) / "network.onnx"
             say(f"{source.name}: exporting")
             write_network(source, path)
-            say(f"{source.name}: {pairs} pairs by the other tools")
+            say(f"{source.name}: {pairs} pairs by all tools")
             peers += measure_peers(source.name, path, pairs, Path(folder) / "peers")
             say(f"{source.name}: all pairs, and their gates")
             own.append(measure_own(source.name, path, Path(folder) / "pairs"))

@@ -14,7 +14,7 @@ import onnx
 import torch
 
 from benchmarks.peers.case_files import NetworkSource
-from benchmarks.peers.cut_tools import PEERS, CutTool, Job
+from benchmarks.peers.cut_tools import OWN, PEERS, CutTool, Job
 from exporter.candidates import layers_of
 from exporter.cut_points import single_tensor_cuts
 from exporter.drawn_inputs import drawn_inputs
@@ -30,7 +30,7 @@ from jetson.errors import CoopexportError, one_line
 
 _Value = TypeVar("_Value")
 _ENUMERATIONS = 21
-_REASON_LENGTH = 600
+_REASON_LENGTH = 900
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ def _named_cuts(model: onnx.ModelProto, types: Mapping[str, TensorType]) -> dict
 
 
 def measure_peers(
-    name: str, path: Path, pairs: int, folder: Path, tools: Sequence[CutTool] = PEERS
+    name: str, path: Path, pairs: int, folder: Path, tools: Sequence[CutTool] = (OWN, *PEERS)
 ) -> list[PeerResult | NotRun]:
-    """Let every other tool write `pairs` cuts, spread evenly over the clean ones, of the file at `path`."""
+    """Let every tool write `pairs` cuts, spread evenly over the clean ones, of the file at `path`."""
     model = read_graph(path)
     cuts = single_tensor_cuts(index_graph(model))
     chosen = tuple(cuts[(2 * number + 1) * len(cuts) // (2 * pairs)] for number in range(pairs))

@@ -57,11 +57,12 @@ def page(results: CutResults) -> str:
             "at two further levels, where the largest difference is reported, relative to the largest output:"
         ),
         gate_table(results.own),
-        "## Some of the same cuts, by others",
+        "## Some of the same cuts, by all",
         _wrap(
-            "As many pairs as the bound names, spread evenly over the clean cuts, as self-contained files, not "
-            "flushed. onnx.utils.extract_model takes file names and reads, checks and infers for each part; onnx-ir "
-            "and graphsurgeon read and infer once; Polygraphy is a command, started for each part."
+            "As many pairs as the bound names, spread evenly over the clean cuts, as self-contained files, which only "
+            "this project flushes to the disk; its first row repeats all pairs with shared weights. "
+            "onnx.utils.extract_model takes file names and reads, checks and infers for each part; onnx-ir and "
+            "graphsurgeon read and infer once; Polygraphy is a command, started for each part."
         ),
         peer_table(results.peers, results.own),
         "## A cut that is not clean",
@@ -109,7 +110,11 @@ def peer_table(rows: Iterable[PeerResult | NotRun], own: Sequence[OwnResult]) ->
     cells = []
     for row in own:
         total = row.total
-        cells.append(_peer_cells(row.network, "coopexport", row.cuts, total.clock_s, total.processor_s, "all proven"))
+        cells.append(
+            _peer_cells(
+                row.network, "coopexport, shared weights", row.cuts, total.clock_s, total.processor_s, "all proven"
+            )
+        )
         cells += [
             (item.network, item.tool, f"{item.pairs}", "–", "–", "–", item.reason)
             if isinstance(item, NotRun)

@@ -106,14 +106,14 @@ def polygraphy(job: Job) -> None:
 
 
 def own(job: Job) -> None:
-    """Use this project, from reading to the last file; pairs are named by their numbers."""
+    """Use this project, from reading to the last file, as the others: self-contained files; pairs have numbers."""
     model = read_graph(job.source)
     types = tensor_types(model, job.source.parent)
     cuts = {str(number): (tensor,) for number, tensor in enumerate(job.tensors)}
-    write_pairs(model, cuts, types, job.folder, job.source.parent)
+    write_pairs(model, cuts, types, job.folder, job.source.parent, standalone=True)
 
 
-OWN = CutTool("coopexport", "exporter", own)
+OWN = CutTool("coopexport, self-contained", "exporter", own)
 PEERS = (
     CutTool(EXTRACT_MODEL, "onnx.utils", extract_model),
     CutTool(ONNX_IR, "onnx_ir", onnx_ir),

@@ -111,6 +111,12 @@ def test_optional_peers_write_pairs_that_run(name: str, network: Path, tmp_path:
     assert result.verdict == "same bits in 2 of 2"
 
 
+def test_own_pairs_can_be_self_contained_as_those_of_the_others(network: Path, tmp_path: Path) -> None:
+    (result,) = measure_peers("Plain", network, 2, tmp_path, [OWN])
+    assert isinstance(result, PeerResult), result
+    assert result.verdict == "same bits in 2 of 2"
+
+
 def test_missing_and_failing_tools_are_rows_of_words(network: Path, tmp_path: Path, monkeypatch: Any) -> None:
     def fails(job: Job) -> None:
         raise ValueError(f"cannot\nwrite {job.folder}/0.head.onnx")
@@ -145,7 +151,7 @@ def test_a_cut_that_is_not_clean_is_refused_in_words(network: Path, tmp_path: Pa
     answers = dict(
         refusals(network, tensor, tmp_path, [OWN, tool(EXTRACT_MODEL), lazy, CutTool("none", "no_such", own)])
     )
-    assert "2 tensors cross there" in answers["coopexport"]
+    assert "2 tensors cross there" in answers[OWN.name]
     assert answers[EXTRACT_MODEL].startswith("refuses: ")
     assert answers["lazy"].startswith("writes two files and reports no error; head and tail: does not run")
     assert answers["none"] == "not installed"
@@ -173,7 +179,7 @@ def test_tables_hold_steps_and_words() -> None:
     cells = [cell.strip() for cell in own_table([own()]).splitlines()[-1].strip("|").split("|")]
     assert cells == ["ResNet-50", "102", "126", "40", "0.200", "1.000", "1.20", "0.70", "2.00"]
     lines = peer_table([peer(), NotRun("ResNet-50", "onnx-ir", 4, "not installed")], [own()]).splitlines()
-    assert lines[2].startswith("| ResNet-50 | coopexport | 40 | 1.20 | 0.70 | 0.030 |")
+    assert lines[2].startswith("| ResNet-50 | coopexport, shared weights | 40 | 1.20 | 0.70 | 0.030 |")
     assert lines[3].startswith(f"| ResNet-50 | {EXTRACT_MODEL} | 4 | 9.60 |")
     assert lines[4] == "| ResNet-50 | onnx-ir | 4 | – | – | – | not installed |"
 
