@@ -74,8 +74,8 @@ def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary
     result = split(context.index, crossing, gate, layer.name, context.whole_outputs, folder)
     head, tail = context.open(result.encoded.head), context.open(result.encoded.tail)
     sent = run(head, [context.evaluation_inputs])[: len(crossing)]
-    arrived = [to_wire(item.encoding, one) for item, one in zip(crossing, sent, strict=True)]
-    taken = [from_wire(item.encoding, one, item.shape) for item, one in zip(crossing, arrived, strict=True)]
+    arrived = [to_wire(item.encoding, one, item.shape) for item, one in zip(crossing, sent, strict=True)]
+    taken = [from_wire(item.encoding, one) for item, one in zip(crossing, arrived, strict=True)]
     outputs = run(tail, taken)[0]
     measured = context.compare(metric.score(context.metric, outputs, context.evaluation.labels))
     _require_little_loss(context, name, measured)

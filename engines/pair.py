@@ -42,13 +42,13 @@ class Pair:
 
     def encode(self, sent: Sequence[NDArray[Any]]) -> bytes:
         """Return the message that carries what the head sends (its first outputs): what goes over the link."""
-        arrays = [to_wire(item.encoding, one) for item, one in zip(self.tensors, sent, strict=False)]
+        arrays = [to_wire(item.encoding, one, item.shape) for item, one in zip(self.tensors, sent, strict=False)]
         return pack(arrays, self.specifications, self.agreement)
 
     def decode(self, message: bytes) -> Arrays:
         """Return what the tail takes out of a message; raises CoopexportError when it is not of this cut."""
         arrived = unpack(message, self.specifications, self.agreement)
-        return [from_wire(item.encoding, one, item.shape) for item, one in zip(self.tensors, arrived, strict=True)]
+        return [from_wire(item.encoding, one) for item, one in zip(self.tensors, arrived, strict=True)]
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], int]:
         """Return the tail's first output (1 x ...) for one image, and the bytes that crossed."""

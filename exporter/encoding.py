@@ -155,7 +155,11 @@ def encode(specification: EncodeSpecification, feature: NDArray[np.float32]) -> 
     low, inverse_step = (per_channel(v, feature.ndim) for v in (specification.low, specification.inverse_step))
     with np.errstate(invalid="ignore", over="ignore"):
         clipped = np.clip(np.rint((feature - low) * inverse_step), 0, specification.highest_symbol)
-    symbols = np.where(np.isnan(clipped), np.float32(0), clipped).astype(np.uint8)
+    return pack(specification, np.where(np.isnan(clipped), np.float32(0), clipped).astype(np.uint8))
+
+
+def pack(specification: EncodeSpecification, symbols: NDArray[np.uint8]) -> NDArray[Any]:
+    """Return `symbols` (N x ..., uint8) as they leave an affine head: packed where its specification says so."""
     if specification.packing == "none":
         return symbols
     packed = np.stack([pack_symbols(one.reshape(-1), specification.bits) for one in symbols])

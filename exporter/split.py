@@ -158,7 +158,7 @@ def _prove_encoding(
     made = run(_open(encoded.head, weights_folder), [inputs])
     sent = made[: len(boundaries)]
     taken = [
-        from_wire(item.encoding, to_wire(item.encoding, one), item.shape)
+        from_wire(item.encoding, to_wire(item.encoding, one, item.shape))
         for item, one in zip(boundaries, sent, strict=True)
     ]
     outputs = run(_open(encoded.tail, weights_folder), taken)

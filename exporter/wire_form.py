@@ -1,4 +1,8 @@
-"""Between the head's outputs, the message, and the tail's inputs: what of an encoded tensor goes on the wire."""
+"""Between the head's outputs, the message, and the tail's inputs: what of an encoded tensor goes on the wire.
+
+Symbols do, one by one in the feature's shape, however the head has packed them: the codec packs or codes them as it can
+do best, with their neighbours in view. Floats go as they are.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.encoding import EncodeSpecification, symbols_of
+from exporter.encoding import EncodeSpecification, pack, symbols_of
 from jetson.wire import TensorSpecification
 from jetson.wire.symbol_model import SymbolModel
 
@@ -20,26 +24,23 @@ def wire_specification(
 
     `codec`: of jetson.wire.CODEC_NAMES; `model`: the tables of an entropy codec.
     """
-    sent = (batch, *encoding.symbol_shape(shape))
+    sent = (batch, *shape)
     if encoding.kind != "affine":
         return TensorSpecification(encoding.symbol_dtype, sent, codec)
-    if encoding.packing == "words":
-        sent = (batch, 4 * sent[1])
-    packed = encoding.packing != "none" and encoding.bits < 8
-    return TensorSpecification("uint8", sent, codec, encoding.bits, packed, model)
+    return TensorSpecification("uint8", sent, codec, encoding.bits, model=model)
 
 
-def to_wire(encoding: EncodeSpecification, sent: NDArray[Any]) -> NDArray[Any]:
-    """Return what goes into the message of what left the head: words as their bytes, all else as it is."""
-    return sent.astype("<i4").view(np.uint8) if encoding.packing == "words" else sent
+def to_wire(encoding: EncodeSpecification, sent: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """Return what goes into the message of what left the head for a feature of `shape` (without batch)."""
+    return symbols_of(encoding, sent, shape) if encoding.kind == "affine" else sent
 
 
-def from_wire(encoding: EncodeSpecification, arrived: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """Return what the tail takes of what came out of the message, for a feature of `shape` (without batch).
+def from_wire(encoding: EncodeSpecification, arrived: NDArray[Any]) -> NDArray[Any]:
+    """Return what the tail takes of what came out of the message.
 
-    The words of a head without uint8 arrive as bytes, and their symbols go into the tail one int32 each: to take them
-    apart there would need integer division, which rounds differently from one runtime to the next.
+    Behind a head of words, which is one without uint8, that is one int32 for each symbol: to take words apart in the
+    graph would need integer division, which rounds differently from one runtime to the next.
     """
-    if encoding.packing != "words":
-        return arrived
-    return symbols_of(encoding, np.ascontiguousarray(arrived).view("<i4"), shape).astype(np.int32)
+    if encoding.packing == "words":
+        return arrived.astype(np.int32)
+    return pack(encoding, arrived) if encoding.packing == "bytes" else arrived

@@ -220,10 +220,11 @@ def test_packing_loses_nothing_and_is_as_small_as_it_says(bits: int, packing, co
     assert sent.nbytes == 3 * (-(-count * bits // 8) if packing == "bytes" else 4 * -(-count * bits // 32))
     assert np.array_equal(symbols_of(packed, sent, (count,)), encode(plain, feature))
     assert np.array_equal(decode(packed, sent, (count,)), decode(plain, encode(plain, feature)))
-    on_the_wire = to_wire(packed, sent)
+    on_the_wire = to_wire(packed, sent, (count,))
+    assert np.array_equal(on_the_wire, encode(plain, feature))
     wire = wire_specification(packed, (count,), "raw", batch=3)
     assert (on_the_wire.dtype, on_the_wire.shape) == (wire.dtype, wire.shape)
-    taken = from_wire(packed, on_the_wire, (count,))
+    taken = from_wire(packed, on_the_wire)
     expected = sent if packing == "bytes" else encode(plain, feature).astype(np.int32)
     assert taken.dtype == expected.dtype
     assert np.array_equal(taken, expected)

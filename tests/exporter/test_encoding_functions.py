@@ -73,7 +73,7 @@ def in_runtime(
     for part in (encoded.head, encoded.tail):
         onnx.checker.check_model(part, full_check=True)
     (sent,) = open_session(encoded.head, optimisation).run(None, {"x": feature})
-    taken = from_wire(specification, to_wire(specification, sent), shape)
+    taken = from_wire(specification, to_wire(specification, sent, shape))
     (decoded,) = open_session(encoded.tail, optimisation).run(None, {"symbols_0": taken})
     return sent, decoded
 
