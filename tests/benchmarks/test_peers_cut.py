@@ -160,18 +160,26 @@ def test_a_cut_that_is_not_clean_is_refused_in_words(network: Path, tmp_path: Pa
 def test_findings_compare_all_pairs_with_a_few() -> None:
     said = findings(results((own(), own("VGG-16", 30.0)), (peer(), peer("VGG-16", 29.0, 2))))
     assert said[0] == (
-        f"All 40 pairs of ResNet-50 are to take less than {EXTRACT_MODEL} takes for 4: held, 1.20 s against 9.60 s by "
-        "the clock (0.70 s against 9.60 s of the processor); per pair 80x."
+        f"All 40 pairs of ResNet-50, with shared weights, are to take less than {EXTRACT_MODEL} takes for 4: held, "
+        "1.20 s against 9.60 s by the clock (0.70 s against 9.60 s of the processor) for 4 by onnx.utils.extract_model."
     )
-    assert "All 40 pairs of VGG-16 are to take less than" in said[1]
+    assert "All 40 pairs of VGG-16, with shared weights, are to take less than" in said[1]
     assert "for 2: missed, 30.20 s against 29.00 s" in said[1]
     assert said[2].endswith("(index and sweep, median of 3) is to take less than 10 ms: held; the longest is 2.00 ms, "
                             "on ResNet-50.")  # fmt: skip
 
 
+def test_findings_set_no_bound_of_their_own_and_name_the_fastest_other_tool() -> None:
+    said = findings(
+        results((own("Plain"),), (peer("Plain", 3.0, 4, OWN.name), peer("Plain"), peer("Plain", 2.0, 4, "x")))
+    )
+    assert "against others: no bound was set, 1.20 s against 9.60 s" in said[0]
+    assert said[1] == "Self-contained, 4 pairs of Plain take 3.00 s here; the fastest other tool is x with 2.00 s."
+
+
 def test_findings_name_slow_graphs_and_what_is_not_decided() -> None:
     said = findings(results((own(enumeration_s=(0.02,)),), (NotRun("ResNet-50", EXTRACT_MODEL, 4, "fails: it does"),)))
-    assert said[0].endswith("takes for 4: not decided, for it fails: it does.")
+    assert said[0].endswith("takes for 4: not decided, for onnx.utils.extract_model fails: it does.")
     assert "missed on ResNet-50; the longest is 20.00 ms" in said[1]
 
 
