@@ -8,10 +8,12 @@ import numpy as np
 import onnx
 import pytest
 from family_graphs import exported, write_all
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from exporter import pair_gates
+from exporter.pair_files import write_pairs
 from exporter.pair_gates import PROOFS_FILE, prove_pairs
+from exporter.tensor_types import tensor_types
 from jetson.errors import CoopexportError
 
 
@@ -84,3 +86,28 @@ def test_outputs_that_are_not_finite_prove_nothing(tmp_path: Path) -> None:
     write_all(exported("branchynet_small"), tmp_path)
     with pytest.raises(CoopexportError, match="output 'scores' is not finite for these inputs"):
         prove_pairs(tmp_path, {"images": np.full((1, 3, 32, 32), np.nan, np.float32)})
+
+
+def test_another_feature_with_the_same_outputs_is_caught(tmp_path: Path) -> None:
+    """Clip ranges and symbols are of the feature: twice of it, halved again in the tail, is another one."""
+    value = helper.make_tensor_value_info
+    ends = [value(name, TensorProto.FLOAT, ["n", 4]) for name in ("x", "a", "y")]
+
+    def graph(first: int, last: int, *nodes: onnx.NodeProto) -> onnx.ModelProto:
+        half = numpy_helper.from_array(np.float32([0.5]), "half")
+        made = helper.make_graph(list(nodes), "part", [ends[first]], [ends[last]], [half])
+        return helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+    relu, sine = helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Sin", ["a"], ["y"])
+    model = graph(0, 2, relu, sine)
+    (pair,) = write_pairs(model, {"pair": ["a"]}, tensor_types(model), tmp_path).pairs
+    prove_pairs(tmp_path)
+    doubled = graph(0, 1, helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Add", ["r", "r"], ["a"]))
+    halved = graph(1, 2, helper.make_node("Mul", ["a", "half"], ["r"]), helper.make_node("Sin", ["r"], ["y"]))
+    manifest = tmp_path / "pairs.json"
+    for part, other in ((pair.head, doubled), (pair.tail, halved)):
+        data = other.SerializeToString(deterministic=True)
+        (tmp_path / part.file).write_bytes(data)
+        manifest.write_text(manifest.read_text().replace(part.sha256, pair_gates.sha256_of_bytes(data)))
+    with pytest.raises(CoopexportError, match="pair: 'a' of head and tail differs from the whole graph's"):
+        prove_pairs(tmp_path)
