@@ -54,7 +54,7 @@ class _Tables(NamedTuple):
     first: int
 
 
-@functools.lru_cache(maxsize=32)  # more than the models of one message
+@functools.lru_cache(maxsize=512)  # one for each cut of a large network, where all are timed in turn
 def _tables(model: SymbolModel) -> _Tables:
     cumulative = cumulative_frequencies(model)
     buckets = np.arange(1 << _BUCKET_BITS) << (PROBABILITY_BITS - _BUCKET_BITS)

@@ -49,7 +49,7 @@ class _Tables(NamedTuple):
     of_activity: List[int]
 
 
-@functools.lru_cache(maxsize=32)  # more than the models of one message
+@functools.lru_cache(maxsize=64)  # up to 6 MB each
 def _tables(model: SymbolModel) -> _Tables:
     every = np.arange(1 << model.bits, dtype=np.uint8)
     return _Tables(

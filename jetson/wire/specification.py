@@ -76,7 +76,7 @@ def agree(specifications: Sequence[TensorSpecification], contract: bytes) -> Agr
     return _agree(fixed, bytes(contract))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=512)
 def _agree(specifications: Tuple[TensorSpecification, ...], contract: bytes) -> Agreement:
     if not 1 <= len(specifications) <= MAXIMUM_TENSORS:
         raise CoopexportError("a message holds 1 to {} tensors, not {}".format(MAXIMUM_TENSORS, len(specifications)))

@@ -209,3 +209,18 @@ def test_which_symbols_are_neighbours(shape, planes):
     np.testing.assert_array_equal(
         rans_decode(rans_encode(symbols.reshape(shape), model), shape, model), symbols.reshape(shape)
     )
+
+
+def test_tables_of_all_cuts_that_are_timed_in_turn_are_made_once() -> None:
+    """A benchmark goes round all cuts of a network: tables made anew each time would count as coding."""
+    for tables, count in ((rans_library._tables, 200), (rans_python._tables, 40)):
+        models = [
+            symbol_model(2, np.zeros(4, np.int64), np.array([[32768 - 3 - number, 1 + number, 1, 1]]))
+            for number in range(count)
+        ]
+        for model in models:
+            tables(model)
+        before = tables.cache_info().misses
+        for model in models:
+            tables(model)
+        assert tables.cache_info().misses == before
