@@ -61,7 +61,7 @@ def examine(folder: Path) -> list[Finding]:
 
 
 def _entropy_coder() -> Finding:
-    """Say which implementation of rANS runs: plain Python gives the same bytes, 20 to 40 times slower."""
+    """Say which implementation of rANS runs: plain Python gives the same bytes, many times slower (docs/codecs.md)."""
     try:
         implementation = rans_implementation()
     except CoopexportError as error:

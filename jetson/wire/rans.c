@@ -1,4 +1,4 @@
-/* Static rANS with contexts of neighbours: the same bytes as rans_python.py, 20 to 40 times faster.
+/* Static rANS with contexts of neighbours: the same bytes as rans_python.py, many times faster.
  *
  * Duda 2013, "Asymmetric numeral systems"; two interleaved states as in Giesen 2014, "Interleaved entropy
  * coders". The caller checks the tables; symbols and coded bytes are checked here, so that whatever they
