@@ -60,7 +60,7 @@ class SplitContext:
 
     @property
     def model(self) -> onnx.ModelProto:
-        """Return the whole graph with its weights."""
+        """Return the whole graph; its large weights lie in the variant's folder."""
         return self.index.model
 
     def open(self, model: onnx.ModelProto, optimisation: Optimisation = "all") -> InferenceSession:
