@@ -1,4 +1,4 @@
-"""Images and labels to calibrate and evaluate with: npz files, or what the user's function returns."""
+"""Images and labels to train, calibrate and evaluate with: npz files, or what the user's function returns."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Dataset:
 
 
 def load_dataset(project: Project, purpose: str) -> Dataset:
-    """Return the dataset that the project names for `purpose` (`calibration` or `evaluation`).
+    """Return the dataset that the project names for `purpose` (`training`, `validation`, `calibration`, `evaluation`).
 
     The setting is an npz file with arrays `images` and `labels`, or "package.module:function" that returns the
     two. Raises CoopexportError naming the setting when it is missing or malformed.

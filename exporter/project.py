@@ -22,6 +22,7 @@ else:
 
 PROJECT_FILE = "coopexport.toml"
 SCHEMA = "coopexport.project/1.0"
+CROSS_ENTROPY = "cross-entropy"
 
 
 class _Section(BaseModel):
@@ -41,8 +42,10 @@ class ModelSection(_Section):
 
 
 class DataSection(_Section):
-    """`[data]`: images and labels to calibrate and to evaluate with, and what to measure."""
+    """`[data]`: images and labels to train, to calibrate and to evaluate with, and what to measure."""
 
+    training: str | None = None
+    validation: str | None = None
     calibration: str | None = None
     evaluation: str | None = None
     metric: str = "top1"
@@ -64,6 +67,35 @@ class SplitSection(_Section):
     packing: Literal["none", "bytes", "words"] = "none"
     codec: Literal["raw", "zlib-huffman", "rans", "rans-context"] = "rans-context"
     maximum_loss_points: float = Field(default=1.0, ge=0)
+
+
+class TrainingSection(_Section):
+    """`[training]`: how a network is trained, or trained on after pruning."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    schedule: Literal["constant", "cosine", "one-cycle"] = "constant"
+    batch_images: int = Field(default=32, ge=1)
+    shift_pixels: int = Field(default=0, ge=0)
+    flip: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    mixed_precision: bool = True
+    loss: str = "cross-entropy"
+    distillation_weight: float = Field(default=0.0, ge=0, le=1)
+    distillation_temperature: float = Field(default=4.0, gt=0)
+    validation_share: float = Field(default=0.1, gt=0, le=0.5)
+    patience: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    threads: int | None = Field(default=None, ge=1)
+
+    @field_validator("loss")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value != CROSS_ENTROPY and ":" not in value:
+            raise ValueError(f'"{value}" is neither "{CROSS_ENTROPY}" nor a "package.module:function"')
+        return value
 
 
 class BuildSection(_Section):
@@ -106,6 +138,7 @@ class ProjectFile(_Section):
     model: ModelSection
     preprocessing: dict[str, Any] = Field(default_factory=dict)
     data: DataSection = DataSection()
+    training: TrainingSection = TrainingSection()
     split: SplitSection = SplitSection()
     build: BuildSection = BuildSection()
     bench: BenchSection = BenchSection()

@@ -40,10 +40,31 @@ input_dtype = "float32"               # "uint8" for a network that normalises by
 [data]
 # npz files with arrays images (count x height x width x 3, uint8) and labels, or "package.module:function" that
 # returns the two.
+# training = "data/training.npz"
+# validation = "data/validation.npz"  # judges training; without it, a share of training is set apart
 calibration = {calibration}
 evaluation = {evaluation}
 metric = "top1"                       # or "package.module:function" of (outputs, labels); higher is better
 calibration_samples = 256
+
+[training]
+optimizer = "sgd"                     # or "adamw"
+learning_rate = 0.001                 # the highest of the schedule
+momentum = 0.9                        # of AdamW the first beta; "one-cycle" sets its own
+weight_decay = 0.0005
+schedule = "constant"                 # or "cosine" (down to 0), "one-cycle" (up for a quarter, then down)
+batch_images = 32
+shift_pixels = 0                      # shift every image at random by up to so many pixels, its border repeated
+flip = false                          # true: mirror left to right, every second image, drawn
+device = "auto"                       # "cpu", "cuda"; "auto" is the GPU where there is one
+mixed_precision = true                # on CUDA only: float16 where that is safe
+loss = "cross-entropy"                # or "package.module:function" of (outputs, labels); lower is better
+distillation_weight = 0.0             # share of the loss that is the distance from the unpruned network's outputs
+distillation_temperature = 4.0
+validation_share = 0.1                # of the training data, where data.validation is not set
+# patience = 5                        # stop after so many epochs without a better score, and keep the best weights
+seed = 0
+# threads = 1                         # of PyTorch while training; without it, as many as it likes
 
 [split]
 # Layers to cut after with `coopexport split --all`; empty: every clean cut. `coopexport layers` lists them.

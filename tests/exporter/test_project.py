@@ -13,6 +13,7 @@ from exporter.project import (
     ModelSection,
     SelectSection,
     SplitSection,
+    TrainingSection,
     find_project_file,
     load_project,
 )
@@ -46,10 +47,30 @@ mean = [0.1, 0.2, 0.3]
 deviation = [1.0, 2.0, 3.0]
 input_dtype = "float32"
 [data]
+training = "t.npz"
+validation = "v.npz"
 calibration = "c.npz"
 evaluation = "e.npz"
 metric = "net:metric"
 calibration_samples = 8
+[training]
+optimizer = "adamw"
+learning_rate = 1
+momentum = 0
+weight_decay = 0
+schedule = "one-cycle"
+batch_images = 8
+shift_pixels = 4
+flip = true
+device = "cpu"
+mixed_precision = false
+loss = "net:loss"
+distillation_weight = 1
+distillation_temperature = 2
+validation_share = 0.5
+patience = 3
+seed = 7
+threads = 2
 [split]
 candidates = ["conv1"]
 at = "pre-activation"
@@ -108,7 +129,31 @@ def test_every_documented_key_is_taken(tmp_path: Path) -> None:
         "NCHW", "BGR", (10, 10), "nearest", (8, 8), 0.5, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), "float32"
     )
     assert settings.data == DataSection(
-        calibration="c.npz", evaluation="e.npz", metric="net:metric", calibration_samples=8
+        training="t.npz",
+        validation="v.npz",
+        calibration="c.npz",
+        evaluation="e.npz",
+        metric="net:metric",
+        calibration_samples=8,
+    )
+    assert settings.training == TrainingSection(
+        optimizer="adamw",
+        learning_rate=1.0,
+        momentum=0.0,
+        weight_decay=0.0,
+        schedule="one-cycle",
+        batch_images=8,
+        shift_pixels=4,
+        flip=True,
+        device="cpu",
+        mixed_precision=False,
+        loss="net:loss",
+        distillation_weight=1.0,
+        distillation_temperature=2.0,
+        validation_share=0.5,
+        patience=3,
+        seed=7,
+        threads=2,
     )
     assert settings.split == SplitSection(
         candidates=("conv1",),
@@ -130,7 +175,7 @@ def test_every_documented_key_is_taken(tmp_path: Path) -> None:
         goodput_bps={"mine": 1e6}, device_slowdown=3.0, maximum_loss_points=2.5, jpeg_quality=100
     )
     # No key was forgotten above.
-    for name in ("model", "data", "split", "build", "bench", "select"):
+    for name in ("model", "data", "training", "split", "build", "bench", "select"):
         section = getattr(settings, name)
         assert set(type(section).model_fields) == section.model_fields_set, name
     assert set(settings.preprocessing) == set(Preprocessing._fields)
@@ -188,6 +233,12 @@ def test_unknown_keys_get_the_nearest(tmp_path: Path, text: str, words: list[str
         (MODEL + "[select.goodput_bps]\nslow = 0\n", "slow"),
         (MODEL + "[select.goodput_bps]\nfast = inf\n", "fast"),
         (MODEL + "[data]\ncalibration_samples = 7\n", "data.calibration_samples"),
+        (MODEL + '[training]\nloss = "mse"\n', "training.loss"),
+        (MODEL + "[training]\nlearning_rate = 0\n", "training.learning_rate"),
+        (MODEL + "[training]\ndistillation_weight = 1.5\n", "training.distillation_weight"),
+        (MODEL + "[training]\nvalidation_share = 0.6\n", "training.validation_share"),
+        (MODEL + "[training]\npatience = 0\n", "training.patience"),
+        (MODEL + "[training]\nseed = -1\n", "training.seed"),
         (MODEL + '[preprocessing]\nlayout = "CHW"\n', "preprocessing.layout"),
         ("model = 3\n", "model"),
         ("", "model"),

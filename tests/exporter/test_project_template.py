@@ -19,7 +19,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SECTIONS = ("data", "split", "build", "bench", "select")
+SECTIONS = ("data", "training", "split", "build", "bench", "select")
 # What has no default that fits everybody.
 EXAMPLES = {"data": {"calibration", "evaluation"}}
 

@@ -1,0 +1,156 @@
+"""What a network is trained on and judged by: inputs and labels by number."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.datasets import Dataset, check_input_shape, load_dataset
+from exporter.project import Project
+from jetson import preprocessing as preprocessing_contract
+from jetson.atomic_files import sha256_of_bytes
+from jetson.errors import CoopexportError
+from jetson.preprocessing import Preprocessing
+
+_BLOCK_IMAGES = 2048  # preprocessed at a time, so that what is in memory twice is small
+
+
+class TrainingSet(Protocol):
+    """Inputs as the network takes them, and labels; any of them at any time."""
+
+    @property
+    def name(self) -> str:
+        """Return what messages call it."""
+
+    @property
+    def layout(self) -> str:
+        """Return which of the inputs' dimensions are height and width: `NCHW` or `NHWC`."""
+
+    def __len__(self) -> int:
+        """Return how many samples there are."""
+
+    def inputs(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the inputs of these samples, N x model.input_shape, preprocessed."""
+
+    def labels(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the labels of these samples, N x ...; class numbers for cross entropy."""
+
+    def sha256(self) -> str:
+        """Return a hash that changes with what is trained on."""
+
+
+@dataclass(frozen=True)
+class _ArraySet:
+    name: str
+    layout: str
+    all_inputs: NDArray[np.float32]
+    all_labels: NDArray[Any]
+    content_sha256: str
+
+    def __len__(self) -> int:
+        return len(self.all_inputs)
+
+    def inputs(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.all_inputs[indices]
+
+    def labels(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        return self.all_labels[indices]
+
+    def sha256(self) -> str:
+        return self.content_sha256
+
+
+@dataclass(frozen=True)
+class _Part:
+    whole: TrainingSet
+    chosen: NDArray[np.int64]
+
+    @property
+    def name(self) -> str:
+        return self.whole.name
+
+    @property
+    def layout(self) -> str:
+        return self.whole.layout
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def inputs(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.whole.inputs(self.chosen[indices])
+
+    def labels(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        return self.whole.labels(self.chosen[indices])
+
+    def sha256(self) -> str:
+        return sha256_of_bytes(self.whole.sha256().encode() + self.chosen.astype("<i8").tobytes())
+
+
+def training_set_of_arrays(
+    name: str, images: NDArray[np.uint8], labels: NDArray[Any], preprocessing: Preprocessing
+) -> TrainingSet:
+    """Return `images` (N x height x width x 3, RGB, uint8), preprocessed once, with `labels` (N x ...).
+
+    All inputs are in memory as float32. The hash is that of images, labels and preprocessing. Raises CoopexportError
+    when the numbers of images and labels differ, or preprocessing refuses the images.
+    """
+    if len(images) != len(labels):
+        raise CoopexportError(f"{name}: {len(images)} images and {len(labels)} labels")
+    declaration = json.dumps(preprocessing_contract.to_json(preprocessing), sort_keys=True)
+    content = Dataset(name, images, labels).sha256() + declaration
+    inputs: NDArray[np.float32] | None = None
+    for start in range(0, max(1, len(images)), _BLOCK_IMAGES):
+        block = preprocessing_contract.apply(preprocessing, images[start : start + _BLOCK_IMAGES])
+        if inputs is None:
+            inputs = np.empty((len(images), *block.shape[1:]), dtype=np.float32)
+        inputs[start : start + len(block)] = block
+    assert inputs is not None  # `apply` refuses no images
+    return _ArraySet(name, preprocessing.layout, inputs, np.asarray(labels), sha256_of_bytes(content.encode()))
+
+
+def load_training_set(project: Project) -> TrainingSet:
+    """Return what the project names in data.training.
+
+    Raises CoopexportError naming the setting when it is missing or malformed, and when its inputs are not of
+    model.input_shape.
+    """
+    return _load(project, "training")
+
+
+def part_of(data: TrainingSet, indices: NDArray[np.int64]) -> TrainingSet:
+    """Return the samples of `data` with these numbers, in this order; a view, nothing is copied.
+
+    Raises IndexError where there is no such sample.
+    """
+    chosen = np.asarray(indices, dtype=np.int64)
+    if chosen.ndim != 1 or (chosen.size and not 0 <= chosen.min() <= chosen.max() < len(data)):
+        raise IndexError(f"there are samples 0 to {len(data) - 1}; asked for was {indices}")
+    return _Part(data, chosen)
+
+
+def with_validation(project: Project, data: TrainingSet) -> tuple[TrainingSet, TrainingSet]:
+    """Return what to train on and what to judge training by; no sample is in both.
+
+    The second is data.validation where that is set, and else the share training.validation_share of `data`, drawn
+    with training.seed (at least one sample). Raises CoopexportError as `load_training_set` does, and when `data` is
+    too small to be divided.
+    """
+    if project.settings.data.validation is not None:
+        return data, _load(project, "validation")
+    if len(data) < 2:
+        raise CoopexportError(f"{data.name}: {len(data)} sample cannot be divided; set data.validation, or add some")
+    settings = project.settings.training
+    order = np.random.default_rng(settings.seed).permutation(len(data))
+    judged = max(1, round(settings.validation_share * len(data)))
+    return part_of(data, np.sort(order[judged:])), part_of(data, np.sort(order[:judged]))
+
+
+def _load(project: Project, purpose: str) -> TrainingSet:
+    dataset = load_dataset(project, purpose)
+    data = training_set_of_arrays(dataset.name, dataset.images, dataset.labels, project.preprocessing)
+    check_input_shape(project, data.inputs(np.zeros(1, dtype=np.int64)).shape[1:], dataset.name)
+    return data
