@@ -1,0 +1,50 @@
+"""A network on the device and in the memory order that training is fastest with, and back again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def placed(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """Keep `network` on `device` with channels-last weights; afterwards on the CPU, contiguous and in eval mode.
+
+    Parameters stay the same objects, so that whatever shares them sees them change.
+    """
+    try:
+        _arrange(network.to(device), torch.channels_last)
+        yield
+    finally:
+        _arrange(network.to("cpu"), torch.contiguous_format)
+        network.eval()
+
+
+@contextmanager
+def thread_count(threads: int | None) -> Iterator[None]:
+    """Let PyTorch use this many threads for a while; None leaves the number as it is."""
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        if threads is not None:
+            torch.set_num_threads(before)
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return `tensor` on `device`; to a GPU it is copied while the computation goes on."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _arrange(network: nn.Module, memory_format: torch.memory_format) -> None:
+    # The same numbers in another order: oneDNN and cuDNN are about a fifth faster with channels last.
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=memory_format)
