@@ -16,7 +16,7 @@ from exporter.encoding import EncodeSpecification
 from exporter.records import read_record
 from exporter.wire_form import wire_specification
 from jetson import preprocessing as preprocessing_contract
-from jetson.atomic_files import sha256_of_bytes, sha256_of_file, write_files
+from jetson.atomic_files import sha256_of_file, write_files
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json
 from jetson.preprocessing import Preprocessing
@@ -26,8 +26,6 @@ from jetson.wire.symbol_model import model_from_bytes
 SPLIT_SCHEMA = "coopexport.split/2.0"
 WHOLE_SCHEMA = "coopexport.whole/1.0"
 WEIGHTS_FOLDER = "weights"
-# Smaller tensors stay in the graph: a file each would only be clutter.
-_LEAST_EXTERNAL_BYTES = 1024
 
 
 class _Record(BaseModel):
@@ -153,26 +151,6 @@ class WholeFile(_Record):
         return preprocessing_contract.from_json(self.preprocessing)
 
 
-def with_external_weights(model: onnx.ModelProto) -> tuple[bytes, dict[str, bytes]]:
-    """Return the graph's bytes with its large weights moved into files named by their hash, and those files.
-
-    `model` is not changed. File names are relative to the graph's folder, in a subfolder, which every loader accepts.
-    """
-    graph_only = onnx.ModelProto()
-    graph_only.CopyFrom(model)
-    files: dict[str, bytes] = {}
-    for tensor in graph_only.graph.initializer:
-        data = tensor.raw_data
-        if len(data) < _LEAST_EXTERNAL_BYTES:
-            continue
-        name = f"{WEIGHTS_FOLDER}/{sha256_of_bytes(data)}.bin"
-        files[name] = data
-        onnx.external_data_helper.set_external_data(tensor, location=name, offset=0, length=len(data))
-        tensor.ClearField("raw_data")
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-    return graph_only.SerializeToString(deterministic=True), files
-
-
 def golden_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return golden data as the bytes of an npz file, without pickle; raises TypeError for arrays of objects."""
     buffer = io.BytesIO()
@@ -192,21 +170,9 @@ def read_golden(folder: Path, record: FileRecord) -> dict[str, NDArray[Any]]:
 
 
 def write_bundle(folder: Path, manifest_name: str, schema: str, manifest: BaseModel, files: dict[str, bytes]) -> None:
-    """Write `files` and then the manifest into `folder`, all or nothing; raises OSError.
-
-    Weights that are there already are not written again.
-    """
+    """Write `files` and then the manifest into `folder`, all or nothing; raises OSError."""
     content = encode_json(schema, manifest.model_dump(mode="json", exclude_none=True))
-    missing = {
-        name: data
-        for name, data in files.items()
-        if not (name.startswith(f"{WEIGHTS_FOLDER}/") and _is_stored(folder / name, data))
-    }
-    write_files(str(folder), {**missing, manifest_name: content})
-
-
-def _is_stored(path: Path, data: bytes) -> bool:
-    return path.is_file() and path.stat().st_size == len(data) and sha256_of_file(str(path)) == path.stem
+    write_files(str(folder), {**files, manifest_name: content})
 
 
 def read_split(folder: Path, layer: str) -> SplitFile:

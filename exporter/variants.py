@@ -12,12 +12,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from exporter.bundle import check_weights, with_external_weights
+from exporter.bundle import check_weights
 from exporter.candidates import Layer
 from exporter.datasets import load_dataset, network_inputs
 from exporter.project import Project
 from exporter.shrink_plan import PLAN_FILE, read_shrink_plan, rebuild
 from exporter.user_code import find_source
+from exporter.weight_store import store_weights
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file, write_files
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json, read_json
@@ -184,8 +185,8 @@ def _export_variant(project: Project, variant: str, source: str) -> LayerGraph:
     from exporter.graph import export
 
     exported = export(load_variant(project, variant), torch.from_numpy(example_inputs(project)))
-    graph, files = with_external_weights(exported.model)
     folder = project.variant_folder(variant)
+    graph = store_weights(exported.model, folder).SerializeToString(deterministic=True)
     record = LayerGraph(variant, folder, source, sha256_of_bytes(graph), exported.layers)
     content = {
         "variant": variant,
@@ -194,5 +195,5 @@ def _export_variant(project: Project, variant: str, source: str) -> LayerGraph:
         "parity": [exported.parity.to_json()],
         "layers": [asdict(layer) for layer in exported.layers],
     }
-    write_files(str(folder), {**files, GRAPH_FILE: graph, LAYERS_FILE: encode_json(SCHEMA, content)})
+    write_files(str(folder), {GRAPH_FILE: graph, LAYERS_FILE: encode_json(SCHEMA, content)})
     return record

@@ -29,12 +29,12 @@ from exporter.bundle import (
     read_split,
     read_whole,
     split_layers,
-    with_external_weights,
     write_bundle,
 )
 from exporter.encoding import FLOAT32, ClipRange, EncodeSpecification, affine_specification
 from exporter.graph import export
 from exporter.onnx_session import open_session, run
+from exporter.weight_store import store_weights
 from jetson import preprocessing
 from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
@@ -79,10 +79,11 @@ def specification(method: str) -> EncodeSpecification:
 @pytest.fixture
 def bundle(tmp_path: Path, model: onnx.ModelProto) -> tuple[Path, SplitFile, dict[str, bytes]]:
     """A bundle on the disk (its two graphs are the whole one), its manifest, and all of its files."""
-    graph, weights = with_external_weights(model)
+    graph = store_weights(model, tmp_path).SerializeToString(deterministic=True)
     files = {"conv4_1.head.onnx": graph, "conv4_1.tail.onnx": graph, "conv4_1.golden.npz": golden_bytes(GOLDEN)}
     manifest = manifest_of(files, specification("percentile"))
-    write_bundle(tmp_path, "conv4_1.split.json", SPLIT_SCHEMA, manifest, {**weights, **files})
+    write_bundle(tmp_path, "conv4_1.split.json", SPLIT_SCHEMA, manifest, files)
+    weights = {f"weights/{path.name}": path.read_bytes() for path in (tmp_path / "weights").iterdir()}
     return tmp_path, manifest, {**weights, **files}
 
 
@@ -192,20 +193,6 @@ def test_a_missing_bundle_names_the_command(tmp_path: Path) -> None:
 # Weights beside the graphs.
 
 
-def test_weights_lie_in_files_named_by_their_hash(model: onnx.ModelProto) -> None:
-    before = model.SerializeToString(deterministic=True)
-    graph, files = with_external_weights(model)
-    assert model.SerializeToString(deterministic=True) == before
-    assert files
-    for name, data in files.items():
-        assert name == f"weights/{sha256_of_bytes(data)}.bin"
-        assert len(data) >= 1024
-    large = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) >= 1024]
-    assert len(files) == len({tensor.raw_data for tensor in large})
-    assert len(graph) < len(before) / 2
-    assert with_external_weights(model) == (graph, files)
-
-
 def test_a_graph_with_its_weights_beside_it_loads_everywhere(
     bundle, model: onnx.ModelProto, random_images: np.ndarray
 ) -> None:
@@ -220,16 +207,6 @@ def test_a_graph_with_its_weights_beside_it_loads_everywhere(
     for source in (path, loaded):
         outputs = run(open_session(source, "disabled"), [random_images])[0]
         assert np.array_equal(outputs.view(np.uint32), expected.view(np.uint32))
-
-
-def test_weights_that_are_there_are_not_written_again_but_mended(bundle) -> None:
-    folder, manifest, files = bundle
-    whole, damaged = sorted(name for name in files if name.startswith("weights/"))[:2]
-    (folder / damaged).write_bytes(b"\0" * len(files[damaged]))
-    before = (folder / whole).stat().st_ino
-    write_bundle(folder, "conv4_1.split.json", SPLIT_SCHEMA, manifest, files)
-    assert (folder / whole).stat().st_ino == before
-    assert (folder / damaged).read_bytes() == files[damaged]
 
 
 def test_loss_is_counted_in_points() -> None:
