@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -16,8 +17,9 @@ from exporter.bundle import check_weights
 from exporter.candidates import Layer
 from exporter.datasets import load_dataset, network_inputs
 from exporter.project import Project
-from exporter.shrink_plan import PLAN_FILE, read_shrink_plan, rebuild
+from exporter.shrink_plan import PLAN_FILE, ShrinkFile, read_shrink_plan, rebuild
 from exporter.user_code import find_source
+from exporter.variant_record import PRUNING_STEPS, VARIANT_FILE, VariantRecord, in_order, read_variant_record
 from exporter.weight_store import store_weights
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file, write_files
 from jetson.errors import CoopexportError
@@ -30,7 +32,12 @@ SCHEMA = "coopexport.layer-graph/1.0"
 GRAPH_FILE = "model.onnx"
 LAYERS_FILE = "model.layers.json"
 ORIGINAL, PRUNED = "original", "pruned"
+# In a plan's masks_from: the masks came out of pruning here, and every weight from model.checkpoint.
+PRUNING = "pruning"
 EXAMPLE_SAMPLES = 16
+# Messages list all variants up to this many, and the nearest ones beyond.
+_MOST_LISTED = 8
+_NEAREST = 5
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class LayerGraph:
     """An exported variant as it lies on the disk.
 
     `source_sha256`: hash of what was exported; `model_sha256`: of the graph's file, which names its weights by
-    their hashes.
+    their hashes; `parity`: what was proven when it was exported.
     """
 
     variant: str
@@ -46,6 +53,7 @@ class LayerGraph:
     source_sha256: str
     model_sha256: str
     layers: tuple[Layer, ...]
+    parity: tuple[dict[str, Any], ...] = ()
 
     def check(self) -> Path:
         """Return the graph's file; raises CoopexportError when it or its weights are not the recorded ones."""
@@ -64,17 +72,50 @@ class LayerGraph:
 
 
 def variants(project: Project) -> list[str]:
-    """Return the variants that exist: `original`, and `pruned` once there is a shrink plan."""
-    pruned = (project.variant_folder(PRUNED) / PLAN_FILE).is_file()
-    return [ORIGINAL, PRUNED] if pruned else [ORIGINAL]
+    """Return the variants that exist.
+
+    `original`, `pruned` once there is a shrink plan, then those of pruning in two steps that are complete, in the order
+    of `in_order`.
+    """
+    given = [ORIGINAL, PRUNED] if _plan_file(project, PRUNED).is_file() else [ORIGINAL]
+    return [*given, *(record.variant for record in pruning_records(project))]
+
+
+def pruning_records(project: Project) -> list[VariantRecord]:
+    """Return the records of all variants that pruning in two steps made, in order; raises CoopexportError.
+
+    A folder without its plan, or without a record, which is written last, is not complete and left out.
+    """
+    folders = (path.parent for path in project.output.glob(f"*/{VARIANT_FILE}") if (path.parent / PLAN_FILE).is_file())
+    found = []
+    for folder in sorted(folders):
+        record = read_variant_record(folder)
+        if record.step not in PRUNING_STEPS:
+            continue
+        if record.variant != folder.name:
+            raise CoopexportError(
+                f"{folder / VARIANT_FILE} is of variant {record.variant}: a copied or renamed folder; delete it, or "
+                "give it its name back"
+            )
+        found.append(record)
+    return in_order(found)
 
 
 def check_variant(project: Project, variant: str) -> str:
-    """Return `variant`; raises CoopexportError when it does not exist."""
-    if variant not in variants(project):
-        advice = "; make it with: coopexport shrink" if variant == PRUNED else ""
-        raise CoopexportError(f'there is no variant "{variant}" (there are: {", ".join(variants(project))}){advice}')
-    return variant
+    """Return `variant`; raises CoopexportError naming others when it does not exist."""
+    known = variants(project)
+    if variant in known:
+        return variant
+    listed = f"there are: {', '.join(known)}"
+    if len(known) > _MOST_LISTED:
+        nearest = difflib.get_close_matches(variant, known, n=_NEAREST, cutoff=0.0)
+        listed = f"there are {len(known)}, the nearest: {', '.join(nearest)}"
+    advice = ""
+    if variant == PRUNED:
+        advice = "; make it with: coopexport shrink"
+    elif variant and _plan_file(project, variant).is_file():
+        advice = f"; it is not complete, run: {_command(read_shrink_plan(project.variant_folder(variant)))}"
+    raise CoopexportError(f'there is no variant "{variant}" ({listed}){advice}')
 
 
 def load_variant(project: Project, variant: str) -> nn.Module:
@@ -82,8 +123,8 @@ def load_variant(project: Project, variant: str) -> nn.Module:
     from exporter.checkpoint import load_network
 
     model = project.settings.model
-    if variant == PRUNED:
-        return rebuild(project.variant_folder(PRUNED), project.folder)
+    if variant != ORIGINAL:
+        return rebuild(project.variant_folder(variant), project.folder)
     return load_network(model.factory, model.arguments, project.path(model.checkpoint), project.folder)
 
 
@@ -121,20 +162,29 @@ def source_is_here(project: Project, variant: str) -> bool:
 
 
 def _source_file(project: Project, variant: str) -> Path:
-    if variant == PRUNED:
-        return project.variant_folder(PRUNED) / PLAN_FILE
-    return project.path(project.settings.model.checkpoint)
+    return project.path(project.settings.model.checkpoint) if variant == ORIGINAL else _plan_file(project, variant)
+
+
+def _plan_file(project: Project, variant: str) -> Path:
+    return project.variant_folder(variant) / PLAN_FILE
+
+
+def _command(plan: ShrinkFile) -> str:
+    """Return the command that makes a variant of this plan."""
+    return "coopexport prune two-step" if plan.masks_from == PRUNING else "coopexport shrink"
 
 
 def layer_graph(project: Project, variant: str) -> LayerGraph:
     """Return the exported graph of a variant, exporting it when it is missing, damaged or its sources have changed.
 
-    Raises CoopexportError when the variant does not exist, when the pruned one was made from other weights or
-    masks than the project's, or when the export fails.
+    A variant that has its plan but no record yet is exported all the same: its record takes the graph's metric. Raises
+    CoopexportError when the variant does not exist, when it was made from other weights or masks than the project's, or
+    when the export fails.
     """
-    check_variant(project, variant)
-    if variant == PRUNED:
-        _check_plan_is_current(project)
+    if variant != ORIGINAL:
+        if not variant or not _plan_file(project, variant).is_file():
+            check_variant(project, variant)
+        _check_plan_is_current(project, variant)
     source = source_sha256(project, variant)
     path = project.variant_folder(variant) / LAYERS_FILE
     if path.is_file():
@@ -146,20 +196,21 @@ def layer_graph(project: Project, variant: str) -> LayerGraph:
     return _export_variant(project, variant, source)
 
 
-def _check_plan_is_current(project: Project) -> None:
-    """Refuse a pruned network that is older than what it was made from; a source that is gone proves nothing."""
-    model, plan = project.settings.model, read_shrink_plan(project.variant_folder(PRUNED))
-    sources = {model.pruned_checkpoint or model.checkpoint: plan.checkpoint_sha256}
+def _check_plan_is_current(project: Project, variant: str) -> None:
+    """Refuse a variant that is older than what it was made from; a source that is gone proves nothing."""
+    model, plan = project.settings.model, read_shrink_plan(project.variant_folder(variant))
+    checkpoint = model.checkpoint if plan.masks_from == PRUNING else model.pruned_checkpoint or model.checkpoint
+    sources = {checkpoint: plan.checkpoint_sha256}
     masks = plan.masks_file or model.masks
     if masks is not None and plan.masks_sha256 is not None:
         sources[masks] = plan.masks_sha256
     for name, recorded in sources.items():
         path = project.path(name)
         if path.is_file() and sha256_of_file(str(path)) != recorded:
-            raise CoopexportError(f"the pruned network was not made from {path} as it is now; run: coopexport shrink")
+            raise CoopexportError(f"variant {variant} was not made from {path} as it is now; run: {_command(plan)}")
     if (model.factory, model.arguments) != (plan.factory, plan.arguments):
         raise CoopexportError(
-            "the pruned network was made with another model.factory or model.arguments; run: coopexport shrink"
+            f"variant {variant} was made with another model.factory or model.arguments; run: {_command(plan)}"
         )
 
 
@@ -169,7 +220,8 @@ def read_layer_graph(folder: Path, variant: str) -> LayerGraph:
     content = read_json(str(path), SCHEMA)
     try:
         layers = tuple(_layer(item) for item in content["layers"])
-        return LayerGraph(variant, folder, content["source_sha256"], content["model_sha256"], layers)
+        parity = tuple(content.get("parity", ()))
+        return LayerGraph(variant, folder, content["source_sha256"], content["model_sha256"], layers, parity)
     except (KeyError, TypeError) as error:
         raise CoopexportError(f"{path} is malformed ({error}); delete it and run again") from None
 
@@ -187,12 +239,13 @@ def _export_variant(project: Project, variant: str, source: str) -> LayerGraph:
     exported = export(load_variant(project, variant), torch.from_numpy(example_inputs(project)))
     folder = project.variant_folder(variant)
     graph = store_weights(exported.model, folder).SerializeToString(deterministic=True)
-    record = LayerGraph(variant, folder, source, sha256_of_bytes(graph), exported.layers)
+    parity = (exported.parity.to_json(),)
+    record = LayerGraph(variant, folder, source, sha256_of_bytes(graph), exported.layers, parity)
     content = {
         "variant": variant,
         "source_sha256": source,
         "model_sha256": record.model_sha256,
-        "parity": [exported.parity.to_json()],
+        "parity": list(parity),
         "layers": [asdict(layer) for layer in exported.layers],
     }
     write_files(str(folder), {GRAPH_FILE: graph, LAYERS_FILE: encode_json(SCHEMA, content)})

@@ -1,0 +1,108 @@
+"""Register a variant: export it, measure the exported graph, and write what is known of it as `variant.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import metric
+from calibration.confidence import metric_interval
+from calibration.metric import MetricFunction, Score
+from exporter.bundle import Metric
+from exporter.datasets import Dataset, load_dataset, network_inputs
+from exporter.graph_size import size_of
+from exporter.onnx_session import open_session, run
+from exporter.project import Project
+from exporter.shrink_plan import read_shrink_plan
+from exporter.variant_record import Step, VariantRecord, pack_right, write_variant_record
+from exporter.variants import ORIGINAL, LayerGraph, layer_graph
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a variant comes from and what was done to it, as its record says; see `VariantRecord`."""
+
+    parent: str | None
+    series: str | None
+    step: Step
+    method: Mapping[str, Any]
+    cuts: tuple[str, ...] | None
+    training: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What all variants are measured with, loaded once.
+
+    `inputs`: of all evaluation images, N x input_shape, float32, preprocessed. `original`: the score of the original's
+    exported graph.
+    """
+
+    dataset: Dataset
+    dataset_sha256: str
+    inputs: NDArray[np.float32]
+    metric: tuple[str, MetricFunction]
+    original: Score
+
+    def score(self, graph: LayerGraph) -> Score:
+        """Return the score of an exported graph; raises CoopexportError when it is damaged or the metric fails."""
+        return _score(graph, self.inputs, self.metric, self.dataset)
+
+    def compare(self, score: Score) -> Metric:
+        """Return the record of `score` beside the original's, with the data that both were measured on."""
+        named = {"data": self.dataset.name, "data_sha256": self.dataset_sha256}
+        return metric.compare(self.original, score).model_copy(update=named)
+
+
+def open_evaluation(project: Project) -> Evaluation:
+    """Load a project's evaluation data and metric, and score the original's exported graph.
+
+    Raises CoopexportError when the project names no evaluation data, or the original cannot be exported or scored.
+    """
+    dataset = load_dataset(project, "evaluation")
+    inputs, chosen = network_inputs(project, dataset), metric.load_metric(project)
+    original = _score(layer_graph(project, ORIGINAL), inputs, chosen, dataset)
+    return Evaluation(dataset, dataset.sha256(), inputs, chosen, original)
+
+
+def register_variant(project: Project, variant: str, lineage: Lineage, evaluation: Evaluation) -> VariantRecord:
+    """Export `variant`, measure the exported graph in ONNX Runtime, write `variant.json` and return its content.
+
+    The graph runs with all optimisations, as it is deployed, on one thread. Raises CoopexportError when the variant's
+    files are missing or stale, when the export fails, or when the metric yields no number; no record is written then.
+    """
+    graph = layer_graph(project, variant)
+    plan = None if variant == ORIGINAL else read_shrink_plan(graph.folder)
+    size = size_of(graph.load())
+    score = evaluation.original if variant == ORIGINAL else evaluation.score(graph)
+    record = VariantRecord(
+        variant=variant,
+        parent=lineage.parent,
+        series=lineage.series,
+        step=lineage.step,
+        method=dict(lineage.method),
+        cuts=lineage.cuts,
+        source_sha256=graph.source_sha256,
+        masks_sha256=None if plan is None else plan.effective_masks_sha256,
+        widths=dict(size.widths),
+        macs=size.macs,
+        parameters=size.parameters,
+        training=dict(lineage.training),
+        metric=evaluation.compare(score),
+        interval=metric_interval(score.per_image),
+        right=pack_right(score.per_image),
+        parity=(*(() if plan is None else plan.parity), *graph.parity),
+    )
+    write_variant_record(graph.folder, record)
+    return record
+
+
+def _score(
+    graph: LayerGraph, inputs: NDArray[np.float32], chosen: tuple[str, MetricFunction], dataset: Dataset
+) -> Score:
+    session = open_session(graph.check(), "all")
+    return metric.score(chosen, run(session, [inputs])[0], dataset.labels)
