@@ -50,6 +50,7 @@ API = {
 }
 COMMANDS = {
     "init": "exporter.commands",
+    "prune": "calibration.prune_command",
     "shrink": "calibration.shrink_command",
     "layers": "exporter.commands",
     "calibrate": "calibration.commands",

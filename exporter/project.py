@@ -98,6 +98,24 @@ class TrainingSection(_Section):
         return value
 
 
+class PruneSection(_Section):
+    """`[prune]`: what `coopexport prune two-step` removes, how it trains in between, and when it stops."""
+
+    criterion: Literal["taylor", "taylor-absolute", "taylor-before-norm", "l1-norm", "geometric-median", "random"] = (
+        "taylor"
+    )
+    score_images: int | None = Field(default=None, ge=1)
+    removed_share: float = Field(default=1 / 16, gt=0, lt=1)
+    epochs: float = Field(default=2.0, gt=0)
+    final_epochs: float = Field(default=3.0, ge=0)
+    maximum_loss_points: float = Field(default=1.8, ge=0)
+    least_left: float = Field(default=0.2, gt=0, lt=1)
+    macs_reduction: float | None = Field(default=None, gt=1)
+    widths: int = Field(default=15, ge=1)
+    step_two_epochs: float = Field(default=2.0, gt=0)
+    step_two_learning_rate: float | None = Field(default=None, gt=0)
+
+
 class BuildSection(_Section):
     """`[build]`: what to build for when no `--target` is given."""
 
@@ -139,6 +157,7 @@ class ProjectFile(_Section):
     preprocessing: dict[str, Any] = Field(default_factory=dict)
     data: DataSection = DataSection()
     training: TrainingSection = TrainingSection()
+    prune: PruneSection = PruneSection()
     split: SplitSection = SplitSection()
     build: BuildSection = BuildSection()
     bench: BenchSection = BenchSection()

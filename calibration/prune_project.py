@@ -1,0 +1,231 @@
+"""Two-step pruning of a project's network: every network that it makes becomes a registered variant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from calibration import metric
+from calibration.register_variant import Evaluation, Lineage, open_evaluation, register_variant
+from exporter.candidates import Layer
+from exporter.checkpoint import load_network
+from exporter.project import Project, PruneSection, TrainingSection
+from exporter.pruned_variant import write_pruned_variant
+from exporter.pruning.channel_groups import channel_groups, crossing_groups
+from exporter.pruning.dense_network import state_of
+from exporter.pruning.rounds import Spent, Trained
+from exporter.pruning.step_one import Round, StepOne, prune_whole
+from exporter.pruning.step_two import Narrowed, Series, prune_series, series_of, train_controls
+from exporter.pruning.work import PruningWork
+from exporter.split import display_name
+from exporter.tracing import copied, run_network
+from exporter.training.devices import choose_device
+from exporter.training.losses import load_loss
+from exporter.training.training_set import TrainingSet, load_training_set, with_validation
+from exporter.variant_record import Step, VariantRecord, read_variant_record
+from exporter.variants import ORIGINAL, example_inputs, layer_graph
+from jetson.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.errors import CoopexportError
+
+STEP_ONE = "step1"
+_JUDGED_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class PruneRequest:
+    """What to prune and how.
+
+    `layers`: the candidates of step 2, as the exported network has them; `series`: put before the variants' names, so
+    that several prunings stand beside each other. `controls`: train step 1 on as long as step 2. `named`: the layers
+    were asked for, so that one that cannot be pruned is an error.
+    """
+
+    settings: PruneSection
+    training: TrainingSection
+    layers: tuple[Layer, ...]
+    series: str | None = None
+    controls: bool = True
+    named: bool = False
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told how it goes: of the start of each training (its name), its steps, rounds of step 1, variants, and
+    candidates that are left out (name and reason).
+    """
+
+    on_start: Callable[[str], None]
+    on_round: Callable[[Round], None]
+    on_variant: Callable[[VariantRecord], None]
+    on_skipped: Callable[[str, str], None]
+    on_progress: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Turns trained networks into registered variants, those that are there already aside."""
+
+    project: Project
+    request: PruneRequest
+    work: PruningWork
+    evaluation: Evaluation
+    inputs: torch.Tensor
+    checkpoint_sha256: str
+    listener: Listener
+
+    def name(self, suffix: str) -> str:
+        return suffix if self.request.series is None else f"{self.request.series}-{suffix}"
+
+    def register(self, suffix: str, parent: str, step: Step, trained: Trained, since: Spent, **more: Any) -> None:
+        """Write and register one variant. `since`: what had been spent when step 1 was done."""
+        variant, cuts = self.name(suffix), more.pop("cuts", None)
+        recipe = self.work.recipe
+        record = _registered(self.project, variant, recipe)
+        if record is None:
+            write_pruned_variant(
+                self.project, variant, trained.dense, trained.full, self.inputs, self.checkpoint_sha256
+            )
+            method = {
+                "command": "prune two-step",
+                "criterion": self.work.settings.criterion,
+                "recipe_sha256": recipe,
+                **more,
+            }
+            training = {
+                "epochs": trained.spent.epochs,
+                "images": trained.spent.images,
+                "seconds": trained.spent.seconds,
+                "images_since_step1": trained.spent.images - since.images,
+            }
+            lineage = Lineage(parent, self.request.series, step, method, cuts, training)
+            record = register_variant(self.project, variant, lineage, self.evaluation)
+        self.listener.on_variant(record)
+
+
+def prune_two_step(project: Project, request: PruneRequest, listener: Listener) -> StepOne:
+    """Prune a project's network in two steps (Shi et al. 2019) and register every variant.
+
+    Step 1: `step1`, the whole network pruned. Step 2: `<layer>-<channels>` for each candidate layer, from step 1,
+    narrower and narrower. Controls: `step1-control-<n>`, step 1 trained on as long as n widths of step 2, without
+    pruning. What an interrupted run has done is kept. Raises CoopexportError.
+    """
+    maker = _open(project, request, listener)
+    work = maker.work
+    first = prune_whole(work, listener.on_round)
+    since = first.trained.spent
+    rounds = [asdict(one) for one in first.rounds]
+    maker.register(STEP_ONE, ORIGINAL, "step1", first.trained, since, rounds=rounds, score_before=first.score_before)
+    most = 0
+    for series in _series(maker):
+        made: list[Narrowed] = []
+
+        def on_width(narrowed: Narrowed, series: Series = series, made: list[Narrowed] = made) -> None:
+            suffix = f"{series.layers[0]}-{narrowed.channels}"
+            parent = maker.name(STEP_ONE if not made else f"{series.layers[0]}-{made[-1].channels}")
+            made.append(narrowed)
+            maker.register(
+                suffix, parent, "step2", narrowed.trained, since, cuts=series.layers, layer=series.layers[0],
+                width=narrowed.channels,
+            )  # fmt: skip
+
+        prune_series(work, first.trained, series, on_width)
+        most = max(most, len(made))
+    if request.controls and most:
+        train_controls(
+            work,
+            first.trained,
+            most,
+            lambda number, trained: maker.register(
+                f"{STEP_ONE}-control-{number}", maker.name(STEP_ONE), "control", trained, since, number=number
+            ),
+        )
+    return first
+
+
+def _registered(project: Project, variant: str, recipe: str) -> VariantRecord | None:
+    """Return a variant's record, when it was made by this recipe already."""
+    try:
+        record = read_variant_record(project.variant_folder(variant))
+    except CoopexportError:
+        return None
+    return record if record.method.get("recipe_sha256") == recipe else None
+
+
+def _series(maker: _Maker) -> tuple[Series, ...]:
+    """Return the series of all candidates; those that cannot be pruned are left out, unless they were asked for."""
+    graph = layer_graph(maker.project, ORIGINAL)
+    candidates = []
+    for layer in maker.request.layers:
+        name = display_name(graph.layers, layer)
+        try:
+            crossing = crossing_groups(maker.work.groups, (layer.name, *layer.aliases))
+            if not (crossing >= 0).any():
+                raise CoopexportError(f"nothing of what crosses after '{name}' can be removed")
+        except CoopexportError as error:
+            if maker.request.named:
+                raise
+            maker.listener.on_skipped(name, str(error))
+            continue
+        candidates.append((name, crossing))
+    return series_of(candidates)
+
+
+def _open(project: Project, request: PruneRequest, listener: Listener) -> _Maker:
+    model, training = project.settings.model, request.training
+    checkpoint = project.path(model.checkpoint)
+    network = load_network(model.factory, model.arguments, checkpoint, project.folder)
+    inputs = torch.from_numpy(example_inputs(project))
+    data, validation = with_validation(project, load_training_set(project))
+    checkpoint_sha256 = sha256_of_file(str(checkpoint))
+    recipe = {
+        "schema": "coopexport.pruning/1.0",
+        "checkpoint": checkpoint_sha256,
+        "factory": [model.factory, model.arguments],
+        "prune": request.settings.model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+        "data": [data.sha256(), validation.sha256()],
+        "metric": project.settings.data.metric,
+        "series": request.series,
+    }
+    folder = project.output / "pruning" / (request.series or "two-step")
+    folder.mkdir(parents=True, exist_ok=True)
+    work = PruningWork(
+        groups=channel_groups(copied(network), inputs),
+        base=state_of(network),
+        data=data,
+        judge=_judge(project, validation, training),
+        loss=load_loss(training, project.folder),
+        training=training,
+        settings=request.settings,
+        teacher=network if training.distillation_weight > 0 else None,
+        recipe=sha256_of_bytes(json.dumps(recipe, sort_keys=True).encode()),
+        folder=folder,
+        project_folder=project.folder,
+        on_start=listener.on_start,
+        on_progress=listener.on_progress,
+    )
+    return _Maker(project, request, work, open_evaluation(project), inputs, checkpoint_sha256, listener)
+
+
+def _judge(project: Project, data: TrainingSet, training: TrainingSection) -> Callable[[nn.Module], float]:
+    """Return a function that gives a network's metric on `data`, in eval mode."""
+    chosen = metric.load_metric(project)
+    device = choose_device(training.device)
+    every = np.arange(len(data))
+
+    def judge(network: nn.Module) -> float:
+        network.eval().to(device)
+        outputs = []
+        for start in range(0, len(data), _JUDGED_AT_ONCE):
+            batch = torch.from_numpy(data.inputs(every[start : start + _JUDGED_AT_ONCE])).to(device)
+            outputs.append(run_network(network, batch)[0].cpu().numpy())
+        network.to("cpu")
+        return metric.score(chosen, np.concatenate(outputs), data.labels(every)).value
+
+    return judge

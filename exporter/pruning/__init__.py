@@ -1,0 +1,1 @@
+"""Choosing what to prune: scores of channels, removal through the lossless shrinker, the two steps of the paper."""

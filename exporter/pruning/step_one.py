@@ -1,0 +1,153 @@
+"""Step 1: prune the whole network for computation, a few filters at a time, training in between (Shi et al. 2019)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.project import PruneSection
+from exporter.pruning.dense_network import DenseNetwork, State, without_groups
+from exporter.pruning.ranking import least_filters, ranked
+from exporter.pruning.rounds import Spent, Trained, trained_round
+from exporter.pruning.work import PruningWork, Tuning, fresh_copy, score_groups
+from jetson.errors import CoopexportError
+
+# Scores are means of zeros and ones: their differences are not exact.
+_TOLERANCE_POINTS = 1e-9
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of step 1: what was left, how good it was, and what training it has had since the beginning.
+
+    `score`: on validation data; `stopped`: why it was the last one, or nothing.
+    """
+
+    number: int
+    filters: int
+    macs: int
+    score: float
+    spent: Spent
+    stopped: str = ""
+
+
+@dataclass(frozen=True)
+class StepOne:
+    """What step 1 leaves, its rounds, and what the unpruned network scored on validation data."""
+
+    trained: Trained
+    rounds: tuple[Round, ...]
+    score_before: float
+
+
+def prune_whole(work: PruningWork, on_round: Callable[[Round], None]) -> StepOne:
+    """Prune the whole network until the validation score falls too low, or little enough is left.
+
+    In every round `removed_share` of all filters go, those with the smallest scores anywhere, and what is left is
+    fine-tuned. The result is the last round whose score is within `maximum_loss_points` of the unpruned network's,
+    fine-tuned once more. Rounds that were done before are read from the work's folder. Raises CoopexportError when
+    not even one round keeps the bound.
+    """
+    settings = work.settings
+    nothing = np.zeros(work.groups.count, dtype=np.bool_)
+    dense, full = without_groups(work.groups, work.base, nothing, work.origin)
+    before = work.judge(dense.network)
+    start = Round(0, filters_left(dense), dense.macs(), before, Spent())
+    last = Trained(dense, full, Spent(), before)
+    rounds = [start]
+    kept: Trained | None = None
+    while not rounds[-1].stopped:
+        number = rounds[-1].number + 1
+        last = trained_round(
+            work,
+            f"step1-round-{number:03}",
+            lambda last=last: _pruned_once(work, last, start, rounds[-1]),  # type: ignore[misc]
+            Tuning(settings.epochs, work.training.seed + number),
+            last.spent,
+        )
+        found = _record(number, last)
+        found = replace(found, stopped=_why_stop(found, start, settings))
+        rounds.append(found)
+        on_round(found)
+        if found.stopped != "accuracy":
+            kept = last
+    if kept is None:
+        raise CoopexportError(
+            f"step 1: the first round already costs {100 * (before - rounds[-1].score):.2f} points of the validation "
+            f"score, allowed are {settings.maximum_loss_points:g}: raise prune.epochs or prune.maximum_loss_points, or "
+            "lower prune.removed_share"
+        )
+    if settings.final_epochs > 0:
+        result = kept
+        tuning = Tuning(settings.final_epochs, work.training.seed + len(rounds))
+        kept = trained_round(
+            work,
+            "step1-final",
+            lambda: fresh_copy(work, result.dense, result.full),
+            tuning,
+            result.spent,
+        )
+        rounds.append(replace(_record(len(rounds), kept), stopped="fine-tuned"))
+        on_round(rounds[-1])
+    return StepOne(kept, tuple(rounds), before)
+
+
+def filters_left(dense: DenseNetwork) -> int:
+    """Return how many filters are left that could be removed."""
+    return int(dense.groups.filters()[~dense.removed].sum())
+
+
+def _record(number: int, trained: Trained) -> Round:
+    return Round(number, filters_left(trained.dense), trained.dense.macs(), trained.score, trained.spent)
+
+
+def _why_stop(found: Round, start: Round, settings: PruneSection) -> str:
+    if 100 * (start.score - found.score) > settings.maximum_loss_points + _TOLERANCE_POINTS:
+        return "accuracy"
+    if settings.macs_reduction is not None and found.macs <= start.macs / settings.macs_reduction:
+        return "MACs"
+    return "filters" if found.filters <= settings.least_left * start.filters else ""
+
+
+def _pruned_once(work: PruningWork, last: Trained, start: Round, before: Round) -> tuple[DenseNetwork, State]:
+    """Return the network of the last round without the filters that go next."""
+    settings = work.settings
+    scores = score_groups(work, last.dense, work.training.seed + before.number)
+    order = ranked(last.dense, scores)
+    removed = least_filters(last.dense, order, math.ceil(settings.removed_share * start.filters))
+    if settings.macs_reduction is not None:
+        removed = _no_more_than_wanted(last, order, removed, start.macs / settings.macs_reduction)
+    dense, full = without_groups(work.groups, last.full, removed, work.origin)
+    if np.array_equal(dense.removed, last.dense.removed):
+        raise CoopexportError(
+            f"step 1 cannot go on: none of the {before.filters} filters that are left can be removed; lower "
+            "prune.macs_reduction or raise prune.least_left"
+        )
+    return dense, full
+
+
+def _no_more_than_wanted(
+    last: Trained, order: list[int], removed: NDArray[np.bool_], target_macs: float
+) -> NDArray[np.bool_]:
+    """Return `removed`, or, where that reaches the target, as little of it as does."""
+
+    def macs(candidate: NDArray[np.bool_]) -> int:
+        return without_groups(last.dense.groups, last.full, candidate, "")[0].macs()
+
+    def first(count: int) -> NDArray[np.bool_]:
+        fewer = last.dense.removed.copy()
+        fewer[going[:count]] = True
+        return fewer
+
+    going = [group for group in order if removed[group]]
+    if macs(removed) > target_macs:
+        return removed
+    least, most = 1, len(going)
+    while least < most:
+        middle = (least + most) // 2
+        least, most = (least, middle) if macs(first(middle)) <= target_macs else (middle + 1, most)
+    return first(least)

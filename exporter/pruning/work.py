@@ -1,0 +1,117 @@
+"""What both steps of pruning work with: the network's groups, data, training, and how a network is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from exporter.project import PruneSection, TrainingSection
+from exporter.pruning.channel_groups import ChannelGroups
+from exporter.pruning.criteria import Evidence, Loss, score_channels
+from exporter.pruning.dense_network import DenseNetwork, State, without_groups, write_back
+from exporter.pruning.ranking import group_scores, scored_layers
+from exporter.training.batches import iterate
+from exporter.training.devices import choose_device
+from exporter.training.fit import FitResult, fit
+from exporter.training.training_set import TrainingSet, part_of
+
+# Files of a run, in the project's out/pruning/<series>.
+STATE_FILE = "training.state"
+
+
+@dataclass(frozen=True)
+class PruningWork:
+    """All that pruning needs, loaded once.
+
+    `groups`: of the network, which is loaded with other weights as the work goes on; `base`: the weights that it
+    begins with; `judge`: the metric of a network in eval mode on validation data, higher is better; `teacher`: the
+    unpruned network, where its outputs are to be learned; `recipe`: a hash of everything that decides the result;
+    `folder`: for what an interrupted run goes on from; `on_start` gets the name of each training, `on_progress` its
+    steps done and all.
+    """
+
+    groups: ChannelGroups
+    base: State
+    data: TrainingSet
+    judge: Callable[[nn.Module], float]
+    loss: Loss
+    training: TrainingSection
+    settings: PruneSection
+    teacher: nn.Module | None
+    recipe: str
+    folder: Path
+    project_folder: Path
+    on_start: Callable[[str], None]
+    on_progress: Callable[[int, int], None] | None = None
+
+    @property
+    def origin(self) -> str:
+        """Say who made the masks."""
+        return f"two-step pruning, criterion {self.settings.criterion}"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The training after a removal: epochs (may be a fraction), seed, learning rate (None: the project's)."""
+
+    epochs: float
+    seed: int
+    learning_rate: float | None = None
+
+
+def score_groups(work: PruningWork, dense: DenseNetwork, seed: int) -> NDArray[np.float64]:
+    """Return the score of every group that is left, on training data without augmentation."""
+    device = choose_device(work.training.device)
+    count = len(work.data) if work.settings.score_images is None else min(work.settings.score_images, len(work.data))
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(work.data))[:count])
+    drawn = part_of(work.data, chosen)
+
+    def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [
+            (inputs.to(device), labels.to(device))
+            for inputs, labels in iterate(drawn, work.training.batch_images, None)
+        ]
+
+    network = dense.network.eval().to(device)
+    evidence = Evidence(network, work.groups.traced, scored_layers(dense), batches, work.loss, seed)
+    scores = score_channels(work.settings.criterion, evidence)
+    network.to("cpu")
+    return group_scores(dense, scores)
+
+
+def fresh_copy(work: PruningWork, dense: DenseNetwork, full: State) -> tuple[DenseNetwork, State]:
+    """Return the same network anew, so that training it leaves `dense` as it is."""
+    return without_groups(work.groups, full, dense.removed, work.origin)
+
+
+def fine_tune(
+    work: PruningWork, dense: DenseNetwork, full: State, tuning: Tuning, label: str
+) -> tuple[State, FitResult]:
+    """Train the dense network in place, and return the full-size weights that it stands for, and what was spent.
+
+    Training that was killed goes on from its last whole epoch.
+    """
+    work.on_start(label)
+    training = work.training
+    if tuning.learning_rate is not None:
+        training = training.model_copy(update={"learning_rate": tuning.learning_rate})
+    state_file = work.folder / STATE_FILE
+    result = fit(
+        dense.network,
+        work.data,
+        training,
+        epochs=tuning.epochs,
+        seed=tuning.seed,
+        teacher=work.teacher,
+        state_file=state_file,
+        recipe=f"{work.recipe} {label}",
+        on_progress=work.on_progress,
+        folder=work.project_folder,
+    )
+    return write_back(dense, full), result
