@@ -47,6 +47,7 @@ def prune() -> None:
 @click.option(
     "--macs-reduction", type=click.FloatRange(min=1, min_open=True), help="Step 1 stops at so many times fewer MACs."
 )
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds in which step 1 comes to --macs-reduction.")
 @click.option("--widths", type=click.IntRange(min=1), help="Most widths that step 2 takes at a layer.")
 @click.option("--step-two-epochs", type=_POSITIVE, help="Training after each width of step 2.")
 @click.option("--learning-rate", type=_POSITIVE, help="Of all training.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from jetson import preprocessing as preprocessing_contract
 from jetson.errors import CoopexportError
@@ -111,9 +111,16 @@ class PruneSection(_Section):
     maximum_loss_points: float = Field(default=1.8, ge=0)
     least_left: float = Field(default=0.2, gt=0, lt=1)
     macs_reduction: float | None = Field(default=None, gt=1)
+    rounds: int | None = Field(default=None, ge=1)
     widths: int = Field(default=15, ge=1)
     step_two_epochs: float = Field(default=2.0, gt=0)
     step_two_learning_rate: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _rounds_need_a_target(self) -> PruneSection:
+        if self.rounds is not None and self.macs_reduction is None:
+            raise ValueError("rounds needs macs_reduction, the goal that they lead to")
+        return self
 
 
 class BuildSection(_Section):

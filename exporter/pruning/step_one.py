@@ -47,10 +47,10 @@ class StepOne:
 def prune_whole(work: PruningWork, on_round: Callable[[Round], None]) -> StepOne:
     """Prune the whole network until the validation score falls too low, or little enough is left.
 
-    In every round `removed_share` of all filters go, those with the smallest scores anywhere, and what is left is
-    fine-tuned. The result is the last round whose score is within `maximum_loss_points` of the unpruned network's,
-    fine-tuned once more. Rounds that were done before are read from the work's folder. Raises CoopexportError when
-    not even one round keeps the bound.
+    In every round `removed_share` of all filters go, those with the smallest scores anywhere, or, with `rounds`, as
+    many as make the MACs fewer by the same factor; and what is left is fine-tuned. The result is the last round whose
+    score is within `maximum_loss_points` of the unpruned network's, fine-tuned once more. Rounds that were done before
+    are read from the work's folder. Raises CoopexportError when not even one round keeps the bound.
     """
     settings = work.settings
     nothing = np.zeros(work.groups.count, dtype=np.bool_)
@@ -118,9 +118,16 @@ def _pruned_once(work: PruningWork, last: Trained, start: Round, before: Round) 
     settings = work.settings
     scores = score_groups(work, last.dense, work.training.seed + before.number)
     order = ranked(last.dense, scores)
-    removed = least_filters(last.dense, order, math.ceil(settings.removed_share * start.filters))
-    if settings.macs_reduction is not None:
-        removed = _no_more_than_wanted(last, order, removed, start.macs / settings.macs_reduction)
+    if settings.macs_reduction is None:
+        removed = least_filters(last.dense, order, math.ceil(settings.removed_share * start.filters))
+    elif settings.rounds is None:
+        count = math.ceil(settings.removed_share * start.filters)
+        least = least_filters(last.dense, order, count)
+        going = [group for group in order if least[group]]
+        removed = _down_to(last, going, start.macs / settings.macs_reduction)
+    else:  # the same factor in every round
+        share = min(1.0, (before.number + 1) / settings.rounds)
+        removed = _down_to(last, order, start.macs / settings.macs_reduction**share)
     dense, full = without_groups(work.groups, last.full, removed, work.origin)
     if np.array_equal(dense.removed, last.dense.removed):
         raise CoopexportError(
@@ -130,24 +137,21 @@ def _pruned_once(work: PruningWork, last: Trained, start: Round, before: Round) 
     return dense, full
 
 
-def _no_more_than_wanted(
-    last: Trained, order: list[int], removed: NDArray[np.bool_], target_macs: float
-) -> NDArray[np.bool_]:
-    """Return `removed`, or, where that reaches the target, as little of it as does."""
-
-    def macs(candidate: NDArray[np.bool_]) -> int:
-        return without_groups(last.dense.groups, last.full, candidate, "")[0].macs()
+def _down_to(last: Trained, order: list[int], target_macs: float) -> NDArray[np.bool_]:
+    """Return which groups are gone when as few of `order`, its first, go as reach the target; or all of them."""
 
     def first(count: int) -> NDArray[np.bool_]:
-        fewer = last.dense.removed.copy()
-        fewer[going[:count]] = True
-        return fewer
-
-    going = [group for group in order if removed[group]]
-    if macs(removed) > target_macs:
+        removed = last.dense.removed.copy()
+        removed[order[:count]] = True
         return removed
-    least, most = 1, len(going)
+
+    def reached(count: int) -> bool:
+        return without_groups(last.dense.groups, last.full, first(count), "")[0].macs() <= target_macs
+
+    least, most = 1, len(order)
+    if not reached(most):
+        return first(most)
     while least < most:
         middle = (least + most) // 2
-        least, most = (least, middle) if macs(first(middle)) <= target_macs else (middle + 1, most)
+        least, most = (least, middle) if reached(middle) else (middle + 1, most)
     return first(least)
