@@ -11,11 +11,9 @@ from exporter.pruning.dense_network import DenseNetwork, State
 from exporter.shrink import Shrunk, shrink
 from exporter.shrink_plan import WEIGHTS_FILE, ShrinkFile, write_shrink_plan
 from exporter.tracing import Inputs
+from exporter.variants import PRUNING
 from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
-
-# Where the masks of such a variant come from, in its shrink plan.
-PRUNING = "pruning"
 
 
 def write_pruned_variant(
