@@ -1,4 +1,4 @@
-"""Images and labels to train, calibrate and evaluate with: npz files, or what the user's function returns."""
+"""Images and labels to train, calibrate and evaluate with: from files, folders, or the user's function."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.cifar import is_cifar, read_cifar
+from exporter.image_folder import ImageFolder, class_names, list_images, read_all
 from exporter.project import Project
-from exporter.user_code import load_function
+from exporter.user_code import find_source, load_function
 from jetson import preprocessing
-from jetson.atomic_files import sha256_of_bytes
+from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError, one_line
+
+_PURPOSES = ("training", "validation", "calibration", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -37,27 +41,64 @@ class Dataset:
         return Dataset(self.name, self.images[:count], self.labels[:count])
 
 
+@dataclass(frozen=True)
+class SampleSource:
+    """What a user's function returns in the place of arrays: `samples[index]` is an image and its label.
+
+    `function_sha256`: the hash of the file that the function is in, None where it is not in a file.
+    """
+
+    name: str
+    samples: Any
+    function_sha256: str | None
+
+
 def load_dataset(project: Project, purpose: str) -> Dataset:
     """Return the dataset that the project names for `purpose` (`training`, `validation`, `calibration`, `evaluation`).
 
-    The setting is an npz file with arrays `images` and `labels`, or "package.module:function" that returns the
-    two. Raises CoopexportError naming the setting when it is missing or malformed.
+    The setting is an npz file with arrays `images` and `labels`, CIFAR's binary files, a folder of images by class, or
+    "package.module:function" that returns images and labels. Of a folder only data.calibration_samples are read for
+    calibration. Raises CoopexportError naming the setting when it is missing or malformed.
+    """
+    key = f"data.{purpose}"
+    source = open_source(project, purpose)
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, SampleSource):
+        raise CoopexportError(f"{key} {source.name} must return (images, labels)")
+    if purpose == "calibration":
+        source = source.spread(project.settings.data.calibration_samples)
+    return Dataset(source.name, read_all(source, key), np.array(source.labels, dtype=np.int64))
+
+
+def open_source(project: Project, purpose: str) -> Dataset | ImageFolder | SampleSource:
+    """Return what the project names for `purpose`: arrays, images that are listed only, or the user's own samples.
+
+    Raises CoopexportError naming the setting when it is missing or malformed.
     """
     key = f"data.{purpose}"
     reference = getattr(project.settings.data, purpose)
     if reference is None:
-        raise CoopexportError(f"{key} is not set in the project file; name an npz file or a package.module:function")
+        raise CoopexportError(
+            f"{key} is not set in the project file; name an npz file, a folder of images, CIFAR's binary files or a "
+            "package.module:function"
+        )
+    path = project.path(reference)
     if ":" in reference:
-        function = load_function(reference, project.folder, key)
-        try:
-            loaded = function()
-        except Exception as error:
-            raise CoopexportError(f"{key} {reference} failed: {type(error).__name__}: {error}") from error
-        if not isinstance(loaded, tuple) or len(loaded) != 2:
-            raise CoopexportError(f"{key} {reference} must return (images, labels)")
+        loaded = _call(project, reference, key)
+        if not isinstance(loaded, tuple):
+            source = find_source(reference, project.folder)
+            return SampleSource(reference, loaded, None if source is None else sha256_of_file(str(source)))
         images, labels = (np.asarray(item) for item in loaded)
+    elif is_cifar(path):
+        count = project.settings.data.calibration_samples if purpose == "calibration" else None
+        images, labels = read_cifar(path, purpose, count)
+    elif path.is_dir():
+        found = list_images(path, reference, key, project.settings.data.image_size)
+        _check_classes(project, purpose, found)
+        return found
     else:
-        images, labels = _read_npz(project.path(reference), key)
+        images, labels = _read_npz(path, key)
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
         raise CoopexportError(
             f"{key} {reference}: images are {images.dtype} of shape {images.shape}; expected is uint8, "
@@ -67,6 +108,38 @@ def load_dataset(project: Project, purpose: str) -> Dataset:
     if labels.dtype.hasobject or len(images) != count or count == 0:
         raise CoopexportError(f"{key} {reference}: {len(images)} images and {count} labels ({labels.dtype})")
     return Dataset(reference, images, labels)
+
+
+def _call(project: Project, reference: str, key: str) -> Any:
+    """Return what the user's function returns: a pair of images and labels, or something with samples by number."""
+    function = load_function(reference, project.folder, key)
+    try:
+        loaded = function()
+    except Exception as error:
+        raise CoopexportError(f"{key} {reference} failed: {type(error).__name__}: {error}") from error
+    has_samples = hasattr(loaded, "__len__") and hasattr(loaded, "__getitem__")
+    if (isinstance(loaded, tuple) and len(loaded) != 2) or not has_samples:
+        raise CoopexportError(
+            f"{key} {reference} must return (images, labels), or, to train, something with __len__ and __getitem__"
+        )
+    return loaded
+
+
+def _check_classes(project: Project, purpose: str, images: ImageFolder) -> None:
+    """Raise CoopexportError when another folder of images has other classes: labels are places among their names."""
+    for other in _PURPOSES:
+        reference = getattr(project.settings.data, other)
+        if other == purpose or reference is None or ":" in reference:
+            continue
+        path = project.path(reference)
+        if not path.is_dir() or is_cifar(path):
+            continue
+        different = sorted(set(images.classes) ^ set(class_names(path)))
+        if different:
+            raise CoopexportError(
+                f"data.{purpose} {images.name} and data.{other} {reference} do not have the same classes "
+                f"({', '.join(different[:3])} in one only), so that their labels differ; add what is missing, if empty"
+            )
 
 
 def _read_npz(path: Path, key: str) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -50,6 +50,7 @@ class DataSection(_Section):
     evaluation: str | None = None
     metric: str = "top1"
     calibration_samples: int = Field(default=256, ge=8)
+    image_size: tuple[PositiveInt, PositiveInt] | None = None
 
 
 class SplitSection(_Section):

@@ -38,14 +38,16 @@ deviation = {deviation}
 input_dtype = "float32"               # "uint8" for a network that normalises by itself
 
 [data]
-# npz files with arrays images (count x height x width x 3, uint8) and labels, or "package.module:function" that
-# returns the two.
+# Each of these: an npz file with arrays images (count x height x width x 3, uint8) and labels; CIFAR's binary files,
+# one or their folder; a folder of images as class_name/image.png; or "package.module:function" that returns images and
+# labels, or, to train, a dataset with __len__ and __getitem__.
 # training = "data/training.npz"
 # validation = "data/validation.npz"  # judges training; without it, a share of training is set apart
 calibration = {calibration}
 evaluation = {evaluation}
 metric = "top1"                       # or "package.module:function" of (outputs, labels); higher is better
 calibration_samples = 256
+# image_size = [224, 224]             # folders of images: scale to cover height x width, and crop at the centre
 
 [training]
 optimizer = "sgd"                     # or "adamw"

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.datasets import Dataset, check_input_shape, load_dataset
+from exporter.datasets import Dataset, check_input_shape, open_source
+from exporter.image_folder import ImageFolder
 from exporter.project import Project
+from exporter.training.lazy_sets import folder_set, sample_set
 from jetson import preprocessing as preprocessing_contract
 from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
@@ -150,7 +152,12 @@ def with_validation(project: Project, data: TrainingSet) -> tuple[TrainingSet, T
 
 
 def _load(project: Project, purpose: str) -> TrainingSet:
-    dataset = load_dataset(project, purpose)
-    data = training_set_of_arrays(dataset.name, dataset.images, dataset.labels, project.preprocessing)
-    check_input_shape(project, data.inputs(np.zeros(1, dtype=np.int64)).shape[1:], dataset.name)
-    return data
+    source = open_source(project, purpose)
+    if isinstance(source, Dataset):
+        data = training_set_of_arrays(source.name, source.images, source.labels, project.preprocessing)
+        check_input_shape(project, data.inputs(np.zeros(1, dtype=np.int64)).shape[1:], source.name)
+        return data
+    shape = project.settings.model.input_shape
+    if isinstance(source, ImageFolder):
+        return folder_set(source, project.preprocessing, shape)
+    return sample_set(source, project.preprocessing, shape)

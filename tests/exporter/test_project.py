@@ -53,6 +53,7 @@ calibration = "c.npz"
 evaluation = "e.npz"
 metric = "net:metric"
 calibration_samples = 8
+image_size = [8, 9]
 [training]
 optimizer = "adamw"
 learning_rate = 1
@@ -135,6 +136,7 @@ def test_every_documented_key_is_taken(tmp_path: Path) -> None:
         evaluation="e.npz",
         metric="net:metric",
         calibration_samples=8,
+        image_size=(8, 9),
     )
     assert settings.training == TrainingSection(
         optimizer="adamw",
@@ -233,6 +235,7 @@ def test_unknown_keys_get_the_nearest(tmp_path: Path, text: str, words: list[str
         (MODEL + "[select.goodput_bps]\nslow = 0\n", "slow"),
         (MODEL + "[select.goodput_bps]\nfast = inf\n", "fast"),
         (MODEL + "[data]\ncalibration_samples = 7\n", "data.calibration_samples"),
+        (MODEL + "[data]\nimage_size = [8, 0]\n", "data.image_size"),
         (MODEL + '[training]\nloss = "mse"\n', "training.loss"),
         (MODEL + "[training]\nlearning_rate = 0\n", "training.learning_rate"),
         (MODEL + "[training]\ndistillation_weight = 1.5\n", "training.distillation_weight"),
