@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -40,6 +41,15 @@ def iterate(
                 f"{data.name}: asked for {len(indices)} samples, it gave {len(inputs)} inputs and {len(labels)} labels"
             )
         yield torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)), _as_tensor(labels, data.name)
+
+
+def ahead(batches: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield the same batches, the next one made by another thread while this one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, batches, None)
+        while (batch := following.result()) is not None:
+            following = pool.submit(next, batches, None)
+            yield batch
 
 
 def check_augmentable(data: TrainingSet, shift_pixels: int, flip: bool) -> None:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from exporter.project import CROSS_ENTROPY, TrainingSection
-from exporter.training.batches import augmented, check_augmentable, iterate, steps_per_epoch
+from exporter.training.batches import ahead, augmented, check_augmentable, iterate, steps_per_epoch
 from exporter.training.devices import choose_device
 from exporter.training.losses import LossFunction, check_labels, distillation, first_output, load_loss
 from exporter.training.optimizers import make_optimizer, set_rates
@@ -112,7 +113,7 @@ def fit(
         parts = TrainingParts(
             network=network,
             optimizer=make_optimizer(network, settings),
-            scaler=torch.amp.GradScaler("cuda", enabled=_mixed(settings, device)),
+            scaler=torch.amp.GradScaler(device.type, enabled=_mixed(settings, device)),
             generator=torch.Generator().manual_seed(seed),
             device=device,
         )
@@ -191,10 +192,11 @@ def _train_epoch(course: _Course, parts: TrainingParts, first_step: int, steps: 
     parts.network.train()
     total = 0.0
     unread: list[torch.Tensor] = []
-    together = _STEPS_BETWEEN_CHECKS_ON_CUDA if parts.device.type == "cuda" else 1
-    batches = iterate(course.data, settings.batch_images, parts.generator)
-    for step in range(first_step, first_step + steps):
-        inputs, labels = next(batches)
+    on_gpu = parts.device.type == "cuda"
+    together = _STEPS_BETWEEN_CHECKS_ON_CUDA if on_gpu else 1
+    batches = islice(iterate(course.data, settings.batch_images, parts.generator), steps)
+    # On the CPU dropout and the user's transforms draw from the same generator: two threads would mix their order.
+    for step, (inputs, labels) in enumerate(ahead(batches) if on_gpu else batches, start=first_step):
         inputs = augmented(inputs, course.data.layout, settings.shift_pixels, settings.flip, parts.generator)
         if inputs.dim() == 4 and course.data.layout == "NCHW":
             inputs = inputs.contiguous(memory_format=torch.channels_last)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_training import toy_set
 
-from exporter.training.batches import augmented, check_augmentable, iterate, steps_per_epoch
+from exporter.training.batches import ahead, augmented, check_augmentable, iterate, steps_per_epoch
 from exporter.training.devices import choose_device
 from jetson.errors import CoopexportError
 
@@ -67,6 +67,14 @@ def test_epochs_differ_in_their_order() -> None:
     first, second = (torch.cat([labels for _, labels in iterate(Numbers(64), 8, generator)]) for _ in range(2))
     assert not torch.equal(first, second)
     assert torch.equal(first.sort().values, second.sort().values)
+
+
+def test_batches_made_ahead_are_the_same_and_so_are_errors() -> None:
+    expected = list(iterate(Numbers(23), 5, None))
+    found = list(ahead(iterate(Numbers(23), 5, None)))
+    assert [labels.tolist() for _, labels in found] == [labels.tolist() for _, labels in expected]
+    with pytest.raises(CoopexportError, match="gave 3 inputs"):
+        list(ahead(iterate(Numbers(8, short_by=1), 4, None)))
 
 
 def test_inputs_and_labels_that_do_not_belong_together() -> None:

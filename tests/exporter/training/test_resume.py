@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from toy_training import bits, toy_network, toy_set, toy_settings
 
+from exporter.training import fit as fit_module
 from exporter.training.fit import Epoch, fit
 
 
@@ -51,6 +52,18 @@ def test_every_epoch_can_be_the_last_before_a_kill(tmp_path: Path, optimizer: st
         assert seen == [1, 2, 3, 3.5][stopped:]
         again, _ = trained(file, on_epoch=stop_after(0))  # it is done: no epoch is trained any more
         assert again == expected
+
+
+def test_mixed_precision_goes_on_with_its_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_module, "_mixed", lambda *_: True)  # the CPU can do it, too, only slowly
+    network, resumed, seen = toy_network(), toy_network(), []
+    arguments = {"epochs": 6, "seed": 1, "validation": toy_set(40, 1)}
+    fit(network, toy_set(), toy_settings(), on_epoch=seen.append, **arguments)
+    assert seen[-1].score > 0.9
+    with pytest.raises(StoppedError):
+        fit(toy_network(), toy_set(), toy_settings(), state_file=tmp_path / "s", on_epoch=stop_after(3), **arguments)
+    fit(resumed, toy_set(), toy_settings(), state_file=tmp_path / "s", **arguments)
+    assert bits(resumed) == bits(network)
 
 
 def test_early_stopping_is_remembered(tmp_path: Path) -> None:
