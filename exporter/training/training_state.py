@@ -51,6 +51,7 @@ def write_state(file: Path, recipe: str, progress: Progress, parts: TrainingPart
     content = {
         "schema": SCHEMA,
         "recipe": recipe,
+        "parts": _description(parts),
         "progress": dict(vars(progress)),
         "network": parts.network.state_dict(),
         "optimizer": parts.optimizer.state_dict(),
@@ -67,8 +68,8 @@ def write_state(file: Path, recipe: str, progress: Progress, parts: TrainingPart
 def read_state(file: Path, recipe: str, parts: TrainingParts) -> Progress | None:
     """Put `parts` back to where `file` says they were and return how far that is.
 
-    None, and `parts` as they are, when there is no such file, it is of another recipe or schema, or it is damaged;
-    the last is said on stderr. Raises OSError when it cannot be read.
+    None, and `parts` as they are, when there is no such file, it is of another recipe, schema, network or optimizer, or
+    it is damaged; the last is said on stderr. Raises OSError when it cannot be read.
     """
     try:
         written = file.read_bytes()
@@ -79,7 +80,8 @@ def read_state(file: Path, recipe: str, parts: TrainingParts) -> Progress | None
         click.echo(f"warning: {file} is damaged; training starts anew", err=True)
         return None
     content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    if content["schema"] != SCHEMA or content["recipe"] != recipe:
+    expected = {"schema": SCHEMA, "recipe": recipe, "parts": _description(parts)}
+    if any(content.get(key) != value for key, value in expected.items()):
         return None
     parts.network.load_state_dict(content["network"])
     parts.optimizer.load_state_dict(content["optimizer"])
@@ -87,3 +89,10 @@ def read_state(file: Path, recipe: str, parts: TrainingParts) -> Progress | None
     parts.generator.set_state(content["order"])
     random_state.restore(content["random"], parts.device)
     return Progress(**content["progress"])
+
+
+def _description(parts: TrainingParts) -> str:
+    """Return what a state must agree in, for it to fit at all."""
+    tensors = [f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in parts.network.state_dict().items()]
+    trained = [len(group["params"]) for group in parts.optimizer.param_groups]
+    return f"{type(parts.optimizer).__name__} of {trained} in {'; '.join(tensors)}"

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from torch import nn
 from toy_training import bits, toy_network, toy_set, toy_settings
 
 from exporter.training import fit as fit_module
@@ -91,6 +92,20 @@ def test_another_recipe_starts_anew(tmp_path: Path) -> None:
     fit(toy_network(), toy_set(), toy_settings(learning_rate=0.01), epochs=1, seed=0, state_file=file, recipe="a")
     fit(network, toy_set(), toy_settings(), epochs=1, seed=0, state_file=file, recipe="b")
     assert bits(network) == bits(expected)
+
+
+def test_another_network_or_optimizer_starts_anew(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    fit(toy_network(), toy_set(), toy_settings(), epochs=1, seed=0, state_file=file)
+    for settings, frozen in ((toy_settings(optimizer="adamw"), False), (toy_settings(), True)):
+        network, expected = toy_network(), toy_network()
+        for each in (network, expected):
+            each[0].requires_grad_(not frozen)
+        fit(network, toy_set(), settings, epochs=1, seed=0, state_file=file)
+        fit(expected, toy_set(), settings, epochs=1, seed=0)
+        assert bits(network) == bits(expected)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
+    assert fit(other, toy_set(), toy_settings(), epochs=1, seed=0, state_file=file).steps == 4
 
 
 @pytest.mark.parametrize("damage", ["empty", "short", "truncated", "flipped", "longer"])
