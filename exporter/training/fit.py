@@ -18,7 +18,7 @@ from exporter.training.batches import ahead, augmented, check_augmentable, itera
 from exporter.training.devices import choose_device
 from exporter.training.losses import LossFunction, check_labels, distillation, first_output, load_loss
 from exporter.training.optimizers import make_optimizer, set_rates
-from exporter.training.placement import placed, thread_count, to_device
+from exporter.training.placement import memory_named, placed, thread_count, to_device
 from exporter.training.random_state import seeded
 from exporter.training.schedules import learning_rate
 from exporter.training.scoring import score
@@ -97,7 +97,8 @@ def fit(
     the same bits, on the CPU, as if never stopped. `folder`: where training.loss is looked for, the project's.
     `on_progress` is called after each step with the steps done and all steps.
 
-    Raises CoopexportError when settings, data and network do not fit, and when the loss is NaN or infinite.
+    Raises CoopexportError when settings, data and network do not fit, when the loss is NaN or infinite, and when the
+    GPU's memory is too small; OSError when the state cannot be written.
     """
     _check(settings, epochs, teacher, validation)
     check_augmentable(data, settings.shift_pixels, settings.flip)
@@ -106,6 +107,7 @@ def fit(
         teacher = None
     course = _course(data, settings, load_loss(settings, folder or Path.cwd()), teacher, epochs, on_progress)
     with ExitStack() as stack:
+        stack.enter_context(memory_named(course.batch_images))
         stack.enter_context(thread_count(settings.threads))
         stack.enter_context(seeded(seed, device))
         for module in (network,) if teacher is None else (teacher, network):

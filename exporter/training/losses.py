@@ -85,12 +85,12 @@ def distillation(outputs: torch.Tensor, teacher_outputs: torch.Tensor, temperatu
 def first_output(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """Return the first tensor that `network` gives for `inputs`, as float32.
 
-    Raises CoopexportError when it does not take them, returns no tensor, or the GPU's memory is too small.
+    Raises CoopexportError when it does not take them or returns no tensor.
     """
     try:
         outputs = network(inputs)
-    except torch.OutOfMemoryError:
-        raise CoopexportError(f"{len(inputs)} images at once do not fit the GPU: lower training.batch_images") from None
+    except torch.OutOfMemoryError:  # that is not the network's fault
+        raise
     except Exception as error:
         raise CoopexportError(
             f"the network does not take inputs of shape {tuple(inputs.shape)} ({one_line(error)[:160]}); check "

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from jetson.errors import CoopexportError, one_line
+
 
 @contextmanager
 def placed(network: nn.Module, device: torch.device) -> Iterator[None]:
@@ -21,6 +23,18 @@ def placed(network: nn.Module, device: torch.device) -> Iterator[None]:
     finally:
         _arrange(network.to("cpu"), torch.contiguous_format)
         network.eval()
+
+
+@contextmanager
+def memory_named(batch_images: int) -> Iterator[None]:
+    """Raise CoopexportError with the way out when the GPU's memory is too small."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise CoopexportError(
+            f"the GPU's memory is too small to train on {batch_images} images at once ({one_line(error)[:120]}): lower "
+            "training.batch_images"
+        ) from None
 
 
 @contextmanager

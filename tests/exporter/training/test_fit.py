@@ -213,6 +213,15 @@ def test_inputs_that_do_not_fit() -> None:
         fit(nn.Sequential(nn.Conv2d(5, 4, 8), nn.Flatten()), toy_set(), toy_settings(), epochs=1, seed=0)
 
 
+def test_too_little_memory_names_the_setting() -> None:
+    class Large(nn.Linear):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    with pytest.raises(CoopexportError, match=r"16 images at once \(CUDA out of memory.*training.batch_images"):
+        fit(Large(192, 4), toy_set(), toy_settings(), epochs=1, seed=0)
+
+
 def test_what_cannot_be_trained_is_one_line() -> None:
     frozen = toy_network().requires_grad_(False)
     cases = [
