@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -87,6 +88,9 @@ class _Maker:
         variant, cuts = self.name(suffix), more.pop("cuts", None)
         recipe = self.work.recipe
         record = _registered(self.project, variant, recipe)
+        if record is None and _is_constant(trained.dense.network, self.inputs):
+            self.listener.on_skipped(variant, "what it says no longer depends on the image: too little is left")
+            return
         if record is None:
             write_pruned_variant(
                 self.project, variant, trained.dense, trained.full, self.inputs, self.checkpoint_sha256
@@ -108,6 +112,12 @@ class _Maker:
         self.listener.on_variant(record)
 
 
+def check_series(name: str | None) -> None:
+    """Raise CoopexportError when a series cannot begin the name of a folder."""
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._]*", name):
+        raise CoopexportError(f'series "{name}" begins the names of folders: use letters, digits, "." and "_"')
+
+
 def prune_two_step(project: Project, request: PruneRequest, listener: Listener) -> StepOne:
     """Prune a project's network in two steps (Shi et al. 2019) and register every variant.
 
@@ -115,6 +125,7 @@ def prune_two_step(project: Project, request: PruneRequest, listener: Listener) 
     narrower and narrower. Controls: `step1-control-<n>`, step 1 trained on as long as n widths of step 2, without
     pruning. What an interrupted run has done is kept. Raises CoopexportError.
     """
+    check_series(request.series)
     maker = _open(project, request, listener)
     work = maker.work
     first = prune_whole(work, listener.on_round)
@@ -155,6 +166,11 @@ def _registered(project: Project, variant: str, recipe: str) -> VariantRecord | 
     except CoopexportError:
         return None
     return record if record.method.get("recipe_sha256") == recipe else None
+
+
+def _is_constant(network: nn.Module, inputs: torch.Tensor) -> bool:
+    """Tell whether a network gives the same for all inputs, as one does whose last channel has died."""
+    return all(bool((output == output[:1]).all()) for output in run_network(network.eval(), inputs))
 
 
 def _series(maker: _Maker) -> tuple[Series, ...]:
