@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.command_line import next_step, print_table, progress, project_option, variant_option, wrote
+from exporter.command_line import (
+    MOST_TABLES,
+    next_step,
+    print_table,
+    progress,
+    project_option,
+    variant_option,
+    wrote,
+)
 
 if TYPE_CHECKING:
     from benchmarks.latency_run import LatencyRun
@@ -65,19 +73,22 @@ def bench_project(
     from engines.build import WHOLE, build
     from engines.commands import items_of_project
     from engines.targets import find_target
+    from exporter.variant_choice import naming
 
     target = find_target(target_name)
     items = items_of_project(project, variant_names, layer_names)
     with progress(f"building for {target.name}", len(items)) as on_progress:
         for done, item in enumerate(items, start=1):
-            build(item, target)
+            with naming(item.variant):
+                build(item, target)
             on_progress(done)
     parts: list[Part] = []
     for item in items:
-        if item.role == "head":
-            parts += parts_of_layer(item.folder, item.layer, target)
-        elif item.role == WHOLE:
-            parts += parts_of_whole(item.folder, target)
+        with naming(item.variant):
+            if item.role == "head":
+                parts += parts_of_layer(item.folder, item.layer, target)
+            elif item.role == WHOLE:
+                parts += parts_of_whole(item.folder, target)
     with progress("measuring", rounds + warm_up) as on_progress:
         return measure(parts, target, rounds, warm_up, lambda done: on_progress(done + 1))
 
@@ -96,7 +107,31 @@ def print_run(run: LatencyRun) -> None:
         p90 = "" if summary.p90_ms is None else f"{summary.p90_ms:.4f}"
         rows.append((item.variant, item.layer, name, f"{summary.p50_ms:.4f}", p90, f"{100 * summary.cv:.0f} %"))
     title = f"Latency on {run.host['processor']}, {run.threads} thread, {run.rounds} interleaved rounds"
-    print_table(title, ["variant", "cut", "part", "median ms", "p90 ms", "cv"], rows, left=3)
+    if len({item.variant for item in run.items}) > MOST_TABLES:
+        print_table(f"{title}: medians in ms", ["variant", "cut", *_PARTS], rows_by_cut(run), left=2)
+        for item in run.items:
+            if item.failure is not None:
+                click.echo(f"failed: {item.variant} {item.layer} {item.part}: {item.failure}", err=True)
+    else:
+        print_table(title, ["variant", "cut", "part", "median ms", "p90 ms", "cv"], rows, left=3)
+
+
+# What many variants show of each cut; the others hardly differ between them, and are in the run's file.
+_PARTS = ("head", "encode", "decode", "tail", "whole")
+
+
+def rows_by_cut(run: LatencyRun) -> list[tuple[str, ...]]:
+    """Return variant, cut and the medians of `_PARTS` in milliseconds; nothing for a part that a cut has not."""
+    from benchmarks.statistics import summarise
+
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for item in run.items:
+        failed = item.samples_ms is None
+        shown = "failed" if failed else f"{summarise(item.samples_ms or ()).p50_ms:.4f}"
+        cells = found.setdefault((item.variant, item.layer), {})
+        if item.layer != "whole" or item.part == "whole":  # encode and decode of images: the same for all variants
+            cells[item.part] = shown
+    return [(*key, *(cells.get(part, "") for part in _PARTS)) for key, cells in found.items()]
 
 
 @click.command()

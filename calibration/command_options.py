@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from exporter.command_line import project_option, variant_option
+from exporter.command_line import left_out, project_option, variant_option
 
 if TYPE_CHECKING:
     from exporter.candidates import Layer
     from exporter.project import Project, SplitSection
+    from exporter.variant_choice import ChosenVariant
     from exporter.variants import LayerGraph
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -65,12 +67,54 @@ def split_settings(project: Project, overrides: dict[str, Any]) -> SplitSection:
         raise CoopexportError(f"--{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
 
 
+@dataclass(frozen=True)
+class Work:
+    """A variant and where to cut it."""
+
+    graph: LayerGraph
+    layers: list[Layer]
+
+
+def find_work(
+    project: Project, variant_names: tuple[str, ...], layer_names: tuple[str, ...], all_layers: bool, at: str
+) -> list[Work]:
+    """Return which variants to cut where, exporting those whose graph is missing or stale.
+
+    Variants that are not for any of the layers are left out, and the user is told how many. Raises CoopexportError
+    when a variant or a layer does not exist, a variant is stale, or none is left.
+    """
+    from exporter.variant_choice import chosen_variants, naming
+    from exporter.variants import layer_graph
+    from jetson.errors import CoopexportError
+
+    chosen = chosen_variants(project, variant_names)
+    found = []
+    for choice in chosen:
+        with naming(choice.name):
+            graph = layer_graph(project, choice.name)
+            found.append(Work(graph, choose_layers(project, graph, choice, layer_names, all_layers, at)))
+    work = [item for item in found if item.layers]
+    if not work:
+        raise CoopexportError(
+            f"none of {len(chosen)} variants is to be cut there; name one alone with --variant, and a --layer, or "
+            "change split.candidates"
+        )
+    left_out(len(found) - len(work), layer_names)
+    return work
+
+
 def choose_layers(
-    project: Project, graph: LayerGraph, layer_names: tuple[str, ...], all_layers: bool, at: str
+    project: Project,
+    graph: LayerGraph,
+    choice: ChosenVariant,
+    layer_names: tuple[str, ...],
+    all_layers: bool,
+    at: str,
 ) -> list[Layer]:
     """Return the layers that options or the project name, in the network's order, each once.
 
-    Without names of its own `--all` takes every clean cut; before the activation (`at`) those that have one.
+    Without names of its own `--all` takes every clean cut; before the activation (`at`) those that have one. A variant
+    that was made for some cuts is cut only there, unless the user names it and a layer.
     """
     from exporter.layer_names import find_layer
 
@@ -84,4 +128,7 @@ def choose_layers(
             and (at == "post-activation" or layer.tensor_before_activation is not None)
         ]
     chosen = {find_layer(graph.layers, name).name for name in names}
+    if choice.cuts is not None:
+        wanted = (*choice.cuts, *(layer_names if choice.named else ()))
+        chosen &= {find_layer(graph.layers, name).name for name in wanted}
     return [layer for layer in graph.layers if layer.name in chosen]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibration.command_options import choose_layers, cut_options, range_options, split_settings
-from exporter.command_line import next_step, print_table, progress, wrote
+from calibration.command_options import cut_options, find_work, range_options, split_settings
+from exporter.command_line import MOST_TABLES, next_step, print_table, progress, wrote
 
 if TYPE_CHECKING:
     from calibration.encoding_file import EncodingFile
@@ -28,26 +28,36 @@ def calibrate(
 ) -> None:
     """Find the clip range of the feature at each cut, from calibration data."""
     from calibration.calibration_file import FILE_NAME
-    from calibration.split_context import boundaries, open_context
+    from calibration.split_context import boundaries, open_context, open_data
     from exporter.project import load_project
     from exporter.split import display_name
-    from exporter.variants import layer_graph, variants
+    from exporter.variant_choice import naming
 
     project = load_project(project_file)
     settings = split_settings(project, overrides)
-    for variant in variant_names or variants(project):
-        graph = layer_graph(project, variant)
-        chosen = choose_layers(project, graph, layer_names, all_layers or not layer_names, settings.at)
-        context = open_context(project, settings, graph)
-        with progress(f"calibrating {variant}", len(context.calibration_inputs)) as on_progress:
-            found = boundaries(context, chosen, on_progress)
+    work = find_work(project, variant_names, layer_names, all_layers or not layer_names, settings.at)
+    data = open_data(project)
+    columns = ["layer", "ranges", "low", "high", "minimum", "maximum"]
+    every: list[tuple[str, ...]] = []
+    written: list[Path] = []
+    for number, item in enumerate(work, start=1):
+        graph, variant = item.graph, item.graph.variant
+        title = f"calibrating {variant} ({number} of {len(work)})"
+        with naming(variant):
+            context = open_context(project, settings, graph, data)
+            with progress(title, len(context.calibration_inputs)) as on_progress:
+                found = boundaries(context, item.layers, on_progress)
         rows = []
-        for layer in chosen:
+        for layer in item.layers:
             clips = [boundary.encoding.clip for boundary in found[layer.name]]
             rows += [(display_name(graph.layers, layer), *clip_cells(clip)) for clip in clips if clip is not None]
-        print_table(f"Clip ranges of {variant}", ["layer", "ranges", "low", "high", "minimum", "maximum"], rows)
-        if rows:
-            wrote(graph.folder / FILE_NAME)
+        every += [(variant, *row) for row in rows]
+        written += [graph.folder / FILE_NAME] if rows else []
+        if len(work) <= MOST_TABLES:
+            print_table(f"Clip ranges of {variant}", columns, rows)
+    if len(work) > MOST_TABLES:
+        print_table(f"Clip ranges of {len(work)} variants", ["variant", *columns], every, left=2)
+    wrote(*written)
     next_step("coopexport split --layer NAME")
 
 
@@ -68,19 +78,20 @@ def search(
 ) -> None:
     """Try bits, clip ranges and codecs at each cut, and recommend the smallest within the bound of accuracy."""
     from calibration.search_variant import search_layer, settings_count
-    from calibration.split_context import open_context
+    from calibration.split_context import open_context, open_data
     from exporter.project import load_project
-    from exporter.variants import layer_graph, variants
+    from exporter.variant_choice import naming
 
     project = load_project(project_file)
     settings = split_settings(project, overrides)
-    for variant in variant_names or variants(project):
-        graph = layer_graph(project, variant)
-        chosen = choose_layers(project, graph, layer_names, all_layers or not layer_names, settings.at)
-        context = open_context(project, settings, graph)
-        count = settings_count()
-        with progress(f"searching {variant}", count * len(chosen)) as on_progress:
-            for index, layer in enumerate(chosen):
+    work = find_work(project, variant_names, layer_names, all_layers or not layer_names, settings.at)
+    data, count = open_data(project), settings_count()
+    for number, item in enumerate(work, start=1):
+        variant = item.graph.variant
+        title = f"searching {variant} ({number} of {len(work)})"
+        with naming(variant), progress(title, count * len(item.layers)) as on_progress:
+            context = open_context(project, settings, item.graph, data)
+            for index, layer in enumerate(item.layers):
                 path, found = search_layer(
                     context,
                     layer,

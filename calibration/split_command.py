@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from calibration.command_options import choose_layers, cut_options, range_options, split_settings
-from exporter.command_line import next_step, print_table, progress, wrote
+from calibration.command_options import cut_options, find_work, range_options, split_settings
+from exporter.command_line import MOST_TABLES, next_step, print_table, progress, wrote
 
 if TYPE_CHECKING:
-    from calibration.split_context import SplitContext
+    from calibration.command_options import Work
+    from calibration.split_context import SplitContext, SplitData
     from exporter.bundle import SplitFile, WholeFile
     from exporter.candidates import Layer
     from exporter.project import Project, SplitSection
@@ -54,8 +55,9 @@ def split(
     **overrides: Any,
 ) -> None:
     """Cut the network after a layer into head and tail, with the feature encoded at the cut."""
+    from calibration.split_context import open_data
     from exporter.project import load_project
-    from exporter.variants import variants
+    from exporter.variant_choice import naming
     from jetson.errors import CoopexportError
 
     if layer_names and all_layers:
@@ -75,8 +77,20 @@ def split(
     contradiction = [name for name in _SEARCHED if overrides.get(name) is not None]
     if recommended and contradiction:
         raise CoopexportError(f"--{contradiction[0]} and --recommended were both given; use one of them")
-    for variant in variant_names or variants(project):
-        split_one_variant(project, settings, variant, layer_names, all_layers, recommended)
+    work = find_work(project, variant_names, layer_names, all_layers, settings.at)
+    task = SplitTask(project, settings, open_data(project), len(work), all_layers, recommended)
+    failed: list[str] = []
+    for number, item in enumerate(work, start=1):
+        with naming(item.graph.variant):
+            failed += split_one_variant(task, item, number)
+    if len(failed) > 1:
+        for reason in failed:
+            click.echo(f"not split: {reason}", err=True)
+        raise CoopexportError(
+            f"{len(failed)} cuts of {len(work)} variants were refused, as said above; the others are there"
+        )
+    if failed:
+        raise CoopexportError(failed[0])
     next_step("coopexport build, then coopexport bench")
 
 
@@ -101,29 +115,36 @@ def _split_given(
     split_onnx_file(onnx_file, layer_names, all_layers, most, folder, standalone)
 
 
-def split_one_variant(
-    project: Project,
-    settings: SplitSection,
-    variant: str,
-    layer_names: tuple[str, ...],
-    all_layers: bool,
-    recommended: bool,
-) -> None:
-    """Write the bundles of one variant and print what came out; a refused layer of --all is reported at the end."""
+@dataclass(frozen=True)
+class SplitTask:
+    """What splitting does alike for each of its `count` variants."""
+
+    project: Project
+    settings: SplitSection
+    data: SplitData
+    count: int
+    all_layers: bool
+    recommended: bool
+
+
+def split_one_variant(task: SplitTask, item: Work, number: int) -> list[str]:
+    """Write the bundles of variant `number` and print what came out; return why cuts failed that the user asked for.
+
+    A layer of --all that cannot be cut is left out and said so, unless nothing of one of several variants is left. The
+    loss of accuracy stops the only variant at once, and leaves the others of several to be split.
+    """
     from calibration.split_context import open_context
-    from calibration.split_variant import write_split
+    from calibration.split_variant import LossRefusedError, write_split
     from calibration.whole_variant import write_whole
-    from exporter.variants import layer_graph
     from jetson.errors import CoopexportError
 
-    graph = layer_graph(project, variant)
-    chosen = choose_layers(project, graph, layer_names, all_layers, settings.at)
-    context = open_context(project, settings, graph)
+    context = open_context(task.project, task.settings, item.graph, task.data)
+    place = f" ({number} of {task.count})" if task.count > MOST_TABLES else ""
     bundles: list[SplitFile] = []
     written: list[Path] = []
     refused: list[str] = []
-    crossing = find_boundaries(context, chosen, recommended, refused if all_layers else None)
-    with progress(f"splitting {variant}", len(crossing) + 1) as on_progress:
+    crossing = find_boundaries(context, item.layers, task.recommended, refused if task.all_layers else None, place)
+    with progress(f"splitting {item.graph.variant}{place}", len(crossing) + 1) as on_progress:
         path, whole = write_whole(context)
         written.append(path)
         on_progress(1)
@@ -131,31 +152,54 @@ def split_one_variant(
             try:
                 path, manifest = write_split(own, layer, boundaries)
             except CoopexportError as error:
-                if not all_layers:
+                goes_on = task.all_layers or (task.count > 1 and isinstance(error, LossRefusedError))
+                if not goes_on:
                     raise
                 refused.append(str(error))
                 continue
             written.append(path)
             bundles.append(manifest)
             on_progress(done)
-    print_bundles(variant, whole, bundles)
-    wrote(*written)
+    if task.count > MOST_TABLES:
+        for bundle in bundles:
+            click.echo(_line(bundle, number, task.count))
+    else:
+        print_bundles(item.graph.variant, whole, bundles)
+        wrote(*written)
+    if not task.all_layers or (task.count > 1 and not bundles):
+        return refused
     for reason in refused:
         click.echo(f"left out: {reason}", err=True)
+    return []
+
+
+def _line(bundle: SplitFile, number: int, count: int) -> str:
+    """Return what came out of one cut of many variants."""
+    measured = bundle.metric
+    return (
+        f"{number:{len(str(count))}} of {count}  {bundle.variant}, cut after {bundle.layer}: {symbol_bytes(bundle):,} "
+        f"symbol bytes, {bundle.payload_bytes.mean:.0f} wire bytes, {measured.name} {100 * measured.value:.2f} "
+        f"({100 * measured.reference:.2f} uncut)"
+    )
 
 
 def find_boundaries(
-    context: SplitContext, layers: Sequence[Layer], recommended: bool, refused: list[str] | None
+    context: SplitContext,
+    layers: Sequence[Layer],
+    recommended: bool,
+    refused: list[str] | None,
+    place: str = "",
 ) -> list[tuple[SplitContext, Layer, tuple[Boundary, ...]]]:
     """Return, for each layer, the context to split it in (its recommended encoding, if wanted) and what crosses there.
 
     Ranges are measured in one pass where all layers have the same settings. With a list `refused` the reasons of
-    layers that cannot be cut go there; otherwise CoopexportError is raised.
+    layers that cannot be cut go there; otherwise CoopexportError is raised. `place`: which of how many variants, for
+    the progress bar.
     """
     from calibration.split_context import boundaries
     from jetson.errors import CoopexportError
 
-    with progress(f"calibrating {context.graph.variant}", len(context.calibration_inputs)) as on_progress:
+    with progress(f"calibrating {context.graph.variant}{place}", len(context.calibration_inputs)) as on_progress:
         if not recommended:
             try:
                 found = boundaries(context, layers, on_progress)

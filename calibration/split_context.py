@@ -74,29 +74,56 @@ class SplitContext:
         return measured.model_copy(update={"data": data, "data_sha256": self.evaluation_sha256})
 
 
-def open_context(project: Project, settings: SplitSection, graph: LayerGraph) -> SplitContext:
-    """Load data and graph of a variant and score the whole graph, as exported, on the evaluation data."""
+@dataclass(frozen=True)
+class SplitData:
+    """What all variants are calibrated and measured with: images, the network's inputs made of them, and the metric."""
+
+    calibration: Dataset
+    calibration_inputs: NDArray[np.float32]
+    evaluation: Dataset
+    evaluation_inputs: NDArray[np.float32]
+    evaluation_sha256: str
+    metric: tuple[str, metric.MetricFunction]
+
+
+def open_data(project: Project) -> SplitData:
+    """Load a project's data and metric; raises CoopexportError when one of them is missing or malformed."""
     calibration = load_dataset(project, "calibration").first(project.settings.data.calibration_samples)
     evaluation = load_dataset(project, "evaluation")
-    evaluation_inputs = network_inputs(project, evaluation)
+    return SplitData(
+        calibration,
+        network_inputs(project, calibration),
+        evaluation,
+        network_inputs(project, evaluation),
+        evaluation.sha256(),
+        metric.load_metric(project),
+    )
+
+
+def open_context(
+    project: Project, settings: SplitSection, graph: LayerGraph, data: SplitData | None = None
+) -> SplitContext:
+    """Load the graph of a variant and score it whole, as exported, on the evaluation data.
+
+    `data`: what `open_data` returns, where several variants share it.
+    """
+    data = open_data(project) if data is None else data
     model = graph.load()
-    chosen = metric.load_metric(project)
-    outputs = run(open_session(model, "all", weights_folder=graph.folder), [evaluation_inputs])[0]
-    calibration_inputs = network_inputs(project, calibration)
+    outputs = run(open_session(model, "all", weights_folder=graph.folder), [data.evaluation_inputs])[0]
     return SplitContext(
         project,
         settings,
         graph,
         index_graph(model),
         tensor_types(model),
-        calibration,
-        calibration_inputs,
-        evaluation,
-        evaluation_inputs,
-        chosen,
-        metric.score(chosen, outputs, evaluation.labels),
-        whole_outputs(model, calibration_inputs[:GATE_SAMPLES], graph.folder),
-        evaluation.sha256(),
+        data.calibration,
+        data.calibration_inputs,
+        data.evaluation,
+        data.evaluation_inputs,
+        data.metric,
+        metric.score(data.metric, outputs, data.evaluation.labels),
+        whole_outputs(model, data.calibration_inputs[:GATE_SAMPLES], graph.folder),
+        data.evaluation_sha256,
     )
 
 

@@ -51,12 +51,17 @@ _RESERVED_NAMES = ("input", "output", "whole")
 _LOSS_TOLERANCE_POINTS = 1e-6
 
 
+class LossRefusedError(CoopexportError):
+    """The encoding of one cut costs more of the metric than the project allows; other cuts may not."""
+
+
 def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary]) -> tuple[Path, SplitFile]:
     """Cut at `layer`, check, measure and write its bundle; return the manifest's path and content.
 
     `crossing`: what crosses there. A bundle that the same recipe has made before is left as it is, so that an
     interrupted `split --all` goes on where it was. Raises CoopexportError naming the layer and the number when a gate
-    fails or the encoding costs more than split.maximum_loss_points of the metric; nothing is written then.
+    fails, and LossRefusedError when the encoding costs more than split.maximum_loss_points of the metric; nothing is
+    written then.
     """
     name = display_name(context.graph.layers, layer)
     if name in _RESERVED_NAMES:
@@ -168,7 +173,7 @@ def _finished(folder: Path, name: str, recipe_sha256: str) -> SplitFile | None:
 
 def _require_little_loss(context: SplitContext, name: str, measured: Metric) -> None:
     if measured.loss_points > context.settings.maximum_loss_points + _LOSS_TOLERANCE_POINTS:
-        raise CoopexportError(
+        raise LossRefusedError(
             f"layer {name} of {context.graph.variant}: encoding the feature costs {measured.loss_points:.2f} points of "
             f"{measured.name} ({measured.reference:.4f} to {measured.value:.4f}), allowed are "
             f"{context.settings.maximum_loss_points}: cut elsewhere, raise split.percentile or split.bits, or raise "

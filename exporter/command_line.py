@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import click
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+# Up to this many variants have a table of their own; more share one, or have a line each.
+MOST_TABLES = 4
 
 
 def project_option(function: _Function) -> _Function:
@@ -25,7 +27,10 @@ def project_option(function: _Function) -> _Function:
 def variant_option(function: _Function) -> _Function:
     """Add `--variant NAME` to a command; repeatable."""
     return click.option(
-        "--variant", "variant_names", multiple=True, help="Variant to work on (original, pruned); default: all."
+        "--variant",
+        "variant_names",
+        multiple=True,
+        help="Variant to work on (original, pruned, 'conv4_1-*'); repeatable; default: all.",
     )(function)
 
 
@@ -43,6 +48,13 @@ def relative(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def left_out(count: int, layer_names: Sequence[str]) -> None:
+    """Say how many variants were left out because they were made for other cuts, if any."""
+    if count:
+        where = f"not for {', '.join(layer_names)}" if layer_names else "for other layers than split.candidates"
+        click.echo(f"left out: {count} variant{'' if count == 1 else 's'} {where}", err=True)
 
 
 def next_step(text: str) -> None:

@@ -61,7 +61,8 @@ def layers(
 ) -> None:
     """List every layer, its bytes and MACs, and where the network can be cut."""
     from exporter.project import load_project
-    from exporter.variants import GRAPH_FILE, layer_graph, variants
+    from exporter.variant_choice import chosen_variants, naming
+    from exporter.variants import GRAPH_FILE, layer_graph, pruning_records
     from jetson.errors import CoopexportError
 
     if onnx_file is not None:
@@ -71,9 +72,14 @@ def layers(
         next_step(f"coopexport split --onnx {onnx_file} --layer NAME --output FOLDER")
         return
     project = load_project(project_file)
-    for variant in variant_names or variants(project):
-        graph = layer_graph(project, variant)
+    chosen = [choice.name for choice in chosen_variants(project, variant_names)]
+    alike = {record.variant for record in pruning_records(project) if record.step != "step1"}
+    for variant in chosen if variant_names else [name for name in chosen if name not in alike]:
+        with naming(variant):
+            graph = layer_graph(project, variant)
         _print_layers(variant, graph.folder / GRAPH_FILE, graph.layers, max_tensors)
+    if alike and not variant_names:
+        click.echo(f"left out: {len(alike)} variants of the same layers as step 1; name them with --variant", err=True)
     next_step("coopexport split --layer NAME")
 
 
