@@ -52,6 +52,7 @@ COMMANDS = {
     "init": "exporter.commands",
     "prune": "calibration.prune_command",
     "shrink": "calibration.shrink_command",
+    "variants": "benchmarks.variants_command",
     "layers": "exporter.commands",
     "calibrate": "calibration.commands",
     "search": "calibration.commands",

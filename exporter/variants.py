@@ -184,7 +184,7 @@ def layer_graph(project: Project, variant: str) -> LayerGraph:
     if variant != ORIGINAL:
         if not variant or not _plan_file(project, variant).is_file():
             check_variant(project, variant)
-        _check_plan_is_current(project, variant)
+        check_plan(project, variant)
     source = source_sha256(project, variant)
     path = project.variant_folder(variant) / LAYERS_FILE
     if path.is_file():
@@ -196,8 +196,11 @@ def layer_graph(project: Project, variant: str) -> LayerGraph:
     return _export_variant(project, variant, source)
 
 
-def _check_plan_is_current(project: Project, variant: str) -> None:
-    """Refuse a variant that is older than what it was made from; a source that is gone proves nothing."""
+def check_plan(project: Project, variant: str) -> None:
+    """Raise CoopexportError when a variant is older than what it was made from; a source that is gone proves nothing.
+
+    `variant`: one with a shrink plan.
+    """
     model, plan = project.settings.model, read_shrink_plan(project.variant_folder(variant))
     checkpoint = model.checkpoint if plan.masks_from == PRUNING else model.pruned_checkpoint or model.checkpoint
     sources = {checkpoint: plan.checkpoint_sha256}

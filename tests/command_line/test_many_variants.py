@@ -135,3 +135,34 @@ def test_layers_of_all_steps_are_the_same_and_shown_once(coopexport: Callable, p
     assert result.code == 0, result.errors
     assert [line.split()[-1] for line in result.output.splitlines() if "Layers of" in line] == ["original", "step1"]
     assert "left out: 8 variants" in result.errors
+
+
+def test_variants_are_listed_and_drawn(coopexport: Callable, measured: Path, tmp_path: Path) -> None:
+    project = Path(shutil.copytree(measured, tmp_path / "project"))
+    result = coopexport(project, "variants")
+    assert result.code == 0, result.errors
+    rows = {
+        cells[0]: cells for cells in ([cell.strip() for cell in line.split("│")] for line in result.output.split("\n"))
+    }
+    assert set(CUTS) <= set(rows)
+    narrow = rows["conv4_1-3"]
+    assert narrow[1:5] == ["step1", "step2", "conv4_1", "3"]
+    assert narrow[8] == "48"
+    assert narrow[9] == f"{read_split(project / 'out' / 'conv4_1-3', 'conv4_1').payload_bytes.mean:.0f}"
+    assert narrow[-1] == "2,000"
+    assert rows["original"][7] == "1.00x"
+    for name in ("macs", "bytes"):
+        assert b"conv4_3" in (project / "out" / "figures" / f"accuracy_against_{name}.svg").read_bytes()
+    by_metric = coopexport(project, "variants", "--sort", "metric")
+    listed = [line.split()[0] for line in by_metric.output.splitlines() if "│" in line]
+    assert listed.index("original") < listed.index("step1") < listed.index("conv4_1-1")
+
+
+def test_without_matplotlib_there_is_the_table(coopexport: Callable, project: Path) -> None:
+    script = "import sys; sys.modules['matplotlib'] = None"
+    (project / "sitecustomize.py").write_text(script)
+    result = coopexport(project, "variants", environment={"PYTHONPATH": str(project)})
+    assert result.code == 0, result.errors
+    assert "step1-control-2" in result.output
+    assert "coopexport[report]" in result.errors
+    assert not (project / "out" / "figures").exists()

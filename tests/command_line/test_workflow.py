@@ -197,6 +197,7 @@ def test_help_of_every_command(coopexport: Callable, tmp_path: Path) -> None:
     for name in (
         "init",
         "shrink",
+        "variants",
         "layers",
         "split",
         "calibrate",

@@ -1,0 +1,124 @@
+"""All variants side by side: size, bytes at their cuts, metric and its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, prod
+
+from calibration.registry import Registry
+from exporter.bundle import read_split
+from exporter.candidates import Layer
+from exporter.layer_names import find_layer
+from exporter.project import Project
+from exporter.split import display_name
+from exporter.variant_record import VariantRecord
+from exporter.variants import read_layer_graph
+
+_FLOAT_BITS = {"float16": 16, "float32": 32}
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What crosses at one cut of a variant, in bytes per sample.
+
+    `symbol_bytes`: its elements in the project's encoding, before entropy coding; `wire_bytes`: the mean message, None
+    where the cut has not been split.
+    """
+
+    layer: str
+    symbol_bytes: int
+    wire_bytes: float | None
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """A variant as listed; `features`: at its own cuts, or, where it has none, at the layers that others are cut at."""
+
+    record: VariantRecord
+    features: tuple[Feature, ...]
+    outdated: bool
+
+    @property
+    def own_feature(self) -> Feature | None:
+        """Return the feature at the only layer that the variant was made for."""
+        return self.features[0] if self.record.cuts is not None and len(self.features) == 1 else None
+
+
+def list_variants(project: Project, registry: Registry) -> list[VariantRow]:
+    """Return a row for every variant, in the project's order; raises CoopexportError when a file is malformed."""
+    split = project.settings.split
+    bits = split.bits if split.encoding == "affine" else _FLOAT_BITS[split.encoding]
+    wanted = list(dict.fromkeys(layer for record in registry.records for layer in record.cuts or ()))
+    return [
+        VariantRow(
+            record,
+            tuple(_features(project, record, record.cuts if record.cuts is not None else wanted, bits)),
+            record.variant in registry.outdated,
+        )
+        for record in registry.records
+    ]
+
+
+def _features(project: Project, record: VariantRecord, cuts: Sequence[str], bits: int) -> list[Feature]:
+    if not cuts:
+        return []
+    layers = read_layer_graph(project.variant_folder(record.variant), record.variant).layers
+    found = {layer.name: layer for layer in (find_layer(layers, name) for name in cuts)}
+    return [
+        Feature(
+            display_name(layers, layer),
+            -(-bits * prod(layer.shape) // 8),
+            _wire_bytes(project, record, layers, layer),
+        )
+        for layer in found.values()
+    ]
+
+
+def _wire_bytes(project: Project, record: VariantRecord, layers: tuple[Layer, ...], layer: Layer) -> float | None:
+    """Return the mean message of a split bundle of this very network, None where there is none."""
+    folder, name = project.variant_folder(record.variant), display_name(layers, layer)
+    if not (folder / f"{name}.split.json").is_file():
+        return None
+    bundle = read_split(folder, name)
+    return bundle.payload_bytes.mean if bundle.source_sha256 == record.source_sha256 else None
+
+
+def sorted_rows(rows: Sequence[VariantRow], by: str | None) -> list[VariantRow]:
+    """Return rows by `macs` or `bytes` (fewest first, those without last) or `metric` (best first); None: as it is."""
+    if by == "macs":
+        return sorted(rows, key=lambda row: row.record.macs)
+    if by == "bytes":
+        return sorted(rows, key=lambda row: inf if row.own_feature is None else row.own_feature.symbol_bytes)
+    if by == "metric":
+        return sorted(rows, key=lambda row: -row.record.metric.value)
+    return list(rows)
+
+
+COLUMNS = (
+    "variant", "parent", "step", "cut", "width", "parameters", "MACs", "less", "symbol bytes", "wire bytes", "metric",
+    "95 % interval", "images since step 1",
+)  # fmt: skip
+
+
+def cells(row: VariantRow, original_macs: int) -> tuple[str, ...]:
+    """Return a row as it is printed, one cell for each of `COLUMNS`; metrics in hundredths."""
+    record, feature = row.record, row.own_feature
+    wire = None if feature is None else feature.wire_bytes
+    interval = "" if record.interval is None else "{:.2f} to {:.2f}".format(*(100 * end for end in record.interval))
+    images = record.training.get("images_since_step1")
+    return (
+        record.variant + (" (outdated)" if row.outdated else ""),
+        record.parent or "",
+        record.step,
+        "" if feature is None else feature.layer,
+        str(record.method.get("width", "")),
+        f"{record.parameters:,}",
+        f"{record.macs:,}",
+        f"{original_macs / record.macs:.2f}x" if record.macs else "",
+        "" if feature is None else f"{feature.symbol_bytes:,}",
+        "" if wire is None else f"{wire:.0f}",
+        f"{100 * record.metric.value:.2f}",
+        interval,
+        f"{images:,}" if isinstance(images, int) else "",
+    )

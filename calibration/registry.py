@@ -1,0 +1,85 @@
+"""The records of all variants of a project, measured again where they no longer say what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from calibration.register_variant import Evaluation, Lineage, open_evaluation, register_variant
+from exporter.datasets import load_dataset
+from exporter.project import Project
+from exporter.shrink_plan import read_shrink_plan
+from exporter.variant_choice import naming
+from exporter.variant_record import VARIANT_FILE, VariantRecord, read_variant_record
+from exporter.variants import ORIGINAL, PRUNED, check_plan, source_is_here, source_sha256, variants
+from jetson.errors import CoopexportError
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The records of all variants, in the project's order; `outdated`: why those that do not hold could not be made."""
+
+    records: tuple[VariantRecord, ...]
+    outdated: Mapping[str, str]
+
+
+def open_registry(project: Project, on_progress: Callable[[int], None] | None = None) -> Registry:
+    """Return the records of all variants.
+
+    `original` and `pruned` are registered when they have no record; every variant is measured again whose record is of
+    another network, metric or evaluation data than the project's. One that cannot be exported again keeps its record
+    and is named as outdated. Raises CoopexportError when there are no evaluation data, or no record and no way to one.
+    """
+    data_sha256 = load_dataset(project, "evaluation").sha256()
+    evaluation: Evaluation | None = None
+    records: list[VariantRecord] = []
+    outdated: dict[str, str] = {}
+    for done, variant in enumerate(variants(project), start=1):
+        stored = _stored(project, variant)
+        if stored is not None and _holds(project, stored, data_sha256, records):
+            records.append(stored)
+        else:
+            try:
+                with naming(variant):
+                    evaluation = open_evaluation(project) if evaluation is None else evaluation
+                    records.append(register_variant(project, variant, _lineage(project, variant, stored), evaluation))
+            except CoopexportError as error:
+                if stored is None:
+                    raise
+                records.append(stored)
+                outdated[variant] = str(error)
+        if on_progress is not None:
+            on_progress(done)
+    return Registry(tuple(records), outdated)
+
+
+def _stored(project: Project, variant: str) -> VariantRecord | None:
+    folder = project.variant_folder(variant)
+    return read_variant_record(folder) if (folder / VARIANT_FILE).is_file() else None
+
+
+def _holds(project: Project, record: VariantRecord, data_sha256: str, before: list[VariantRecord]) -> bool:
+    """Tell whether a record is of the network, the metric and the data of now; `before`: the original's comes first."""
+    measured = record.metric
+    original = before[0].metric if before else measured
+    if (measured.name, measured.data_sha256) != (project.settings.data.metric, data_sha256):
+        return False
+    if source_is_here(project, record.variant) and source_sha256(project, record.variant) != record.source_sha256:
+        return False
+    if record.variant != ORIGINAL:
+        try:
+            check_plan(project, record.variant)
+        except CoopexportError:  # said again, to the user, when it cannot be exported
+            return False
+    return measured.reference == original.value
+
+
+def _lineage(project: Project, variant: str, stored: VariantRecord | None) -> Lineage:
+    if variant == ORIGINAL:
+        return Lineage(None, None, "original", {}, None, {})
+    if variant == PRUNED:
+        plan = read_shrink_plan(project.variant_folder(variant))
+        return Lineage(ORIGINAL, None, "given", {"command": "shrink", "masks_from": plan.masks_from}, None, {})
+    if stored is None:
+        raise CoopexportError(f"variant {variant} has no record; run: coopexport prune two-step")
+    return Lineage(stored.parent, stored.series, stored.step, stored.method, stored.cuts, stored.training)

@@ -1,0 +1,74 @@
+"""Variants made by hand: the demo's VGG-16 pruned in two steps, with numbers of the right size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from example_selection import ELEMENTS, VGG_LAYERS
+
+from benchmarks.variants_table import Feature, VariantRow
+from calibration.confidence import metric_interval
+from exporter.bundle import Metric
+from exporter.variant_record import VariantRecord, pack_right
+
+SAMPLES = 1000
+ORIGINAL_RIGHT = 986
+CONVOLUTIONS = tuple(layer for layer in VGG_LAYERS if layer.startswith("conv"))
+WIDTHS = (64, 32, 16, 8, 4, 2, 1)
+
+
+def record(
+    variant: str, step: str, right: int, macs: int, images: int | None = None, samples: int = SAMPLES, **fields: Any
+) -> VariantRecord:
+    """Return a record whose first `right` images are right, after `images` of training since step 1."""
+    per_image = (np.arange(samples) < right).astype(np.float64)
+    reference = ORIGINAL_RIGHT / samples
+    plain: dict[str, Any] = {
+        "variant": variant,
+        "step": step,
+        "source_sha256": f"source of {variant}",
+        "widths": dict.fromkeys(CONVOLUTIONS, 16),
+        "macs": macs,
+        "parameters": macs // 20,
+        "training": {} if images is None else {"images_since_step1": images},
+        "metric": Metric(name="top1", value=right / samples, reference=reference, samples=samples, data_sha256="data"),
+        "interval": metric_interval(per_image),
+        "right": pack_right(per_image),
+    }
+    return VariantRecord(**{**plain, **fields})
+
+
+def step2(layer: str, width: int, number: int, right: int | None = None) -> VariantRecord:
+    """Return step 2 at `layer`; it loses more the narrower it is, and earlier layers more than later ones."""
+    depth = CONVOLUTIONS.index(layer)
+    found = max(100, 982 - int((14 - depth) * 30 / width**1.3)) if right is None else right
+    macs = 4_000_000 - (1 - width / 64) * (200_000 + 90_000 * ((5 * depth) % 13))
+    origin = {"parent": "step1", "method": {"layer": layer, "width": width}, "cuts": (layer,)}
+    return record(f"{layer}-{width}", "step2", found, int(macs), 1000 * number, **origin)
+
+
+def features(layers: tuple[str, ...], width: int | None, wire: bool) -> tuple[Feature, ...]:
+    """Return what crosses: all of a layer, or `width` of its 64 channels."""
+    found = []
+    for layer in layers:
+        elements = ELEMENTS[VGG_LAYERS.index(layer)] * (64 if width is None else width) // 64 or 1
+        found.append(Feature(layer, elements, 12 + 0.4 * elements if wire else None))
+    return tuple(found)
+
+
+def example_rows(layers: tuple[str, ...] = CONVOLUTIONS, wire: bool = True) -> list[VariantRow]:
+    """Return rows as `list_variants`: original, step 1, its controls, and a series of widths at each of `layers`."""
+    records = [
+        record("original", "original", ORIGINAL_RIGHT, 20_000_000),
+        record("step1", "step1", 984, 4_000_000, 0, parent="original"),
+        *(
+            record(f"step1-control-{n}", "control", 983 + n % 3, 4_000_000, 1000 * n, parent="step1")
+            for n in range(1, 8)
+        ),
+    ]
+    rows = [VariantRow(item, features(layers, None, wire), outdated=False) for item in records]
+    for layer in layers:
+        for number, width in enumerate(WIDTHS, start=1):
+            rows.append(VariantRow(step2(layer, width, number), features((layer,), width, wire), outdated=False))
+    return rows
