@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.latency_table import Latency
@@ -19,19 +19,27 @@ Key = tuple[str, str, str, str, str]
 
 @dataclass(frozen=True)
 class VariantFiles:
-    """What a variant has on the disk: its whole network and its split bundles, in the network's order."""
+    """What a variant has on the disk: its whole network and its split bundles, in the network's order.
+
+    `step`: which of pruning it comes from, as in its record; empty where that is not known.
+    """
 
     variant: str
     whole: WholeFile
     splits: tuple[SplitFile, ...]
+    step: str = ""
 
 
-def read_variant(folder: Path, layer_order: Iterable[str]) -> VariantFiles:
+# Variants of these steps are compared as one; step 1 trained on is still step 1.
+_FAMILIES = {"step1": "step 1", "control": "step 1", "step2": "step 2"}
+
+
+def read_variant(folder: Path, layer_order: Iterable[str], step: str = "") -> VariantFiles:
     """Read a variant's manifests; `layer_order`: short layer names as the network runs them."""
     order = {name: index for index, name in enumerate(layer_order)}
     names = sorted(split_layers(folder), key=lambda name: order.get(name, len(order)))
     whole = read_whole(folder)
-    return VariantFiles(whole.variant, whole, tuple(read_split(folder, name) for name in names))
+    return VariantFiles(whole.variant, whole, tuple(read_split(folder, name) for name in names), step)
 
 
 def images_sha256(whole: WholeFile) -> str:
@@ -60,9 +68,9 @@ def list_candidates(
     )
     candidates: list[Candidate] = []
     for variant in variants:
-        candidates += _unsplit(variant.whole, table, device_slowdown, reference)
-        for split in variant.splits:
-            candidates.append(_split(split, variant.whole, table, device_slowdown, reference))
+        found = _unsplit(variant.whole, table, device_slowdown, reference)
+        found += [_split(split, variant.whole, table, device_slowdown, reference) for split in variant.splits]
+        candidates += [replace(item, family=_FAMILIES.get(variant.step, "")) for item in found]
     return candidates
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from benchmarks.families import CutSeries, series_to_show
 from benchmarks.figure_rendering import label, literal, ms, render, short_bytes
 from benchmarks.latency_terms import CHOSEN, Entry, Terms, best, compared, is_split
 from benchmarks.select_project import ProjectSelection
@@ -29,8 +30,9 @@ _LOGARITHMIC_FROM_RANGE = 30.0
 def bytes_and_time_per_layer(result: ProjectSelection) -> bytes:
     """Return the first figure as SVG: for each cut, in network order, bytes on the wire and time up to it.
 
-    Above, mean payload in bytes, logarithmic, one bar per variant, with the image itself as lines; below, the
-    median latency of the head on the edge's target in milliseconds. Raises CoopexportError without matplotlib.
+    Above, mean payload in bytes, logarithmic, one bar for each of `series_to_show`, with the image itself as lines;
+    below, the median latency of the head on the edge's target in milliseconds. Raises CoopexportError without
+    matplotlib.
     """
     return render(lambda: draw_bytes_and_time(result), "bytes_and_time_per_layer", "svg")
 
@@ -72,10 +74,11 @@ def draw_bytes_and_time(result: ProjectSelection) -> Figure:
     from matplotlib.figure import Figure
 
     layers = layers_in_order(result)
+    series = series_to_show(result.variants, result.reference, result.settings.maximum_loss_points)
     figure = Figure(figsize=(_WIDTH_INCHES, 5.4), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    _draw_bytes(above, result, layers)
-    _draw_times(below, result, layers)
+    _draw_bytes(above, result, series, layers)
+    _draw_times(below, result, series, layers)
     many = len(layers) > 30
     below.set_xticks(range(len(layers)), [label(layer) for layer in layers], rotation=90 if many else 50)
     for text in below.get_xticklabels():
@@ -89,17 +92,17 @@ def draw_bytes_and_time(result: ProjectSelection) -> Figure:
     return figure
 
 
-def _draw_bytes(axes: Axes, result: ProjectSelection, layers: Sequence[str]) -> None:
-    width = 0.84 / len(result.variants)
-    with_values = len(layers) * len(result.variants) <= _MOST_BARS_WITH_VALUES
+def _draw_bytes(axes: Axes, result: ProjectSelection, series: Sequence[CutSeries], layers: Sequence[str]) -> None:
+    width = 0.84 / len(series)
+    with_values = len(layers) * len(series) <= _MOST_BARS_WITH_VALUES
     means = []
-    for number, item in enumerate(result.variants):
+    for number, item in enumerate(series):
         sizes = {split.layer: split.payload_bytes.mean for split in item.splits if split.payload_bytes.mean > 0}
-        offset = (number - (len(result.variants) - 1) / 2) * width
+        offset = (number - (len(series) - 1) / 2) * width
         positions = [position + offset for position, layer in enumerate(layers) if layer in sizes]
         values = [sizes[layer] for layer in layers if layer in sizes]
         colour = _VARIANT_COLOURS[number % len(_VARIANT_COLOURS)]
-        axes.bar(positions, values, width, color=colour, label=label(f"variant {item.variant}"))
+        axes.bar(positions, values, width, color=colour, label=label(item.name, 40))
         means += values
         for position, value in zip(positions, values, strict=True):
             if with_values:
@@ -123,10 +126,13 @@ def _draw_bytes(axes: Axes, result: ProjectSelection, layers: Sequence[str]) -> 
     axes.grid(axis="y", alpha=0.3)
 
 
-def _draw_times(axes: Axes, result: ProjectSelection, layers: Sequence[str]) -> None:
+def _draw_times(axes: Axes, result: ProjectSelection, series: Sequence[CutSeries], layers: Sequence[str]) -> None:
     times = head_ms(result)
-    for number, item in enumerate(result.variants):
-        known = [(x, times[item.variant, layer]) for x, layer in enumerate(layers) if (item.variant, layer) in times]
+    shown = []
+    for number, item in enumerate(series):
+        places = {layers.index(split.layer): times.get((split.variant, split.layer)) for split in item.splits}
+        known = [(x, place_ms) for x, place_ms in sorted(places.items()) if place_ms is not None]
+        shown += [place_ms for _, place_ms in known]
         axes.plot(
             [x for x, _ in known],
             [y for _, y in known],
@@ -135,11 +141,13 @@ def _draw_times(axes: Axes, result: ProjectSelection, layers: Sequence[str]) -> 
             markersize=4,
         )
         if known:
-            # One value for each line, at its end: the time of (nearly) all convolutions.
+            # One value for each line, at its end: the time of (nearly) all convolutions. Step 2 lies below step 1.
+            below = number >= 2
             axes.annotate(
-                ms(known[-1][1]), known[-1], (0, 4), textcoords="offset points", ha="center", va="bottom", fontsize=7
-            )
-    axes.set_ylim(0, 1.2 * max(times.values(), default=1.0))
+                ms(known[-1][1]), known[-1], (0, -4 if below else 4), textcoords="offset points", ha="center",
+                va="top" if below else "bottom", fontsize=7,
+            )  # fmt: skip
+    axes.set_ylim(0, 1.2 * max(shown, default=1.0))
     axes.set_ylabel(f"median ms up to the cut,\non target {label(result.target)}")
     literal([axes.yaxis.label])
     axes.grid(axis="y", alpha=0.3)
@@ -205,10 +213,10 @@ def _draw_link(axes: Axes, entries: Sequence[Entry], start: float, end: float) -
 
 
 def _rows(entries: Sequence[Entry]) -> list[float]:
-    """Return where the bars go, with a gap between the variants and above the choice."""
+    """Return where the bars go, with a gap between the families and above the choice."""
     rows = [0.0]
     for before, entry in itertools.pairwise(entries):
-        together = entry.name != CHOSEN and entry.candidate.variant == before.candidate.variant
+        together = entry.name != CHOSEN and entry.candidate.compared_as == before.candidate.compared_as
         rows.append(rows[-1] + (1.0 if together else 1.45))
     return rows
 
@@ -248,5 +256,8 @@ def _name_of(entry: Entry) -> str:
         machine = "edge" if candidate.layer == INPUT else "device"
         where = f"cut after {layer}" if is_split(candidate) else f"all on the {machine}"
         return label(f"chosen: {label(candidate.variant, 16)}, {where}", 50)
-    name = entry.name + (f" ({layer})" if is_split(candidate) else "")
-    return label(name, 44) + (" *" if candidate.reason else "")
+    if candidate.family and (not is_split(candidate) or candidate.layer in candidate.variant):
+        which = label(candidate.variant, 20)  # which of the family; a name of step 2 says the layer, too
+    else:
+        which = layer if is_split(candidate) else ""
+    return label(entry.name + (f" ({which})" if which else ""), 44) + (" *" if candidate.reason else "")

@@ -87,7 +87,7 @@ def _in_table(entry: Entry) -> str:
     """Return an entry's name, what the name leaves open, and why it is left out, if it is."""
     candidate = entry.candidate
     text = entry.name
-    if entry.name == CHOSEN:
+    if entry.name == CHOSEN or candidate.family:
         text += f": {describe(candidate)}"
     elif is_split(candidate):
         text += f": after {candidate.layer} ({candidate.coding})"

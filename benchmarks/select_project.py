@@ -12,7 +12,8 @@ from benchmarks.selector import INPUT, OUTPUT, Candidate, Selection, latency_ms,
 from exporter.currency import require_current
 from exporter.project import Project, SelectSection
 from exporter.split import display_name
-from exporter.variants import ORIGINAL, read_layer_graph, variants
+from exporter.variant_record import VariantRecord
+from exporter.variants import ORIGINAL, PRUNED, pruning_records, read_layer_graph, variants
 from jetson.errors import CoopexportError
 from jetson.json_files import write_json
 from jetson.plan import SCHEMA
@@ -23,7 +24,7 @@ TABLE_FILE = "latency.sqlite"
 
 @dataclass(frozen=True)
 class ProjectSelection:
-    """A selection with all that explains it."""
+    """A selection with all that explains it; `records`: of the variants of pruning in two steps, in order."""
 
     selection: Selection
     variants: tuple[VariantFiles, ...]
@@ -32,6 +33,7 @@ class ProjectSelection:
     target: str
     reference: float
     metric: str
+    records: tuple[VariantRecord, ...] = ()
 
 
 def select_for_project(project: Project, settings: SelectSection, target: str) -> ProjectSelection:
@@ -40,12 +42,14 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
     `target`: whose rows of the latency table stand for the edge. Raises CoopexportError when something is missing.
     """
     found = []
+    records = tuple(pruning_records(project))
+    steps = {ORIGINAL: "original", PRUNED: "given", **{record.variant: record.step for record in records}}
     for variant in variants(project):
         folder = project.variant_folder(variant)
         if not (folder / "whole.json").is_file():
             continue
         graph = read_layer_graph(folder, variant)
-        files = read_variant(folder, [display_name(graph.layers, layer) for layer in graph.layers])
+        files = read_variant(folder, [display_name(graph.layers, layer) for layer in graph.layers], steps[variant])
         if files.whole.model.sha256 != graph.model_sha256:
             raise CoopexportError(
                 f"variant {variant} was exported anew since it was split; run: coopexport split --all"
@@ -65,7 +69,7 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
     candidates = list_candidates(found, rows, settings.device_slowdown, reference, failed)
     selection = select(candidates, settings.goodput_bps, settings.maximum_loss_points)
     return ProjectSelection(
-        selection, tuple(found), tuple(rows), settings, target, reference, original.whole.metric.name
+        selection, tuple(found), tuple(rows), settings, target, reference, original.whole.metric.name, records
     )
 
 
@@ -141,23 +145,24 @@ class Baseline:
 
 
 def baselines(selection: Selection, goodput_bps: float) -> list[Baseline]:
-    """Return what a choice is compared with at a goodput: no split, and the best split, for each variant.
+    """Return what a choice is compared with at a goodput: no split, and the best split, for each family of variants.
 
-    Without a split a baseline stands whether or not it keeps the accuracy bound; the best split is one that may be
-    chosen. Only latencies that are known are returned.
+    Each is the fastest of its family. Without a split a baseline stands even where none of the family keeps the
+    accuracy bound; the best split is one that may be chosen. Only latencies that are known are returned.
     """
     found = []
-    for variant in dict.fromkeys(candidate.variant for candidate in selection.candidates):
-        indexed = [(i, c) for i, c in enumerate(selection.candidates) if c.variant == variant and _timed(c)]
+    for family in dict.fromkeys(candidate.compared_as for candidate in selection.candidates):
+        indexed = [(i, c) for i, c in enumerate(selection.candidates) if c.compared_as == family and _timed(c)]
         kinds = {
-            f"device only, {variant}": [i for i, c in indexed if c.layer == OUTPUT],
-            f"edge only raw, {variant}": [i for i, c in indexed if c.layer == INPUT and c.coding == "raw"],
-            f"edge only JPEG, {variant}": [i for i, c in indexed if c.layer == INPUT and c.coding != "raw"],
-            f"best split, {variant}": [i for i, c in indexed if c.layer not in (INPUT, OUTPUT) and not c.reason],
+            f"device only, {family}": [i for i, c in indexed if c.layer == OUTPUT],
+            f"edge only raw, {family}": [i for i, c in indexed if c.layer == INPUT and c.coding == "raw"],
+            f"edge only JPEG, {family}": [i for i, c in indexed if c.layer == INPUT and c.coding != "raw"],
+            f"best split, {family}": [i for i, c in indexed if c.layer not in (INPUT, OUTPUT) and not c.reason],
         }
         for name, indices in kinds.items():
             if indices:
-                best = min(indices, key=lambda i: latency_ms(selection.candidates[i], goodput_bps))
+                keeping = [i for i in indices if not selection.candidates[i].reason] or indices
+                best = min(keeping, key=lambda i: latency_ms(selection.candidates[i], goodput_bps))
                 found.append(Baseline(name, best, latency_ms(selection.candidates[best], goodput_bps)))
     return found
 
@@ -188,7 +193,7 @@ def result_rows(result: ProjectSelection) -> Sequence[tuple[str, str, str, str, 
                 (
                     link,
                     name,
-                    describe(candidate) if name.startswith(("best", "chosen")) else "",
+                    describe(candidate) if name.startswith(("best", "chosen")) or candidate.family else "",
                     f"{candidate.payload_bytes:.0f}",
                     f"{100 * candidate.metric:.2f}",
                     f"{latency:.3f}",

@@ -25,6 +25,7 @@ class Candidate:
     `payload_bytes`: mean message, 0 where nothing crosses. `device_ms` and `edge_ms`: medians, the device's already
     in its own, slower time. `loss_points`: how far its metric lies below the reference, in points. `reason` is
     empty, or says why the candidate cannot be chosen; `device_ms` and `edge_ms` are None where they are not known.
+    `family`: what it is compared as with others, empty for its variant.
     """
 
     variant: str
@@ -36,6 +37,12 @@ class Candidate:
     metric: float
     loss_points: float
     reason: str = ""
+    family: str = ""
+
+    @property
+    def compared_as(self) -> str:
+        """Return the family that the candidate's variant belongs to, or the variant itself."""
+        return self.family or self.variant
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from example_selection import ELEMENTS, VGG_LAYERS
+from example_selection import ELEMENTS, VGG_LAYERS, latency_rows, payload, variant_files
 
+from benchmarks.candidate_list import VariantFiles, list_candidates
+from benchmarks.latency_table import Latency
+from benchmarks.select_project import ProjectSelection
+from benchmarks.selector import select
 from benchmarks.variants_table import Feature, VariantRow
 from calibration.confidence import metric_interval
 from exporter.bundle import Metric
+from exporter.project import SelectSection
 from exporter.variant_record import VariantRecord, pack_right
 
 SAMPLES = 1000
@@ -72,3 +78,35 @@ def example_rows(layers: tuple[str, ...] = CONVOLUTIONS, wire: bool = True) -> l
         for number, width in enumerate(WIDTHS, start=1):
             rows.append(VariantRow(step2(layer, width, number), features((layer,), width, wire), outdated=False))
     return rows
+
+
+def files_and_rows(item: VariantRecord) -> tuple[VariantFiles, list[Latency]]:
+    """Return what a variant has on the disk and how long its parts take: cut at its own cuts, or everywhere."""
+    value, shrunk = item.metric.value, item.macs / 20_000_000
+    files = variant_files(item.variant, VGG_LAYERS, value, shrunk, value - 0.0056)
+    cuts = set(item.cuts or CONVOLUTIONS)
+    width = int(item.method.get("width", 64))
+    kept = tuple(
+        replace_payload(split, 20 + 0.4 * ELEMENTS[VGG_LAYERS.index(split.layer)] * width / 64)
+        for split in files.splits
+        if split.layer in cuts
+    )
+    rows = [row for row in latency_rows(files, 5.0 * shrunk) if row.layer in (*cuts, "whole")]
+    return replace(files, splits=kept, step=item.step), rows
+
+
+def replace_payload(split: Any, mean: float) -> Any:
+    return split.model_copy(update={"payload_bytes": payload(mean), "metric": split.metric})
+
+
+def two_step_selection(rows: list[VariantRow] | None = None, **settings: Any) -> ProjectSelection:
+    """Return the selection over the variants of `rows`, by default those of `example_rows`."""
+    records = [row.record for row in (example_rows() if rows is None else rows)]
+    made = [files_and_rows(item) for item in records]
+    files, latencies = tuple(item for item, _ in made), tuple(row for _, rows_of in made for row in rows_of)
+    section = SelectSection.model_validate(settings)
+    reference = records[0].metric.value
+    candidates = list_candidates(files, latencies, section.device_slowdown, reference)
+    selection = select(candidates, section.goodput_bps, section.maximum_loss_points)
+    pruning = tuple(item for item in records if item.step not in ("original", "given"))
+    return ProjectSelection(selection, files, latencies, section, "cpu", reference, "top1", pruning)

@@ -12,6 +12,7 @@ from tests_support import files_below
 
 from exporter.bundle import read_split
 from exporter.project import load_project
+from jetson.plan import read_plan
 
 CUTS = {
     "original": {"conv4_1", "conv4_3"},
@@ -166,3 +167,24 @@ def test_without_matplotlib_there_is_the_table(coopexport: Callable, project: Pa
     assert "step1-control-2" in result.output
     assert "coopexport[report]" in result.errors
     assert not (project / "out" / "figures").exists()
+
+
+def test_selection_keeps_every_variant_and_compares_families(
+    coopexport: Callable, measured: Path, tmp_path: Path
+) -> None:
+    project = Path(shutil.copytree(measured, tmp_path / "project"))
+    result = coopexport(project, "select", "--maximum-loss-points", "100")
+    assert result.code == 0, result.errors
+    plan = read_plan(str(project / "out" / "plan.json"))
+    cuts: dict[str, set[str]] = {}
+    for candidate in plan.candidates:
+        if candidate["layer"] not in ("input", "output"):
+            cuts.setdefault(candidate["variant"], set()).add(candidate["layer"])
+        wanted = {"o": None, "s": "step 1", "c": "step 2"}[candidate["variant"][0]]
+        assert candidate.get("family") == wanted
+        for file in candidate["files"].values():
+            assert (project / "out" / file).is_file()
+    assert cuts == CUTS
+    names = list(plan.content["links"][0]["baselines"])
+    assert [name.split(", ")[1] for name in names] == ["original"] * 4 + ["step 1"] * 4 + ["step 2"] * 4
+    assert "best split, step 2" in result.output
