@@ -9,6 +9,7 @@ from benchmarks.figures import bytes_and_time_per_layer, latency_per_network
 from benchmarks.latency_run import LatencyRun, read_run
 from benchmarks.latency_terms import CHOSEN, Entry, compared, is_split
 from benchmarks.report_page import explained, figure, folded, heading, page, paragraph, table, warning
+from benchmarks.report_steps import steps
 from benchmarks.report_text import assumptions, link_name, link_sentences, other_slowdowns, summary
 from benchmarks.select_project import ProjectSelection, describe
 from benchmarks.selector import INPUT, LinkChoice
@@ -18,6 +19,8 @@ from jetson.errors import CoopexportError
 REPORT_FILE = "report.html"
 BYTES_FIGURE = "figures/bytes_and_time_per_layer.svg"
 LATENCY_FIGURE = "figures/latency_per_network.svg"
+# Longer tables of candidates are folded away.
+_MOST_ROWS_OPEN = 60
 
 
 def write_report(project_output: Path, result: ProjectSelection, title: str) -> list[Path]:
@@ -40,6 +43,7 @@ def write_report(project_output: Path, result: ProjectSelection, title: str) -> 
             "they keep the accuracy bound (*).",
         ),
         *_links(result),
+        *steps(result),
         heading("Bytes and time per layer"),
         figure(
             figures[BYTES_FIGURE],
@@ -184,13 +188,14 @@ def _candidates(result: ProjectSelection) -> list[str]:
         "out" if candidate.reason else "chosen" if index in chosen_on else ""
         for index, candidate in enumerate(result.selection.candidates)
     ]
+    listed = table(columns, rows, ["", *columns[4:9]], classes, compact=True)
     return [
         heading("All candidates"),
         paragraph(
             f"{len(rows)} candidates, {left_out} of them left out. The cut at the input is full offload, the cut at "
             "the output the device alone. A time that is not known is a dash, never a number."
         ),
-        table(columns, rows, ["", *columns[4:9]], classes, compact=True),
+        listed if len(rows) <= _MOST_ROWS_OPEN else folded(f"Show all {len(rows)}", listed),
     ]
 
 

@@ -188,3 +188,12 @@ def test_selection_keeps_every_variant_and_compares_families(
     names = list(plan.content["links"][0]["baselines"])
     assert [name.split(", ")[1] for name in names] == ["original"] * 4 + ["step 1"] * 4 + ["step 2"] * 4
     assert "best split, step 2" in result.output
+    file = project / "coopexport.toml"
+    assert "\nmaximum_loss_points = 1.0" in file.read_text()
+    file.write_text(file.read_text().replace("\nmaximum_loss_points = 1.0", "\nmaximum_loss_points = 100.0"))
+    result = coopexport(project, "report")
+    assert result.code == 0, result.errors
+    page = (project / "out" / "report.html").read_text()
+    assert "What each step adds" in page
+    assert all(f">{name}<" in page for name in CUTS)
+    assert ">step1-control-2<" in page[page.index("Equal fine-tuning") :]
