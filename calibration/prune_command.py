@@ -33,6 +33,7 @@ def prune() -> None:
 )  # fmt: skip
 @click.option("--step", type=click.Choice(["1", "2"]), default="2", show_default=True, help="The last step to take.")
 @click.option("--series", help="Put before the variants' names, so that several prunings stand beside each other.")
+@click.option("--replace", is_flag=True, help="Delete variants that another pruning has left.")
 @click.option("--without-controls", is_flag=True, help="Do not train step 1 on for a comparison of equal training.")
 @click.option("--criterion", type=click.Choice(_CRITERIA), help="How important a channel is.")
 @click.option("--score-images", type=click.IntRange(min=1), help="Training images that a score is taken on.")
@@ -64,6 +65,7 @@ def two_step(
     layer_names: tuple[str, ...],
     step: str,
     series: str | None,
+    replace: bool,
     without_controls: bool,
     **overrides: Any,
 ) -> None:
@@ -71,15 +73,23 @@ def two_step(
     from calibration.command_options import choose_layers
     from calibration.prune_project import Listener, PruneRequest, prune_two_step
     from exporter.project import load_project
+    from exporter.variant_choice import ChosenVariant
     from exporter.variants import ORIGINAL, layer_graph
 
     project = load_project(project_file)
     settings, training = prune_settings(project, overrides)
     graph = layer_graph(project, ORIGINAL)
     every = not layer_names
-    layers = choose_layers(project, graph, layer_names, every, "post-activation") if step == "2" else []
+    whole = ChosenVariant(ORIGINAL, None, named=False)
+    layers = choose_layers(project, graph, whole, layer_names, every, "post-activation") if step == "2" else []
     request = PruneRequest(
-        settings, training, tuple(layers), series, controls=not without_controls, named=bool(layer_names)
+        settings,
+        training,
+        tuple(layers),
+        series,
+        controls=not without_controls,
+        named=bool(layer_names),
+        replace=replace,
     )
     with _bar() as (on_round_name, on_progress):
         listener = Listener(

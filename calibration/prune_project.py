@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,12 @@ from exporter.training.devices import choose_device
 from exporter.training.losses import load_loss
 from exporter.training.training_set import TrainingSet, load_training_set, with_validation
 from exporter.variant_record import Step, VariantRecord, read_variant_record
-from exporter.variants import ORIGINAL, example_inputs, layer_graph
+from exporter.variants import ORIGINAL, PRUNED, example_inputs, layer_graph, variants
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError
 
 STEP_ONE = "step1"
+_OF_STEP_TWO = ("widths", "step_two_epochs", "step_two_learning_rate")
 _JUDGED_AT_ONCE = 256
 
 
@@ -44,7 +46,7 @@ class PruneRequest:
 
     `layers`: the candidates of step 2, as the exported network has them; `series`: put before the variants' names, so
     that several prunings stand beside each other. `controls`: train step 1 on as long as step 2. `named`: the layers
-    were asked for, so that one that cannot be pruned is an error.
+    were asked for, so that one that cannot be pruned is an error. `replace`: delete variants of another pruning.
     """
 
     settings: PruneSection
@@ -53,6 +55,7 @@ class PruneRequest:
     series: str | None = None
     controls: bool = True
     named: bool = False
+    replace: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,15 @@ class Listener:
 
 @dataclass(frozen=True)
 class _Maker:
-    """Turns trained networks into registered variants, those that are there already aside."""
+    """Turns trained networks into registered variants, those that are there already aside.
+
+    `work`: of step 1; its recipe says nothing of step 2, whose own is `recipe_of_step_two`.
+    """
 
     project: Project
     request: PruneRequest
     work: PruningWork
+    recipe_of_step_two: str
     evaluation: Evaluation
     inputs: torch.Tensor
     checkpoint_sha256: str
@@ -83,10 +90,14 @@ class _Maker:
     def name(self, suffix: str) -> str:
         return suffix if self.request.series is None else f"{self.request.series}-{suffix}"
 
+    def recipe(self, step: Step) -> str:
+        """Return the hash of all that decides what a variant of `step` is."""
+        return self.work.recipe if step == "step1" else self.recipe_of_step_two
+
     def register(self, suffix: str, parent: str, step: Step, trained: Trained, since: Spent, **more: Any) -> None:
         """Write and register one variant. `since`: what had been spent when step 1 was done."""
         variant, cuts = self.name(suffix), more.pop("cuts", None)
-        recipe = self.work.recipe
+        recipe = self.recipe(step)
         record = _registered(self.project, variant, recipe)
         if record is None and _is_constant(trained.dense.network, self.inputs):
             self.listener.on_skipped(variant, "what it says no longer depends on the image: too little is left")
@@ -127,8 +138,9 @@ def prune_two_step(project: Project, request: PruneRequest, listener: Listener) 
     """
     check_series(request.series)
     maker = _open(project, request, listener)
-    work = maker.work
-    first = prune_whole(work, listener.on_round)
+    _make_room(maker)
+    first = prune_whole(maker.work, listener.on_round)
+    work = replace(maker.work, recipe=maker.recipe_of_step_two)
     since = first.trained.spent
     rounds = [asdict(one) for one in first.rounds]
     maker.register(STEP_ONE, ORIGINAL, "step1", first.trained, since, rounds=rounds, score_before=first.score_before)
@@ -157,6 +169,25 @@ def prune_two_step(project: Project, request: PruneRequest, listener: Listener) 
             ),
         )
     return first
+
+
+def _make_room(maker: _Maker) -> None:
+    """Remove variants of another pruning with the same names, if that was asked for; raises CoopexportError if not."""
+    others = []
+    for name in variants(maker.project):
+        if name in (ORIGINAL, PRUNED):
+            continue
+        record = read_variant_record(maker.project.variant_folder(name))
+        if record.series == maker.request.series and record.method.get("recipe_sha256") != maker.recipe(record.step):
+            others.append(name)
+    if others and not maker.request.replace:
+        listed = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+        raise CoopexportError(
+            f"there are variants of another pruning ({listed}): pass --series NAME to have this one beside them, or "
+            "--replace to delete them"
+        )
+    for name in others:
+        shutil.rmtree(maker.project.variant_folder(name))
 
 
 def _registered(project: Project, variant: str, recipe: str) -> VariantRecord | None:
@@ -194,6 +225,7 @@ def _series(maker: _Maker) -> tuple[Series, ...]:
 
 def _open(project: Project, request: PruneRequest, listener: Listener) -> _Maker:
     model, training = project.settings.model, request.training
+    settings = request.settings.model_dump(mode="json")
     checkpoint = project.path(model.checkpoint)
     network = load_network(model.factory, model.arguments, checkpoint, project.folder)
     inputs = torch.from_numpy(example_inputs(project))
@@ -203,12 +235,13 @@ def _open(project: Project, request: PruneRequest, listener: Listener) -> _Maker
         "schema": "coopexport.pruning/1.0",
         "checkpoint": checkpoint_sha256,
         "factory": [model.factory, model.arguments],
-        "prune": request.settings.model_dump(mode="json"),
+        "prune": {key: value for key, value in settings.items() if key not in _OF_STEP_TWO},
         "training": training.model_dump(mode="json"),
         "data": [data.sha256(), validation.sha256()],
         "metric": project.settings.data.metric,
         "series": request.series,
     }
+    own = {"step1": recipe, "prune": {key: settings[key] for key in _OF_STEP_TWO}}
     folder = project.output / "pruning" / (request.series or "two-step")
     folder.mkdir(parents=True, exist_ok=True)
     work = PruningWork(
@@ -220,13 +253,18 @@ def _open(project: Project, request: PruneRequest, listener: Listener) -> _Maker
         training=training,
         settings=request.settings,
         teacher=network if training.distillation_weight > 0 else None,
-        recipe=sha256_of_bytes(json.dumps(recipe, sort_keys=True).encode()),
+        recipe=_sha256(recipe),
         folder=folder,
         project_folder=project.folder,
         on_start=listener.on_start,
         on_progress=listener.on_progress,
     )
-    return _Maker(project, request, work, open_evaluation(project), inputs, checkpoint_sha256, listener)
+    evaluation = open_evaluation(project)
+    return _Maker(project, request, work, _sha256(own), evaluation, inputs, checkpoint_sha256, listener)
+
+
+def _sha256(recipe: dict[str, Any]) -> str:
+    return sha256_of_bytes(json.dumps(recipe, sort_keys=True).encode())
 
 
 def _judge(project: Project, data: TrainingSet, training: TrainingSection) -> Callable[[nn.Module], float]:

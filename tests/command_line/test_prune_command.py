@@ -167,6 +167,25 @@ def test_killed_at_any_time_it_goes_on_to_the_same_bits(
         assert all(torch.equal(tensor, found[variant][name]) for name, tensor in tensors.items()), variant
 
 
+def test_another_pruning_does_not_mix_with_the_first(pruned_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "chain"
+    shutil.copytree(pruned_folder, folder)
+    with pytest.raises(CoopexportError, match=r"variants of another pruning \(step1.*--series.*--replace"):
+        run(folder, "--criterion", "l1-norm")
+    assert set(weights_of(folder)) == set(weights_of(pruned_folder))
+    run(folder, "--criterion", "l1-norm", "--step", "1", "--replace")
+    assert set(weights_of(folder)) == {"step1"}
+
+
+def test_other_widths_are_made_from_the_same_first_step(pruned_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "chain"
+    shutil.copytree(pruned_folder, folder)
+    output = run(folder, "--widths", "1", "--layer", "conv2", "--replace")
+    assert set(weights_of(folder)) == {"step1", "conv2-1", "step1-control-1"}, output
+    before, after = (load_file(one / "out" / "step1" / "weights.safetensors") for one in (pruned_folder, folder))
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
 def test_two_series_stand_beside_each_other(chain_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "chain"
     shutil.copytree(chain_folder, folder)
