@@ -51,6 +51,7 @@ def prune() -> None:
 @click.option("--rounds", type=click.IntRange(min=1), help="Rounds in which step 1 comes to --macs-reduction.")
 @click.option("--widths", type=click.IntRange(min=1), help="Most widths that step 2 takes at a layer.")
 @click.option("--step-two-epochs", type=_POSITIVE, help="Training after each width of step 2.")
+@click.option("--step-two-learning-rate", type=_POSITIVE, help="Of step 2, where it is another one.")
 @click.option("--learning-rate", type=_POSITIVE, help="Of all training.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), help="Where to train.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of order, augmentation and random choices.")

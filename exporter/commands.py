@@ -40,13 +40,13 @@ def init(folder: Path, factory: str | None, checkpoint: str | None, masks: str |
             raise CoopexportError(f'--input-shape "{input_shape}" is not like "3,224,224"') from None
     given = {"factory": factory, "checkpoint": checkpoint, "masks": masks, "input_shape": shape}
     values = {key: value for key, value in given.items() if value is not None}
-    write_file(str(path), project_text(**values).encode())
+    write_file(str(path), project_text(values).encode())
     wrote(path)
     for name in find_clashes(folder):
         click.echo(
             f"note: {folder / name} has the name of a package of coopexport, which hides it; rename it", err=True
         )
-    next_step("edit it, then coopexport shrink (with masks) or coopexport layers")
+    next_step("edit it, then coopexport prune two-step, coopexport shrink (with masks) or coopexport layers")
 
 
 @click.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 TEMPLATE = """\
@@ -68,6 +69,21 @@ validation_share = 0.1                # of the training data, where data.validat
 seed = 0
 # threads = 1                         # of PyTorch while training; without it, as many as it likes
 
+[prune]
+# What `coopexport prune two-step` does between the trainings above (docs/pruning.md).
+criterion = "taylor"                  # how important a channel is; docs/pruning.md lists them
+# score_images = 2000                 # training images that a score is taken on; without it, all
+removed_share = 0.0625                # step 1: share of all filters that goes in a round
+epochs = 2.0                          # trained after each round; may be a fraction
+final_epochs = 3.0                    # and once more at the end
+maximum_loss_points = 1.8             # the validation score may fall by so much
+least_left = 0.2                      # or until this share of all filters is left
+# macs_reduction = 6.0                # or until the MACs are so many times fewer
+# rounds = 8                          # in so many rounds, with the same factor in each
+widths = 15                           # step 2: most widths at a layer, evenly spaced in logarithm, down to 1
+step_two_epochs = 2.0                 # trained after each width
+# step_two_learning_rate = 0.0005     # where it is another than training.learning_rate
+
 [split]
 # Layers to cut after with `coopexport split --all`; empty: every clean cut. `coopexport layers` lists them.
 candidates = {candidates}
@@ -119,13 +135,29 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def project_text(**values: Any) -> str:
-    """Return the text of a project file; `values` override DEFAULTS and are written as TOML."""
+def project_text(values: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """Return the text of a project file; `values` override DEFAULTS and are written as TOML.
+
+    `sections`: by section the keys that have other values than the template's, those commented out included. Raises
+    KeyError for a key that the template does not have.
+    """
     merged = {**DEFAULTS, **values}
     written = {key: to_toml(value) for key, value in merged.items()}
     for key in ("masks", "pruned_checkpoint"):  # optional: commented out when not given
         written[key] = f'# {key} = "{key}.safetensors"' if merged[key] is None else f"{key} = {written[key]}"
-    return TEMPLATE.format(**written)
+    text = TEMPLATE.format(**written)
+    for section, changes in (sections or {}).items():
+        for key, value in changes.items():
+            text = _with_value(text, section, key, value)
+    return text
+
+
+def _with_value(text: str, section: str, key: str, value: Any) -> str:
+    start = text.index(f"\n[{section}]\n")
+    found = re.compile(rf"^(?:# )?{re.escape(key)} = [^#\n]*", flags=re.MULTILINE).search(text, start + 1)
+    if found is None or "\n[" in text[start + 1 : found.start()]:
+        raise KeyError(f"the template has no key {key} in section {section}")
+    return f"{text[: found.start()]}{f'{key} = {to_toml(value)}':<{len(found.group())}}{text[found.end() :]}"
 
 
 def to_toml(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,19 @@ import pytest
 import torch
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_digits
 from torch import nn
 
 from benchmarks.demo.data import DemoData
 from benchmarks.demo.flow import prepare
 from benchmarks.demo.recipe import Recipe
+from exporter.masked_network import masked_network
+from exporter.masks import Masks, write_masks
 from exporter.models.vgg import vgg16
+from exporter.project import load_project
+from exporter.training.fit import fit
+from exporter.training.training_set import load_training_set
 
 # Tests run in parallel on few cores: more threads only make them wait for each other.
 torch.set_num_threads(1)
@@ -32,9 +39,12 @@ TINY_RECIPE = Recipe(
     widths=(4, 4, 8, 8, 12, 12, 12, 12, 12, 12, 12, 12, 12),
     epochs=5,
     peak_learning_rate=0.01,
-    fine_tune_epochs=2,
-    fine_tune_peak_learning_rate=0.005,
-    keep_fraction=0.6,
+    rounds=2,
+    round_epochs=0.5,
+    final_epochs=1,
+    score_images=200,
+    step_two_layers=("conv4_1",),
+    step_two_widths=2,
 )
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -71,6 +81,30 @@ def plain_digits() -> DemoData:
     return DemoData(images[:1500], labels[:1500], images[:128], labels[:128], images[1500:1700], labels[1500:1700])
 
 
+def add_masks(folder: Path) -> None:
+    """Mask 40 % of the filters of every layer by their L1 norm, train what is left, and name both in the project."""
+    project = load_project(folder / "coopexport.toml")
+    network = vgg16(TINY_RECIPE.widths)
+    network.load_state_dict(load_file(folder / "network.safetensors"))
+    keep = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            norms = module.weight.detach().double().abs().sum(dim=(1, 2, 3))
+            kept = norms.argsort(descending=True, stable=True)[: round(0.6 * len(norms))]
+            keep[name] = np.isin(np.arange(len(norms)), kept.numpy())
+    masks = Masks(keep, "channel", "L1 filter norm, 60 % kept in every layer")
+    data = load_training_set(project)
+    masked = masked_network(network, masks, torch.from_numpy(data.inputs(np.arange(8))))
+    settings = project.settings.training.model_copy(update={"learning_rate": 0.005})
+    fit(masked, data, settings, epochs=2, seed=1)
+    save_file(network.state_dict(), folder / "pruned.safetensors")
+    write_masks(folder / "masks.safetensors", masks)
+    text = (folder / "coopexport.toml").read_text()
+    for key in ("masks", "pruned_checkpoint"):
+        text = re.sub(rf"^# {key} = .*$", f'{key} = "{key.removesuffix("_checkpoint")}.safetensors"', text, flags=re.M)
+    (folder / "coopexport.toml").write_text(text)
+
+
 def _shared(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
     """Return a folder that one of the test processes fills for all of them."""
     root = tmp_path_factory.getbasetemp()
@@ -89,7 +123,12 @@ def _shared(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[
 @pytest.fixture(scope="session")
 def fresh_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained and masked network with its project file and data; no command has run. Do not write into it."""
-    return _shared(tmp_path_factory, "fresh-project", lambda folder: prepare(folder, TINY_RECIPE, plain_digits()))
+
+    def make(folder: Path) -> None:
+        prepare(folder, TINY_RECIPE, plain_digits())
+        add_masks(folder)
+
+    return _shared(tmp_path_factory, "fresh-project", make)
 
 
 @pytest.fixture(scope="session")

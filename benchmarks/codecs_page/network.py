@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 
 from benchmarks.demo.data import DemoData, make_data
-from benchmarks.demo.training import train
 from benchmarks.page_command import say
 from exporter.models.vgg import FULL_WIDTHS, VGG16, vgg16
+from exporter.project import TrainingSection
+from exporter.training.fit import fit
+from exporter.training.training_set import training_set_of_arrays
 from jetson import preprocessing
 from jetson.atomic_files import write_file
 from jetson.preprocessing import Preprocessing
@@ -56,9 +58,14 @@ def trained_network(recipe: NetworkRecipe, cache: Path) -> tuple[VGG16, DemoData
         network.load_state_dict(load(path.read_bytes()))
         return network.eval(), data
     say(f"training VGG-16 of {recipe.widths[0]} to {recipe.widths[-1]} filters on {recipe.train_count} images")
-    train(
-        network, data.train_images, data.train_labels, PREPROCESSING, recipe.epochs, recipe.peak_learning_rate,
-        recipe.seed, lambda epoch, loss: say(f"epoch {epoch + 1} of {recipe.epochs}, loss {loss:.4f}"),
+    training = TrainingSection(
+        optimizer="adamw", learning_rate=recipe.peak_learning_rate, weight_decay=0.05, schedule="one-cycle",
+        shift_pixels=2, device="cpu",
+    )  # fmt: skip
+    images = training_set_of_arrays("the demo's", data.train_images, data.train_labels, PREPROCESSING)
+    fit(
+        network, images, training, epochs=recipe.epochs, seed=recipe.seed,
+        on_epoch=lambda epoch: say(f"epoch {epoch.number:g} of {epoch.of:g}, loss {epoch.loss:.4f}"),
     )  # fmt: skip
     write_file(str(path), save(network.state_dict()))
     say(f"wrote {path}")

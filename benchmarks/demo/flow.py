@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from benchmarks.commands import bench, report, run_selection, select
 from benchmarks.demo.recipe import Recipe
 from benchmarks.selector import INPUT, OUTPUT, latency_ms
+from benchmarks.variants_command import variants
 from calibration import metric
-from calibration.shrink_command import shrink
+from calibration.prune_command import two_step
 from calibration.split_command import split
 from engines.backends import find_backend
 from engines.build import item_of_whole, open_engine, run_batches
@@ -29,7 +30,9 @@ from exporter.commands import layers
 from exporter.datasets import load_dataset, network_inputs
 from exporter.project import PROJECT_FILE, Project, load_project
 from exporter.project_template import project_text
-from exporter.variants import ORIGINAL, PRUNED
+from exporter.variant_record import read_variant_record
+from exporter.variants import ORIGINAL
+from exporter.variants import variants as names_of
 from jetson.atomic_files import write_file
 from jetson.errors import CoopexportError
 
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from benchmarks.demo.data import DemoData
 
 LAYER = "conv4_1"
+STEP_ONE = "step1"
 # The cuts of the paper's figures: behind every convolution and every pool.
 CANDIDATES = (
     "conv1_1", "conv1_2", "pool1", "conv2_1", "conv2_2", "pool2", "conv3_1", "conv3_2", "conv3_3", "pool3",
@@ -46,18 +50,19 @@ CANDIDATES = (
 
 @dataclass(frozen=True)
 class PairResult:
-    """What the running pair gave on the held-out images.
+    """What the running pair of a variant gave on the held-out images.
 
     `metric`: of the pair, against the unpruned network; `bytes_per_image`: mean message size.
     """
 
+    variant: str
     layer: str
     metric: Metric
     bytes_per_image: float
 
 
 def run_demo(folder: Path, recipe: Recipe | None = None) -> PairResult:
-    """Train, prune, shrink, split, build, measure, select, report, and run the pair on the held-out images.
+    """Train, prune in two steps, split, build, measure, select, report, and run the pair on the held-out images.
 
     Everything is written into `folder`. Raises CoopexportError when an extra is missing or a step is refused.
     """
@@ -69,19 +74,37 @@ def run_demo(folder: Path, recipe: Recipe | None = None) -> PairResult:
     project_file = prepare(folder, recipe, make_data(recipe.train_count, recipe.evaluation_count, recipe.seed))
     project_option = ["--project", str(project_file)]
     run_command(doctor, [])
-    run_command(shrink, project_option)
-    run_command(layers, [*project_option, "--variant", PRUNED])
+    chosen_layers = [option for layer in recipe.step_two_layers for option in ("--layer", layer)]
+    run_command(two_step, [*project_option, *chosen_layers], "prune two-step")
+    run_command(variants, project_option)
+    run_command(layers, [*project_option, "--variant", STEP_ONE])
     run_command(split, [*project_option, "--layer", LAYER])
     run_command(split, [*project_option, "--all"])
     run_command(build, [*project_option, "--target", "cpu"])
-    _build_for_gpus(project_option)
+    project = load_project(project_file)
+    variant = narrowest(project, LAYER)
+    _build_for_gpus(project_option, variant)
     run_command(bench, project_option)
     run_command(select, project_option)
     run_command(report, project_option)
-    project = load_project(project_file)
-    result = run_pair(project, PRUNED, LAYER)
+    result = run_pair(project, variant, LAYER)
     print_pair(project, result)
     return result
+
+
+def narrowest(project: Project, layer: str) -> str:
+    """Return the variant that sends the fewest channels after `layer` within the project's bound of accuracy.
+
+    Step 1 where none of step 2 keeps it.
+    """
+    records = [read_variant_record(project.variant_folder(name)) for name in names_of(project) if name != ORIGINAL]
+    bound = project.settings.select.maximum_loss_points
+    narrow = [
+        record
+        for record in records
+        if record.step == "step2" and record.method["layer"] == layer and record.metric.loss_points <= bound
+    ]
+    return min(narrow, key=lambda record: int(record.method["width"])).variant if narrow else STEP_ONE
 
 
 def _require_extras() -> None:
@@ -93,16 +116,16 @@ def _require_extras() -> None:
 
 
 def prepare(folder: Path, recipe: Recipe, data: DemoData) -> Path:
-    """Train and prune the network, write data, project file, checkpoints and masks; return the project file."""
+    """Train the network, write data, project file and checkpoint; return the project file."""
     import torch
     from safetensors.torch import save
 
     from benchmarks.demo.data import write_npz
-    from benchmarks.demo.training import l1_masks, train
-    from exporter.masked_network import masked_network
-    from exporter.masks import Masks, write_masks
     from exporter.models.vgg import vgg16
+    from exporter.training.fit import Epoch, fit
+    from exporter.training.training_set import load_training_set
 
+    write_npz(folder / "data" / "training.npz", data.train_images, data.train_labels)
     write_npz(folder / "data" / "calibration.npz", data.calibration_images, data.calibration_labels)
     write_npz(folder / "data" / "evaluation.npz", data.evaluation_images, data.evaluation_labels)
     project_file = folder / PROJECT_FILE
@@ -110,56 +133,56 @@ def prepare(folder: Path, recipe: Recipe, data: DemoData) -> Path:
     wrote(project_file)
     project = load_project(project_file)
 
-    # On two cores of which one is busy, two threads wait for each other: minutes instead of seconds an epoch.
-    torch.set_num_threads(1)
-    torch.manual_seed(recipe.seed)
-    network = vgg16(recipe.widths)
+    def on_epoch(epoch: Epoch) -> None:
+        click.echo(f"training VGG-16, quarter width: epoch {epoch.number:g} of {epoch.of:g}, loss {epoch.loss:.4f}")
 
-    def fit(trained: torch.nn.Module, label: str, epochs: int, peak_learning_rate: float, seed: int) -> None:
-        def on_epoch(epoch: int, loss: float) -> None:
-            click.echo(f"{label}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}")
-
-        train(
-            trained,
-            data.train_images,
-            data.train_labels,
-            project.preprocessing,
-            epochs,
-            peak_learning_rate,
-            seed,
-            on_epoch,
-        )
-
-    fit(network, "training VGG-16, quarter width", recipe.epochs, recipe.peak_learning_rate, recipe.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        network = vgg16(recipe.widths)
+    training = project.settings.training
+    fit(network, load_training_set(project), training, epochs=recipe.epochs, seed=recipe.seed, on_epoch=on_epoch)
     _write_weights(folder / "network.safetensors", save(network.state_dict()))
-    keep = l1_masks(network, lambda name: recipe.keep_fraction)
-    masks = Masks(keep, "channel", f"L1 filter norm, {recipe.keep_fraction:.0%} kept in every layer")
-    inputs = torch.from_numpy(network_inputs(project, load_dataset(project, "calibration").first(8)))
-    fit(
-        masked_network(network, masks, inputs), "fine-tuning with masks", recipe.fine_tune_epochs,
-        recipe.fine_tune_peak_learning_rate, recipe.seed + 1,
-    )  # fmt: skip
-    _write_weights(folder / "pruned.safetensors", save(network.state_dict()))
-    write_masks(folder / "masks.safetensors", masks)
-    wrote(folder / "masks.safetensors")
     return project_file
 
 
 def demo_project_text(recipe: Recipe) -> str:
     """Return the demo's project file."""
-    return project_text(
-        name="VGG-16, quarter width, digits on photographs",
-        factory="exporter.models.vgg:vgg16",
-        arguments={"widths": list(recipe.widths), "classes": 10},
-        checkpoint="network.safetensors",
-        masks="masks.safetensors",
-        pruned_checkpoint="pruned.safetensors",
-        input_shape=[3, 32, 32],
-        mean=[0.5, 0.5, 0.5],
-        deviation=[0.25, 0.25, 0.25],
-        candidates=list(CANDIDATES),
-        targets=["cpu"],
-    )
+    sections: dict[str, dict[str, Any]] = {
+        "data": {"training": "data/training.npz"},
+        "training": {
+            "optimizer": "adamw",
+            "learning_rate": recipe.peak_learning_rate,
+            "weight_decay": 0.05,
+            "schedule": "one-cycle",
+            "shift_pixels": 2,
+            "seed": recipe.seed,
+            "threads": 1,  # with two, on two cores of which one is busy, both wait for each other
+        },
+        "prune": {
+            "score_images": recipe.score_images,
+            "epochs": recipe.round_epochs,
+            "final_epochs": recipe.final_epochs,
+            "maximum_loss_points": 10.0,  # of rounds that are hardly trained; the network is judged at the end
+            "least_left": 0.05,
+            "macs_reduction": recipe.macs_reduction,
+            "rounds": recipe.rounds,
+            "widths": recipe.step_two_widths,
+            "step_two_epochs": recipe.step_two_epochs,
+            "step_two_learning_rate": recipe.step_two_learning_rate,
+        },
+    }
+    values = {
+        "name": "VGG-16, quarter width, digits on photographs",
+        "factory": "exporter.models.vgg:vgg16",
+        "arguments": {"widths": list(recipe.widths), "classes": 10},
+        "checkpoint": "network.safetensors",
+        "input_shape": [3, 32, 32],
+        "mean": [0.5, 0.5, 0.5],
+        "deviation": [0.25, 0.25, 0.25],
+        "candidates": list(CANDIDATES),
+        "targets": ["cpu"],
+    }
+    return project_text(values, sections)
 
 
 def _write_weights(path: Path, content: bytes) -> None:
@@ -167,19 +190,20 @@ def _write_weights(path: Path, content: bytes) -> None:
     wrote(path)
 
 
-def run_command(command: click.Command, arguments: Sequence[str]) -> None:
-    """Print a command as one would type it, and run it in this process."""
-    click.echo(f"\n$ {shlex.join(['coopexport', str(command.name), *arguments])}")
+def run_command(command: click.Command, arguments: Sequence[str], name: str | None = None) -> None:
+    """Print a command as one would type it, and run it in this process; `name`: its own, and its group's before it."""
+    words = (name or str(command.name)).split()
+    click.echo(f"\n$ {shlex.join(['coopexport', *words, *arguments])}")
     command.main(args=list(arguments), standalone_mode=False)
 
 
-def _build_for_gpus(project_option: list[str]) -> None:
+def _build_for_gpus(project_option: list[str], variant: str) -> None:
     """Build the demo's cut for two desktop GPUs where TensorRT-RTX is installed; say why not elsewhere."""
     for name in ("rtx-ampere", "rtx-ada"):
         target = find_target(name)
         available = find_backend(target.backend).can_build(target)
         if available.usable:
-            run_command(build, [*project_option, "--target", name, "--layer", LAYER])
+            run_command(build, [*project_option, "--target", name, "--layer", LAYER, "--variant", variant])
         else:
             click.echo(f"\nleft out: engines for {name}: {available.reason}")
 
@@ -202,20 +226,20 @@ def run_pair(project: Project, variant: str, layer: str) -> PairResult:
         metric.score(chosen, reference, evaluation.labels),
         metric.score(chosen, np.concatenate(outputs), evaluation.labels),
     )
-    return PairResult(layer, compared, float(np.mean(sizes)))
+    return PairResult(variant, layer, compared, float(np.mean(sizes)))
 
 
 def print_pair(project: Project, result: PairResult) -> None:
     """Print accuracy, bytes per image and predicted latency per network of the pair."""
     measured = result.metric
     click.echo(
-        f"\nThe pair cut after {result.layer}, on {measured.samples} held-out images, one by one: "
+        f"\nThe pair of {result.variant}, cut after {result.layer}, on {measured.samples} held-out images, one by one: "
         f"{measured.name} {100 * measured.value:.2f} % (unpruned network {100 * measured.reference:.2f} %; "
         f"{measured.only_reference_right} images lost, {measured.only_this_right} won), "
         f"{result.bytes_per_image:.1f} bytes per image."
     )
     selection = run_selection(project, "cpu", {}).selection
-    candidate = next(c for c in selection.candidates if (c.variant, c.layer) == (PRUNED, result.layer))
+    candidate = next(c for c in selection.candidates if (c.variant, c.layer) == (result.variant, result.layer))
     rows: list[tuple[Any, ...]] = []
     for choice in selection.links:
         best = selection.candidates[choice.candidate]

@@ -20,7 +20,7 @@ from jetson.errors import CoopexportError
 from jetson.plan import read_plan
 
 RECIPE = Recipe(train_count=11, evaluation_count=22, seed=33)
-COMMANDS = ["doctor", "shrink", "layers", "split", "split", "build", "bench", "select", "report"]
+COMMANDS = ["doctor", "prune two-step", "variants", "layers", "split", "split", "build", "bench", "select", "report"]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def finished_demo(tmp_path_factory: pytest.TempPathFactory, fresh_project: Path)
 
 def test_the_demo_is_the_commands_in_order(finished_demo: tuple[Path, PairResult, str]) -> None:
     _, _, printed = finished_demo
-    typed = re.findall(r"^\$ coopexport (\w+)(.*)$", printed, flags=re.MULTILINE)
+    typed = re.findall(r"^\$ coopexport (prune two-step|\w+)(.*)$", printed, flags=re.MULTILINE)
     gpus = re.findall(r"--target (rtx-\w+) --layer conv4_1", printed)
     if util.find_spec("tensorrt_rtx"):
         assert gpus == ["rtx-ampere", "rtx-ada"]

@@ -26,7 +26,7 @@ EXAMPLES = {"data": {"calibration", "evaluation"}}
 
 @pytest.fixture
 def settings(tmp_path: Path) -> ProjectFile:
-    (tmp_path / "coopexport.toml").write_text(project_text())
+    (tmp_path / "coopexport.toml").write_text(project_text({}))
     return load_project(tmp_path / "coopexport.toml").settings
 
 
@@ -41,7 +41,7 @@ def test_text_says_the_defaults(settings: ProjectFile) -> None:
 
 
 def test_every_key_is_in_the_text(settings: ProjectFile) -> None:
-    sections = dict(re.findall(r"^\[(\w+)\]\n(.*?)(?=^\[\w+\]|\Z)", project_text(), flags=re.M | re.S))
+    sections = dict(re.findall(r"^\[(\w+)\]\n(.*?)(?=^\[\w+\]|\Z)", project_text({}), flags=re.M | re.S))
     for name in ("model", *SECTIONS):
         for key in type(getattr(settings, name)).model_fields:
             written = rf"^(# )?{key} = |^\[select\.{key}\]"
@@ -51,7 +51,7 @@ def test_every_key_is_in_the_text(settings: ProjectFile) -> None:
 
 
 def test_values_that_are_left_out_can_be_uncommented(tmp_path: Path) -> None:
-    text = re.sub(r"^# (\w+ = )", r"\1", project_text(), flags=re.M)
+    text = re.sub(r"^# (\w+ = )", r"\1", project_text({}), flags=re.M)
     (tmp_path / "coopexport.toml").write_text(text)
     project = load_project(tmp_path / "coopexport.toml")
     assert project.settings.model.masks == "masks.safetensors"
@@ -70,7 +70,7 @@ def test_given_values_arrive(tmp_path: Path) -> None:
         "candidates": ["conv1", "conv2"],
         "targets": ["cpu"],
     }
-    (tmp_path / "coopexport.toml").write_bytes(project_text(**given_values).encode())
+    (tmp_path / "coopexport.toml").write_bytes(project_text(given_values).encode())
     found = load_project(tmp_path / "coopexport.toml").settings
     for key in ("name", "factory", "arguments", "checkpoint", "masks"):
         assert getattr(found.model, key) == given_values[key]
