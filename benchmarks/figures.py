@@ -256,8 +256,8 @@ def _name_of(entry: Entry) -> str:
         machine = "edge" if candidate.layer == INPUT else "device"
         where = f"cut after {layer}" if is_split(candidate) else f"all on the {machine}"
         return label(f"chosen: {label(candidate.variant, 16)}, {where}", 50)
-    if candidate.family and (not is_split(candidate) or candidate.layer in candidate.variant):
-        which = label(candidate.variant, 20)  # which of the family; a name of step 2 says the layer, too
-    else:
-        which = layer if is_split(candidate) else ""
+    which = layer if is_split(candidate) else ""
+    if candidate.family:  # which of it; the name of a variant of step 2 says the layer, too
+        variant = label(candidate.variant, 20)
+        which = variant if not which or candidate.layer in candidate.variant else f"{variant}, {which}"
     return label(entry.name + (f" ({which})" if which else ""), 44) + (" *" if candidate.reason else "")

@@ -54,14 +54,17 @@ def accuracy_figure(rows: Sequence[VariantRow], quantity: Quantity, metric: str,
 def step2_lines(rows: Sequence[VariantRow], quantity: Quantity) -> list[Line]:
     """Return a line for each layer of each series, beginning at the variant that it was made from, step 1.
 
-    Bytes are those of messages where every cut was split, and those of symbols otherwise.
+    Layers where the same channels cross are one line against MACs, and one each against bytes, which differ. Bytes are
+    those of messages where every cut was split, and those of symbols otherwise.
     """
     by_name = {row.record.variant: row for row in rows}
     on_wire = are_on_wire(rows)
     groups: dict[tuple[str, str], list[VariantRow]] = {}
     for row in rows:
-        if row.record.step == "step2" and row.own_feature is not None:
-            groups.setdefault((row.record.series or "", row.own_feature.layer), []).append(row)
+        if row.record.step == "step2":
+            names = [feature.layer for feature in row.own_features]
+            for name in [", ".join(names)] if quantity == "macs" else names:
+                groups.setdefault((row.record.series or "", name), []).append(row)
     lines = []
     for (series, layer), members in groups.items():
         parent = by_name.get(members[0].record.parent or "")

@@ -33,16 +33,19 @@ class Feature:
 
 @dataclass(frozen=True)
 class VariantRow:
-    """A variant as listed; `features`: at its own cuts, or, where it has none, at the layers that others are cut at."""
+    """A variant as listed; `features`: at its own cuts, or, where it has none, at the layers that others are cut at.
+
+    `outdated`: its record does not hold, and no other could be made.
+    """
 
     record: VariantRecord
     features: tuple[Feature, ...]
     outdated: bool
 
     @property
-    def own_feature(self) -> Feature | None:
-        """Return the feature at the only layer that the variant was made for."""
-        return self.features[0] if self.record.cuts is not None and len(self.features) == 1 else None
+    def own_features(self) -> tuple[Feature, ...]:
+        """Return the features at the layers that the variant was made for: several where the same channels cross."""
+        return () if self.record.cuts is None else self.features
 
 
 def list_variants(project: Project, registry: Registry) -> list[VariantRow]:
@@ -89,7 +92,7 @@ def sorted_rows(rows: Sequence[VariantRow], by: str | None) -> list[VariantRow]:
     if by == "macs":
         return sorted(rows, key=lambda row: row.record.macs)
     if by == "bytes":
-        return sorted(rows, key=lambda row: inf if row.own_feature is None else row.own_feature.symbol_bytes)
+        return sorted(rows, key=lambda row: min((item.symbol_bytes for item in row.own_features), default=inf))
     if by == "metric":
         return sorted(rows, key=lambda row: -row.record.metric.value)
     return list(rows)
@@ -103,21 +106,21 @@ COLUMNS = (
 
 def cells(row: VariantRow, original_macs: int) -> tuple[str, ...]:
     """Return a row as it is printed, one cell for each of `COLUMNS`; metrics in hundredths."""
-    record, feature = row.record, row.own_feature
-    wire = None if feature is None else feature.wire_bytes
+    record, features = row.record, row.own_features
+    wire = ["–" if item.wire_bytes is None else f"{item.wire_bytes:.0f}" for item in features]
     interval = "" if record.interval is None else "{:.2f} to {:.2f}".format(*(100 * end for end in record.interval))
     images = record.training.get("images_since_step1")
     return (
         record.variant + (" (outdated)" if row.outdated else ""),
         record.parent or "",
         record.step,
-        "" if feature is None else feature.layer,
+        ", ".join(item.layer for item in features),
         str(record.method.get("width", "")),
         f"{record.parameters:,}",
         f"{record.macs:,}",
         f"{original_macs / record.macs:.2f}x" if record.macs else "",
-        "" if feature is None else f"{feature.symbol_bytes:,}",
-        "" if wire is None else f"{wire:.0f}",
+        ", ".join(str(item.symbol_bytes) for item in features),
+        ", ".join(wire),
         f"{100 * record.metric.value:.2f}",
         interval,
         f"{images:,}" if isinstance(images, int) else "",

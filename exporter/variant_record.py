@@ -90,7 +90,10 @@ def in_order(records: Iterable[VariantRecord]) -> list[VariantRecord]:
 
 
 def layer_position(record: VariantRecord) -> int:
-    """Return where in the network the layer lies that a variant of step 2 was pruned at; the end if it is not known."""
+    """Return where in the network the layer lies that a variant of step 2 was pruned at; the end for other layers.
+
+    A layer without weights, such as a pool, is not among the record's.
+    """
     wanted = record.method.get("layer")
     names = list(record.widths)
     fitting = (i for i, name in enumerate(names) if name == wanted or name.endswith(f".{wanted}"))
@@ -99,7 +102,8 @@ def layer_position(record: VariantRecord) -> int:
 
 def _order(record: VariantRecord) -> tuple[Any, ...]:
     step = PRUNING_STEPS.index(record.step) if record.step in PRUNING_STEPS else -1
-    place = (0, 0) if record.step != "step2" else (layer_position(record), -int(record.method.get("width", 0)))
+    layer, width = str(record.method.get("layer", "")), int(record.method.get("width", 0))
+    place = (layer_position(record), _natural(layer), -width) if record.step == "step2" else ()
     return record.series or "", step, place, _natural(record.variant)
 
 

@@ -9,7 +9,7 @@ import pytest
 from example_variants import CONVOLUTIONS, SAMPLES, WIDTHS, example_rows
 
 from benchmarks.variants_figures import accuracy_figure, are_on_wire, draw_accuracy, short_count, step2_lines
-from benchmarks.variants_table import COLUMNS, cells, sorted_rows
+from benchmarks.variants_table import COLUMNS, Feature, VariantRow, cells, sorted_rows
 from calibration.confidence import wilson_interval
 
 
@@ -32,6 +32,22 @@ def test_bytes_are_those_of_messages_only_where_all_were_measured() -> None:
     assert not are_on_wire(without)
     assert not are_on_wire([*example_rows()[:20], *without[20:]])
     assert step2_lines(without, "bytes")[0].points[-1].x == 256  # 16384 elements of 64 channels, one left
+
+
+def test_layers_where_the_same_channels_cross_are_told_apart_by_bytes_alone() -> None:
+    rows = []
+    for row in example_rows(("conv4_1",)):
+        (feature,) = row.features
+        pooled = Feature("pool4", feature.symbol_bytes // 4, 12 + 0.1 * feature.symbol_bytes)
+        cuts = None if row.record.cuts is None else ("conv4_1", "pool4")
+        rows.append(VariantRow(row.record.model_copy(update={"cuts": cuts}), (feature, pooled), False))
+    assert [line.name for line in step2_lines(rows, "macs")] == ["conv4_1, pool4"]
+    conv, pool = step2_lines(rows, "bytes")
+    assert (conv.name, pool.name) == ("conv4_1", "pool4")
+    assert [point.x for point in pool.points][:2] == [12 + 0.1 * 2048, 12 + 0.1 * 2048]
+    assert len(pool.points) == len(conv.points) == len(WIDTHS) + 1
+    found = dict(zip(COLUMNS, cells(rows[-1], 20_000_000), strict=True))
+    assert (found["cut"], found["symbol bytes"], found["wire bytes"]) == ("conv4_1, pool4", "32, 8", "25, 15")
 
 
 def test_series_have_lines_of_their_own() -> None:
@@ -106,10 +122,10 @@ def test_rows_are_sorted() -> None:
     assert macs == sorted(macs)
     values = [row.record.metric.value for row in sorted_rows(rows, "metric")]
     assert values == sorted(values, reverse=True)
-    sizes = [None if row.own_feature is None else row.own_feature.symbol_bytes for row in sorted_rows(rows, "bytes")]
-    known = [size for size in sizes if size is not None]
+    sizes = [[feature.symbol_bytes for feature in row.own_features] for row in sorted_rows(rows, "bytes")]
+    known = [size for size in sizes if size]
     assert known == sorted(known)
-    assert sizes == [*known, *[None] * 9]
+    assert sizes == [*known, *[[]] * 9]
 
 
 def test_counts_are_short() -> None:

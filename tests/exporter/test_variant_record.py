@@ -105,6 +105,9 @@ def test_records_are_in_order() -> None:
         narrow("conv2_1", 12),
         narrow("conv2_1", 8),
         narrow("features.conv10_1", 5),
+        narrow("pool2", 8),
+        narrow("pool2", 4),
+        narrow("pool10", 12),
         record_of("b-step1", "step1", series="b"),
         narrow("conv2_1", 8, series="b"),
     ]
