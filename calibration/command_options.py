@@ -92,7 +92,7 @@ def find_work(
     for choice in chosen:
         with naming(choice.name):
             graph = layer_graph(project, choice.name)
-            found.append(Work(graph, choose_layers(project, graph, choice, layer_names, all_layers, at)))
+            found.append(Work(graph, choose_layers(project, graph, layer_names, all_layers, at, choice)))
     work = [item for item in found if item.layers]
     if not work:
         raise CoopexportError(
@@ -106,15 +106,15 @@ def find_work(
 def choose_layers(
     project: Project,
     graph: LayerGraph,
-    choice: ChosenVariant,
     layer_names: tuple[str, ...],
     all_layers: bool,
     at: str,
+    choice: ChosenVariant | None = None,
 ) -> list[Layer]:
     """Return the layers that options or the project name, in the network's order, each once.
 
     Without names of its own `--all` takes every clean cut; before the activation (`at`) those that have one. A variant
-    that was made for some cuts is cut only there, unless the user names it and a layer.
+    that was made for some cuts (`choice`) is cut only there, unless the user names it and a layer.
     """
     from exporter.layer_names import find_layer
 
@@ -128,7 +128,7 @@ def choose_layers(
             and (at == "post-activation" or layer.tensor_before_activation is not None)
         ]
     chosen = {find_layer(graph.layers, name).name for name in names}
-    if choice.cuts is not None:
+    if choice is not None and choice.cuts is not None:
         wanted = (*choice.cuts, *(layer_names if choice.named else ()))
         chosen &= {find_layer(graph.layers, name).name for name in wanted}
     return [layer for layer in graph.layers if layer.name in chosen]
