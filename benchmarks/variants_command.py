@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from exporter.project import Project
 
 
+# Of the table where no terminal sets it: names of variants and their numbers take more than the usual line.
+_WIDTH = 200
+
+
 @click.command()
 @project_option
 @click.option("--sort", "by", type=click.Choice(["macs", "bytes", "metric"]), help="Order of the table.")
@@ -30,8 +34,12 @@ def variants(project_file: Path | None, by: str | None) -> None:
         registry = open_registry(project, on_progress)
     rows = list_variants(project, registry)
     original = rows[0].record
-    title = f"Variants: {original.metric.name} on {original.metric.samples} images; bytes at the cut each was made for"
-    print_table(title, list(COLUMNS), [cells(row, original.macs) for row in sorted_rows(rows, by)], left=4)
+    title = (
+        f"Variants: {original.metric.name} on {original.metric.samples} images with its 95 % interval; bytes at the "
+        "cuts each was made for; images trained on since step 1"
+    )
+    shown = [cells(row, original.macs) for row in sorted_rows(rows, by)]
+    print_table(title, list(COLUMNS), shown, left=4, width=_WIDTH)
     for reason in registry.outdated.values():
         click.echo(f"outdated: {reason}", err=True)
     if find_spec("matplotlib") is None:

@@ -100,15 +100,15 @@ def sorted_rows(rows: Sequence[VariantRow], by: str | None) -> list[VariantRow]:
 
 COLUMNS = (
     "variant", "parent", "step", "cut", "width", "parameters", "MACs", "less", "symbol bytes", "wire bytes", "metric",
-    "95 % interval", "images since step 1",
+    "95 %", "images",
 )  # fmt: skip
 
 
 def cells(row: VariantRow, original_macs: int) -> tuple[str, ...]:
-    """Return a row as it is printed, one cell for each of `COLUMNS`; metrics in hundredths."""
+    """Return a row as it is printed, one cell for each of `COLUMNS`: metrics in hundredths, images since step 1."""
     record, features = row.record, row.own_features
     wire = ["–" if item.wire_bytes is None else f"{item.wire_bytes:.0f}" for item in features]
-    interval = "" if record.interval is None else "{:.2f} to {:.2f}".format(*(100 * end for end in record.interval))
+    interval = "" if record.interval is None else "{:.2f}–{:.2f}".format(*(100 * end for end in record.interval))
     images = record.training.get("images_since_step1")
     return (
         record.variant + (" (outdated)" if row.outdated else ""),
@@ -120,7 +120,7 @@ def cells(row: VariantRow, original_macs: int) -> tuple[str, ...]:
         f"{record.macs:,}",
         f"{original_macs / record.macs:.2f}x" if record.macs else "",
         ", ".join(str(item.symbol_bytes) for item in features),
-        ", ".join(wire),
+        "" if set(wire) == {"–"} else ", ".join(wire),
         f"{100 * record.metric.value:.2f}",
         interval,
         f"{images:,}" if isinstance(images, int) else "",

@@ -78,8 +78,8 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-def print_table(title: str, columns: list[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """Print a table; the first `left` columns are aligned left, the others right."""
+def print_table(title: str, columns: list[str], rows: Sequence[Sequence[str]], left: int = 1, width: int = 160) -> None:
+    """Print a table, at most `width` wide where there is no terminal; its first `left` columns are aligned left."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -91,4 +91,4 @@ def print_table(title: str, columns: list[str], rows: Sequence[Sequence[str]], l
         table.add_row(*(Text(cell) for cell in row))  # as Text: "[cpu]" is no markup here
     console = Console()
     # A pipe or a log has no width of its own: let every row have its one line.
-    Console(width=None if console.is_terminal else 160, highlight=False).print(table)
+    Console(width=None if console.is_terminal else width, highlight=False).print(table)

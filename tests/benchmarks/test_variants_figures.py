@@ -107,10 +107,10 @@ def test_cells_stand_under_their_columns() -> None:
     rows = example_rows(("conv4_1",))
     found = dict(zip(COLUMNS, cells(rows[-1], 20_000_000), strict=True))
     assert (found["variant"], found["parent"], found["step"]) == ("conv4_1-1", "step1", "step2")
-    assert (found["cut"], found["width"], found["images since step 1"]) == ("conv4_1", "1", "7,000")
+    assert (found["cut"], found["width"], found["images"]) == ("conv4_1", "1", "7,000")
     assert (found["symbol bytes"], found["wire bytes"]) == ("32", "25")
     assert float(found["less"].removesuffix("x")) == pytest.approx(20_000_000 / rows[-1].record.macs, abs=0.005)
-    assert re.fullmatch(r"\d\d\.\d\d to \d\d\.\d\d", found["95 % interval"])
+    assert re.fullmatch(r"\d\d\.\d\d–\d\d\.\d\d", found["95 %"])
     step1 = dict(zip(COLUMNS, cells(rows[1], 20_000_000), strict=True))
     assert (step1["cut"], step1["symbol bytes"], step1["wire bytes"], step1["width"]) == ("", "", "", "")
 
