@@ -74,15 +74,13 @@ def two_step(
     from calibration.command_options import choose_layers
     from calibration.prune_project import Listener, PruneRequest, prune_two_step
     from exporter.project import load_project
-    from exporter.variant_choice import ChosenVariant
     from exporter.variants import ORIGINAL, layer_graph
 
     project = load_project(project_file)
     settings, training = prune_settings(project, overrides)
     graph = layer_graph(project, ORIGINAL)
     every = not layer_names
-    whole = ChosenVariant(ORIGINAL, None, named=False)
-    layers = choose_layers(project, graph, whole, layer_names, every, "post-activation") if step == "2" else []
+    layers = choose_layers(project, graph, layer_names, every, "post-activation") if step == "2" else []
     request = PruneRequest(
         settings,
         training,

@@ -134,7 +134,8 @@ def prune_two_step(project: Project, request: PruneRequest, listener: Listener) 
 
     Step 1: `step1`, the whole network pruned. Step 2: `<layer>-<channels>` for each candidate layer, from step 1,
     narrower and narrower. Controls: `step1-control-<n>`, step 1 trained on as long as n widths of step 2, without
-    pruning. What an interrupted run has done is kept. Raises CoopexportError.
+    pruning; they are for comparison, and split only where the user says. What an interrupted run has done is kept.
+    Raises CoopexportError.
     """
     check_series(request.series)
     maker = _open(project, request, listener)
@@ -165,7 +166,7 @@ def prune_two_step(project: Project, request: PruneRequest, listener: Listener) 
             first.trained,
             most,
             lambda number, trained: maker.register(
-                f"{STEP_ONE}-control-{number}", maker.name(STEP_ONE), "control", trained, since, number=number
+                f"{STEP_ONE}-control-{number}", maker.name(STEP_ONE), "control", trained, since, cuts=(), number=number
             ),
         )
     return first

@@ -19,7 +19,7 @@ from exporter.project import load_project
 from jetson.errors import CoopexportError
 from jetson.plan import read_plan
 
-RECIPE = Recipe(train_count=11, evaluation_count=22, seed=33)
+RECIPE = Recipe(train_count=11, evaluation_count=22, step_two_layers=("conv4_1",), seed=33)
 COMMANDS = ["doctor", "prune two-step", "variants", "layers", "split", "split", "build", "bench", "select", "report"]
 
 
@@ -63,7 +63,7 @@ def test_the_demo_is_the_commands_in_order(finished_demo: tuple[Path, PairResult
 def test_everything_is_there_afterwards(finished_demo: tuple[Path, PairResult, str]) -> None:
     folder, _, _ = finished_demo
     out = folder / "out"
-    for variant in ("original", "pruned"):
+    for variant in ("original", "step1"):
         assert set(split_layers(out / variant)) <= set(CANDIDATES)
         assert LAYER in split_layers(out / variant)
         assert len(split_layers(out / variant)) > len(CANDIDATES) / 2
@@ -78,7 +78,7 @@ def test_everything_is_there_afterwards(finished_demo: tuple[Path, PairResult, s
 def test_the_pair_is_as_good_as_its_bundle_says(finished_demo: tuple[Path, PairResult, str]) -> None:
     folder, result, printed = finished_demo
     project = load_project(folder / "coopexport.toml")
-    bundle = read_split(project.variant_folder("pruned"), LAYER)
+    bundle = read_split(project.variant_folder(result.variant), LAYER)
     original = read_split(project.variant_folder("original"), LAYER)
     assert result.layer == LAYER
     assert result.metric.value == pytest.approx(bundle.metric.value)
@@ -90,7 +90,7 @@ def test_the_pair_is_as_good_as_its_bundle_says(finished_demo: tuple[Path, PairR
     assert result.metric.loss_points == pytest.approx(100 * (lost - won) / result.metric.samples)
     assert f"{100 * result.metric.value:.2f} %" in printed
     assert f"{lost} images lost, {won} won" in printed
-    assert run_pair(project, "pruned", LAYER) == result
+    assert run_pair(project, result.variant, LAYER) == result
 
 
 def test_a_second_run_of_the_pair_of_the_original_loses_nothing_against_itself(
