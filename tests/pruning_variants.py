@@ -15,7 +15,7 @@ from exporter.masks import Masks, encode_masks
 from exporter.project import Project
 from exporter.shrink import shrink
 from exporter.shrink_plan import ShrinkFile, write_shrink_plan
-from exporter.variant_record import VariantRecord
+from exporter.variant_record import Step, VariantRecord
 from exporter.variants import PRUNING, example_inputs
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 
@@ -54,7 +54,7 @@ def write_pruned(project: Project, variant: str, widths: Mapping[str, int], bias
     write_shrink_plan(project.variant_folder(variant), file, weights, encoded)
 
 
-def lineage(step: str, images: int = 0, layer: str = "", width: int = 0, series: str | None = None) -> Lineage:
+def lineage(step: Step, images: int = 0, layer: str = "", width: int = 0, series: str | None = None) -> Lineage:
     """Return where a variant comes from; `images`: trained on since step 1."""
     method: dict[str, Any] = {"command": "prune two-step"}
     if step == "step2":
@@ -62,7 +62,7 @@ def lineage(step: str, images: int = 0, layer: str = "", width: int = 0, series:
     parent = {"step1": "original"}.get(step, "step1")
     cuts = (layer,) if step == "step2" else None
     training = {"epochs": 0.5, "images": images, "seconds": 1.0, "images_since_step1": images}
-    return Lineage(parent, series, step, method, cuts, training)  # type: ignore[arg-type]
+    return Lineage(parent, series, step, method, cuts, training)
 
 
 def write_step1(project: Project, evaluation: Evaluation) -> VariantRecord:
