@@ -43,19 +43,31 @@ _APPROXIMATE_BOUND = 0.05
     "--round-to", type=click.Choice(["8", "16", "32"]), help="Fill widths up to multiples of this with zeros."
 )
 @click.option("--round-to-revive", "revive", is_flag=True, help="Fill up with the most important removed channels.")
-@click.option("--verify", is_flag=True, help="Only prove the shrunk network equal again, from the files.")
-def shrink(project_file: Path | None, verify: bool, revive: bool, round_to: str | None, **given: Any) -> None:
+@click.option("--verify", is_flag=True, help="Only prove the shrunk networks equal again, from the files.")
+@click.option(
+    "--variant", "variant_names", multiple=True,
+    help="With --verify: which; a name or a pattern; default: all that were pruned.",
+)  # fmt: skip
+def shrink(
+    project_file: Path | None,
+    verify: bool,
+    variant_names: tuple[str, ...],
+    revive: bool,
+    round_to: str | None,
+    **given: Any,
+) -> None:
     """Turn the masked network into a smaller dense one, proven equal."""
     from exporter.project import load_project
     from exporter.removal import ShrinkOptions
-    from exporter.shrink_project import ShrinkRequest, shrink_project, verify_project
+    from exporter.shrink_project import ShrinkRequest, shrink_project
     from jetson.errors import CoopexportError
 
     project = load_project(project_file)
     if verify:
-        for check in verify_project(project):
-            click.echo(f"{check.check}: error {check.error:.1e} of the outputs' spread, allowed is {check.bound:.0e}")
+        print_verified(project, variant_names)
         return
+    if variant_names:
+        raise CoopexportError("--variant is for --verify: what is shrunk becomes the variant pruned")
     fold_borders, approximate = given["fold_borders"], given["approximate"]
     if fold_borders and approximate is not None:
         raise CoopexportError("--fold-borders is exact and --approximate is not: give one of them")
@@ -74,6 +86,23 @@ def shrink(project_file: Path | None, verify: bool, revive: bool, round_to: str 
         print_accuracy(project, result)
     wrote(result.path)
     next_step("coopexport layers, or coopexport split --layer NAME")
+
+
+def print_verified(project: Project, variant_names: tuple[str, ...]) -> None:
+    """Prove variants equal again and print every check; raises CoopexportError naming the first that fails."""
+    from exporter.shrink_project import verify_project
+    from exporter.variant_choice import chosen_variants, naming
+    from exporter.variants import ORIGINAL
+    from jetson.errors import CoopexportError
+
+    names = [choice.name for choice in chosen_variants(project, variant_names) if choice.name != ORIGINAL]
+    if not names:
+        raise CoopexportError("there is no pruned network to verify: run coopexport shrink or coopexport prune first")
+    for name in names:
+        with naming(name):
+            for check in verify_project(project, name):
+                error = f"{check.error:.1e} of the outputs' spread, allowed is {check.bound:.0e}"
+                click.echo(f"{name}: {check.check}: error {error}")
 
 
 def print_sizes(sizes: tuple[LayerSize, ...], stays: tuple[KeptChannels, ...]) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from safetensors.torch import save
+from torch import nn
 
-from exporter.masks import encode_masks
+from exporter.masks import Masks, encode_masks
 from exporter.project import Project
-from exporter.pruning.dense_network import DenseNetwork, State
+from exporter.pruning.channel_groups import channel_groups
+from exporter.pruning.dense_network import DenseNetwork, State, state_of, without_groups, write_back
 from exporter.shrink import Shrunk, shrink
 from exporter.shrink_plan import WEIGHTS_FILE, ShrinkFile, write_shrink_plan
-from exporter.tracing import Inputs
+from exporter.tracing import Inputs, copied
 from exporter.variants import PRUNING
 from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
@@ -46,3 +49,24 @@ def write_pruned_variant(
     )
     write_shrink_plan(project.variant_folder(variant), file, weights, encoded)
     return shrunk
+
+
+def full_size_network(original: nn.Module, masks: Masks, dense: nn.Module, inputs: Inputs) -> nn.Module:
+    """Return the full-size network that a variant's dense network stands for, under the variant's masks, in eval mode.
+
+    `original`: the network that pruning began with; it is not changed. `inputs`: N x ..., to trace it with. Raises
+    CoopexportError when masks and dense network do not belong together.
+    """
+    groups = channel_groups(copied(original), inputs)
+    removed = np.ones(groups.count, dtype=np.bool_)
+    for name, found in groups.of_layer.items():
+        keep = masks.keep.get(name, np.ones(len(found), dtype=np.bool_))
+        left = found[keep]
+        removed[left[left >= 0]] = False
+    made, full = without_groups(groups, state_of(original), removed, masks.origin)
+    wanted, found_state = made.network.state_dict(), dense.state_dict()
+    if {name: tensor.shape for name, tensor in wanted.items()} != {n: t.shape for n, t in found_state.items()}:
+        raise CoopexportError("the variant's weights are not what its masks leave; run: coopexport prune two-step")
+    made.network.load_state_dict(found_state)
+    groups.traced.network.load_state_dict(write_back(made, full))
+    return groups.traced.network.eval()

@@ -23,6 +23,7 @@ from exporter.masked_network import check_masks, masked_network
 from exporter.masks import Masks, encode_masks, read_masks
 from exporter.parity import Parity
 from exporter.project import Project
+from exporter.pruned_variant import full_size_network
 from exporter.removal import ROUNDED, ShrinkOptions, plan_removal
 from exporter.resize import apply_plan
 from exporter.shrink import Shrunk, chosen_bound, compare, float32_bound, shrink
@@ -36,7 +37,7 @@ from exporter.shrink_plan import (
     write_shrink_plan,
 )
 from exporter.tracing import trace
-from exporter.variants import PRUNED, example_inputs
+from exporter.variants import PRUNED, PRUNING, example_inputs
 from exporter.weight_layout import filters_of
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError
@@ -163,26 +164,31 @@ def revived(network: nn.Module, masks: Masks, inputs: torch.Tensor, options: Shr
     return replace(masks, keep=keep, origin=f"{masks.origin}; revived to multiples of {options.round_to}".lstrip("; "))
 
 
-def verify_project(project: Project) -> tuple[Parity, ...]:
+def verify_project(project: Project, variant: str = PRUNED) -> tuple[Parity, ...]:
     """Prove a project's shrunk network equal again, from the files alone, at several batch sizes.
 
+    `variant`: `pruned`, or one that pruning made, whose weights are written back into the full-size network.
     Checkpoint, masks, plan and weights are read and their hashes checked; the plan is applied anew in float64, the
     stored weights are what it makes in float32, and the rebuilt network is run at batch sizes 1, 2, 7 and that of
     the examples. Raises CoopexportError naming the first thing that does not hold.
     """
-    folder = project.variant_folder(PRUNED)
+    folder = project.variant_folder(variant)
     file = read_shrink_plan(folder)
     model = project.settings.model
-    checkpoint = project.path(model.pruned_checkpoint or model.checkpoint)
+    by_pruning = file.masks_from == PRUNING
+    checkpoint = project.path((None if by_pruning else model.pruned_checkpoint) or model.checkpoint)
     masks_path = folder / MASKS_FILE
     for path, recorded in ((checkpoint, file.checkpoint_sha256), (masks_path, file.effective_masks_sha256)):
         if not path.is_file() or sha256_of_file(str(path)) != recorded:
-            raise CoopexportError(f"{path} is not what {PLAN_FILE} was made from; run: coopexport shrink")
+            command = "coopexport prune two-step" if by_pruning else "coopexport shrink"
+            raise CoopexportError(f"{path} is not what {PLAN_FILE} was made from; run: {command}")
     network = load_network(file.factory, file.arguments, checkpoint, project.folder)
     masks = read_masks(masks_path)
     small = rebuild(folder, project.folder)
-    _require_same_weights(apply_plan(network, file), small)
     inputs = torch.from_numpy(example_inputs(project))
+    if by_pruning:
+        network = full_size_network(network, masks, small, inputs)
+    _require_same_weights(apply_plan(network, file), small)
     approximate = file.options.get("approximate")
     in_double = copy.deepcopy(network).double()
     masked_double = masked_network(in_double, masks, inputs.double())

@@ -22,6 +22,7 @@ from torch import nn
 from calibration.prune_command import prune
 from exporter.project import load_project
 from exporter.shrink_plan import read_shrink_plan
+from exporter.shrink_project import verify_project
 from exporter.variant_record import read_variant_record
 from exporter.variants import variants
 from jetson.errors import CoopexportError
@@ -130,6 +131,17 @@ def test_parity_is_proven_for_every_variant(pruned_folder: Path) -> None:
         assert checks["shrink"]["error"] <= 1e-9 and "shrink-float32" in checks
         exported = {check["check"] for check in read_variant_record(project.variant_folder(name)).parity}
         assert "export" in exported
+
+
+def test_every_variant_is_proven_again_from_its_files(pruned_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "chain"
+    shutil.copytree(pruned_folder, folder)
+    project = load_project(folder / "coopexport.toml")
+    for name in [name for name in variants(project) if name != "original"]:
+        checks = verify_project(project, name)
+        assert len(checks) == 5 and checks[0].error <= 1e-9, name
+    weights = load_file(folder / "out" / "conv2-1" / "weights.safetensors")
+    assert not torch.equal(weights["fc.weight"], load_file(folder / "network.safetensors")["fc.weight"][:, :16])
 
 
 def test_a_second_run_trains_nothing_and_changes_nothing(pruned_folder: Path) -> None:
