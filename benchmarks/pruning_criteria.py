@@ -39,6 +39,8 @@ from exporter.training.training_set import TrainingSet, training_set_of_arrays
 MACS_REDUCTION = 6.0
 ROUNDS = 8  # with the same factor in each, so that every criterion is trained as much
 BASELINE = "random"
+# Their authors prune the same share of every layer: across layers these scores say little.
+BY_RANK = ("l1-norm", "geometric-median")
 # MACs at which networks that were never trained on are looked at.
 UNTRAINED_REDUCTIONS = (1.25, 1.5, 2.0)
 _UNTRAINED_STEPS = 48  # removals, of all filters, that an untrained network's curve has
@@ -137,6 +139,7 @@ def _work(one: Subject, criterion: str, recipe: Recipe, budget: Budget, score_im
         {
             "criterion": criterion,
             "score_images": score_images,
+            "normalisation": "rank" if criterion in BY_RANK else "l2",
             "epochs": budget.epochs,
             "final_epochs": budget.final_epochs,
             "macs_reduction": MACS_REDUCTION,
@@ -173,12 +176,42 @@ def page(subjects: Sequence[Subject], results: Sequence[Result], budgets: Sequen
         columns = [[result.trained[index][0] for result in own] for index in range(len(budgets))]
         columns += [[result.untrained[index] for result in own] for index in range(len(UNTRAINED_REDUCTIONS))]
         lines.append(f"| {criterion} | " + " | ".join(_mean_and_deviation(column) for column in columns) + " |")
-    lines += ["", "## Against chance", ""]
+    lines += [
+        "",
+        "## Against chance",
+        "",
+        "| criterion | " + " | ".join(heads) + " |",
+        "| --- |" + " --- |" * len(heads),
+    ]
     for criterion in criteria:
         if criterion != BASELINE:
             verdicts = [_verdict(results, criterion, index) for index in range(len(heads))]
-            lines.append(_filled(f"- {criterion}: " + "; ".join(map(": ".join, zip(heads, verdicts, strict=True)))))
-    return "\n".join([*lines, ""])
+            lines.append(f"| {criterion} | " + " | ".join(verdicts) + " |")
+    return "\n".join([*lines, "", _filled(_explanation(results, budgets)), ""])
+
+
+def _explanation(results: Sequence[Result], budgets: Sequence[Budget]) -> str:
+    """Say what the least and the most training make of the best of Taylor's criteria against chance."""
+    taylors = [name for name in dict.fromkeys(result.criterion for result in results) if name.startswith("taylor")]
+    if not taylors or not any(result.criterion == BASELINE for result in results):
+        return ""
+
+    def best(column: int) -> str:
+        name = max(taylors, key=lambda one: _mean(results, one, column))
+        gain = 100 * (_mean(results, name, column) - _mean(results, BASELINE, column))
+        return f"{gain:+.2f} points ({name})"
+
+    return (
+        f"The best of Taylor's criteria against chance: without training {best(len(budgets) + 1)} at "
+        f"{UNTRAINED_REDUCTIONS[1]:g} times fewer MACs; at {MACS_REDUCTION:g} times fewer {best(0)} with the least "
+        f"training and {best(len(budgets) - 1)} with the most. What a criterion knows of the trained filters counts as "
+        "long as they are not trained anew; with training enough, what is left of a network this wide for its task "
+        "learns as well whichever filters it began with."
+    )
+
+
+def _mean(results: Sequence[Result], criterion: str, column: int) -> float:
+    return statistics.mean(_value(result, column) for result in results if result.criterion == criterion)
 
 
 def _introduction(subjects: Sequence[Subject]) -> str:
@@ -188,7 +221,8 @@ def _introduction(subjects: Sequence[Subject]) -> str:
         f"{len(subjects[0].data.evaluation_labels)} held-out images, pruned by step 1 to {MACS_REDUCTION:g} times "
         f"fewer MACs in {ROUNDS} rounds by each criterion. Columns: with how many training images in all it was "
         "fine-tuned, the same for every criterion; and, without any training, the accuracy when MACs have become fewer "
-        "by the factor. Mean and standard deviation over the seeds, of networks and orders alike, in percent of top-1. "
+        f"by the factor. {' and '.join(BY_RANK)} take the same share of every layer, as their authors do. Mean and "
+        "standard deviation over the seeds, of networks and orders alike, in percent of top-1. "
         "Against chance: the difference of means in standard deviations (the root of the mean of both variances). "
         "Written by `python -m benchmarks.pruning_criteria --output docs/pruning_criteria.md` "
         f"({describe_host()['processor']})."

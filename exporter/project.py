@@ -106,6 +106,7 @@ class PruneSection(_Section):
         "taylor"
     )
     score_images: int | None = Field(default=None, ge=1)
+    normalisation: Literal["l2", "rank"] = "l2"
     removed_share: float = Field(default=1 / 16, gt=0, lt=1)
     epochs: float = Field(default=2.0, gt=0)
     final_epochs: float = Field(default=3.0, ge=0)

@@ -73,6 +73,7 @@ seed = 0
 # What `coopexport prune two-step` does between the trainings above (docs/pruning.md).
 criterion = "taylor"                  # how important a channel is; docs/pruning.md lists them
 # score_images = 2000                 # training images that a score is taken on; without it, all
+normalisation = "l2"                  # or "rank": the same share of every layer goes, as l1-norm's authors do
 removed_share = 0.0625                # step 1: share of all filters that goes in a round
 epochs = 2.0                          # trained after each round; may be a fraction
 final_epochs = 3.0                    # and once more at the end

@@ -19,21 +19,33 @@ def scored_layers(dense: DenseNetwork) -> dict[str, int]:
     }
 
 
-def group_scores(dense: DenseNetwork, scores: Scores) -> NDArray[np.float64]:
+def group_scores(dense: DenseNetwork, scores: Scores, *, by_rank: bool = False) -> NDArray[np.float64]:
     """Return the score of every group, float64; infinite for groups that are gone.
 
     A layer's scores are divided by their L2 norm over the channels that are left, s / sqrt(sum s^2) (Molchanov et al.
-    2017; Shi et al. 2019), so that layers can be compared. Tied channels count together: their scores are added, since
-    to first order removing them all costs the sum.
+    2017; Shi et al. 2019), so that layers can be compared; or, `by_rank`, replaced by their place in the layer, from 0
+    to 1, so that about the same share of every layer goes (as Li et al. 2017 and He et al. 2019 prune). Tied channels
+    count together: their scores are added, since to first order removing them all costs the sum; places are averaged.
     """
     groups = dense.groups
-    totals = np.zeros(groups.count)
+    totals, counts = np.zeros(groups.count), np.zeros(groups.count)
     for name, values in scores.items():
-        norm = np.sqrt(np.square(values).sum())
         left = groups.of_layer[name][list(dense.plan.layers[name].kept_outputs)]
         free = left >= 0
-        np.add.at(totals, left[free], values[free] / norm if norm > 0 else values[free])
-    return np.where(dense.removed, np.inf, totals)
+        np.add.at(totals, left[free], (_places(values) if by_rank else _normalised(values))[free])
+        np.add.at(counts, left[free], 1)
+    return np.where(dense.removed, np.inf, totals / np.maximum(counts, 1) if by_rank else totals)
+
+
+def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    norm = np.sqrt(np.square(values).sum())
+    return values / norm if norm > 0 else values
+
+
+def _places(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    places = np.empty(len(values))
+    places[np.argsort(values, kind="stable")] = (np.arange(len(values)) + 0.5) / len(values)
+    return places
 
 
 def ranked(dense: DenseNetwork, scores: NDArray[np.float64], allowed: NDArray[np.bool_] | None = None) -> list[int]:

@@ -82,7 +82,7 @@ def score_groups(work: PruningWork, dense: DenseNetwork, seed: int) -> NDArray[n
     evidence = Evidence(network, work.groups.traced, scored_layers(dense), batches, work.loss, seed)
     scores = score_channels(work.settings.criterion, evidence)
     network.to("cpu")
-    return group_scores(dense, scores)
+    return group_scores(dense, scores, by_rank=work.settings.normalisation == "rank")
 
 
 def fresh_copy(work: PruningWork, dense: DenseNetwork, full: State) -> tuple[DenseNetwork, State]:

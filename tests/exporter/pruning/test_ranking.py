@@ -44,6 +44,19 @@ def test_scores_of_what_is_left_stand_at_the_channels_own_places() -> None:
     np.testing.assert_allclose(found[inner[3]] / found[inner[0]], 4)
 
 
+def test_by_rank_the_same_share_of_every_layer_goes() -> None:
+    dense = residual()
+    generator = np.random.default_rng(0)
+    scores = {
+        name: 10.0**index * generator.random(count) for index, (name, count) in enumerate(scored_layers(dense).items())
+    }
+    found = group_scores(dense, scores, by_rank=True)
+    inner = [dense.groups.of_layer[name] for name in ("block1.conv1", "block2.conv1")]
+    for name, own in zip(("block1.conv1", "block2.conv1"), inner, strict=True):
+        assert np.array_equal(np.argsort(found[own]), np.argsort(scores[name]))
+        np.testing.assert_allclose(np.sort(found[own]), (np.arange(8) + 0.5) / 8)
+
+
 def test_a_layer_of_zeros_scores_zero() -> None:
     dense = residual()
     scores = {name: np.zeros(count) for name, count in scored_layers(dense).items()}
