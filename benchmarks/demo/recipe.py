@@ -21,10 +21,10 @@ class Recipe:
     macs_reduction: float = 6.0
     rounds: int = 6
     round_epochs: float = 0.15
-    final_epochs: float = 2.0
+    final_epochs: float = 4.0
     score_images: int = 2000
-    step_two_layers: tuple[str, ...] = ("conv2_2", "conv3_3", "conv4_1")
-    step_two_widths: int = 4
+    step_two_layers: tuple[str, ...] = ("conv3_3", "conv4_1")
+    step_two_widths: int = 5
     step_two_epochs: float = 0.3
     step_two_learning_rate: float = 0.001
     seed: int = 0
