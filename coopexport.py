@@ -24,6 +24,7 @@ API = {
     "masks_from_batch_norm_gammas": "exporter.mask_importers:from_batch_norm_gammas",
     "masks_from_nni": "exporter.mask_dictionaries:from_nni",
     "masks_from_dictionary": "exporter.mask_dictionaries:from_dictionary",
+    "prune": "exporter.pruning.one_shot:prune",
     "masked_network": "exporter.masked_network:masked_network",
     "ShrinkOptions": "exporter.removal:ShrinkOptions",
     "write_masks": "exporter.masks:write_masks",

@@ -6,6 +6,7 @@ are written back into the full-size one, from which, under its masks, the shrink
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,6 +72,26 @@ def without_groups(
         if not removed[back].any():
             return DenseNetwork(groups, removed, masks, plan, apply_plan(carrier, plan).eval()), state_of(carrier)
         removed[back] = False
+
+
+def fewest_to(dense: DenseNetwork, full: State, order: Sequence[int], target_macs: float) -> NDArray[np.bool_]:
+    """Return which groups are gone when as few of `order`, its first, go as reach `target_macs`; or all of them."""
+
+    def first(count: int) -> NDArray[np.bool_]:
+        removed = dense.removed.copy()
+        removed[list(order[:count])] = True
+        return removed
+
+    def reached(count: int) -> bool:
+        return without_groups(dense.groups, full, first(count), "")[0].macs() <= target_macs
+
+    least, most = 1, len(order)
+    if not reached(most):
+        return first(most)
+    while least < most:
+        middle = (least + most) // 2
+        least, most = (least, middle) if reached(middle) else (middle + 1, most)
+    return first(least)
 
 
 def _silence(groups: ChannelGroups, removed: NDArray[np.bool_]) -> None:

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from exporter.project import PruneSection
-from exporter.pruning.dense_network import DenseNetwork, State, without_groups
+from exporter.pruning.dense_network import DenseNetwork, State, fewest_to, without_groups
 from exporter.pruning.ranking import least_filters, ranked
 from exporter.pruning.rounds import Spent, Trained, trained_round
 from exporter.pruning.work import PruningWork, Tuning, fresh_copy, score_groups
@@ -124,10 +123,10 @@ def _pruned_once(work: PruningWork, last: Trained, start: Round, before: Round) 
         count = math.ceil(settings.removed_share * start.filters)
         least = least_filters(last.dense, order, count)
         going = [group for group in order if least[group]]
-        removed = _down_to(last, going, start.macs / settings.macs_reduction)
+        removed = fewest_to(last.dense, last.full, going, start.macs / settings.macs_reduction)
     else:  # the same factor in every round
         share = min(1.0, (before.number + 1) / settings.rounds)
-        removed = _down_to(last, order, start.macs / settings.macs_reduction**share)
+        removed = fewest_to(last.dense, last.full, order, start.macs / settings.macs_reduction**share)
     dense, full = without_groups(work.groups, last.full, removed, work.origin)
     if np.array_equal(dense.removed, last.dense.removed):
         raise CoopexportError(
@@ -135,23 +134,3 @@ def _pruned_once(work: PruningWork, last: Trained, start: Round, before: Round) 
             "prune.macs_reduction or raise prune.least_left"
         )
     return dense, full
-
-
-def _down_to(last: Trained, order: list[int], target_macs: float) -> NDArray[np.bool_]:
-    """Return which groups are gone when as few of `order`, its first, go as reach the target; or all of them."""
-
-    def first(count: int) -> NDArray[np.bool_]:
-        removed = last.dense.removed.copy()
-        removed[order[:count]] = True
-        return removed
-
-    def reached(count: int) -> bool:
-        return without_groups(last.dense.groups, last.full, first(count), "")[0].macs() <= target_macs
-
-    least, most = 1, len(order)
-    if not reached(most):
-        return first(most)
-    while least < most:
-        middle = (least + most) // 2
-        least, most = (least, middle) if reached(middle) else (middle + 1, most)
-    return first(least)
