@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import cifar_networks
+import click
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from calibration.prune_command import prune
+from calibration.split_command import split
+from exporter.bundle import read_split
 from exporter.project import load_project
 from exporter.shrink_plan import read_shrink_plan
 from exporter.shrink_project import verify_project
@@ -94,7 +97,11 @@ def pruned_folder(chain_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def run(folder: Path, *options: str) -> str:
-    result = CliRunner().invoke(prune, ["two-step", "--project", str(folder / "coopexport.toml"), *options])
+    return invoke(prune.commands["two-step"], folder, *options)
+
+
+def invoke(command: click.Command, folder: Path, *options: str) -> str:
+    result = CliRunner().invoke(command, ["--project", str(folder / "coopexport.toml"), *options])
     if result.exception is not None:
         raise result.exception
     return result.output
@@ -257,6 +264,10 @@ def test_a_variant_is_refused_once_its_checkpoint_has_changed(pruned_folder: Pat
         layer_graph(load_project(folder / "coopexport.toml"), "step1")
 
 
+SPLIT = """
+[split]
+maximum_loss_points = 100.0
+"""
 SMALL = (
     ("resnet18", {"width": 8}, ("stages.1.1", "stages.3.0")),
     ("mobilenet_v2", {"width": 0.25}, ("stages.2.0.depthwise", "stages.3.1")),
@@ -273,16 +284,19 @@ FULL = (("resnet18", {"width": 32}, ()), ("mobilenet_v2", {}, ()), ("densenet", 
 def test_networks_with_ties_go_through_the_same_command(
     name: str, arguments: dict, cuts: tuple[str, ...], tmp_path: Path
 ) -> None:
-    write_images(tmp_path / "train.npz", 64, 0, 32)
+    count, epochs = (64, 0.5) if cuts else (256, 2)
+    write_images(tmp_path / "train.npz", count, 0, 32)
     write_images(tmp_path / "held_out.npz", 48, 1, 32)
     network = settled(getattr(cifar_networks, name)(**arguments), tmp_path / "train.npz")
     save_file(dict(network.state_dict()), tmp_path / "network.safetensors")
     text = CHAIN.replace("pruning_case:Chain", f"cifar_networks:{name}").replace("[3, 8, 8]", "[3, 32, 32]")
     listed = ", ".join(f"{key} = {value}" for key, value in arguments.items())
     text = text.replace("checkpoint", f"arguments = {{ {listed} }}\ncheckpoint").split("[split]")[0]
-    text = text.replace("epochs = 1", "epochs = 0.5").replace("widths = 3", "widths = 2")
+    text = text.replace("epochs = 1", f"epochs = {epochs}").replace("widths = 3", "widths = 2")
     text = text.replace("removed_share = 0.2\nleast_left = 0.7", "macs_reduction = 2\nrounds = 2\nleast_left = 0.01")
-    (tmp_path / "coopexport.toml").write_text(text.replace("maximum_loss_points = 50", "maximum_loss_points = 100"))
+    (tmp_path / "coopexport.toml").write_text(
+        text.replace("maximum_loss_points = 50", "maximum_loss_points = 100") + SPLIT
+    )
     run(tmp_path, *(option for layer in cuts for option in ("--layer", layer)))
     project = load_project(tmp_path / "coopexport.toml")
     records = [read_variant_record(project.variant_folder(one)) for one in variants(project) if one != "original"]
@@ -294,6 +308,10 @@ def test_networks_with_ties_go_through_the_same_command(
     narrow = [record for record in records if record.step == "step2"]
     assert len({record.method["layer"] for record in narrow}) >= 2 and len(narrow) >= 3
     assert all(check["error"] <= check["bound"] for record in records for check in record.parity)
+    cut = str(narrow[0].method["layer"])
+    invoke(split, tmp_path, "--layer", cut, "--variant", "step1", "--variant", narrow[0].variant)
+    bundles = [read_split(project.variant_folder(name), cut) for name in ("step1", narrow[0].variant)]
+    assert bundles[1].payload_bytes.mean < bundles[0].payload_bytes.mean
 
 
 def settled(network: nn.Module, data: Path) -> nn.Module:
