@@ -69,8 +69,12 @@ class ChannelGroups:
 def channel_groups(network: torch.nn.Module, example_inputs: Inputs) -> ChannelGroups:
     """Return which channels of `network` can only be removed together.
 
-    `example_inputs`: N x ..., as the network takes them. Raises CoopexportError when it cannot be traced.
+    `example_inputs`: N x ..., as the network takes them; the network's weights are made contiguous. Raises
+    CoopexportError when it cannot be traced, and when two modules share a weight.
     """
+    _refuse_shared_weights(network)
+    for tensor in (*network.parameters(), *network.buffers()):  # sums are in one order, before and after training
+        tensor.data = tensor.data.contiguous()
     traced = trace(network, example_inputs)
     flow = follow_channels(traced, Masks({}, "channel", ""))
     classes = flow.classes
@@ -98,6 +102,18 @@ def channel_groups(network: torch.nn.Module, example_inputs: Inputs) -> ChannelG
         {name: _numbers(flow, free, atoms) for name, atoms in flow.vectors.items()},
         frozenset(name for name, layer in flow.layers.items() if _is_depthwise(layer)),
     )
+
+
+def _refuse_shared_weights(network: torch.nn.Module) -> None:
+    owners: dict[int, str] = {}
+    for path, module in network.named_modules():
+        for parameter in module.parameters(recurse=False):
+            other = owners.setdefault(id(parameter), path)
+            if other != path:
+                raise CoopexportError(
+                    f"'{other}' and '{path}' share a weight, which pruning would cut and train apart: give each its "
+                    "own, or call one module in both places"
+                )
 
 
 def _numbers(flow: ChannelFlow, free: NDArray[np.int64], atoms: NDArray[np.int64]) -> Groups:

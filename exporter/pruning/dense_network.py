@@ -126,10 +126,14 @@ def write_back(dense: DenseNetwork, full: State) -> State:
     carrier = dense.groups.traced.network
     addressed = copied(carrier).double()
     tensors = addressed.state_dict()
-    offsets, end = {}, 1  # 0 is what the plan fills up with
+    offsets: dict[str, int] = {}
+    starts: dict[int, int] = {}  # a module may have several names
+    end = 1  # 0 is what the plan fills up with
     for name, tensor in tensors.items():
         if tensor.is_floating_point():
-            offsets[name] = end
+            offsets[name] = starts.setdefault(tensor.data_ptr(), end)
+            if offsets[name] != end:
+                continue
             tensor.copy_(torch.arange(end, end + tensor.numel(), dtype=torch.float64).reshape(tensor.shape))
             end += tensor.numel()
     sent = apply_plan(addressed, dense.plan).state_dict()

@@ -1,0 +1,82 @@
+"""Networks that are built in less common ways: what is pruned and trained of them finds its way back, too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_networks import images, seeded
+from torch import nn
+
+from exporter.pruning.channel_groups import ChannelGroups, channel_groups
+from exporter.pruning.dense_network import DenseNetwork, State, state_of, without_groups, write_back
+from exporter.shrink import shrink
+from jetson.errors import CoopexportError
+
+INPUTS, LABELS = images((3, 8, 8), 8), torch.arange(8) % 5
+
+
+class Chain(nn.Module):
+    """Two convolutions, a norm between them, and a linear."""
+
+    def __init__(self, norm: nn.Module | None = None) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8) if norm is None else norm
+        self.second = nn.Conv2d(8, 12, 3)
+        self.fc = nn.Linear(12, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.second(torch.relu(self.norm(self.first(x)))))
+        return self.fc(x.mean((2, 3)))
+
+
+class NamedTwice(Chain):
+    """Its first modules have a second name, in a list that forward() calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(self.first, self.norm, nn.ReLU(inplace=True))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(torch.relu(self.second(self.features(x))).mean((2, 3)))
+
+
+def channels_last() -> nn.Module:
+    return Chain().to(memory_format=torch.channels_last)
+
+
+def first_half(groups: ChannelGroups, layer: str) -> np.ndarray:
+    removed = np.zeros(groups.count, dtype=np.bool_)
+    removed[groups.of_layer[layer][:4]] = True
+    return removed
+
+
+def trained(network: nn.Module, layer: str) -> tuple[DenseNetwork, State]:
+    """Return what is left without four channels of `layer`, trained for two steps, and its full-size weights."""
+    groups = channel_groups(network, INPUTS)
+    dense, full = without_groups(groups, state_of(network), first_half(groups, layer), "test")
+    optimizer = torch.optim.SGD(dense.network.train().parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(dense.network(INPUTS), LABELS).backward()
+        optimizer.step()
+    dense.network.eval()
+    return dense, write_back(dense, full)
+
+
+@pytest.mark.parametrize("factory", [NamedTwice, channels_last])
+def test_what_was_trained_is_what_its_masks_leave(factory) -> None:
+    dense, full = trained(seeded(factory).eval(), "second")
+    assert dense.removed.sum() == 4
+    carrier = dense.groups.traced.network
+    carrier.load_state_dict(full)
+    made = shrink(carrier, dense.masks, INPUTS).network.state_dict()
+    assert all(torch.equal(made[name], tensor) for name, tensor in dense.network.state_dict().items())
+
+
+def test_modules_that_share_a_weight_are_refused_by_their_names() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Conv2d(3, 3, 1)).eval()
+    network[2].weight = network[0].weight
+    with pytest.raises(CoopexportError, match="'0' and '2' share a weight"):
+        channel_groups(network, INPUTS)
