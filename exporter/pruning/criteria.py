@@ -129,11 +129,12 @@ def _products(evidence: Evidence, *, at_end: bool, absolute: bool) -> dict[str, 
     """Return for each layer the sum over samples of activation x gradient of each channel.
 
     Every channel is multiplied by a one of its own per sample; the gradient of that one is the product, summed over
-    positions.
+    positions. Where a layer has samples and positions in one dimension, samples are taken one by one if need be.
     """
     gated = gated_network(evidence.traced, evidence.network, evidence.layers, at_end=at_end)
+    alone = absolute and not gated.by_sample
     totals = {name: torch.zeros(count, dtype=torch.float64) for name, count in evidence.layers.items()}
-    for inputs, labels in evidence.batches():
+    for inputs, labels in _singly(evidence.batches()) if alone else evidence.batches():
         gates = [
             torch.ones(shape, device=inputs.device, dtype=inputs.dtype, requires_grad=True)
             for shape in gate_shapes(gated, len(inputs))
@@ -143,9 +144,15 @@ def _products(evidence: Evidence, *, at_end: bool, absolute: bool) -> dict[str, 
         gradients = torch.autograd.grad(loss, gates, allow_unused=True)
         for layer, gradient in zip(gated.layers, gradients, strict=True):
             if gradient is not None:
-                per_sample = gradient.reshape(len(inputs), -1).double().cpu()
+                per_sample = gradient.reshape(len(gradient), -1).double().cpu()
                 totals[layer] += (per_sample.abs() if absolute else per_sample).sum(dim=0)
     return {name: total.numpy() for name, total in totals.items()}
+
+
+def _singly(batches: Batches) -> Batches:
+    for inputs, labels in batches:
+        for index in range(len(inputs)):
+            yield inputs[index : index + 1], labels[index : index + 1]
 
 
 def _magnitudes(scores: Scores) -> Scores:

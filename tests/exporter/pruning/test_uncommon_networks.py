@@ -9,7 +9,9 @@ from small_networks import images, seeded
 from torch import nn
 
 from exporter.pruning.channel_groups import ChannelGroups, channel_groups
+from exporter.pruning.criteria import Evidence, score_channels
 from exporter.pruning.dense_network import DenseNetwork, State, state_of, without_groups, write_back
+from exporter.pruning.ranking import scored_layers
 from exporter.shrink import shrink
 from jetson.errors import CoopexportError
 
@@ -80,3 +82,36 @@ def test_modules_that_share_a_weight_are_refused_by_their_names() -> None:
     network[2].weight = network[0].weight
     with pytest.raises(CoopexportError, match="'0' and '2' share a weight"):
         channel_groups(network, INPUTS)
+
+
+class Tokens(nn.Module):
+    """A linear on 4 tokens of a sample: in the dimension of the samples, in one before it, or behind it."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__()
+        self.order = order
+        self.stem, self.hidden, self.fc = nn.Conv2d(3, 6, 4, 4), nn.Linear(6, 10), nn.Linear(10, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        if self.order == "joined":
+            return self.fc(torch.relu(self.hidden(x.flatten(0, 1)))).reshape(-1, 4, 5).mean(1)
+        if self.order == "first":
+            return self.fc(torch.relu(self.hidden(x.permute(1, 0, 2)))).mean(0)
+        return self.fc(torch.relu(self.hidden(x))).mean(1)
+
+
+@pytest.mark.parametrize("order", ["joined", "first"])
+@pytest.mark.parametrize("criterion", ["taylor", "taylor-absolute", "taylor-before-norm"])
+def test_scores_do_not_depend_on_where_a_layer_has_its_samples(order: str, criterion: str) -> None:
+    found = []
+    for where in ("behind", order):
+        groups = channel_groups(seeded(Tokens, where).eval(), INPUTS)
+        none = np.zeros(groups.count, dtype=np.bool_)
+        dense, _ = without_groups(groups, state_of(groups.traced.network), none, "test")
+        loss = nn.functional.cross_entropy
+        evidence = Evidence(
+            dense.network, groups.traced, scored_layers(dense), lambda: [(INPUTS, LABELS)], loss, seed=0
+        )
+        found.append(score_channels(criterion, evidence))
+    np.testing.assert_allclose(found[1]["hidden"], found[0]["hidden"], rtol=1e-4)
