@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from exporter.project import PruneSection, TrainingSection
+from exporter.project import CROSS_ENTROPY, PruneSection, TrainingSection
 from exporter.pruning.channel_groups import ChannelGroups
 from exporter.pruning.criteria import Evidence, Loss, score_channels
 from exporter.pruning.dense_network import DenseNetwork, State, without_groups, write_back
@@ -19,6 +19,9 @@ from exporter.pruning.ranking import group_scores, scored_layers
 from exporter.training.batches import iterate
 from exporter.training.devices import choose_device
 from exporter.training.fit import FitResult, fit
+from exporter.training.losses import check_labels
+from exporter.training.placement import memory_named, thread_count, to_device
+from exporter.training.random_state import seeded
 from exporter.training.training_set import TrainingSet, part_of
 
 # Files of a run, in the project's out/pruning/<series>.
@@ -66,22 +69,33 @@ class Tuning:
 
 
 def score_groups(work: PruningWork, dense: DenseNetwork, seed: int) -> NDArray[np.float64]:
-    """Return the score of every group that is left, on training data without augmentation."""
+    """Return the score of every group that is left, on training data without augmentation, read batch by batch.
+
+    `seed`: of the images that are chosen, and of what the user's transforms draw. Raises CoopexportError when labels
+    and network do not fit, or the GPU's memory is too small.
+    """
     device = choose_device(work.training.device)
     count = len(work.data) if work.settings.score_images is None else min(work.settings.score_images, len(work.data))
     chosen = np.sort(np.random.default_rng(seed).permutation(len(work.data))[:count])
     drawn = part_of(work.data, chosen)
 
-    def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
-        return [
-            (inputs.to(device), labels.to(device))
-            for inputs, labels in iterate(drawn, work.training.batch_images, None)
-        ]
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for inputs, labels in iterate(drawn, work.training.batch_images, None):
+            yield to_device(inputs, device), to_device(labels, device)
 
-    network = dense.network.eval().to(device)
-    evidence = Evidence(network, work.groups.traced, scored_layers(dense), batches, work.loss, seed)
-    scores = score_channels(work.settings.criterion, evidence)
-    network.to("cpu")
+    def loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if work.training.loss == CROSS_ENTROPY:
+            check_labels(outputs.shape, labels, work.data.name)
+        return work.loss(outputs, labels)
+
+    network = dense.network.eval()
+    evidence = Evidence(network, work.groups.traced, scored_layers(dense), batches, loss, seed)
+    with memory_named(work.training.batch_images), thread_count(work.training.threads), seeded(seed, device):
+        try:
+            network.to(device)
+            scores = score_channels(work.settings.criterion, evidence)
+        finally:
+            network.to("cpu")
     return group_scores(dense, scores, by_rank=work.settings.normalisation == "rank")
 
 
