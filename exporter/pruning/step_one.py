@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.project import PruneSection
 from exporter.pruning.dense_network import DenseNetwork, State, fewest_to, without_groups
-from exporter.pruning.ranking import least_filters, ranked
+from exporter.pruning.ranking import least_filters
 from exporter.pruning.rounds import Spent, Trained, trained_round
-from exporter.pruning.work import PruningWork, Tuning, fresh_copy, score_groups
+from exporter.pruning.work import PruningWork, Tuning, fresh_copy, remove_least, score_groups
 from jetson.errors import CoopexportError
 
 # Scores are means of zeros and ones: their differences are not exact.
@@ -114,23 +115,26 @@ def _why_stop(found: Round, start: Round, settings: PruneSection) -> str:
 
 def _pruned_once(work: PruningWork, last: Trained, start: Round, before: Round) -> tuple[DenseNetwork, State]:
     """Return the network of the last round without the filters that go next."""
-    settings = work.settings
     scores = score_groups(work, last.dense, work.training.seed + before.number)
-    order = ranked(last.dense, scores)
-    if settings.macs_reduction is None:
-        removed = least_filters(last.dense, order, math.ceil(settings.removed_share * start.filters))
-    elif settings.rounds is None:
-        count = math.ceil(settings.removed_share * start.filters)
-        least = least_filters(last.dense, order, count)
-        going = [group for group in order if least[group]]
-        removed = fewest_to(last.dense, last.full, going, start.macs / settings.macs_reduction)
-    else:  # the same factor in every round
-        share = min(1.0, (before.number + 1) / settings.rounds)
-        removed = fewest_to(last.dense, last.full, order, start.macs / settings.macs_reduction**share)
-    dense, full = without_groups(work.groups, last.full, removed, work.origin)
+    dense, full = remove_least(
+        work, last.dense, last.full, scores, lambda order: _chosen(work.settings, last, start, before, order)
+    )
     if np.array_equal(dense.removed, last.dense.removed):
         raise CoopexportError(
             f"step 1 cannot go on: none of the {before.filters} filters that are left can be removed; lower "
             "prune.macs_reduction or raise prune.least_left"
         )
     return dense, full
+
+
+def _chosen(settings: PruneSection, last: Trained, start: Round, before: Round, order: list[int]) -> NDArray[np.bool_]:
+    """Return which groups are gone when one round takes as many of `order`, its first, as the settings say."""
+    count = math.ceil(settings.removed_share * start.filters)
+    if settings.macs_reduction is None:
+        return least_filters(last.dense, order, count)
+    if settings.rounds is None:
+        least = least_filters(last.dense, order, count)
+        going = [group for group in order if least[group]]
+        return fewest_to(last.dense, last.full, going, start.macs / settings.macs_reduction)
+    share = min(1.0, (before.number + 1) / settings.rounds)  # the same factor in every round
+    return fewest_to(last.dense, last.full, order, start.macs / settings.macs_reduction**share)

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.pruning.channel_groups import Groups
-from exporter.pruning.dense_network import DenseNetwork, State, without_groups
-from exporter.pruning.ranking import ranked
+from exporter.pruning.dense_network import DenseNetwork, State
 from exporter.pruning.rounds import Trained, trained_round
-from exporter.pruning.work import PruningWork, Tuning, fresh_copy, score_groups
+from exporter.pruning.work import PruningWork, Tuning, fresh_copy, remove_least, score_groups
 
 
 @dataclass(frozen=True)
@@ -111,12 +110,16 @@ def _narrower(work: PruningWork, last: Trained, series: Series, width: int, seed
     scores = score_groups(work, last.dense, seed)
     allowed = np.zeros(work.groups.count, dtype=np.bool_)
     allowed[series.crossing[series.crossing >= 0]] = True
-    removed = last.dense.removed.copy()
-    for group in ranked(last.dense, scores, allowed):
-        if _crossing(removed, series) <= width:
-            break
-        removed[group] = True
-    return without_groups(work.groups, last.full, removed, work.origin)
+
+    def narrowed(order: list[int]) -> NDArray[np.bool_]:
+        removed = last.dense.removed.copy()
+        for group in order:
+            if _crossing(removed, series) <= width:
+                break
+            removed[group] = True
+        return removed
+
+    return remove_least(work, last.dense, last.full, scores, narrowed, allowed)
 
 
 def _crossing(removed: NDArray[np.bool_], series: Series) -> int:

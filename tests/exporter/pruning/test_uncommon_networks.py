@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from pruning_case import pruning_work
 from small_networks import images, seeded
 from torch import nn
 
@@ -12,6 +16,8 @@ from exporter.pruning.channel_groups import ChannelGroups, channel_groups
 from exporter.pruning.criteria import Evidence, score_channels
 from exporter.pruning.dense_network import DenseNetwork, State, state_of, without_groups, write_back
 from exporter.pruning.ranking import scored_layers
+from exporter.pruning.step_one import prune_whole
+from exporter.pruning.step_two import Narrowed, Series, prune_series
 from exporter.shrink import shrink
 from jetson.errors import CoopexportError
 
@@ -115,3 +121,31 @@ def test_scores_do_not_depend_on_where_a_layer_has_its_samples(order: str, crite
         )
         found.append(score_channels(criterion, evidence))
     np.testing.assert_allclose(found[1]["hidden"], found[0]["hidden"], rtol=1e-4)
+
+
+class Shifted(nn.Module):
+    """A layer whose channels leave ones behind, and so stay, with the smallest scores of all; others are free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.stuck = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.last, self.fc = nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 3)
+        with torch.no_grad():
+            self.stuck.weight[1:] *= 0.01
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stuck(torch.relu(self.first(x))) + 1
+        return self.fc(torch.relu(self.last(x)).mean((2, 3)))
+
+
+def test_groups_that_cannot_go_leave_their_turn_to_others(tmp_path: Path) -> None:
+    network = seeded(Shifted).eval()
+    work = pruning_work(tmp_path, removed_share=0.25, least_left=0.5, criterion="l1-norm")
+    work = replace(work, groups=channel_groups(network, torch.zeros(2, 3, 8, 8)), base=state_of(network))
+    first = prune_whole(work, lambda found: None)
+    assert [one.filters for one in first.rounds] == [24, 18, 12]
+    assert len(first.trained.dense.plan.layers["stuck"].kept_outputs) == 8
+    made: list[Narrowed] = []
+    tied = np.concatenate([work.groups.of_layer[name] for name in ("stuck", "last")])
+    prune_series(work, first.trained, Series(("cat",), tied), made.append)
+    assert made and made[-1].channels == 9, "only those of one layer go, all but its last"
