@@ -55,8 +55,8 @@ def without_groups(
 ) -> tuple[DenseNetwork, State]:
     """Return the dense network that is left of the full-size weights `full` without the groups `removed`.
 
-    Also returned are the full-size weights that it stands for: batch norms behind removed channels are silenced (gamma
-    and beta zero), or those of pre-activation networks would make constants of the zeros. A group that the shrinker
+    Also returned are the full-size weights that it stands for: norms behind removed channels are silenced (gamma and
+    beta zero), or those that are no part of the layer would make constants of the zeros. A group that the shrinker
     cannot take out without a trace is put back: `removed` of the result holds what is really gone. `origin`: for the
     masks, who made them. The network of `groups` is loaded with the result's weights.
     """
@@ -99,12 +99,13 @@ def _silence(groups: ChannelGroups, removed: NDArray[np.bool_]) -> None:
         for name, found in groups.of_vector.items():
             module = groups.traced.network.get_submodule(name)
             gone = torch.from_numpy(np.append(removed, False)[found])
-            if not isinstance(getattr(module, "running_mean", None), torch.Tensor):
+            if isinstance(module, nn.PReLU):
                 continue
-            zeroed = (module.weight, module.bias) if module.weight is not None else (module.running_mean,)
-            for tensor in zeroed:
-                assert isinstance(tensor, torch.Tensor)
-                tensor[gone] = 0
+            affine = module.weight is not None
+            for attribute in ("weight", "bias") if affine else ("running_mean",):
+                tensor = getattr(module, attribute, None)
+                if isinstance(tensor, torch.Tensor):
+                    tensor[gone] = 0
 
 
 def _that_stay(groups: ChannelGroups, plan: ShrinkPlan) -> NDArray[np.int64]:

@@ -149,3 +149,17 @@ def test_groups_that_cannot_go_leave_their_turn_to_others(tmp_path: Path) -> Non
     tied = np.concatenate([work.groups.of_layer[name] for name in ("stuck", "last")])
     prune_series(work, first.trained, Series(("cat",), tied), made.append)
     assert made and made[-1].channels == 9, "only those of one layer go, all but its last"
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("kind", ["instance", "group"])
+def test_channels_go_from_before_a_norm_of_the_sample_itself(kind: str, affine: bool) -> None:
+    """It is no part of the layer, and its beta would be left of a channel that is gone."""
+    norm = nn.InstanceNorm2d(8, affine=affine) if kind == "instance" else nn.GroupNorm(4, 8, affine=affine)
+    network = seeded(Chain, norm).eval()
+    if norm.bias is not None:
+        nn.init.constant_(norm.bias, 0.5)
+    dense, full = trained(network, "first")
+    assert dense.removed.sum() == len(set(dense.groups.of_layer["first"][:4].tolist()))
+    dense.groups.traced.network.load_state_dict(full)
+    shrink(dense.groups.traced.network, dense.masks, INPUTS)  # proves it
