@@ -38,17 +38,24 @@ def trained_round(
 ) -> Trained:
     """Return what `prune` leaves, fine-tuned as `tuning` says; a round of this `name` that was done before is read.
 
-    `before`: the training spent so far. A run that is killed goes on from the last whole epoch of the round.
+    `before`: the training spent so far. A run that is killed goes on from the last whole epoch of the round, and what
+    was pruned is not scored again.
     """
-    path = work.folder / f"{name}.safetensors"
+    path, begun = work.folder / f"{name}.safetensors", work.folder / f"{name}-begun.safetensors"
     stored = read_snapshot(path, work.groups, work.base, work.recipe, work.origin)
     if stored is not None:
         dense, full, content = stored
         return Trained(dense, full, Spent(**content["spent"]), content["score"])
-    dense, full = prune()
+    pruned = read_snapshot(begun, work.groups, work.base, work.recipe, work.origin)
+    if pruned is None:
+        dense, full = prune()
+        write_snapshot(begun, dense, work.recipe, {})
+    else:
+        dense, full, _ = pruned
     full, result = fine_tune(work, dense, full, tuning, name)
     spent = Spent(before.epochs + result.epochs, before.images + result.images, before.seconds + result.seconds)
     score = work.judge(dense.network)
     write_snapshot(path, dense, work.recipe, {"spent": asdict(spent), "score": score})
+    begun.unlink(missing_ok=True)
     (work.folder / STATE_FILE).unlink(missing_ok=True)
     return Trained(dense, full, spent, score)

@@ -23,6 +23,7 @@ from exporter.training.losses import check_labels
 from exporter.training.placement import memory_named, thread_count, to_device
 from exporter.training.random_state import seeded
 from exporter.training.training_set import TrainingSet, part_of
+from jetson.atomic_files import sha256_of_bytes
 
 # Files of a run, in the project's out/pruning/<series>.
 STATE_FILE = "training.state"
@@ -147,7 +148,7 @@ def fine_tune(
         seed=tuning.seed,
         teacher=work.teacher,
         state_file=state_file,
-        recipe=f"{work.recipe} {label}",
+        recipe=f"{work.recipe} {label} {sha256_of_bytes(dense.removed.tobytes())}",
         on_progress=work.on_progress,
         folder=work.project_folder,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pruning_case import accuracy, pruning_work
+from pruning_case import accuracy, data, pruning_work
 
 from exporter.pruning.channel_groups import crossing_groups
 from exporter.pruning.dense_network import state_of
@@ -79,8 +79,6 @@ def test_batch_norm_statistics_are_those_of_the_pruned_network(tmp_path: Path) -
     """Pruned and trained, its outputs in eval mode are nearly those with each batch's own statistics."""
     result, _ = prune(pruning_work(tmp_path, removed_share=0.3, least_left=0.75, epochs=4.0))
     network = result.trained.dense.network
-    from pruning_case import data
-
     inputs = torch.from_numpy(data(64, seed=2).inputs(np.arange(64)))
     with torch.no_grad():
         evaluated = network.eval()(inputs)
@@ -144,6 +142,20 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bits(tmp_path: Pat
     assert len(trained) <= sum(12 for _ in whole_rounds) - steps + 6, "no more than an epoch is done again"
     assert not (tmp_path / "killed" / STATE_FILE).exists()
     prune(replace(work, on_start=lambda name: pytest.fail(f"{name} was trained again")))
+
+
+def test_what_was_pruned_before_a_kill_is_not_scored_again(tmp_path: Path) -> None:
+    """Scores are a pass over the training data, too."""
+    work = pruning_work(tmp_path, removed_share=0.25, least_left=0.75)
+
+    def kill(done: int, total: int) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        prune(replace(work, on_progress=kill))
+    result, _ = prune(replace(work, loss=lambda outputs, labels: pytest.fail("scored again")))
+    assert result.trained.dense.removed.sum() == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["step1-round-001.safetensors"]
 
 
 def test_rounds_of_another_recipe_or_damaged_ones_are_done_again(tmp_path: Path) -> None:
