@@ -270,6 +270,7 @@ def _open(project: Project, request: PruneRequest, listener: Listener) -> _Maker
         project_folder=project.folder,
         on_start=listener.on_start,
         on_progress=listener.on_progress,
+        validation=validation,
     )
     evaluation = open_evaluation(project)
     return _Maker(project, request, work, _sha256(own), evaluation, inputs, checkpoint_sha256, listener)

@@ -37,7 +37,7 @@ class PruningWork:
     begins with; `judge`: the metric of a network in eval mode on validation data, higher is better; `teacher`: the
     unpruned network, where its outputs are to be learned; `recipe`: a hash of everything that decides the result;
     `folder`: for what an interrupted run goes on from; `on_start` gets the name of each training, `on_progress` its
-    steps done and all.
+    steps done and all; `validation`: what training.patience looks at.
     """
 
     groups: ChannelGroups
@@ -53,6 +53,7 @@ class PruningWork:
     project_folder: Path
     on_start: Callable[[str], None]
     on_progress: Callable[[int, int], None] | None = None
+    validation: TrainingSet | None = None
 
     @property
     def origin(self) -> str:
@@ -147,6 +148,7 @@ def fine_tune(
         epochs=tuning.epochs,
         seed=tuning.seed,
         teacher=work.teacher,
+        validation=work.validation if training.patience is not None else None,
         state_file=state_file,
         recipe=f"{work.recipe} {label} {sha256_of_bytes(dense.removed.tobytes())}",
         on_progress=work.on_progress,

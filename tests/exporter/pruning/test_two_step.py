@@ -174,6 +174,14 @@ def test_rounds_of_another_recipe_or_damaged_ones_are_done_again(tmp_path: Path)
         assert torch.equal(tensor, again.trained.dense.network.state_dict()[name]), name
 
 
+def test_training_stops_early_on_validation_data_and_leaves_the_best_weights(tmp_path: Path) -> None:
+    work = pruning_work(tmp_path, removed_share=0.25, least_left=0.75, epochs=20.0)
+    work = replace(work, training=work.training.model_copy(update={"patience": 2}), validation=data(60, seed=1))
+    result, _ = prune(work)
+    assert result.trained.spent.epochs < 10
+    assert result.trained.score == accuracy(result.trained.dense.network) == 1.0
+
+
 def test_widths_are_the_papers() -> None:
     spaced = {int(width) for width in np.rint(np.logspace(np.log10(118), 0, 16))} - {118}
     assert widths_of(118, 15) == tuple(sorted(spaced, reverse=True))
