@@ -29,6 +29,8 @@ from exporter.split import display_name
 from exporter.tracing import copied, run_network
 from exporter.training.devices import choose_device
 from exporter.training.losses import load_loss
+from exporter.training.placement import memory_named, thread_count
+from exporter.training.random_state import seeded
 from exporter.training.training_set import TrainingSet, load_training_set, with_validation
 from exporter.variant_record import Step, VariantRecord, read_variant_record
 from exporter.variants import ORIGINAL, PRUNED, example_inputs, layer_graph, variants
@@ -37,7 +39,6 @@ from jetson.errors import CoopexportError
 
 STEP_ONE = "step1"
 _OF_STEP_TWO = ("widths", "step_two_epochs", "step_two_learning_rate")
-_JUDGED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -284,15 +285,20 @@ def _judge(project: Project, data: TrainingSet, training: TrainingSection) -> Ca
     """Return a function that gives a network's metric on `data`, in eval mode."""
     chosen = metric.load_metric(project)
     device = choose_device(training.device)
-    every = np.arange(len(data))
+    at_once = training.batch_images
 
     def judge(network: nn.Module) -> float:
-        network.eval().to(device)
-        outputs = []
-        for start in range(0, len(data), _JUDGED_AT_ONCE):
-            batch = torch.from_numpy(data.inputs(every[start : start + _JUDGED_AT_ONCE])).to(device)
-            outputs.append(run_network(network, batch)[0].cpu().numpy())
-        network.to("cpu")
-        return metric.score(chosen, np.concatenate(outputs), data.labels(every)).value
+        outputs, labels = [], []
+        with memory_named(at_once), thread_count(training.threads), seeded(training.seed, device):
+            try:
+                network.eval().to(device)
+                for start in range(0, len(data), at_once):
+                    indices = np.arange(start, min(start + at_once, len(data)))
+                    batch = torch.from_numpy(data.inputs(indices)).to(device)
+                    outputs.append(run_network(network, batch)[0].cpu().numpy())
+                    labels.append(data.labels(indices))  # of the samples that were just read
+            finally:
+                network.to("cpu")
+        return metric.score(chosen, np.concatenate(outputs), np.concatenate(labels)).value
 
     return judge

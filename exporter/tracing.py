@@ -120,6 +120,8 @@ def run_network(network: nn.Module, inputs: Inputs) -> tuple[torch.Tensor, ...]:
     try:
         with torch.no_grad():
             outputs = network(*(tensor.clone() for tensor in tensors))  # it may write into them
+    except torch.OutOfMemoryError:  # that is not the network's fault
+        raise
     except Exception as error:  # noqa: BLE001  the network is the user's code
         shapes = " and ".join(str(tuple(tensor.shape[1:])) for tensor in tensors)
         raise CoopexportError(

@@ -242,6 +242,32 @@ def test_what_cannot_be_done_is_said_in_one_line(
         run(folder, *options)
 
 
+SAMPLES = """
+import numpy as np
+READ = []
+class Samples:
+    def __len__(self):
+        return 300
+    def __getitem__(self, index):
+        READ.append(index)
+        return np.random.default_rng(index).integers(0, 255, (8, 8, 3)).astype(np.uint8), index % 3
+held_out = Samples
+"""
+
+
+def test_validation_data_is_read_once_for_each_score(chain_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "chain"
+    shutil.copytree(chain_folder, folder)
+    (folder / "samples_of_validation.py").write_text(SAMPLES)
+    text = (folder / "coopexport.toml").read_text()
+    text = text.replace('validation = "held_out.npz"', 'validation = "samples_of_validation:held_out"')
+    (folder / "coopexport.toml").write_text(text)
+    output = run(folder, "--step", "1", "--least-left", "0.85", "--final-epochs", "0", "--maximum-loss", "100")
+    scores = 1 + output.count("step 1, round")
+    read = sys.modules["samples_of_validation"].READ
+    assert sorted(read) == sorted([0, *range(300)] + list(range(300)) * (scores - 1)), "the first is looked at, too"
+
+
 def test_without_training_data_the_key_is_named(chain_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "chain"
     shutil.copytree(chain_folder, folder)
