@@ -123,7 +123,9 @@ def prune_settings(project: Project, overrides: dict[str, Any]) -> tuple[PruneSe
         )
     except ValidationError as error:
         problem = error.errors()[0]
-        raise CoopexportError(f"--{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        names = {option.name: f"{option.opts[0]}: " for option in two_step.params}
+        where = names.get(str(problem["loc"][0]), "") if problem["loc"] else ""
+        raise CoopexportError(where + problem["msg"].removeprefix("Value error, ")) from None
 
 
 def round_line(found: Round) -> str:
