@@ -96,40 +96,33 @@ class _Maker:
         return self.work.recipe if step == "step1" else self.recipe_of_step_two
 
     def register(self, suffix: str, parent: str, step: Step, trained: Trained, since: Spent, **more: Any) -> bool:
-        """Write and register one variant; return whether it is one. `since`: what was spent when step 1 was done.
-
-        One of step 2 or a control that a gate refuses is left out, and the others go on.
-        """
-        variant = self.name(suffix)
-        record = _registered(self.project, variant, self.recipe(step))
+        """Write and register one variant; False where it is left out. `since`: what was spent when step 1 was done."""
+        variant, cuts = self.name(suffix), more.pop("cuts", None)
+        recipe = self.recipe(step)
+        record = _registered(self.project, variant, recipe)
         if record is None and _is_constant(trained.dense.network, self.inputs):
             self.listener.on_skipped(variant, "what it says no longer depends on the image: too little is left")
-            return True
-        try:
-            record = record or self._make(variant, parent, step, trained, since, more)
-        except CoopexportError as error:
-            if step == "step1":
-                raise
-            self.listener.on_skipped(variant, str(error))
             return False
+        if record is None:
+            write_pruned_variant(
+                self.project, variant, trained.dense, trained.full, self.inputs, self.checkpoint_sha256
+            )
+            method = {
+                "command": "prune two-step",
+                "criterion": self.work.settings.criterion,
+                "recipe_sha256": recipe,
+                **more,
+            }
+            training = {
+                "epochs": trained.spent.epochs,
+                "images": trained.spent.images,
+                "seconds": trained.spent.seconds,
+                "images_since_step1": trained.spent.images - since.images,
+            }
+            lineage = Lineage(parent, self.request.series, step, method, cuts, training)
+            record = register_variant(self.project, variant, lineage, self.evaluation)
         self.listener.on_variant(record)
         return True
-
-    def _make(
-        self, variant: str, parent: str, step: Step, trained: Trained, since: Spent, more: dict[str, Any]
-    ) -> VariantRecord:
-        write_pruned_variant(self.project, variant, trained.dense, trained.full, self.inputs, self.checkpoint_sha256)
-        criterion, recipe = self.work.settings.criterion, self.recipe(step)
-        method = {"command": "prune two-step", "criterion": criterion, "recipe_sha256": recipe, **more}
-        cuts = method.pop("cuts", None)
-        training = {
-            "epochs": trained.spent.epochs,
-            "images": trained.spent.images,
-            "seconds": trained.spent.seconds,
-            "images_since_step1": trained.spent.images - since.images,
-        }
-        lineage = Lineage(parent, self.request.series, step, method, cuts, training)
-        return register_variant(self.project, variant, lineage, self.evaluation)
 
 
 def check_series(name: str | None) -> None:
@@ -154,33 +147,31 @@ def prune_two_step(project: Project, request: PruneRequest, listener: Listener) 
     since = first.trained.spent
     rounds = [asdict(one) for one in first.rounds]
     maker.register(STEP_ONE, ORIGINAL, "step1", first.trained, since, rounds=rounds, score_before=first.score_before)
-    most, refused = 0, 0
+
+    def on_control(number: int, trained: Trained) -> None:
+        suffix = f"{STEP_ONE}-control-{number}"
+        maker.register(suffix, maker.name(STEP_ONE), "control", trained, since, cuts=(), number=number)
+
+    most = 0
     for series in _series(maker):
         made: list[Narrowed] = []
+        parents = [STEP_ONE]
 
-        def on_width(narrowed: Narrowed, series: Series = series, made: list[Narrowed] = made) -> None:
+        def on_width(
+            narrowed: Narrowed, series: Series = series, made: list[Narrowed] = made, parents: list[str] = parents
+        ) -> None:
             suffix = f"{series.layers[0]}-{narrowed.channels}"
-            parent = maker.name(STEP_ONE if not made else f"{series.layers[0]}-{made[-1].channels}")
             made.append(narrowed)
-            nonlocal refused
-            refused += not maker.register(
-                suffix, parent, "step2", narrowed.trained, since, cuts=series.layers, layer=series.layers[0],
-                width=narrowed.channels,
-            )  # fmt: skip
+            if maker.register(
+                suffix, maker.name(parents[-1]), "step2", narrowed.trained, since, cuts=series.layers,
+                layer=series.layers[0], width=narrowed.channels,
+            ):  # fmt: skip
+                parents.append(suffix)
 
         prune_series(work, first.trained, series, on_width)
         most = max(most, len(made))
-
-    def on_control(number: int, trained: Trained) -> None:
-        nonlocal refused
-        refused += not maker.register(
-            f"{STEP_ONE}-control-{number}", maker.name(STEP_ONE), "control", trained, since, cuts=(), number=number
-        )
-
     if request.controls and most:
         train_controls(work, first.trained, most, on_control)
-    if refused:
-        raise CoopexportError(f"{refused} variants were refused, as said above; the others are there")
     return first
 
 
