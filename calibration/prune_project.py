@@ -17,6 +17,7 @@ from calibration import metric
 from calibration.register_variant import Evaluation, Lineage, open_evaluation, register_variant
 from exporter.candidates import Layer
 from exporter.checkpoint import load_network
+from exporter.parity import UnprovenError
 from exporter.project import Project, PruneSection, TrainingSection
 from exporter.pruned_variant import write_pruned_variant
 from exporter.pruning.channel_groups import channel_groups, crossing_groups
@@ -96,33 +97,45 @@ class _Maker:
         return self.work.recipe if step == "step1" else self.recipe_of_step_two
 
     def register(self, suffix: str, parent: str, step: Step, trained: Trained, since: Spent, **more: Any) -> bool:
-        """Write and register one variant; False where it is left out. `since`: what was spent when step 1 was done."""
-        variant, cuts = self.name(suffix), more.pop("cuts", None)
-        recipe = self.recipe(step)
-        record = _registered(self.project, variant, recipe)
+        """Write and register one variant; False where it is left out. `since`: what was spent when step 1 was done.
+
+        Left out is what says the same of every image, and after step 1 what cannot be proven: with a channel or two
+        left, outputs may hardly depend on the image, so that rounding is as large as they are.
+        """
+        variant = self.name(suffix)
+        record = _registered(self.project, variant, self.recipe(step))
         if record is None and _is_constant(trained.dense.network, self.inputs):
             self.listener.on_skipped(variant, "what it says no longer depends on the image: too little is left")
             return False
-        if record is None:
-            write_pruned_variant(
-                self.project, variant, trained.dense, trained.full, self.inputs, self.checkpoint_sha256
-            )
-            method = {
-                "command": "prune two-step",
-                "criterion": self.work.settings.criterion,
-                "recipe_sha256": recipe,
-                **more,
-            }
-            training = {
-                "epochs": trained.spent.epochs,
-                "images": trained.spent.images,
-                "seconds": trained.spent.seconds,
-                "images_since_step1": trained.spent.images - since.images,
-            }
-            lineage = Lineage(parent, self.request.series, step, method, cuts, training)
-            record = register_variant(self.project, variant, lineage, self.evaluation)
+        try:
+            record = self._made(variant, parent, step, trained, since, more) if record is None else record
+        except UnprovenError as error:
+            if step == "step1":
+                raise
+            self.listener.on_skipped(variant, str(error))
+            return False
         self.listener.on_variant(record)
         return True
+
+    def _made(
+        self, variant: str, parent: str, step: Step, trained: Trained, since: Spent, more: dict[str, Any]
+    ) -> VariantRecord:
+        write_pruned_variant(self.project, variant, trained.dense, trained.full, self.inputs, self.checkpoint_sha256)
+        cuts = more.pop("cuts", None)
+        method = {
+            "command": "prune two-step",
+            "criterion": self.work.settings.criterion,
+            "recipe_sha256": self.recipe(step),
+            **more,
+        }
+        training = {
+            "epochs": trained.spent.epochs,
+            "images": trained.spent.images,
+            "seconds": trained.spent.seconds,
+            "images_since_step1": trained.spent.images - since.images,
+        }
+        lineage = Lineage(parent, self.request.series, step, method, cuts, training)
+        return register_variant(self.project, variant, lineage, self.evaluation)
 
 
 def check_series(name: str | None) -> None:

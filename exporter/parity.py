@@ -20,6 +20,10 @@ BUILD_BOUND = 1e-3
 _LEAST_RELATIVE_SPREAD = 1e-4
 
 
+class UnprovenError(CoopexportError):
+    """Two computations are too far apart, or outputs vary too little to tell."""
+
+
 @dataclass(frozen=True)
 class Parity:
     """What one check has shown; `error` is relative to the spread of the reference's outputs."""
@@ -40,8 +44,8 @@ def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> f
 
     Both: samples x outputs..., floating point. The spread is the largest range of any one output over the
     samples: dividing by the size of the outputs instead would let an error pass in a network whose outputs
-    hardly depend on its input. Raises CoopexportError when shapes differ, something is not finite, or the
-    reference varies so little that the comparison would prove nothing.
+    hardly depend on its input. Raises CoopexportError when shapes differ or something is not finite, UnprovenError
+    when the reference varies so little that the comparison would prove nothing.
     """
     if reference.shape != other.shape:
         raise CoopexportError(f"{what}: outputs have shape {other.shape}, expected {reference.shape}")
@@ -51,7 +55,7 @@ def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> f
         raise CoopexportError(f"{what}: outputs are not finite where the reference's are")
     spread = float(np.ptp(reference, axis=0).max()) if reference.size else 0.0
     if len(reference) < 2 or spread <= _LEAST_RELATIVE_SPREAD * float(np.abs(reference).max()):
-        raise CoopexportError(
+        raise UnprovenError(
             f"{what}: outputs vary by only {spread:.1e} over {len(reference)} inputs, so that equality cannot be "
             "shown; give more varied example inputs, or check that the network is trained"
         )
@@ -59,9 +63,9 @@ def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> f
 
 
 def require(parity: Parity, where: str) -> Parity:
-    """Return `parity`, or raise CoopexportError naming `where` when its error is above its bound."""
+    """Return `parity`, or raise UnprovenError naming `where` when its error is above its bound."""
     if parity.error > parity.bound:
-        raise CoopexportError(
+        raise UnprovenError(
             f"{where}: parity check '{parity.check}' failed: error {parity.error:.2e} of the outputs' spread, allowed "
             f"is {parity.bound:.0e} ({parity.how}); nothing was written"
         )
