@@ -314,7 +314,9 @@ def test_networks_with_ties_go_through_the_same_command(
     count, epochs = (64, 0.5) if cuts else (256, 2)
     write_images(tmp_path / "train.npz", count, 0, 32)
     write_images(tmp_path / "held_out.npz", 48, 1, 32)
-    network = settled(getattr(cifar_networks, name)(**arguments), tmp_path / "train.npz")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = settled(getattr(cifar_networks, name)(**arguments), tmp_path / "train.npz")
     save_file(dict(network.state_dict()), tmp_path / "network.safetensors")
     text = CHAIN.replace("pruning_case:Chain", f"cifar_networks:{name}").replace("[3, 8, 8]", "[3, 32, 32]")
     listed = ", ".join(f"{key} = {value}" for key, value in arguments.items())
