@@ -105,7 +105,7 @@ def test_the_page_shows_all_of_it(results: Results) -> None:
 def test_a_trained_network_is_kept(results: Results, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (file,) = cache.iterdir()
     assert file.suffix == ".safetensors"
-    monkeypatch.setattr("benchmarks.codecs_page.network.train", None)
+    monkeypatch.setattr("benchmarks.codecs_page.network.fit", None)
     monkeypatch.setattr(subjects, "FITTING_IMAGES", 48)
     again = codecs.run(TINY, cache, samples=1, depths=DEPTHS[1:2], widths=(8,))
     wanted = next(one for one in results.cases if one.name == "pool1, 8 bits")

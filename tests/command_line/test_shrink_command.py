@@ -102,8 +102,8 @@ def test_shrink_says_what_is_left_and_verify_proves_it_again(project: Path, coop
     verified = coopexport(project, "shrink", "--verify")
     assert verified.code == 0, verified.errors
     lines = verified.output.splitlines()
-    assert [line.split(":")[0] for line in lines] == [
-        "shrink", *[f"shrink-float32, batches of {size}" for size in (1, 2, 7, 16)]
+    assert [": ".join(line.split(": ")[:2]) for line in lines] == [
+        "pruned: shrink", *[f"pruned: shrink-float32, batches of {size}" for size in (1, 2, 7, 16)]
     ]  # fmt: skip
     assert all(float(line.split()[line.split().index("error") + 1]) < 1e-5 for line in lines)
 
