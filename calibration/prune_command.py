@@ -72,7 +72,8 @@ def two_step(
 ) -> None:
     """Prune the whole network (step 1), then, per candidate layer, what crosses the link (step 2)."""
     from calibration.command_options import choose_layers
-    from calibration.prune_project import Listener, PruneRequest, prune_two_step
+    from calibration.prune_project import prune_two_step
+    from calibration.variant_maker import Listener, PruneRequest
     from exporter.project import load_project
     from exporter.variants import ORIGINAL, layer_graph
 

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,14 @@ import torch
 from torch import nn
 
 from calibration import metric
-from calibration.register_variant import Evaluation, Lineage, open_evaluation, register_variant
-from exporter.candidates import Layer
+from calibration.register_variant import open_evaluation
+from calibration.variant_maker import Listener, PruneRequest, VariantMaker
 from exporter.checkpoint import load_network
-from exporter.parity import UnprovenError
-from exporter.project import Project, PruneSection, TrainingSection
-from exporter.pruned_variant import write_pruned_variant
+from exporter.project import Project, TrainingSection
 from exporter.pruning.channel_groups import channel_groups, crossing_groups
 from exporter.pruning.dense_network import state_of
-from exporter.pruning.rounds import Spent, Trained
-from exporter.pruning.step_one import Round, StepOne, prune_whole
+from exporter.pruning.rounds import Trained
+from exporter.pruning.step_one import StepOne, prune_whole
 from exporter.pruning.step_two import Narrowed, Series, prune_series, series_of, train_controls
 from exporter.pruning.work import PruningWork
 from exporter.split import display_name
@@ -33,109 +31,13 @@ from exporter.training.losses import load_loss
 from exporter.training.placement import memory_named, thread_count
 from exporter.training.random_state import seeded
 from exporter.training.training_set import TrainingSet, load_training_set, with_validation
-from exporter.variant_record import Step, VariantRecord, read_variant_record
+from exporter.variant_record import read_variant_record
 from exporter.variants import ORIGINAL, PRUNED, example_inputs, layer_graph, variants
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError
 
 STEP_ONE = "step1"
 _OF_STEP_TWO = ("widths", "step_two_epochs", "step_two_learning_rate")
-
-
-@dataclass(frozen=True)
-class PruneRequest:
-    """What to prune and how.
-
-    `layers`: the candidates of step 2, as the exported network has them; `series`: put before the variants' names, so
-    that several prunings stand beside each other. `controls`: train step 1 on as long as step 2. `named`: the layers
-    were asked for, so that one that cannot be pruned is an error. `replace`: delete variants of another pruning.
-    """
-
-    settings: PruneSection
-    training: TrainingSection
-    layers: tuple[Layer, ...]
-    series: str | None = None
-    controls: bool = True
-    named: bool = False
-    replace: bool = False
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who is told how it goes: of the start of each training (its name), its steps, rounds of step 1, variants, and
-    candidates that are left out (name and reason).
-    """
-
-    on_start: Callable[[str], None]
-    on_round: Callable[[Round], None]
-    on_variant: Callable[[VariantRecord], None]
-    on_skipped: Callable[[str, str], None]
-    on_progress: Callable[[int, int], None] | None = None
-
-
-@dataclass(frozen=True)
-class _Maker:
-    """Turns trained networks into registered variants, those that are there already aside.
-
-    `work`: of step 1; its recipe says nothing of step 2, whose own is `recipe_of_step_two`.
-    """
-
-    project: Project
-    request: PruneRequest
-    work: PruningWork
-    recipe_of_step_two: str
-    evaluation: Evaluation
-    inputs: torch.Tensor
-    checkpoint_sha256: str
-    listener: Listener
-
-    def name(self, suffix: str) -> str:
-        return suffix if self.request.series is None else f"{self.request.series}-{suffix}"
-
-    def recipe(self, step: Step) -> str:
-        """Return the hash of all that decides what a variant of `step` is."""
-        return self.work.recipe if step == "step1" else self.recipe_of_step_two
-
-    def register(self, suffix: str, parent: str, step: Step, trained: Trained, since: Spent, **more: Any) -> bool:
-        """Write and register one variant; False where it is left out. `since`: what was spent when step 1 was done.
-
-        Left out is what says the same of every image, and after step 1 what cannot be proven: with a channel or two
-        left, outputs may hardly depend on the image, so that rounding is as large as they are.
-        """
-        variant = self.name(suffix)
-        record = _registered(self.project, variant, self.recipe(step))
-        if record is None and _is_constant(trained.dense.network, self.inputs):
-            self.listener.on_skipped(variant, "what it says no longer depends on the image: too little is left")
-            return False
-        try:
-            record = self._made(variant, parent, step, trained, since, more) if record is None else record
-        except UnprovenError as error:
-            if step == "step1":
-                raise
-            self.listener.on_skipped(variant, str(error))
-            return False
-        self.listener.on_variant(record)
-        return True
-
-    def _made(
-        self, variant: str, parent: str, step: Step, trained: Trained, since: Spent, more: dict[str, Any]
-    ) -> VariantRecord:
-        write_pruned_variant(self.project, variant, trained.dense, trained.full, self.inputs, self.checkpoint_sha256)
-        cuts = more.pop("cuts", None)
-        method = {
-            "command": "prune two-step",
-            "criterion": self.work.settings.criterion,
-            "recipe_sha256": self.recipe(step),
-            **more,
-        }
-        training = {
-            "epochs": trained.spent.epochs,
-            "images": trained.spent.images,
-            "seconds": trained.spent.seconds,
-            "images_since_step1": trained.spent.images - since.images,
-        }
-        lineage = Lineage(parent, self.request.series, step, method, cuts, training)
-        return register_variant(self.project, variant, lineage, self.evaluation)
 
 
 def check_series(name: str | None) -> None:
@@ -188,7 +90,7 @@ def prune_two_step(project: Project, request: PruneRequest, listener: Listener) 
     return first
 
 
-def _make_room(maker: _Maker) -> None:
+def _make_room(maker: VariantMaker) -> None:
     """Remove variants of another pruning with the same names, if that was asked for; raises CoopexportError if not."""
     others = []
     for name in variants(maker.project):
@@ -207,21 +109,7 @@ def _make_room(maker: _Maker) -> None:
         shutil.rmtree(maker.project.variant_folder(name))
 
 
-def _registered(project: Project, variant: str, recipe: str) -> VariantRecord | None:
-    """Return a variant's record, when it was made by this recipe already."""
-    try:
-        record = read_variant_record(project.variant_folder(variant))
-    except CoopexportError:
-        return None
-    return record if record.method.get("recipe_sha256") == recipe else None
-
-
-def _is_constant(network: nn.Module, inputs: torch.Tensor) -> bool:
-    """Tell whether a network gives the same for all inputs, as one does whose last channel has died."""
-    return all(bool((output == output[:1]).all()) for output in run_network(network.eval(), inputs))
-
-
-def _series(maker: _Maker) -> tuple[Series, ...]:
+def _series(maker: VariantMaker) -> tuple[Series, ...]:
     """Return the series of all candidates; those that cannot be pruned are left out, unless they were asked for."""
     graph = layer_graph(maker.project, ORIGINAL)
     candidates = []
@@ -240,7 +128,7 @@ def _series(maker: _Maker) -> tuple[Series, ...]:
     return series_of(candidates)
 
 
-def _open(project: Project, request: PruneRequest, listener: Listener) -> _Maker:
+def _open(project: Project, request: PruneRequest, listener: Listener) -> VariantMaker:
     model, training = project.settings.model, request.training
     settings = request.settings.model_dump(mode="json")
     checkpoint = project.path(model.checkpoint)
@@ -278,7 +166,7 @@ def _open(project: Project, request: PruneRequest, listener: Listener) -> _Maker
         validation=validation,
     )
     evaluation = open_evaluation(project)
-    return _Maker(project, request, work, _sha256(own), evaluation, inputs, checkpoint_sha256, listener)
+    return VariantMaker(project, request, work, _sha256(own), evaluation, inputs, checkpoint_sha256, listener)
 
 
 def _sha256(recipe: dict[str, Any]) -> str:
