@@ -295,23 +295,28 @@ SPLIT = """
 [split]
 maximum_loss_points = 100.0
 """
+CUTS = {
+    "resnet18": ("stages.1.1", "stages.3.0"),
+    "mobilenet_v2": ("stages.2.0.depthwise", "stages.3.1"),
+    "densenet": ("stages.2", "stages.4.2"),
+}
+# Name, arguments, training images, epochs.
 SMALL = (
-    ("resnet18", {"width": 8}, ("stages.1.1", "stages.3.0")),
-    ("mobilenet_v2", {"width": 0.25}, ("stages.2.0.depthwise", "stages.3.1")),
-    ("densenet", {"growth": 4, "units": 3}, ("stages.2", "stages.4.2")),
+    ("resnet18", {"width": 8}, 64, 0.5),
+    ("mobilenet_v2", {"width": 0.25}, 64, 0.5),
+    ("densenet", {"growth": 4, "units": 3}, 64, 0.5),
 )
-FULL = (("resnet18", {"width": 32}, ()), ("mobilenet_v2", {}, ()), ("densenet", {}, ()))
+FULL = (("resnet18", {"width": 32}, 256, 2.0), ("mobilenet_v2", {}, 256, 2.0), ("densenet", {}, 256, 2.0))
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "cuts"),
+    ("name", "arguments", "count", "epochs"),
     [*SMALL, *(pytest.param(*one, marks=pytest.mark.full) for one in FULL)],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_networks_with_ties_go_through_the_same_command(
-    name: str, arguments: dict, cuts: tuple[str, ...], tmp_path: Path
+    name: str, arguments: dict, count: int, epochs: float, tmp_path: Path
 ) -> None:
-    count, epochs = (64, 0.5) if cuts else (256, 2)
     write_images(tmp_path / "train.npz", count, 0, 32)
     write_images(tmp_path / "held_out.npz", 48, 1, 32)
     with torch.random.fork_rng(devices=[]):
@@ -326,7 +331,7 @@ def test_networks_with_ties_go_through_the_same_command(
     (tmp_path / "coopexport.toml").write_text(
         text.replace("maximum_loss_points = 50", "maximum_loss_points = 100") + SPLIT
     )
-    run(tmp_path, *(option for layer in cuts for option in ("--layer", layer)))
+    run(tmp_path, "--without-controls", *(option for layer in CUTS[name] for option in ("--layer", layer)))
     project = load_project(tmp_path / "coopexport.toml")
     records = [read_variant_record(project.variant_folder(one)) for one in variants(project) if one != "original"]
     first = next(record for record in records if record.step == "step1")
