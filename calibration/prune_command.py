@@ -36,6 +36,10 @@ def prune() -> None:
 @click.option("--replace", is_flag=True, help="Delete variants that another pruning has left.")
 @click.option("--without-controls", is_flag=True, help="Do not train step 1 on for a comparison of equal training.")
 @click.option("--criterion", type=click.Choice(_CRITERIA), help="How important a channel is.")
+@click.option(
+    "--normalisation", type=click.Choice(["l2", "rank"]),
+    help="How layers are compared: by scores over their L2 norm, or the same share of every layer goes.",
+)  # fmt: skip
 @click.option("--score-images", type=click.IntRange(min=1), help="Training images that a score is taken on.")
 @click.option("--removed-share", type=_POSITIVE, help="Share of all filters that goes in one round of step 1.")
 @click.option("--epochs", type=_POSITIVE, help="Training after each round of step 1; may be a fraction.")
