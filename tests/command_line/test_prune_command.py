@@ -306,7 +306,11 @@ SMALL = (
     ("mobilenet_v2", {"width": 0.25}, 64, 0.5),
     ("densenet", {"growth": 4, "units": 3}, 64, 0.5),
 )
-FULL = (("resnet18", {"width": 32}, 256, 2.0), ("mobilenet_v2", {}, 256, 2.0), ("densenet", {}, 256, 2.0))
+FULL = (
+    ("resnet18", {"width": 32}, 256, 2.0),
+    ("mobilenet_v2", {}, 256, 2.0),
+    ("densenet", {"growth": 12, "units": 3}, 256, 2.0),
+)
 
 
 @pytest.mark.parametrize(
