@@ -27,6 +27,7 @@ from exporter.project import Project, SplitSection
 from exporter.split import Boundary, boundary_tensor, whole_outputs
 from exporter.tensor_types import TensorType, tensor_types
 from exporter.variants import LayerGraph
+from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class SplitContext:
     metric: tuple[str, metric.MetricFunction]
     whole: Score
     whole_outputs: Mapping[str, NDArray[Any]]
+    calibration_sha256: str
     evaluation_sha256: str
 
     @property
@@ -76,10 +78,14 @@ class SplitContext:
 
 @dataclass(frozen=True)
 class SplitData:
-    """What all variants are calibrated and measured with: images, the network's inputs made of them, and the metric."""
+    """What all variants are calibrated and measured with: images, the network's inputs made of them, and the metric.
+
+    Hashes: of the calibration inputs, and of the evaluation data as they arrive.
+    """
 
     calibration: Dataset
     calibration_inputs: NDArray[np.float32]
+    calibration_sha256: str
     evaluation: Dataset
     evaluation_inputs: NDArray[np.float32]
     evaluation_sha256: str
@@ -90,9 +96,11 @@ def open_data(project: Project) -> SplitData:
     """Load a project's data and metric; raises CoopexportError when one of them is missing or malformed."""
     calibration = load_dataset(project, "calibration").first(project.settings.data.calibration_samples)
     evaluation = load_dataset(project, "evaluation")
+    calibration_inputs = network_inputs(project, calibration)
     return SplitData(
         calibration,
-        network_inputs(project, calibration),
+        calibration_inputs,
+        sha256_of_bytes(np.ascontiguousarray(calibration_inputs).tobytes()),
         evaluation,
         network_inputs(project, evaluation),
         evaluation.sha256(),
@@ -123,6 +131,7 @@ def open_context(
         data.metric,
         metric.score(data.metric, outputs, data.evaluation.labels),
         whole_outputs(model, data.calibration_inputs[:GATE_SAMPLES], graph.folder),
+        data.calibration_sha256,
         data.evaluation_sha256,
     )
 

@@ -150,7 +150,7 @@ def _recipe_sha256(context: SplitContext, name: str, crossing: Sequence[Boundary
         "codec": context.settings.codec,
         "standalone": context.settings.standalone,
         "preprocessing": preprocessing.to_json(context.project.preprocessing),
-        "calibration": sha256_of_bytes(np.ascontiguousarray(context.calibration_inputs).tobytes()),
+        "calibration": context.calibration_sha256,
         "evaluation": context.evaluation_sha256,
         "metric": [context.whole.name, context.whole.value, None if code is None else sha256_of_file(str(code))],
     }
