@@ -9,7 +9,7 @@ from exporter.masks import Masks
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.criteria import Batches, Evidence, Loss, score_channels
 from exporter.pruning.dense_network import fewest_to, state_of, without_groups
-from exporter.pruning.ranking import group_scores, ranked, scored_layers
+from exporter.pruning.ranking import group_scores, remove_least, scored_layers
 from exporter.tracing import Inputs, copied
 from jetson.errors import CoopexportError
 
@@ -39,12 +39,12 @@ def prune(
     if criterion in _LOOKING and not batches:
         raise CoopexportError(f"criterion {criterion} needs batches of inputs and labels; pass batches=[...]")
     groups = channel_groups(copied(network).eval(), example_inputs)
-    whole, full = without_groups(groups, state_of(network), np.zeros(groups.count, dtype=np.bool_), "")
+    origin = f"criterion {criterion}, {macs_reduction:g} times fewer MACs"
+    whole, full = without_groups(groups, state_of(network), np.zeros(groups.count, dtype=np.bool_), origin)
     evidence = Evidence(whole.network, groups.traced, scored_layers(whole), lambda: batches, loss, seed)
-    order = ranked(whole, group_scores(whole, score_channels(criterion, evidence), by_rank=by_rank))
+    scores = group_scores(whole, score_channels(criterion, evidence), by_rank=by_rank)
     target_macs = whole.macs() / macs_reduction
-    removed = fewest_to(whole, full, order, target_macs)
-    left, _ = without_groups(groups, full, removed, f"criterion {criterion}, {macs_reduction:g} times fewer MACs")
+    left, _ = remove_least(whole, full, scores, lambda order: fewest_to(whole, full, order, target_macs))
     if left.macs() > target_macs:
         most = whole.macs() / left.macs()
         raise CoopexportError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from exporter.pruning.criteria import Scores
-from exporter.pruning.dense_network import DenseNetwork
+from exporter.pruning.dense_network import DenseNetwork, State, without_groups
 
 
 def scored_layers(dense: DenseNetwork) -> dict[str, int]:
@@ -75,6 +77,29 @@ def ranked(dense: DenseNetwork, scores: NDArray[np.float64], allowed: NDArray[np
             alive[name] -= int(left[name][group])
         order.append(group)
     return order
+
+
+def remove_least(
+    dense: DenseNetwork,
+    full: State,
+    scores: NDArray[np.float64],
+    choose: Callable[[list[int]], NDArray[np.bool_]],
+    allowed: NDArray[np.bool_] | None = None,
+) -> tuple[DenseNetwork, State]:
+    """Return what is left without the groups that `choose` takes of the ranking, as `without_groups` does.
+
+    `choose` gets the groups that may go, least important first, and returns which are gone then. Groups that the
+    shrinker puts back leave the ranking, and those behind them take their places. `allowed`: as in `ranked`.
+    """
+    groups = dense.groups
+    allowed = np.ones(groups.count, dtype=np.bool_) if allowed is None else allowed.copy()
+    while True:
+        chosen = choose(ranked(dense, scores, allowed))
+        left, left_full = without_groups(groups, full, chosen, dense.masks.origin)
+        stayed = chosen & ~left.removed & ~dense.removed
+        if not stayed.any():
+            return left, left_full
+        allowed &= ~stayed
 
 
 def least_filters(dense: DenseNetwork, order: list[int], count: int) -> NDArray[np.bool_]:

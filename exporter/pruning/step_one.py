@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from exporter.project import PruneSection
 from exporter.pruning.dense_network import DenseNetwork, State, fewest_to, without_groups
-from exporter.pruning.ranking import least_filters
+from exporter.pruning.ranking import least_filters, remove_least
 from exporter.pruning.rounds import Spent, Trained, trained_round
-from exporter.pruning.work import PruningWork, Tuning, fresh_copy, remove_least, score_groups
+from exporter.pruning.work import PruningWork, Tuning, fresh_copy, score_groups
 from jetson.errors import CoopexportError
 
 # Scores are means of zeros and ones: their differences are not exact.
@@ -117,7 +117,7 @@ def _pruned_once(work: PruningWork, last: Trained, start: Round, before: Round) 
     """Return the network of the last round without the filters that go next."""
     scores = score_groups(work, last.dense, work.training.seed + before.number)
     dense, full = remove_least(
-        work, last.dense, last.full, scores, lambda order: _chosen(work.settings, last, start, before, order)
+        last.dense, last.full, scores, lambda order: _chosen(work.settings, last, start, before, order)
     )
     if np.array_equal(dense.removed, last.dense.removed):
         raise CoopexportError(

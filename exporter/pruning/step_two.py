@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from exporter.pruning.channel_groups import Groups
 from exporter.pruning.dense_network import DenseNetwork, State
+from exporter.pruning.ranking import remove_least
 from exporter.pruning.rounds import Trained, trained_round
-from exporter.pruning.work import PruningWork, Tuning, fresh_copy, remove_least, score_groups
+from exporter.pruning.work import PruningWork, Tuning, fresh_copy, score_groups
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _narrower(work: PruningWork, last: Trained, series: Series, width: int, seed
             removed[group] = True
         return removed
 
-    return remove_least(work, last.dense, last.full, scores, narrowed, allowed)
+    return remove_least(last.dense, last.full, scores, narrowed, allowed)
 
 
 def _crossing(removed: NDArray[np.bool_], series: Series) -> int:

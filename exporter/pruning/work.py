@@ -15,7 +15,7 @@ from exporter.project import CROSS_ENTROPY, PruneSection, TrainingSection
 from exporter.pruning.channel_groups import ChannelGroups
 from exporter.pruning.criteria import Evidence, Loss, score_channels
 from exporter.pruning.dense_network import DenseNetwork, State, without_groups, write_back
-from exporter.pruning.ranking import group_scores, ranked, scored_layers
+from exporter.pruning.ranking import group_scores, scored_layers
 from exporter.training.batches import iterate
 from exporter.training.devices import choose_device
 from exporter.training.fit import FitResult, fit
@@ -99,29 +99,6 @@ def score_groups(work: PruningWork, dense: DenseNetwork, seed: int) -> NDArray[n
         finally:
             network.to("cpu")
     return group_scores(dense, scores, by_rank=work.settings.normalisation == "rank")
-
-
-def remove_least(
-    work: PruningWork,
-    dense: DenseNetwork,
-    full: State,
-    scores: NDArray[np.float64],
-    choose: Callable[[list[int]], NDArray[np.bool_]],
-    allowed: NDArray[np.bool_] | None = None,
-) -> tuple[DenseNetwork, State]:
-    """Return what is left without the groups that `choose` takes of the ranking, as `without_groups` does.
-
-    `choose` gets the groups that may go, least important first, and returns which are gone then. Groups that the
-    shrinker puts back leave the ranking, and those behind them take their places. `allowed`: as in `ranked`.
-    """
-    allowed = np.ones(work.groups.count, dtype=np.bool_) if allowed is None else allowed.copy()
-    while True:
-        chosen = choose(ranked(dense, scores, allowed))
-        left, left_full = without_groups(work.groups, full, chosen, work.origin)
-        stayed = chosen & ~left.removed & ~dense.removed
-        if not stayed.any():
-            return left, left_full
-        allowed &= ~stayed
 
 
 def fresh_copy(work: PruningWork, dense: DenseNetwork, full: State) -> tuple[DenseNetwork, State]:

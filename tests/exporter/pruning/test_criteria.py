@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import torch
 from small_networks import Residual, images, seeded, settle
 from torch import nn
 
+from calibration.prune_command import prune
+from exporter.project import PruneSection
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.criteria import CRITERIA, Evidence, score_channels
 from exporter.pruning.dense_network import DenseNetwork, state_of, without_groups
@@ -123,6 +126,12 @@ def test_a_network_that_has_diverged_is_named_by_layer() -> None:
         dense.network.fc.weight[0] = torch.nan
     with pytest.raises(CoopexportError, match="scores of 'stem' are NaN"):
         score_channels("taylor", evidence(dense))
+
+
+def test_project_file_and_command_know_the_same_criteria() -> None:
+    known = set(get_args(PruneSection.model_fields["criterion"].annotation))
+    (option,) = [one for one in prune.commands["two-step"].params if one.name == "criterion"]
+    assert known == set(CRITERIA) == set(option.type.choices)
 
 
 def test_an_unknown_criterion_lists_the_others() -> None:
