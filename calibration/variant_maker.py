@@ -84,7 +84,7 @@ class VariantMaker:
         left, outputs may hardly depend on the image, so that rounding is as large as they are.
         """
         variant = self.name(suffix)
-        record = _registered(self.project, variant, self.recipe(step))
+        record = _registered(self.project, variant, self.recipe(step), more.get("cuts"))
         if record is None and _is_constant(trained.dense.network, self.inputs):
             self.listener.on_skipped(variant, "what it says no longer depends on the image: too little is left")
             return False
@@ -119,13 +119,14 @@ class VariantMaker:
         return register_variant(self.project, variant, lineage, self.evaluation)
 
 
-def _registered(project: Project, variant: str, recipe: str) -> VariantRecord | None:
-    """Return a variant's record, when it was made by this recipe already."""
+def _registered(project: Project, variant: str, recipe: str, cuts: tuple[str, ...] | None) -> VariantRecord | None:
+    """Return a variant's record, when it was made by this recipe, and for these cuts at least, already."""
     try:
         record = read_variant_record(project.variant_folder(variant))
     except CoopexportError:
         return None
-    return record if record.method.get("recipe_sha256") == recipe else None
+    covered = record.cuts == cuts or set(cuts or ()) <= set(record.cuts or ())
+    return record if covered and record.method.get("recipe_sha256") == recipe else None
 
 
 def _is_constant(network: nn.Module, inputs: torch.Tensor) -> bool:

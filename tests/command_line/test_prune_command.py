@@ -205,6 +205,20 @@ def test_other_widths_are_made_from_the_same_first_step(pruned_folder: Path, tmp
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
 
+def test_a_candidate_that_is_asked_for_later_is_added_to_what_is_there(chain_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "chain"
+    shutil.copytree(chain_folder, folder)
+    run(folder, "--layer", "conv2", "--without-controls")
+    before = weights_of(folder)
+    run(folder, "--layer", "conv2", "--layer", "pool", "--without-controls")
+    project = load_project(folder / "coopexport.toml")
+    assert read_variant_record(project.variant_folder("conv2-1")).cuts == ("conv2", "pool")
+    after = weights_of(folder)
+    assert all(torch.equal(tensor, after[name][key]) for name in before for key, tensor in before[name].items())
+    run(folder, "--layer", "conv2", "--without-controls")
+    assert read_variant_record(project.variant_folder("conv2-1")).cuts == ("conv2", "pool")
+
+
 def test_two_series_stand_beside_each_other(chain_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "chain"
     shutil.copytree(chain_folder, folder)
