@@ -31,12 +31,13 @@ from exporter.training.losses import load_loss
 from exporter.training.placement import memory_named, thread_count
 from exporter.training.random_state import seeded
 from exporter.training.training_set import TrainingSet, load_training_set, with_validation
+from exporter.user_code import find_source
 from exporter.variant_record import read_variant_record
-from exporter.variants import ORIGINAL, PRUNED, example_inputs, layer_graph, variants
+from exporter.variants import ORIGINAL, PRUNED, STEP_ONE, example_inputs, layer_graph, variants
+from jetson import preprocessing
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError
 
-STEP_ONE = "step1"
 _OF_STEP_TWO = ("widths", "step_two_epochs", "step_two_learning_rate")
 
 
@@ -136,10 +137,12 @@ def _open(project: Project, request: PruneRequest, listener: Listener) -> Varian
     inputs = torch.from_numpy(example_inputs(project))
     data, validation = with_validation(project, load_training_set(project))
     checkpoint_sha256 = sha256_of_file(str(checkpoint))
+    code = find_source(model.factory, project.folder)
     recipe = {
         "schema": "coopexport.pruning/1.0",
         "checkpoint": checkpoint_sha256,
-        "factory": [model.factory, model.arguments],
+        "factory": [model.factory, model.arguments, None if code is None else sha256_of_file(str(code))],
+        "preprocessing": preprocessing.to_json(project.preprocessing),
         "prune": {key: value for key, value in settings.items() if key not in _OF_STEP_TWO},
         "training": training.model_dump(mode="json"),
         "data": [data.sha256(), validation.sha256()],

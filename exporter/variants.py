@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SCHEMA = "coopexport.layer-graph/1.0"
 GRAPH_FILE = "model.onnx"
 LAYERS_FILE = "model.layers.json"
-ORIGINAL, PRUNED = "original", "pruned"
+ORIGINAL, PRUNED, STEP_ONE = "original", "pruned", "step1"
 # In a plan's masks_from: the masks came out of pruning here, and every weight from model.checkpoint.
 PRUNING = "pruning"
 EXAMPLE_SAMPLES = 16

@@ -31,7 +31,7 @@ from exporter.datasets import load_dataset, network_inputs
 from exporter.project import PROJECT_FILE, Project, load_project
 from exporter.project_template import project_text
 from exporter.variant_record import read_variant_record
-from exporter.variants import ORIGINAL
+from exporter.variants import ORIGINAL, STEP_ONE
 from exporter.variants import variants as names_of
 from jetson.atomic_files import write_file
 from jetson.errors import CoopexportError
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from benchmarks.demo.data import DemoData
 
 LAYER = "conv4_1"
-STEP_ONE = "step1"
 # The cuts of the paper's figures: behind every convolution and every pool.
 CANDIDATES = (
     "conv1_1", "conv1_2", "pool1", "conv2_1", "conv2_2", "pool2", "conv3_1", "conv3_2", "conv3_3", "pool3",
