@@ -23,6 +23,7 @@ from benchmarks.demo.data import DemoData, make_data
 from benchmarks.demo.recipe import Recipe
 from benchmarks.host import describe_host
 from benchmarks.page_command import deliver, page_parser, say
+from calibration.metric import top1
 from exporter.models.vgg import vgg16
 from exporter.project import PruneSection, TrainingSection
 from exporter.pruning.channel_groups import channel_groups
@@ -101,7 +102,7 @@ def accuracy(network: nn.Module, data: DemoData) -> float:
     every = np.arange(len(held_out))
     inputs = torch.from_numpy(held_out.inputs(every))
     outputs = torch.cat([run_network(network.eval(), batch)[0] for batch in torch.split(inputs, 250)])
-    return float((outputs.argmax(dim=1).numpy() == held_out.labels(every)).mean())
+    return float(top1(outputs.numpy(), held_out.labels(every)).mean())
 
 
 def measure(one: Subject, criterion: str, recipe: Recipe, budgets: Sequence[Budget], score_images: int) -> Result:

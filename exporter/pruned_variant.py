@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from safetensors.torch import save
 from torch import nn
 
 from exporter.masks import Masks, encode_masks
@@ -12,7 +11,7 @@ from exporter.project import Project
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.dense_network import DenseNetwork, State, state_of, without_groups, write_back
 from exporter.shrink import Shrunk, shrink
-from exporter.shrink_plan import WEIGHTS_FILE, ShrinkFile, write_shrink_plan
+from exporter.shrink_plan import WEIGHTS_FILE, ShrinkFile, encode_weights, write_shrink_plan
 from exporter.tracing import Inputs, copied
 from exporter.variants import PRUNING
 from jetson.atomic_files import sha256_of_bytes
@@ -33,7 +32,7 @@ def write_pruned_variant(
     made, trained = shrunk.network.state_dict(), dense.network.state_dict()
     if made.keys() != trained.keys() or not all(torch.equal(made[name], trained[name]) for name in made):
         raise CoopexportError(f"variant {variant}: what was trained is not what its masks leave of the network")
-    weights = save({name: tensor.clone().contiguous() for name, tensor in made.items()})
+    weights = encode_weights(shrunk.network)
     encoded = encode_masks(dense.masks)
     model = project.settings.model
     file = ShrinkFile(

@@ -102,6 +102,14 @@ class ShrinkFile(ShrinkPlan):
     parity: tuple[dict[str, Any], ...]
 
 
+def encode_weights(network: nn.Module) -> bytes:
+    """Return what the weights' file of a shrunk network holds."""
+    from safetensors.torch import save
+
+    # Cloned: a module that has two names shares its memory, which safetensors refuses.
+    return save({name: tensor.clone().contiguous() for name, tensor in network.state_dict().items()})
+
+
 def write_shrink_plan(folder: Path, file: ShrinkFile, weights: bytes, masks: bytes | None = None) -> None:
     """Write plan, weights and masks into `folder`, all or none; raises OSError."""
     plan = encode_json(SCHEMA, file.model_dump(mode="json"))

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save
 from torch import nn
 
 from exporter import parity
@@ -32,6 +31,7 @@ from exporter.shrink_plan import (
     PLAN_FILE,
     WEIGHTS_FILE,
     ShrinkFile,
+    encode_weights,
     read_shrink_plan,
     rebuild,
     write_shrink_plan,
@@ -81,8 +81,7 @@ def shrink_project(project: Project, request: ShrinkRequest) -> ProjectShrunk:
     given, path = find_masks(project, network, inputs, request)
     masks = revived(network, given, inputs, request.options) if request.revive else given
     shrunk = shrink(network, masks, inputs, request.options)
-    # Cloned: a module that has two names shares its memory, which safetensors refuses.
-    weights = save({name: value.clone().contiguous() for name, value in shrunk.network.state_dict().items()})
+    weights = encode_weights(shrunk.network)
     encoded = encode_masks(masks)
     own_file = request.masks_from == "file" and request.masks_file is None
     file = ShrinkFile(
