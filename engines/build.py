@@ -31,7 +31,8 @@ from exporter.encoding import symbols_of
 from exporter.golden import golden_exits, golden_outputs, golden_sent, golden_taken
 from exporter.parity import Parity
 from jetson import preprocessing
-from jetson.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
+from jetson.atomic_files import sha256_of_bytes, write_files
+from jetson.build_settings import BuildSettings
 from jetson.engine_identity import EngineIdentity, check_engine, check_magic, encode_identity, identity_path
 from jetson.errors import CoopexportError
 from jetson.preprocessing import Preprocessing
@@ -103,7 +104,14 @@ def build_engine(model: onnx.ModelProto, target_name: str, batch: int = 1) -> En
     """
     target = find_target(target_name)
     require_buildable(target)
-    return find_backend(target.backend).build(target_file(model, batch, "the graph"), target)
+    return find_backend(target.backend).build(target_file(model, batch, "the graph"), target, _settings(target, batch))
+
+
+def _settings(target: Target, batch: int) -> BuildSettings:
+    """Return how engines for `target` are built: float32, one batch size."""
+    capability = target.compute_capability
+    ahead = (capability,) if target.backend == "tensorrt-rtx" and capability is not None else ()
+    return BuildSettings(batches=(batch, batch, batch), compute_capabilities=ahead)
 
 
 def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
@@ -121,10 +129,10 @@ def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
     model = target_file(onnx.load(str(graph_path.resolve())), batch, str(graph_path))
     source = model.SerializeToString(deterministic=True)
     path = item.engine_path(target)
-    stored = _still_fits(path, item, target, sha256_of_bytes(source), version)
+    stored = _still_fits(path, item, target, sha256_of_bytes(source), version, batch)
     if stored is not None:
         return BuildResult(path, stored, reused=True)
-    engine = backend.build(model, target)
+    engine = backend.build(model, target, _settings(target, batch))
     if not check_magic(backend.name, engine.data):
         raise CoopexportError(
             f"{backend.name} {version} built something that does not begin like its engines ({engine.data[:4]!r}): "
@@ -159,7 +167,7 @@ def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
 
 
 def _still_fits(
-    path: Path, item: BuildItem, target: Target, target_file_sha256: str, version: str
+    path: Path, item: BuildItem, target: Target, target_file_sha256: str, version: str, batch: int
 ) -> EngineIdentity | None:
     """Return the identity of the engine at `path` when building it again would change nothing that it says.
 
@@ -177,7 +185,7 @@ def _still_fits(
         and (identity.source_sha256, identity.target_file_sha256) == (item.graph.sha256, target_file_sha256)
         and (identity.target, identity.compute_capability) == (target.name, target.compute_capability)
         and (identity.backend, identity.backend_version) == (target.backend, version)
-        and identity.flags == backend.flags(target)
+        and all(identity.flags.get(key) == value for key, value in _settings(target, batch).to_json().items())
         and (identity.parity is not None or not backend.can_run(target).usable)
     )
     return identity if fits else None
@@ -206,10 +214,11 @@ def _check(
         return None, runnable.reason
     golden = read_golden(item.folder, item.golden)
     inputs = golden_taken(golden) if item.role == "tail" else [golden["inputs"]]
-    with temporary_folder_beside(str(item.folder / "engines")) as folder:
-        path = Path(folder) / f"engine{backend.file_suffix}"
-        path.write_bytes(engine)
-        found = run_batches(backend.load(path, target), inputs, batch)
+    runner = backend.load(engine, target)
+    try:
+        found = run_batches(runner, inputs, batch)
+    finally:
+        runner.close()
     where = f"{item.layer} {item.role} for {target.name}"
     checks = []
     if item.role == "head":
@@ -290,4 +299,4 @@ def open_engine(item: BuildItem, target: Target) -> Runner:
         raise CoopexportError(
             f"engine {path} was built from an older {item.role} of {item.layer}; build it again: coopexport build"
         )
-    return find_backend(target.backend).load(path, target)
+    return find_backend(target.backend).load(path.read_bytes(), target)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import onnx
 from numpy.typing import NDArray
 
 from engines.targets import Target
+from jetson.build_settings import BuildSettings
+from jetson.tensorrt_engines import LayerInformation
 
 
 @dataclass(frozen=True)
@@ -24,29 +25,39 @@ class Availability:
 
 @dataclass(frozen=True)
 class Engine:
-    """A built engine: the bytes of its file and the builder's settings that shaped it."""
+    """A built engine: the bytes of its file, its settings and what the builder made of them (`flags`).
+
+    `warnings`: what the builder said about it.
+    """
 
     data: bytes
     flags: dict[str, Any]
+    warnings: tuple[str, ...] = ()
 
 
-Runner = Callable[[Sequence[NDArray[Any]]], list[NDArray[Any]]]
+class Runner(Protocol):
+    """A loaded engine: a function from the inputs' arrays to the outputs', one call at a time; close it after use."""
+
+    def __call__(self, arrays: Sequence[NDArray[Any]], /) -> list[NDArray[Any]]:
+        """Return the outputs; raises CoopexportError with what the backend itself said."""
+
+    def close(self) -> None:
+        """Give back what the engine holds."""
 
 
 @dataclass(frozen=True)
 class Backend:
     """One way to build and run engines.
 
-    `can_build(target)` and `can_run(target)` say whether and why not; `flags(target)` returns the settings that shape
-    an engine: one that was built with others is built again; `build(model, target)` makes an engine from a
-    self-contained model; `load(path, target)` returns a function from inputs to outputs, one thread. The last two, and
-    that function, raise CoopexportError with what the backend itself said.
+    `can_build(target)` and `can_run(target)` say whether and why not. `build(model, target, settings)` makes an
+    engine from a self-contained model. `load(data, target)` and `inspect(data, target)` take the engine's own bytes,
+    never a path: what was hashed is what is loaded. The last three raise CoopexportError with what the backend said.
     """
 
     name: str
     file_suffix: str
     can_build: Callable[[Target], Availability]
     can_run: Callable[[Target], Availability]
-    flags: Callable[[Target], dict[str, Any]]
-    build: Callable[[onnx.ModelProto, Target], Engine]
-    load: Callable[[Path, Target], Runner]
+    build: Callable[[onnx.ModelProto, Target, BuildSettings], Engine]
+    load: Callable[[bytes, Target], Runner]
+    inspect: Callable[[bytes, Target], list[LayerInformation]]

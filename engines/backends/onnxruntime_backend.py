@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 from engines.backends.interface import Availability, Backend, Engine, Runner
 from engines.targets import Target
 from exporter.onnx_session import import_onnxruntime, open_session
+from jetson.build_settings import BuildSettings
 from jetson.errors import CoopexportError, one_line
+from jetson.tensorrt_engines import LayerInformation
 
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -21,7 +22,7 @@ _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 def backend() -> Backend:
     """Return the ONNX Runtime backend."""
-    return Backend("onnxruntime", ".onnx", availability, can_run, flags, build, load)
+    return Backend("onnxruntime", ".onnx", availability, can_run, build, load, inspect)
 
 
 def availability(target: Target) -> Availability:
@@ -73,31 +74,57 @@ def installed_distributions() -> list[str]:
     return installed
 
 
-def build(model: onnx.ModelProto, target: Target) -> Engine:
+def build(model: onnx.ModelProto, target: Target, settings: BuildSettings) -> Engine:
     """Return the model's own bytes: ONNX Runtime optimises when it loads, for the machine it is on."""
-    return Engine(model.SerializeToString(deterministic=True), flags(target))
+    how = {"optimisation": "all", "threads": 1, "tf32": False}
+    return Engine(model.SerializeToString(deterministic=True), {**settings.to_json(), **how})
 
 
-def flags(target: Target) -> dict[str, Any]:
-    """Return the settings that engines are opened with."""
-    return {"optimisation": "all", "threads": 1, "tf32": False}
-
-
-def load(path: Path, target: Target) -> Runner:
+def load(data: bytes, target: Target) -> Runner:
     """Open a session on one thread; raises CoopexportError when ONNX Runtime refuses the file."""
-    session = _open(path, target)
-    names = [item.name for item in session.get_inputs()]
+    return SessionRunner(_open(_parsed(data), target))
 
-    def run(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+
+def inspect(data: bytes, target: Target) -> list[LayerInformation]:
+    """Return the file's own nodes: which of them ONNX Runtime fuses is decided where it is loaded."""
+    nodes = _parsed(data).graph.node
+    return [LayerInformation(node.name or node.output[0], node.op_type) for node in nodes]
+
+
+class SessionRunner:
+    """A session as a function from arrays to arrays."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._names = [item.name for item in session.get_inputs()]
+
+    def __call__(self, arrays: Sequence[NDArray[Any]], /) -> list[NDArray[Any]]:
+        """Return the outputs for the inputs' arrays; raises CoopexportError with what ONNX Runtime said."""
+        if self._session is None:
+            raise CoopexportError("this engine is closed; load it again")
+        if len(arrays) != len(self._names):
+            raise CoopexportError(f"the engine takes {len(self._names)} inputs, given are {len(arrays)}")
         try:
-            return list(session.run(None, dict(zip(names, inputs, strict=True))))
+            return list(self._session.run(None, dict(zip(self._names, arrays, strict=True))))
         except Exception as error:  # noqa: BLE001  its exception types are private
-            raise CoopexportError(f"ONNX Runtime cannot run {path}: {one_line(error)[:300]}") from None
+            raise CoopexportError(f"ONNX Runtime cannot run the engine: {one_line(error)[:300]}") from None
 
-    return run
+    def close(self) -> None:
+        """Let the session go."""
+        self._session = None
 
 
-def _open(model: onnx.ModelProto | Path, target: Target) -> Any:
+def _parsed(data: bytes) -> onnx.ModelProto:
+    try:
+        model = onnx.load_model_from_string(data)
+    except Exception as error:  # noqa: BLE001  protobuf's own, which differ by its version
+        raise CoopexportError(f"cannot load the engine: it is no ONNX file ({one_line(error)[:200]})") from None
+    if not model.graph.output:
+        raise CoopexportError("cannot load the engine: its graph has no output")
+    return model
+
+
+def _open(model: onnx.ModelProto, target: Target) -> Any:
     """Open a session with the target's providers, and none in place of them; raises CoopexportError."""
     # TF32 keeps 10 bits of each factor: enough to move symbols, and not the fp32 that identities record.
     providers: list[Any] = [(name, {"use_tf32": "0"}) if name == _CUDA else name for name in target.providers]

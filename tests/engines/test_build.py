@@ -39,6 +39,7 @@ from engines.targets import find_target
 from exporter.bundle import BoundaryTensor, FileRecord, golden_bytes, read_golden
 from exporter.onnx_session import open_session, run
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.build_settings import BuildSettings
 from jetson.engine_identity import EngineIdentity, check_engine, identity_path, read_identity
 from jetson.errors import CoopexportError
 
@@ -91,7 +92,7 @@ def test_identity_is_complete_and_true(folder: Path, role: str) -> None:
         assert [(value["name"], value["shape"]) for value in described] == [(item.name, item.shape) for item in found]
         kinds = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
         assert [kinds[value["dtype"]] for value in described] == [item.type for item in found]
-    assert identity.flags == find_backend("onnxruntime").flags(CPU)
+    assert identity.flags == {**BuildSettings().to_json(), "optimisation": "all", "threads": 1}
     assert identity.platform == f"{platform.system()} {platform.machine()}"
     assert identity.parity_reason is None
     assert identity.parity is not None
@@ -113,10 +114,11 @@ def test_an_engine_that_cannot_run_here_says_why_nobody_checked_it(folder: Path)
     assert identity.parity_reason == find_backend("tensorrt-rtx").can_run(ADA).reason
     assert (identity.backend, identity.compute_capability) == ("tensorrt-rtx", "8.9")
     assert [value["dtype"] for value in identity.outputs] == ["uint8"]
-    assert identity.flags == {"strongly_typed": True, "tf32": False}
+    assert identity.flags["compute_capabilities"] == ["8.9"]
+    assert (identity.flags["strongly_typed"], identity.flags["tf32"]) == (True, False)
     assert check_engine(str(result.path)) == identity
     assert build(item_of(folder, "head"), ADA).reused
-    with pytest.raises(CoopexportError, match="does not run them"):
+    with pytest.raises(CoopexportError, match="run on their GPU only"):
         open_engine(item_of(folder, "head"), ADA)
 
 
@@ -277,7 +279,7 @@ def test_a_refused_engine_leaves_the_old_one(folder: Path) -> None:
 
 @rtx_installed
 def test_an_engine_that_begins_unlike_its_kind_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replaced = dataclasses.replace(find_backend("tensorrt-rtx"), build=lambda model, target: Engine(b"ptrt....", {}))
+    replaced = dataclasses.replace(find_backend("tensorrt-rtx"), build=lambda *given: Engine(b"ptrt....", {}))
     monkeypatch.setattr(engines.build, "find_backend", lambda name: replaced)
     with pytest.raises(CoopexportError, match=r"does not begin like its engines \(b'ptrt'\)"):
         build(item_of(folder, "head"), ADA)

@@ -43,7 +43,7 @@ def test_a_target_that_only_builds_says_why_it_does_not_run(tmp_path: Path) -> N
     if not finding.usable:
         pytest.skip("left out: TensorRT-RTX exists for Linux on x86-64 only")
     assert finding.detail.startswith("builds here; ")
-    assert "does not run them" in finding.detail
+    assert "run on their GPU only" in finding.detail
 
 
 def test_two_onnxruntimes_at_once_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from importlib import metadata
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,10 +17,13 @@ from engines.build import require_buildable
 from engines.target_file import target_file
 from engines.targets import find_target
 from exporter.onnx_session import open_session, run
+from jetson.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 BACKEND = find_backend("onnxruntime")
 CPU, CUDA = find_target("cpu"), find_target("cuda")
+STATIC = BuildSettings()
+SMALL = target_file(small_network(), 1, "net").SerializeToString()
 
 
 def test_cpu_is_usable_here() -> None:
@@ -78,50 +80,60 @@ class CpuInstead:
         monkeypatch.setattr(onnxruntime_backend, "open_session", open_session)
 
 
-def test_a_gpu_that_does_not_start_is_no_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_gpu_that_does_not_start_is_no_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     CpuInstead(monkeypatch, ["CPUExecutionProvider"])
     assert BACKEND.can_build(CUDA).usable  # the file is the same for every machine
     found = BACKEND.can_run(CUDA)
     assert not found.usable
     assert "CUDAExecutionProvider does not start here" in found.reason
     with pytest.raises(CoopexportError, match="would use CPUExecutionProvider instead"):
-        BACKEND.load(tmp_path / "engine.onnx", CUDA)
+        BACKEND.load(SMALL, CUDA)
 
 
-def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = CpuInstead(monkeypatch, ["CUDAExecutionProvider", "CPUExecutionProvider"])
     assert BACKEND.can_run(CUDA).usable
-    BACKEND.load(tmp_path / "engine.onnx", CUDA)
+    BACKEND.load(SMALL, CUDA)
     assert fake.opened[-1] == {"threads": 1, "providers": [("CUDAExecutionProvider", {"use_tf32": "0"})]}
 
 
-def test_the_engine_is_the_file_itself(tmp_path: Path) -> None:
+def test_the_engine_is_the_file_itself() -> None:
     model = target_file(small_halves().tail, 1, "tail")
-    engine = BACKEND.build(model, CPU)
-    assert engine.data == BACKEND.build(model, CPU).data == model.SerializeToString(deterministic=True)
-    assert engine.flags == BACKEND.flags(CPU)
+    engine = BACKEND.build(model, CPU, STATIC)
+    assert engine.data == BACKEND.build(model, CPU, STATIC).data == model.SerializeToString(deterministic=True)
+    assert engine.flags == {**STATIC.to_json(), "optimisation": "all", "threads": 1}
 
 
-def test_a_loaded_engine_computes_what_the_graph_does(tmp_path: Path) -> None:
+def test_a_loaded_engine_computes_what_the_graph_does() -> None:
     model = small_network(batch=2)
-    path = tmp_path / "engine.onnx"
-    path.write_bytes(BACKEND.build(target_file(model, 2, "net"), CPU).data)
+    engine = BACKEND.build(target_file(model, 2, "net"), CPU, BuildSettings(batches=(2, 2, 2)))
     inputs = small_inputs(2)
-    (found,) = BACKEND.load(path, CPU)([inputs])
+    runner = BACKEND.load(engine.data, CPU)
+    (found,) = runner([inputs])
     np.testing.assert_allclose(found, run(open_session(model, "disabled"), [inputs])[0], rtol=1e-5)
+    runner.close()
+    with pytest.raises(CoopexportError, match="closed"):
+        runner([inputs])
 
 
-@pytest.mark.parametrize("wrong", [small_inputs(1).astype(np.uint8), small_inputs(2), small_inputs(1)[:, :2]])
-def test_inputs_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, wrong: np.ndarray) -> None:
-    path = tmp_path / "engine.onnx"
-    path.write_bytes(BACKEND.build(target_file(small_network(), 1, "net"), CPU).data)
-    with pytest.raises(CoopexportError, match=r"cannot run .*engine\.onnx: "):
-        BACKEND.load(path, CPU)([wrong])
+def test_the_nodes_of_an_engine_are_listed() -> None:
+    network = target_file(small_network(), 1, "net")
+    found = BACKEND.inspect(BACKEND.build(network, CPU, STATIC).data, CPU)
+    assert [item.kind for item in found] == [node.op_type for node in network.graph.node]
+    assert [item.name for item in found] == [node.name or node.output[0] for node in network.graph.node]
+
+
+@pytest.mark.parametrize(
+    "wrong", [[small_inputs(1).astype(np.uint8)], [small_inputs(2)], [small_inputs(1)[:, :2]], [small_inputs(1)] * 2]
+)
+def test_inputs_that_do_not_fit_are_refused_in_one_line(wrong: list[np.ndarray]) -> None:
+    runner = BACKEND.load(SMALL, CPU)
+    with pytest.raises(CoopexportError, match=r"cannot run the engine: |takes 1 inputs, given are 2"):
+        runner(wrong)
+    assert runner([small_inputs(1)])[0].shape[0] == 1
 
 
 @pytest.mark.parametrize("content", [b"", b"vtrt" + bytes(100), b"no model"])
-def test_files_that_are_no_models_are_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "engine.onnx"
-    path.write_bytes(content)
-    with pytest.raises(CoopexportError, match=r"cannot load .*engine\.onnx"):
-        BACKEND.load(path, CPU)
+def test_files_that_are_no_models_are_refused(content: bytes) -> None:
+    with pytest.raises(CoopexportError, match=r"cannot load the engine"):
+        BACKEND.load(content, CPU)

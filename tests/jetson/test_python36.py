@@ -23,7 +23,7 @@ MODULES = sorted(
 )
 
 # Only on the device, and therefore only inside the functions that need them.
-DEVICE_MODULES = {"tensorrt", "pycuda", "onnxruntime"}
+DEVICE_MODULES = {"tensorrt", "pycuda", "cuda", "onnxruntime"}
 NEWER_STANDARD_LIBRARY = {
     "annotationlib",
     "compression",

@@ -1,0 +1,44 @@
+"""Classic TensorRT: engines for the GPU that is there, so for a Jetson they are built on it."""
+
+from __future__ import annotations
+
+import onnx
+
+from engines.backends import tensorrt_engine
+from engines.backends.interface import Availability, Backend, Engine, Runner
+from engines.targets import Target
+from jetson.build_settings import BuildSettings
+from jetson.errors import CoopexportError
+from jetson.tensorrt_engines import TENSORRT, LayerInformation, open_library
+
+
+def backend() -> Backend:
+    """Return the classic TensorRT backend."""
+    return Backend(TENSORRT, ".engine", can_build, can_build, build, load, inspect)
+
+
+def can_build(target: Target) -> Availability:
+    """Say whether TensorRT is installed and the target's GPU is here; running takes the same."""
+    try:
+        version = open_library(TENSORRT).version
+    except CoopexportError as error:
+        return Availability(False, None, str(error))
+    missing = tensorrt_engine.reason_not_here(target)
+    if missing:
+        return Availability(False, version, f"TensorRT builds for the GPU that it runs on: {missing}")
+    return Availability(True, version, "")
+
+
+def build(model: onnx.ModelProto, target: Target, settings: BuildSettings) -> Engine:
+    """Build `model` (self-contained) for the GPU that is here."""
+    return tensorrt_engine.build(TENSORRT, model, settings)
+
+
+def load(data: bytes, target: Target) -> Runner:
+    """Load an engine on the GPU that is here."""
+    return tensorrt_engine.load(TENSORRT, data)
+
+
+def inspect(data: bytes, target: Target) -> list[LayerInformation]:
+    """Return the layers of an engine, with kernels and dtypes."""
+    return tensorrt_engine.inspect(TENSORRT, data)

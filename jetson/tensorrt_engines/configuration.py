@@ -1,0 +1,157 @@
+"""The builder's configuration: every setting by the name that this version of TensorRT has for it, or refused."""
+
+from typing import Any, Dict, List, Tuple
+
+from jetson.build_settings import BuildSettings
+from jetson.errors import CoopexportError
+from jetson.tensorrt_engines.ends import DYNAMIC, End
+from jetson.tensorrt_engines.library import TENSORRT_RTX, Library
+from jetson.tensorrt_engines.network import Network
+
+PRECISIONS = ("fp32", "fp16", "int8")
+# TensorRT before 8.4 allows no workspace at all unless told, and then finds no kernel for some convolutions.
+_OLD_DEFAULT_WORKSPACE_BYTES = 256 * 1024 * 1024
+
+
+def require_possible(library: Library, settings: BuildSettings) -> None:
+    """Refuse settings that no build of this library can follow, before any work; raises CoopexportError."""
+    least, best, most = settings.batches
+    if not 1 <= least <= best <= most:
+        # TensorRT ignores such a profile without a word.
+        raise CoopexportError(
+            "batch sizes {}, {}, {} are in no order: give least, best and most, each at least 1".format(
+                *settings.batches
+            )
+        )
+    if settings.precision not in PRECISIONS:
+        raise CoopexportError('precision "{}" is none of {}'.format(settings.precision, ", ".join(PRECISIONS)))
+    if settings.optimization_level is not None and not 0 <= settings.optimization_level <= 5:
+        raise CoopexportError("optimization level {} is none of 0 to 5".format(settings.optimization_level))
+    if library.name == TENSORRT_RTX:
+        if settings.dla_core is not None:
+            raise CoopexportError("TensorRT-RTX does not know the DLA; build for a Jetson with classic TensorRT")
+        if not settings.compute_capabilities:
+            raise CoopexportError("TensorRT-RTX builds ahead of time: name the compute capabilities, such as 8.9")
+        for capability in settings.compute_capabilities:
+            if compute_capability(library, capability) is None:
+                raise CoopexportError("{} does not build for SM {}".format(library.title, capability))
+    if settings.dla_core is not None and settings.precision == "fp32":
+        raise CoopexportError("the DLA computes in fp16 and int8, not in fp32; choose another precision or the GPU")
+    if settings.dla_core is not None and settings.dynamic:
+        raise CoopexportError("the DLA takes one batch size only; choose a static batch or the GPU")
+
+
+def compute_capability(library: Library, capability: str) -> Any:
+    """Return TensorRT-RTX's value for a compute capability, "8.9", or None where it does not build for it."""
+    return getattr(library.module.ComputeCapability, "SM" + capability.replace(".", ""), None)
+
+
+def configure(library: Library, parsed: Network, config: Any, settings: BuildSettings) -> Dict[str, Any]:
+    """Apply `settings` to `config`; returns them and what was made of them, as identities record it.
+
+    Raises CoopexportError for what this version, this machine or this network cannot do.
+    """
+    flags = dict(settings.to_json(), strongly_typed=parsed.strongly_typed)
+    module = library.module
+    # On unless cleared, and it keeps 10 bits of each factor: enough to move symbols.
+    if settings.tf32:
+        config.set_flag(module.BuilderFlag.TF32)
+    else:
+        config.clear_flag(module.BuilderFlag.TF32)
+    # Kernels and tactics stay readable in the engine; neither its size nor its speed depends on it.
+    config.profiling_verbosity = module.ProfilingVerbosity.DETAILED
+    precision_flags = _precision_flags(library, parsed, settings)
+    for name in precision_flags:
+        config.set_flag(getattr(module.BuilderFlag, name))
+    flags["precision_flags"] = precision_flags
+    flags["workspace_limit_bytes"] = _set_workspace(library, config, settings)
+    _set_level(library, config, settings)
+    _set_dla(library, parsed, config, settings)
+    _set_profile(library, parsed, config, settings)
+    if library.name == TENSORRT_RTX:
+        _set_capabilities(library, config, settings)
+    return flags
+
+
+def _precision_flags(library: Library, parsed: Network, settings: BuildSettings) -> List[str]:
+    """Return the flags that let TensorRT 8 use a precision; a strongly typed network has it in its dtypes."""
+    if parsed.strongly_typed or settings.precision == "fp32":
+        return []
+    if settings.precision == "fp16":
+        return ["FP16"]
+    # Mixed precision: what is not quantised may be half in the graph.
+    network = parsed.network
+    ends = [network.get_layer(index).get_output(0) for index in range(network.num_layers)]
+    half = any(end is not None and end.dtype == library.module.DataType.HALF for end in ends)
+    return ["INT8", "FP16"] if half else ["INT8"]
+
+
+def _set_workspace(library: Library, config: Any, settings: BuildSettings) -> Any:
+    """Limit the memory that kernels may use beside their tensors; returns the limit, None for TensorRT's own."""
+    limit = settings.workspace_bytes
+    if hasattr(config, "set_memory_pool_limit"):
+        if limit is not None:
+            config.set_memory_pool_limit(library.module.MemoryPoolType.WORKSPACE, limit)
+        return limit
+    config.max_workspace_size = _OLD_DEFAULT_WORKSPACE_BYTES if limit is None else limit
+    return int(config.max_workspace_size)
+
+
+def _set_level(library: Library, config: Any, settings: BuildSettings) -> None:
+    if settings.optimization_level is None:
+        return
+    if not hasattr(config, "builder_optimization_level"):
+        raise CoopexportError(
+            "{} {} has no optimization level (8.6 is the first); leave it out".format(library.title, library.version)
+        )
+    config.builder_optimization_level = settings.optimization_level
+
+
+def _set_dla(library: Library, parsed: Network, config: Any, settings: BuildSettings) -> None:
+    if settings.dla_core is None:
+        return
+    cores = parsed.builder.num_DLA_cores
+    if settings.dla_core not in range(cores):
+        has = "no DLA" if cores == 0 else "{} DLA cores, counted from 0".format(cores)
+        raise CoopexportError(
+            "DLA core {} is asked for; {} {} finds {} here".format(
+                settings.dla_core, library.title, library.version, has
+            )
+        )
+    config.default_device_type = library.module.DeviceType.DLA
+    config.DLA_core = settings.dla_core
+    if settings.gpu_fallback:
+        config.set_flag(library.module.BuilderFlag.GPU_FALLBACK)
+
+
+def _set_profile(library: Library, parsed: Network, config: Any, settings: BuildSettings) -> None:
+    """Give the builder the batch sizes of every dynamic input."""
+    inputs = parsed.inputs
+    if not any(DYNAMIC in end.shape for end in inputs):
+        fixed = sorted({end.shape[0] for end in inputs if end.shape})
+        if settings.dynamic or fixed not in ([], [settings.batches[1]]):
+            raise CoopexportError(
+                "the graph is fixed to batch {}, asked for are {} to {}; give it a dynamic batch".format(
+                    ", ".join(map(str, fixed)), settings.batches[0], settings.batches[2]
+                )
+            )
+        return
+    profile = parsed.builder.create_optimization_profile()
+    for end in inputs:
+        if DYNAMIC in end.shape:
+            profile.set_shape(end.name, *_profile_shapes(end, settings))
+    if config.add_optimization_profile(profile) < 0:
+        raise CoopexportError("{} refuses the batch sizes: {}".format(library.title, library.said("it says not why")))
+
+
+def _profile_shapes(end: End, settings: BuildSettings) -> List[Tuple[int, ...]]:
+    if end.shape[0] != DYNAMIC or DYNAMIC in end.shape[1:]:
+        raise CoopexportError("input {} has an unknown size behind its batch; export it with fixed ones".format(end))
+    return [(batch,) + end.shape[1:] for batch in settings.batches]
+
+
+def _set_capabilities(library: Library, config: Any, settings: BuildSettings) -> None:
+    config.num_compute_capabilities = len(settings.compute_capabilities)  # must come first, or the next call fails
+    for index, capability in enumerate(settings.compute_capabilities):
+        if not config.set_compute_capability(compute_capability(library, capability), index):
+            raise CoopexportError("{} does not build for SM {}".format(library.title, capability))

@@ -1,0 +1,98 @@
+"""From an ONNX file to TensorRT's network, with all that its parser found wrong."""
+
+from typing import Any, List, NamedTuple
+
+from jetson.errors import CoopexportError, one_line
+from jetson.tensorrt_engines.ends import Declared, End, end_of_tensor, require_ends
+from jetson.tensorrt_engines.library import Library, make
+from jetson.tensorrt_engines.onnx_nodes import NodeName, node_names
+
+# More would hide the first; the count is told.
+_MOST_ERRORS = 20
+
+
+class Network(NamedTuple):
+    """A parsed network, and what has to live as long: the parser holds a bare pointer into it."""
+
+    builder: Any
+    network: Any
+    parser: Any
+    strongly_typed: bool
+
+    @property
+    def inputs(self) -> List[End]:
+        """Return the inputs, in the graph's order."""
+        return [end_of_tensor(self.network.get_input(index)) for index in range(self.network.num_inputs)]
+
+    @property
+    def outputs(self) -> List[End]:
+        """Return the outputs, in the graph's order."""
+        return [end_of_tensor(self.network.get_output(index)) for index in range(self.network.num_outputs)]
+
+
+def parse_network(
+    library: Library, onnx_bytes: bytes, declared_inputs: Declared = None, declared_outputs: Declared = None
+) -> Network:
+    """Return the network that TensorRT makes of a self-contained ONNX file.
+
+    `declared_inputs` and `declared_outputs`: objects with name, dtype and shape (-1 where dynamic) that the network
+    must show. Raises CoopexportError naming every node that the parser refused, and when no network comes out, when
+    its ends are others, or when there is no usable driver.
+    """
+    library.forget()
+    builder = make(library, library.module.Builder)
+    network = builder.create_network(_creation_flags(library))
+    if network is None:
+        raise CoopexportError("{} makes no network: {}".format(library.title, library.said("it says not why")))
+    parser = library.module.OnnxParser(network, library.logger)
+    parsed = parser.parse(onnx_bytes)
+    # Nothing, or a file of something else, parses "successfully" into a network without outputs.
+    if not parsed or network.num_outputs == 0:
+        raise CoopexportError(
+            "{} cannot read the graph: {}".format(library.title, _refusal(library, parser, onnx_bytes))
+        )
+    made = Network(builder, network, parser, strongly_typed(library))
+    require_ends(library.title, "input", made.inputs, declared_inputs)
+    require_ends(library.title, "output", made.outputs, declared_outputs)
+    return made
+
+
+def strongly_typed(library: Library) -> bool:
+    """Tell whether networks of this version keep the graph's own dtypes (TensorRT 10 on); older ones choose."""
+    return hasattr(library.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
+
+
+def _creation_flags(library: Library) -> int:
+    """Return the network's flags as bits. Their positions differ by version, so they are asked for by name."""
+    bits = 0
+    for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):
+        flag = getattr(library.module.NetworkDefinitionCreationFlag, name, None)
+        if flag is not None:
+            bits |= 1 << int(flag)
+    return bits
+
+
+def _refusal(library: Library, parser: Any, onnx_bytes: bytes) -> str:
+    """Return every error of the parser, or else what was logged."""
+    nodes = node_names(onnx_bytes)
+    found: List[str] = []
+    for index in range(parser.num_errors):
+        described = _describe(parser.get_error(index), nodes)
+        if described not in found:
+            found.append(described)
+    if len(found) > _MOST_ERRORS:
+        found[_MOST_ERRORS:] = ["and {} more".format(len(found) - _MOST_ERRORS)]
+    # Some descriptions are no more than the word "false": the log tells the rest.
+    logged = [text for text in library.errors() if not any(text in item for item in found)]
+    return "; ".join(found + logged[:1])[:2000] or "no network comes out of it"
+
+
+def _describe(error: Any, nodes: List[NodeName]) -> str:
+    """Return one error with the node's index, operator and name; TensorRT 8 knows of the index only."""
+    index = error.node()
+    known = nodes[index] if 0 <= index < len(nodes) else NodeName("", "")
+    operator = (error.node_operator() if hasattr(error, "node_operator") else "") or known.operator
+    name = (error.node_name() if hasattr(error, "node_name") else "") or known.name
+    functions = list(error.local_function_stack()) if hasattr(error, "local_function_stack") else []
+    inside = " inside {}".format(" > ".join(functions)) if functions else ""
+    return one_line("node {} ({} {}{}): {}".format(index, operator, name, inside, error.desc()))

@@ -1,0 +1,190 @@
+"""Engines, loaded and run: 8.2's bindings and the tensors of 8.5 on, static and dynamic batch."""
+
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from jetson.errors import CoopexportError
+from jetson.tensorrt_engines.cuda_choice import open_device_memory
+from jetson.tensorrt_engines.device_memory import DeviceMemory
+from jetson.tensorrt_engines.ends import DYNAMIC, End
+from jetson.tensorrt_engines.engine_ends import EngineEnd, Shape, engine_ends, has_tensors, set_input_shape, shape_now
+from jetson.tensorrt_engines.library import Library, make
+
+_NUMPY_DTYPES = ("float32", "float16", "int8", "int32", "int64", "uint8", "bool")
+
+
+def load_engine(
+    library: Library, data: bytes, memory: Optional[DeviceMemory] = None, dla_core: Optional[int] = None
+) -> "EngineRunner":
+    """Return the engine in `data`, ready to run: an engine file's own bytes, checked by the caller beforehand.
+
+    Loading runs what is in an engine: hand over only bytes whose identity was checked. `memory`: device memory to
+    use, which stays the caller's; None opens one. `dla_core`: for an engine that was built for the DLA.
+    Raises CoopexportError with TensorRT's own words when it does not take the engine.
+    """
+    library.forget()
+    runtime = make(library, library.module.Runtime)
+    if dla_core is not None:
+        runtime.DLA_core = dla_core
+    engine = runtime.deserialize_cuda_engine(data)
+    if engine is None:
+        raise CoopexportError(
+            "{} {} does not take this engine: {}; build it again for this machine".format(
+                library.title, library.version, library.said("it says not why")
+            )
+        )
+    ends = engine_ends(library.module, engine)
+    for item in ends:
+        if item.end.dtype not in _NUMPY_DTYPES:
+            raise CoopexportError("{} is of a dtype that NumPy does not have".format(item.end))
+    context = engine.create_execution_context()
+    if context is None:
+        raise CoopexportError(
+            "{} cannot make room to run this engine: {}".format(library.title, library.said("it says not why"))
+        )
+    return EngineRunner(library, (runtime, engine, context), ends, memory)
+
+
+class EngineRunner:
+    """A loaded engine: call it with the inputs' arrays, in `inputs`' order, to get the outputs'. One call at a time.
+
+    `inputs` and `outputs`: what it takes and gives, -1 where the batch is given by the call. Close it after use.
+    """
+
+    def __init__(
+        self, library: Library, loaded: Tuple[Any, Any, Any], ends: List[EngineEnd], memory: Optional[DeviceMemory]
+    ) -> None:
+        self._library = library
+        self._runtime, self._engine, self._context = loaded
+        self._ends = ends
+        self._inputs = [item for item in ends if item.is_input]
+        self._outputs = [item for item in ends if not item.is_input]
+        self._owns_memory = memory is None
+        self._memory = open_device_memory() if memory is None else memory
+        self._addresses: Dict[int, int] = {}
+        self._closed = False
+        try:
+            self._allocate()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def inputs(self) -> List[End]:
+        """Return the inputs."""
+        return [item.end for item in self._inputs]
+
+    @property
+    def outputs(self) -> List[End]:
+        """Return the outputs."""
+        return [item.end for item in self._outputs]
+
+    @property
+    def engine(self) -> Any:
+        """Return TensorRT's own engine object, for inspection."""
+        return self._engine
+
+    @property
+    def memory_how(self) -> str:
+        """Return in words which library device memory goes through."""
+        return self._memory.how
+
+    def __call__(self, arrays: Sequence[Any]) -> List[Any]:
+        """Return the outputs for `arrays`, as arrays of their own.
+
+        Raises CoopexportError when an array is not what the engine takes, or with TensorRT's words when it fails; the
+        engine can be called again after either.
+        """
+        if self._closed:
+            raise CoopexportError("this engine is closed; load it again")
+        checked = self._checked(arrays)
+        self._library.forget()
+        for item, array in _pairs(self._inputs, checked):
+            if DYNAMIC in item.end.shape and not set_input_shape(self._context, item, array.shape):
+                raise self._failure("does not take shape {} for {}".format(array.shape, item.end))
+        for item, array in _pairs(self._inputs, checked):
+            self._memory.copy_to_device(self._addresses[item.position], array)
+        if not self._execute():
+            self._memory.synchronize()
+            raise self._failure("failed to run the engine")
+        found = [np.empty(shape_now(self._context, item), item.end.dtype) for item in self._outputs]
+        for item, array in _pairs(self._outputs, found):
+            self._memory.copy_to_host(array, self._addresses[item.position])
+        self._memory.synchronize()
+        return found
+
+    def close(self) -> None:
+        """Give memory and engine back; closing twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        for address in self._addresses.values():
+            self._memory.free(address)
+        self._addresses = {}
+        # Before the memory's library goes: their own memory is given back by it.
+        self._context = self._engine = self._runtime = None
+        if self._owns_memory:
+            self._memory.close()
+
+    def _allocate(self) -> None:
+        """Allocate every end for its largest shape, and tell the context where."""
+        for item in self._inputs:
+            if DYNAMIC in item.end.shape and not set_input_shape(self._context, item, _largest(item)):
+                raise self._failure("does not take the largest shape of {}".format(item.end))
+        for item in self._ends:
+            shape = _largest(item) if item.is_input else shape_now(self._context, item)
+            if DYNAMIC in shape:
+                raise CoopexportError(
+                    "the size of output {} is known only after a run; export it fixed".format(item.end)
+                )
+            size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(item.end.dtype).itemsize
+            self._addresses[item.position] = self._memory.allocate(size_bytes)
+        if has_tensors(self._engine):
+            for item in self._ends:
+                if not self._context.set_tensor_address(item.end.name, self._addresses[item.position]):
+                    raise self._failure("does not take memory for {}".format(item.end))
+
+    def _execute(self) -> bool:
+        if hasattr(self._context, "execute_async_v3"):
+            return bool(self._context.execute_async_v3(self._memory.stream))
+        # Waits for its own work, but not for the copies before it on our stream.
+        self._memory.synchronize()
+        return bool(self._context.execute_v2([self._addresses[item.position] for item in self._ends]))
+
+    def _checked(self, arrays: Sequence[Any]) -> List[Any]:
+        """Return the arrays, contiguous; TensorRT itself would read past the end of one that is too small."""
+        if len(arrays) != len(self._inputs):
+            raise CoopexportError("the engine takes {} inputs, given are {}".format(len(self._inputs), len(arrays)))
+        checked = []
+        for item, array in _pairs(self._inputs, arrays):
+            least, most = item.shapes or (item.end.shape, item.end.shape)
+            fits = len(array.shape) == len(most) and all(
+                least[axis] <= size <= most[axis] for axis, size in enumerate(array.shape)
+            )
+            if array.dtype != np.dtype(item.end.dtype) or not fits:
+                sizes = "" if least == most else " of batch {} to {}".format(least[0], most[0])
+                raise CoopexportError(
+                    "the engine takes {}{}, given is {} of shape {}".format(item.end, sizes, array.dtype, array.shape)
+                )
+            checked.append(np.ascontiguousarray(array).reshape(array.shape))
+        batches = {array.shape[0] for item, array in _pairs(self._inputs, checked) if DYNAMIC in item.end.shape}
+        if len(batches) > 1:
+            raise CoopexportError("inputs of different batch sizes are given: {}".format(sorted(batches)))
+        return checked
+
+    def _failure(self, what: str) -> CoopexportError:
+        return CoopexportError(
+            "{} {} {}: {}".format(
+                self._library.title, self._library.version, what, self._library.said("it says not why")
+            )
+        )
+
+
+def _largest(item: EngineEnd) -> Shape:
+    return item.shapes[1] if item.shapes is not None else item.end.shape
+
+
+def _pairs(ends: List[EngineEnd], arrays: Sequence[Any]) -> Iterator[Tuple[EngineEnd, Any]]:
+    """Return ends with their arrays, as many of both."""
+    return zip(ends, arrays)  # noqa: B905  strict= is of Python 3.10
