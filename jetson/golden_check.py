@@ -1,0 +1,125 @@
+"""Whether an engine computes what its golden data say: symbols one by one, numbers by their spread."""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+
+import numpy as np
+
+from jetson.errors import CoopexportError
+from jetson.wire.byte_layout import unpack_symbols
+
+# At most one symbol in a thousand may be off, and by one, unless an order says less.
+SYMBOL_FRACTION_BOUND = 1e-3
+# Outputs that vary less than this between inputs, relative to their size, cannot show a wrong channel.
+_LEAST_RELATIVE_SPREAD = 1e-4
+
+Arrays = List[Any]
+Runner = Callable[[Sequence[Any]], Arrays]
+
+
+class OutputForm(NamedTuple):
+    """What one output holds, and how far it may be off.
+
+    `kind`: "symbols", `symbols` of them for each sample, of `bits`, one per number (`packing` "none"), 8 / bits per byte
+    ("bytes", first in the lowest bits), or four such bytes per little-endian int32 ("words"); or "numbers". `bound`:
+    fraction of symbols that may differ, by one; or largest difference of numbers relative to their spread.
+    """
+
+    kind: str
+    bound: float
+    bits: int = 8
+    packing: str = "none"
+    symbols: int = 0
+
+
+def form_from_json(content: Dict[str, Any]) -> OutputForm:
+    """Return a form that `_asdict` wrote; raises TypeError or ValueError for anything else."""
+    form = OutputForm(**content)
+    known = form.kind in ("symbols", "numbers") and form.packing in ("none", "bytes", "words")
+    if not known or not 0 <= form.bound < 1 or form.bits not in range(1, 9):
+        raise ValueError("{} is no form of an output".format(form))
+    return form
+
+
+def symbols_in(form: OutputForm, sent: np.ndarray) -> np.ndarray:
+    """Return the symbols, N x `symbols`, uint8, in what left a head (N x ..., uint8 or int32) in the form `form`."""
+    samples = len(sent)
+    if form.packing == "none":
+        return sent.reshape(samples, -1)
+    data = np.ascontiguousarray(sent.reshape(samples, -1))
+    if form.packing == "words":
+        data = data.astype("<i4").view(np.uint8)
+    return np.stack([unpack_symbols(one, form.bits)[: form.symbols] for one in data])
+
+
+def run_in_batches(runner: Runner, inputs: Sequence[Any], batch: int) -> Arrays:
+    """Return the outputs of an engine that takes `batch` samples at a time for all samples of `inputs` (N x ...)."""
+    parts = []
+    count = len(inputs[0])
+    for start in range(0, count, batch):
+        left = min(batch, count - start)
+        # Full batches only: the last sample fills up the last one.
+        full = [
+            np.concatenate([one[start : start + left], np.repeat(one[-1:], batch - left, axis=0)]) for one in inputs
+        ]
+        parts.append([output[:left] for output in runner(full)])
+    return [np.concatenate([part[index] for part in parts]) for index in range(len(parts[0]))]
+
+
+def compare_outputs(
+    forms: Sequence[OutputForm], expected: Sequence[Any], found: Sequence[Any], where: str
+) -> List[Dict[str, Any]]:
+    """Return the parity record of each output; raises CoopexportError naming `where` and the number that is too large.
+
+    `expected`, `found`: N x ... each, in the graph's order. Dtypes and shapes have to be the same.
+    """
+    if not len(forms) == len(expected) == len(found):
+        raise CoopexportError(
+            "{}: the engine has {} outputs, the golden data {}".format(where, len(found), len(expected))
+        )
+    return [_compare(forms[index], expected[index], found[index], where) for index in range(len(forms))]
+
+
+def _compare(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: str) -> Dict[str, Any]:
+    if (found.dtype, found.shape) != (expected.dtype, expected.shape):
+        raise CoopexportError(
+            "{}: the engine returns {} of shape {}, the golden data hold {} of shape {}".format(
+                where, found.dtype, found.shape, expected.dtype, expected.shape
+            )
+        )
+    if form.kind == "symbols":
+        error = _fraction_of_symbols(form, expected, found, where)
+        how = "fraction of golden symbols that differ, none by more than one"
+    else:
+        error = _error_by_spread(expected, found, where)
+        how = "engine against golden outputs"
+    if error > form.bound:
+        raise CoopexportError(
+            "{}: parity check 'build' failed: error {:.2e}, allowed is {:.0e} ({}); the engine is not used".format(
+                where, error, form.bound, how
+            )
+        )
+    return {"check": "build", "error": error, "bound": form.bound, "samples": len(expected), "how": how}
+
+
+def _fraction_of_symbols(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: str) -> float:
+    difference = np.abs(symbols_in(form, expected).astype(np.int64) - symbols_in(form, found).astype(np.int64))
+    if difference.max() > 1:
+        raise CoopexportError(
+            "{}: a symbol differs by {} from the golden data; allowed is 1".format(where, difference.max())
+        )
+    return float((difference > 0).mean())
+
+
+def _error_by_spread(expected: np.ndarray, found: np.ndarray, where: str) -> float:
+    """Return the largest difference over the largest range of any one output over the samples."""
+    if not np.isfinite(found).all():
+        raise CoopexportError("{}: outputs are not finite where the golden ones are".format(where))
+    wide = expected.astype(np.float64)
+    spread = float(np.ptp(wide, axis=0).max())
+    if len(expected) < 2 or spread <= _LEAST_RELATIVE_SPREAD * float(np.abs(wide).max()):
+        raise CoopexportError(
+            "{}: golden outputs vary by only {:.1e} over {} samples, so that equality cannot be shown".format(
+                where, spread, len(expected)
+            )
+        )
+    return float(np.abs(wide - found.astype(np.float64)).max()) / spread
