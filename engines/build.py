@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -33,9 +34,13 @@ from exporter.parity import Parity
 from jetson import preprocessing
 from jetson.atomic_files import sha256_of_bytes, write_files
 from jetson.build_settings import BuildSettings
-from jetson.engine_identity import EngineIdentity, check_engine, check_magic, encode_identity, identity_path
+from jetson.engine_admission import Expected, admit, read_engine
+from jetson.engine_header import begins_like_engine
+from jetson.engine_identity import EngineIdentity, encode_identity, identity_path
 from jetson.errors import CoopexportError
+from jetson.machine import Machine
 from jetson.preprocessing import Preprocessing
+from jetson.version import VERSION
 
 WHOLE = "whole"
 # Docs: at most 0.1 % of symbols off, none by more than one.
@@ -129,11 +134,13 @@ def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
     model = target_file(onnx.load(str(graph_path.resolve())), batch, str(graph_path))
     source = model.SerializeToString(deterministic=True)
     path = item.engine_path(target)
-    stored = _still_fits(path, item, target, sha256_of_bytes(source), version, batch)
+    stored = _still_fits(path, item, target, batch, sha256_of_bytes(source), version)
     if stored is not None:
         return BuildResult(path, stored, reused=True)
+    started_at, started_s = datetime.now(timezone.utc), time.monotonic()
     engine = backend.build(model, target, _settings(target, batch))
-    if not check_magic(backend.name, engine.data):
+    build_seconds = round(time.monotonic() - started_s, 3)
+    if not begins_like_engine(backend.name, engine.data):
         raise CoopexportError(
             f"{backend.name} {version} built something that does not begin like its engines ({engine.data[:4]!r}): "
             "this version of it is not known here"
@@ -144,20 +151,23 @@ def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
         engine_bytes=len(engine.data),
         source_sha256=item.graph.sha256,
         target_file_sha256=sha256_of_bytes(source),
+        golden_sha256=item.golden.sha256,
         variant=item.variant,
         layer=item.layer,
         role=item.role,
         target=target.name,
         backend=backend.name,
         backend_version=version,
-        compute_capability=target.compute_capability,
-        precision="fp32",
-        batch=batch,
+        compute_capabilities=_compute_capabilities(target),
+        settings=_settings(target, batch),
+        flags=engine.flags,
+        builder=backend.name,
+        coopexport_version=VERSION,
+        machine=this_machine(target, version),
         inputs=describe_values(model.graph.input),
         outputs=describe_values(model.graph.output),
-        flags=engine.flags,
-        platform=f"{platform.system()} {platform.machine()}",
-        built_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        built_at=started_at.isoformat(timespec="seconds"),
+        build_seconds=build_seconds,
         parity=checks,
         parity_reason=reason,
     )
@@ -166,8 +176,18 @@ def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
     return BuildResult(path, identity, reused=False)
 
 
+def this_machine(target: Target, version: str | None) -> Machine:
+    """Return what is known of this machine where engines of `target` are concerned; `version`: of its backend."""
+    backends = {} if version is None else {target.backend: version}
+    return Machine(platform.system(), platform.machine(), backends=backends)
+
+
+def _compute_capabilities(target: Target) -> tuple[str, ...]:
+    return () if target.compute_capability is None else (target.compute_capability,)
+
+
 def _still_fits(
-    path: Path, item: BuildItem, target: Target, target_file_sha256: str, version: str, batch: int
+    path: Path, item: BuildItem, target: Target, batch: int, target_file_sha256: str, version: str
 ) -> EngineIdentity | None:
     """Return the identity of the engine at `path` when building it again would change nothing that it says.
 
@@ -176,16 +196,17 @@ def _still_fits(
     if not path.is_file():
         return None
     try:
-        identity = check_engine(str(path))
+        identity, _ = read_engine(str(path))
     except CoopexportError:
         return None
     backend = find_backend(target.backend)
     fits = (
         (identity.variant, identity.layer, identity.role) == (item.variant, item.layer, item.role)
         and (identity.source_sha256, identity.target_file_sha256) == (item.graph.sha256, target_file_sha256)
-        and (identity.target, identity.compute_capability) == (target.name, target.compute_capability)
+        and (identity.target, identity.compute_capabilities) == (target.name, _compute_capabilities(target))
         and (identity.backend, identity.backend_version) == (target.backend, version)
-        and all(identity.flags.get(key) == value for key, value in _settings(target, batch).to_json().items())
+        and (identity.builder, identity.coopexport_version) == (backend.name, VERSION)
+        and (identity.settings, identity.golden_sha256) == (_settings(target, batch), item.golden.sha256)
         and (identity.parity is not None or not backend.can_run(target).usable)
     )
     return identity if fits else None
@@ -289,14 +310,15 @@ def open_engine(item: BuildItem, target: Target) -> Runner:
     larger batches.
     """
     path = item.engine_path(target)
-    identity = check_engine(str(path))
-    if (identity.target, identity.batch) != (target.name, 1):
-        raise CoopexportError(
-            f"engine {path} was built for target {identity.target} and batch {identity.batch}, needed are "
-            f"{target.name} and 1; build it again: coopexport build"
-        )
-    if identity.source_sha256 != item.graph.sha256:
-        raise CoopexportError(
-            f"engine {path} was built from an older {item.role} of {item.layer}; build it again: coopexport build"
-        )
-    return find_backend(target.backend).load(path.read_bytes(), target)
+    backend = find_backend(target.backend)
+    expected = Expected(
+        backend=target.backend,
+        target=target.name,
+        variant=item.variant,
+        layer=item.layer,
+        role=item.role,
+        source_sha256=item.graph.sha256,
+        batch=1,
+    )
+    _, data = admit(str(path), this_machine(target, backend.can_build(target).version), expected)
+    return backend.load(data, target)

@@ -1,62 +1,87 @@
 """What an engine is: checked before it is loaded, because loading an engine runs what is in it."""
 
+import json
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from jetson.atomic_files import sha256_of_file
+from jetson.atomic_files import sha256_of_bytes
+from jetson.build_settings import BuildSettings, settings_from_json
 from jetson.errors import CoopexportError
-from jetson.json_files import encode_json, read_json
+from jetson.json_files import decode_json, encode_json
+from jetson.machine import Machine, machine_from_json
 
-SCHEMA = "coopexport.engine/1.0"
+SCHEMA = "coopexport.engine/2.0"
 SUFFIX = ".engine.json"
 
-# First bytes of the file, by backend, as TensorRT-RTX 1.7.1 and TensorRT 8 to 11 write them.
-MAGIC: Dict[str, bytes] = {"tensorrt-rtx": b"vtrt", "tensorrt": b"ftrt"}
-
+_DIGEST = "identity_sha256"
 _TEXT_FIELDS = (
     "engine_sha256",
     "source_sha256",
     "target_file_sha256",
+    "golden_sha256",
     "variant",
     "layer",
     "role",
     "target",
     "backend",
     "backend_version",
-    "precision",
-    "platform",
+    "builder",
+    "coopexport_version",
     "built_at",
 )
-_NUMBER_FIELDS = ("engine_bytes", "batch")
-_OPTIONAL_TEXT_FIELDS = ("compute_capability", "parity_reason")
+_OPTIONAL_FIELDS = ("parity", "parity_reason")
 
 
 class EngineIdentity(NamedTuple):
-    """All that decides whether an engine may be loaded here, as `docs/formats.md` defines it.
+    """All that decides whether an engine may be loaded, and all that is known of how it came to be.
 
-    `inputs` and `outputs`: objects with name, dtype and shape. `parity` or `parity_reason` is absent.
+    `docs/formats.md` defines the fields. `compute_capabilities`: those that it runs on, none for ONNX Runtime.
+    `settings`: what the builder was told; `flags`: what it made of that. `builder`: "tensorrt module", "trtexec",
+    "tensorrt-rtx module", "onnxruntime". `machine`: where it was built. `inputs` and `outputs`: objects with name,
+    dtype and shape. `build_seconds`: time in the builder alone. `parity` or `parity_reason` is None.
     """
 
     engine_sha256: str
     engine_bytes: int
     source_sha256: str
     target_file_sha256: str
+    golden_sha256: str
     variant: str
     layer: str
     role: str
     target: str
     backend: str
     backend_version: str
-    compute_capability: Optional[str]
-    precision: str
-    batch: int
+    compute_capabilities: Tuple[str, ...]
+    settings: BuildSettings
+    flags: Dict[str, Any]
+    builder: str
+    coopexport_version: str
+    machine: Machine
     inputs: List[Dict[str, Any]]
     outputs: List[Dict[str, Any]]
-    flags: Dict[str, Any]
-    platform: str
     built_at: str
+    build_seconds: float
     parity: Optional[List[Dict[str, Any]]] = None
     parity_reason: Optional[str] = None
+
+    @property
+    def precision(self) -> str:
+        """Return "fp32", "fp16" or "int8"."""
+        return self.settings.precision
+
+    @property
+    def batches(self) -> Tuple[int, int, int]:
+        """Return least, best and most samples at a time."""
+        return self.settings.batches
+
+    def to_json(self) -> Dict[str, Any]:
+        """Return the identity as its file holds it, without schema and digest."""
+        content = dict(self._asdict())
+        content["compute_capabilities"] = list(self.compute_capabilities)
+        content["settings"] = self.settings.to_json()
+        content["machine"] = self.machine.to_json()
+        return {key: value for key, value in content.items() if value is not None}
 
 
 def identity_path(engine_path: str) -> str:
@@ -65,68 +90,101 @@ def identity_path(engine_path: str) -> str:
 
 
 def encode_identity(identity: EngineIdentity) -> bytes:
-    """Return the identity file's bytes."""
-    content = {key: value for key, value in identity._asdict().items() if value is not None}
+    """Return the identity file's bytes, with the digest of its content last.
+
+    Raises TypeError or ValueError when a field holds what JSON does not know.
+    """
+    content = identity.to_json()
+    content["schema"] = SCHEMA
+    content[_DIGEST] = _digest(content)
     return encode_json(SCHEMA, content)
 
 
 def read_identity(engine_path: str) -> EngineIdentity:
     """Read the identity beside an engine; raises CoopexportError when it is missing or malformed."""
     path = identity_path(engine_path)
-    content = read_json(path, SCHEMA)
-    known = {key: value for key, value in content.items() if key in EngineIdentity._fields}
-    known.setdefault("compute_capability", None)
-    optional = ("parity", "parity_reason")
-    missing = [field for field in EngineIdentity._fields if field not in known and field not in optional]
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except FileNotFoundError:
+        raise CoopexportError(
+            "{} is missing: nothing says what this engine is, so do not load it; build it again, or copy engine and "
+            "identity together".format(path)
+        ) from None
+    except OSError as error:
+        raise CoopexportError("{} cannot be read ({}); mend that first".format(path, error.strerror)) from None
+    return decode_identity(data, path)
+
+
+def decode_identity(data: bytes, path: str) -> EngineIdentity:
+    """Return the identity that the bytes of its file hold; raises CoopexportError naming `path`.
+
+    Any byte that differs from what was written is found, by the digest over the content or by the form of the file;
+    not so a change by somebody who computes the digest anew.
+    """
+    content = decode_json(data, SCHEMA, path)
+    missing = [field for field in EngineIdentity._fields if field not in content and field not in _OPTIONAL_FIELDS]
     if missing:
         raise CoopexportError("{} lacks {}; build the engine again".format(path, ", ".join(missing)))
-    for problem in _problems(known):
+    for problem in _problems(content):
         raise CoopexportError("{}: {}; build the engine again".format(path, problem))
+    try:
+        settings = _settings(content["settings"])
+        machine = machine_from_json(content["machine"])
+    except ValueError as error:
+        raise CoopexportError("{}: {}; build the engine again".format(path, error)) from None
+    document = json.loads(data.decode("utf-8"))
+    if encode_json(document["schema"], document) != data or document.pop(_DIGEST, None) != _digest(document):
+        raise CoopexportError(
+            "{} was altered since it was written: do not load the engine; build it again, or copy it again".format(path)
+        )
+    known = {key: value for key, value in content.items() if key in EngineIdentity._fields}
+    known.update(settings=settings, machine=machine, compute_capabilities=tuple(content["compute_capabilities"]))
     return EngineIdentity(**known)
 
 
-def _problems(known: Dict[str, Any]) -> Iterator[str]:
+def _digest(content: Dict[str, Any]) -> str:
+    """Return the SHA-256 over the content, schema included, as JSON with sorted keys, without blanks, in ASCII."""
+    plain = json.loads(json.dumps(content))  # numbers as keys sort otherwise than the text they become
+    return sha256_of_bytes(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode("ascii"))
+
+
+def _settings(content: Any) -> BuildSettings:
+    """Return an identity's settings, without those that only later versions know; raises ValueError."""
+    if not isinstance(content, dict):
+        raise ValueError("settings is no object")
+    known = {key: value for key, value in content.items() if key in BuildSettings._fields}
+    try:
+        settings = settings_from_json(known)
+        again = settings.to_json()
+        lawful = isinstance(settings.precision, str) and {key: again[key] for key in known} == known
+        lawful = lawful and 1 <= settings.batches[0] <= settings.batches[1] <= settings.batches[2]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("settings are not those of a builder ({!r})".format(error)) from None
+    if not lawful:
+        raise ValueError("settings are not those of a builder")
+    return settings
+
+
+def _problems(content: Dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the fields of an identity, none of which is missing."""
-    for field in _TEXT_FIELDS + _OPTIONAL_TEXT_FIELDS:
-        value = known.get(field)
-        if not isinstance(value, str) and not (value is None and field in _OPTIONAL_TEXT_FIELDS):
+    for field in _TEXT_FIELDS:
+        if not isinstance(content[field], str):
             yield "{} is no text".format(field)
-    for field in _NUMBER_FIELDS:
-        if type(known[field]) is not int or known[field] < 1:  # True is an int as well
-            yield "{} is no positive number".format(field)
+    if not isinstance(content.get("parity_reason"), (str, type(None))):
+        yield "parity_reason is no text"
+    if type(content["engine_bytes"]) is not int or content["engine_bytes"] < 1:  # True is an int as well
+        yield "engine_bytes is no positive number"
+    if type(content["build_seconds"]) not in (int, float) or content["build_seconds"] < 0:
+        yield "build_seconds is no number of seconds"
+    capabilities = content["compute_capabilities"]
+    if not isinstance(capabilities, list) or not all(isinstance(item, str) for item in capabilities):
+        yield "compute_capabilities is no list of texts"
     for field in ("inputs", "outputs", "parity"):
-        items = [] if field == "parity" and known.get(field) is None else known[field]
+        items = [] if field == "parity" and content.get(field) is None else content[field]
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             yield "{} is no list of objects".format(field)
-    if not isinstance(known["flags"], dict):
+    if not isinstance(content["flags"], dict):
         yield "flags is no object"
-    if bool(known.get("parity")) == bool(known.get("parity_reason")):
+    if bool(content.get("parity")) == bool(content.get("parity_reason")):
         yield "it needs parity, or parity_reason, and not both"
-
-
-def check_magic(backend: str, engine: bytes) -> bool:
-    """Tell whether `engine` (its first 4 bytes suffice) begins like an engine of `backend`."""
-    return engine.startswith(MAGIC.get(backend, b""))
-
-
-def check_engine(engine_path: str) -> EngineIdentity:
-    """Return the identity of an engine whose file is what its identity says: hash, size, magic.
-
-    Raises CoopexportError otherwise. Call it before handing the file to any runtime.
-    """
-    if not os.path.isfile(engine_path):
-        raise CoopexportError("engine {} is missing; make it with: coopexport build".format(engine_path))
-    identity = read_identity(engine_path)
-    same_size = os.path.getsize(engine_path) == identity.engine_bytes
-    if not same_size or sha256_of_file(engine_path) != identity.engine_sha256:
-        raise CoopexportError(
-            "engine {} is not the file that its identity names: do not load it; build or copy it again".format(
-                engine_path
-            )
-        )
-    with open(engine_path, "rb") as file:
-        if not check_magic(identity.backend, file.read(4)):
-            raise CoopexportError(
-                "engine {} does not begin like an engine of {}; build it again".format(engine_path, identity.backend)
-            )
-    return identity

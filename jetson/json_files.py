@@ -35,12 +35,19 @@ def read_json(path: str, schema: str) -> Dict[str, Any]:
     """
     try:
         with open(path, "rb") as file:
-            document = json.loads(file.read().decode("utf-8"))
-        _refuse_non_finite(document, "it")
+            data = file.read()
     except FileNotFoundError:
         raise CoopexportError("{} is missing; check the path, or run the command that writes it".format(path)) from None
     except OSError as error:
         raise CoopexportError("{} cannot be read ({}); mend that first".format(path, error.strerror)) from None
+    return decode_json(data, schema, path)
+
+
+def decode_json(data: bytes, schema: str, path: str) -> Dict[str, Any]:
+    """Return what the bytes of a JSON file hold, as `read_json` does; `path` names them in its errors."""
+    try:
+        document = json.loads(data.decode("utf-8"))
+        _refuse_non_finite(document, "it")
     except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets in brackets
         raise CoopexportError("{} is not valid JSON ({}); write it anew".format(path, error)) from None
     if not isinstance(document, dict) or not isinstance(document.get("schema"), str):

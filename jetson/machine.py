@@ -31,3 +31,23 @@ class Machine(NamedTuple):
     def to_json(self) -> Dict[str, Any]:
         """Return the machine as it stands in identities and latency runs, without what is not known."""
         return {key: value for key, value in self._asdict().items() if value not in (None, {})}
+
+
+def machine_from_json(content: Any) -> Machine:
+    """Return the machine that `to_json` wrote; what this version does not know is left out.
+
+    Raises ValueError for anything else.
+    """
+    if not isinstance(content, dict):
+        raise ValueError("the machine is no object")
+    known = {key: value for key, value in content.items() if key in Machine._fields}
+    for key, value in known.items():
+        if key == "backends":
+            if not isinstance(value, dict) or not all(isinstance(version, str) for version in value.values()):
+                raise ValueError("the machine's backends are no versions by name")
+        elif not isinstance(value, str) or not value:
+            raise ValueError("the machine's {} is no text".format(key))
+    for key in ("operating_system", "architecture"):
+        if key not in known:
+            raise ValueError("the machine lacks its {}".format(key))
+    return Machine(**known)

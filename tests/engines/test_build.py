@@ -40,8 +40,11 @@ from exporter.bundle import BoundaryTensor, FileRecord, golden_bytes, read_golde
 from exporter.onnx_session import open_session, run
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.build_settings import BuildSettings
-from jetson.engine_identity import EngineIdentity, check_engine, identity_path, read_identity
+from jetson.engine_admission import read_engine
+from jetson.engine_identity import EngineIdentity, encode_identity, identity_path, read_identity
 from jetson.errors import CoopexportError
+from jetson.machine import Machine
+from jetson.version import VERSION
 
 CPU = find_target("cpu")
 ADA = find_target("rtx-ada")
@@ -70,8 +73,9 @@ def test_identity_is_complete_and_true(folder: Path, role: str) -> None:
     result = build(item, CPU)
     assert not result.reused
     identity = result.identity
-    assert read_identity(str(result.path)) == check_engine(str(result.path)) == identity
     engine = result.path.read_bytes()
+    assert read_identity(str(result.path)) == identity
+    assert read_engine(str(result.path)) == (identity, engine)
     assert (identity.engine_sha256, identity.engine_bytes) == (sha256_of_bytes(engine), len(engine))
     assert identity.source_sha256 == item.graph.sha256 == sha256_of_file(str(folder / item.graph.file))
     model = target_file(onnx.load(str(folder / item.graph.file)), 1, role)
@@ -86,14 +90,19 @@ def test_identity_is_complete_and_true(folder: Path, role: str) -> None:
         "onnxruntime",
         onnxruntime.__version__,
     )
-    assert (identity.precision, identity.batch, identity.compute_capability) == ("fp32", 1, None)
+    assert (identity.precision, identity.batches, identity.compute_capabilities) == ("fp32", (1, 1, 1), ())
+    assert identity.settings == BuildSettings()
+    assert identity.golden_sha256 == item.golden.sha256
     session = open_session(result.path, "disabled")
     for described, found in ((identity.inputs, session.get_inputs()), (identity.outputs, session.get_outputs())):
         assert [(value["name"], value["shape"]) for value in described] == [(item.name, item.shape) for item in found]
         kinds = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
         assert [kinds[value["dtype"]] for value in described] == [item.type for item in found]
     assert identity.flags == {**BuildSettings().to_json(), "optimisation": "all", "threads": 1}
-    assert identity.platform == f"{platform.system()} {platform.machine()}"
+    here = Machine(platform.system(), platform.machine(), backends={"onnxruntime": onnxruntime.__version__})
+    assert identity.machine == here
+    assert (identity.builder, identity.coopexport_version) == ("onnxruntime", VERSION)
+    assert 0 <= identity.build_seconds < 60
     assert identity.parity_reason is None
     assert identity.parity is not None
     (check,) = identity.parity
@@ -101,8 +110,8 @@ def test_identity_is_complete_and_true(folder: Path, role: str) -> None:
     assert check["samples"] == 16
     assert 0 <= check["error"] <= check["bound"] == 1e-3
     stored = json.loads(Path(identity_path(str(result.path))).read_text())
-    assert stored["schema"] == "coopexport.engine/1.0"
-    assert set(stored) - {"schema"} == set(EngineIdentity._fields) - {"parity_reason", "compute_capability"}
+    assert stored["schema"] == "coopexport.engine/2.0"
+    assert set(stored) - {"schema", "identity_sha256"} == set(EngineIdentity._fields) - {"parity_reason"}
 
 
 @rtx_installed
@@ -112,11 +121,11 @@ def test_an_engine_that_cannot_run_here_says_why_nobody_checked_it(folder: Path)
     identity = result.identity
     assert identity.parity is None
     assert identity.parity_reason == find_backend("tensorrt-rtx").can_run(ADA).reason
-    assert (identity.backend, identity.compute_capability) == ("tensorrt-rtx", "8.9")
+    assert (identity.backend, identity.compute_capabilities) == ("tensorrt-rtx", ("8.9",))
     assert [value["dtype"] for value in identity.outputs] == ["uint8"]
     assert identity.flags["compute_capabilities"] == ["8.9"]
     assert (identity.flags["strongly_typed"], identity.flags["tf32"]) == (True, False)
-    assert check_engine(str(result.path)) == identity
+    assert read_engine(str(result.path)) == (identity, result.path.read_bytes())
     assert build(item_of(folder, "head"), ADA).reused
     with pytest.raises(CoopexportError, match="run on their GPU only"):
         open_engine(item_of(folder, "head"), ADA)
@@ -136,9 +145,10 @@ def test_the_same_again_is_reused_untouched(folder: Path) -> None:
     "change",
     [
         {"backend_version": "1.10.0"},
-        {"flags": {"optimisation": "all", "threads": 1}},
+        {"coopexport_version": "0.0.1"},
+        {"builder": "trtexec"},
         {"target": "cuda"},
-        {"compute_capability": "8.6"},
+        {"compute_capabilities": ("8.6",)},
         {"backend": "tensorrt"},
         {"layer": "pool3"},
         {"role": "head"},
@@ -146,18 +156,18 @@ def test_the_same_again_is_reused_untouched(folder: Path) -> None:
         {"source_sha256": "0" * 64},
         {"target_file_sha256": "0" * 64},
         {"parity": None, "parity_reason": "there was no CPU then"},
-        {"batch": 0},
+        {"golden_sha256": "0" * 64},
+        {"settings": BuildSettings(batches=(2, 2, 2))},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_an_engine_of_something_else_is_built_again(folder: Path, change: dict[str, Any]) -> None:
     first = build(item_of(folder, "tail"), CPU)
-    path = Path(identity_path(str(first.path)))
-    content = {**json.loads(path.read_text()), **change}
-    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+    Path(identity_path(str(first.path))).write_bytes(encode_identity(first.identity._replace(**change)))
     again = build(item_of(folder, "tail"), CPU)
     assert not again.reused
-    assert again.identity._replace(built_at="", parity=None) == first.identity._replace(built_at="", parity=None)
+    dated = {"built_at": "", "build_seconds": 0.0, "parity": None}
+    assert again.identity._replace(**dated) == first.identity._replace(**dated)
     assert build(item_of(folder, "tail"), CPU).reused
 
 
@@ -173,7 +183,7 @@ def test_a_damaged_engine_is_built_again(folder: Path, damage: str) -> None:
         (identity if damage == "no identity" else first.path).unlink()
     assert not build(item_of(folder, "tail"), CPU).reused
     assert first.path.read_bytes() == engine
-    assert check_engine(str(first.path)).engine_sha256 == first.identity.engine_sha256
+    assert read_engine(str(first.path))[0].engine_sha256 == first.identity.engine_sha256
 
 
 def test_another_graph_is_built_again(folder: Path, split_project: Path) -> None:
@@ -274,7 +284,7 @@ def test_a_refused_engine_leaves_the_old_one(folder: Path) -> None:
     item = with_graph(item_of(folder, "tail"), model.SerializeToString())
     with pytest.raises(CoopexportError, match="parity check 'build' failed"):
         build(item, CPU)
-    assert check_engine(str(first.path)) == first.identity
+    assert read_engine(str(first.path))[0] == first.identity
 
 
 @rtx_installed
@@ -304,11 +314,11 @@ def test_an_engine_nobody_could_check_is_built_again_where_it_can_be(
 @pytest.mark.parametrize("batch", [3, 16, 20])
 def test_larger_batches_are_checked_on_all_golden_data(folder: Path, batch: int) -> None:
     result = build(item_of(folder, "tail"), CPU, batch)
-    assert result.identity.batch == batch
+    assert result.identity.batches == (batch, batch, batch)
     assert result.identity.inputs[0]["shape"][0] == result.identity.outputs[0]["shape"][0] == batch
     assert result.identity.parity is not None
     assert result.identity.parity[0]["samples"] == 16
-    with pytest.raises(CoopexportError, match=rf"built for target cpu and batch {batch}"):
+    with pytest.raises(CoopexportError, match=rf"takes batches of {batch}, needed is 1"):
         open_engine(item_of(folder, "tail"), CPU)
     assert not build(item_of(folder, "tail"), CPU).reused
     open_engine(item_of(folder, "tail"), CPU)
@@ -317,7 +327,7 @@ def test_larger_batches_are_checked_on_all_golden_data(folder: Path, batch: int)
 def test_an_engine_for_another_target_is_not_opened(folder: Path) -> None:
     built = build(item_of(folder, "tail"), CPU)
     shutil.copytree(built.path.parent, folder / "engines" / "cuda")
-    with pytest.raises(CoopexportError, match="built for target cpu and batch 1, needed are cuda and 1"):
+    with pytest.raises(CoopexportError, match="needed is target cuda, its identity says cpu"):
         open_engine(item_of(folder, "tail"), find_target("cuda"))
 
 

@@ -19,7 +19,7 @@ from engines.build import build_engine, require_buildable
 from engines.target_file import target_file
 from engines.targets import Target, find_target
 from jetson.build_settings import BuildSettings
-from jetson.engine_identity import check_magic
+from jetson.engine_header import begins_like_engine
 from jetson.errors import CoopexportError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ installed = pytest.mark.skipif(
 def test_header_says_what_the_file_is(target: str, mask: int) -> None:
     data = BACKEND.build(HEAD, find_target(target), STATIC).data
     assert data[:4] == b"vtrt"
-    assert check_magic("tensorrt-rtx", data)
+    assert begins_like_engine("tensorrt-rtx", data)
     assert int.from_bytes(data[16:24], "little") == len(data)
     assert int.from_bytes(data[32:36], "little") == mask
 

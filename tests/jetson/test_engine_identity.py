@@ -1,4 +1,4 @@
-"""An engine is loaded only when it is the file that its identity names, and the identity is one."""
+"""An identity is read as it was written, or refused: missing fields, malformed ones, and any change afterwards."""
 
 from __future__ import annotations
 
@@ -7,60 +7,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engine_examples import ORIN, RTX_ENGINE, plan_identity, rtx_identity, write_engine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetson.atomic_files import sha256_of_bytes
-from jetson.engine_identity import (
-    MAGIC,
-    EngineIdentity,
-    check_engine,
-    check_magic,
-    encode_identity,
-    identity_path,
-    read_identity,
-)
+from jetson import engine_identity
+from jetson.build_settings import BuildSettings
+from jetson.engine_identity import EngineIdentity, decode_identity, encode_identity, identity_path, read_identity
 from jetson.errors import CoopexportError
+from jetson.json_files import encode_json
 
-ENGINE = b"vtrt" + bytes(range(200))
-
-
-def identity(engine: bytes = ENGINE, **fields: Any) -> EngineIdentity:
-    plain = EngineIdentity(
-        engine_sha256=sha256_of_bytes(engine),
-        engine_bytes=len(engine),
-        source_sha256="1" * 64,
-        target_file_sha256="2" * 64,
-        variant="pruned",
-        layer="conv4_1",
-        role="head",
-        target="rtx-ada",
-        backend="tensorrt-rtx",
-        backend_version="1.7.1.116",
-        compute_capability="8.9",
-        precision="fp32",
-        batch=1,
-        inputs=[{"name": "images", "dtype": "float32", "shape": [1, 3, 32, 32]}],
-        outputs=[{"name": "symbols_0", "dtype": "uint8", "shape": [1, 12, 4, 4]}],
-        flags={"strongly_typed": True},
-        platform="Linux x86_64",
-        built_at="2026-08-01T10:00:00+00:00",
-        parity_reason="no GPU here",
-    )
-    return plain._replace(**fields)
+OPTIONAL = ("parity", "parity_reason")
+WRITTEN = encode_identity(rtx_identity())
+NEEDED = [name for name in EngineIdentity._fields if name not in OPTIONAL]
 
 
-def write_engine(folder: Path, engine: bytes = ENGINE, of: EngineIdentity | None = None) -> str:
-    """Write an engine and an identity, that of `ENGINE` unless given; return the engine's path."""
-    path = folder / "conv4_1.head.engine"
-    path.write_bytes(engine)
-    Path(identity_path(str(path))).write_bytes(encode_identity(of or identity()))
-    return str(path)
+def write(folder: Path, **fields: Any) -> str:
+    return write_engine(folder, RTX_ENGINE, rtx_identity(**fields))
 
 
 def edit(engine_path: str, **fields: Any) -> None:
+    """Change fields of the file (None takes them out) and compute its digest anew, as an honest writer would."""
     path = Path(identity_path(engine_path))
-    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    content = {**json.loads(path.read_text()), **fields}
+    content = {key: value for key, value in content.items() if value is not None}
+    content.pop("identity_sha256")
+    path.write_bytes(encode_json(content["schema"], {**content, "identity_sha256": engine_identity._digest(content)}))
 
 
 def test_the_identity_lies_beside_the_engine() -> None:
@@ -72,99 +44,130 @@ def test_the_identity_lies_beside_the_engine() -> None:
 @pytest.mark.parametrize(
     "written",
     [
-        identity(),
-        identity(compute_capability=None),
-        identity(parity_reason=None, parity=[{"check": "build", "error": 1e-7, "bound": 1e-3}]),
+        rtx_identity(),
+        plan_identity(),
+        rtx_identity(compute_capabilities=()),
+        rtx_identity(settings=BuildSettings("int8", (1, 4, 8), ("8.6", "8.9"), 1 << 28, 0, False, 3, True)),
+        rtx_identity(parity_reason=None, parity=[{"check": "build", "error": 1e-7, "bound": 1e-3}]),
+        rtx_identity(variant="größer ☃", flags={"2": [1.5, None, {"b": "ä"}], "10": True}),
     ],
 )
 def test_what_is_written_is_read_again(tmp_path: Path, written: EngineIdentity) -> None:
-    path = write_engine(tmp_path, of=written)
-    assert read_identity(path) == check_engine(path) == written
+    path = write_engine(tmp_path, RTX_ENGINE, written)
+    assert read_identity(path) == written
     content = json.loads(Path(identity_path(path)).read_text())
-    assert content["schema"] == "coopexport.engine/1.0"
+    assert content["schema"] == "coopexport.engine/2.0"
     assert None not in content.values()
 
 
+def test_settings_and_machine_come_back_as_what_they_are() -> None:
+    found = decode_identity(encode_identity(plan_identity()), "x")
+    assert (found.machine, found.machine.platform) == (ORIN, "Linux aarch64")
+    assert (found.precision, found.batches) == ("fp16", (1, 1, 1))
+
+
+def test_numbers_as_keys_do_not_change_the_digest() -> None:
+    written = encode_identity(rtx_identity(flags={10: "a", 9: "b"}))
+    assert decode_identity(written, "x").flags == {"10": "a", "9": "b"}
+
+
+@pytest.mark.parametrize("indent", [None, 7])
+def test_another_form_is_not_the_file_that_was_written(tmp_path: Path, indent: int | None) -> None:
+    path = write(tmp_path)
+    content = json.loads(Path(identity_path(path)).read_text())
+    Path(identity_path(path)).write_text(json.dumps(content, indent=indent))
+    with pytest.raises(CoopexportError, match="was altered since it was written"):
+        read_identity(path)
+
+
 def test_later_minor_versions_are_read(tmp_path: Path) -> None:
-    path = write_engine(tmp_path)
-    edit(path, schema="coopexport.engine/1.7", signature="something newer")
-    assert check_engine(path) == identity()
+    path = write(tmp_path)
+    settings = {**rtx_identity().settings.to_json(), "sparsity": "2:4"}
+    machine = {**rtx_identity().machine.to_json(), "hypervisor": "none"}
+    edit(path, schema="coopexport.engine/2.7", signature="something newer", settings=settings, machine=machine)
+    assert read_identity(path) == rtx_identity()
 
 
-@given(st.integers(0, len(ENGINE) - 1), st.integers(1, 255))
-def test_no_changed_byte_is_missed(tmp_path_factory: pytest.TempPathFactory, position: int, change: int) -> None:
-    altered = bytearray(ENGINE)
-    altered[position] ^= change
-    path = write_engine(tmp_path_factory.getbasetemp(), bytes(altered))
-    with pytest.raises(CoopexportError, match="not the file that its identity names: do not load it"):
-        check_engine(path)
+@given(st.data())
+def test_any_changed_byte_is_refused(data: st.DataObject) -> None:
+    altered = bytearray(WRITTEN)
+    altered[data.draw(st.integers(0, len(WRITTEN) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(CoopexportError) as refusal:
+        decode_identity(bytes(altered), "x")
+    assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("altered", [b"", ENGINE[:-1], ENGINE + b"\0", ENGINE[::-1]])
-def test_another_file_is_refused(tmp_path: Path, altered: bytes) -> None:
-    with pytest.raises(CoopexportError, match="do not load it"):
-        check_engine(write_engine(tmp_path, altered))
+@pytest.mark.full
+def test_each_bit_of_each_byte_counts() -> None:
+    for position in range(len(WRITTEN)):
+        for bit in range(8):
+            altered = bytearray(WRITTEN)
+            altered[position] ^= 1 << bit
+            with pytest.raises(CoopexportError):
+                decode_identity(bytes(altered), "x")
 
 
-@pytest.mark.parametrize("wrong", [{"engine_bytes": len(ENGINE) + 1}, {"engine_sha256": "0" * 64}])
-def test_another_size_or_hash_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    with pytest.raises(CoopexportError, match="do not load it"):
-        check_engine(write_engine(tmp_path, of=identity()._replace(**wrong)))
-
-
-def test_an_upper_case_hash_is_not_the_hash(tmp_path: Path) -> None:
-    with pytest.raises(CoopexportError, match="do not load it"):
-        check_engine(write_engine(tmp_path, of=identity(engine_sha256=sha256_of_bytes(ENGINE).upper())))
-
-
-@pytest.mark.parametrize("beginning", [b"ftrt", b"ptrt", b"\x08\x08\x12\x07", b"#!/b"])
-def test_a_file_of_another_kind_is_refused(tmp_path: Path, beginning: bytes) -> None:
-    other = beginning + ENGINE[4:]
-    path = write_engine(tmp_path, other, identity(other))
-    with pytest.raises(CoopexportError, match="does not begin like an engine of tensorrt-rtx"):
-        check_engine(path)
-    assert not check_magic("tensorrt-rtx", other)
-
-
-def test_magic_of_each_backend() -> None:
-    assert MAGIC == {"tensorrt-rtx": b"vtrt", "tensorrt": b"ftrt"}
-    assert check_magic("tensorrt", b"ftrt....")
-    assert not check_magic("tensorrt", b"ftr")
-    assert check_magic("onnxruntime", b"an ONNX file begins anyhow")
-
-
-def test_a_missing_engine_or_identity_is_named(tmp_path: Path) -> None:
-    path = write_engine(tmp_path)
-    Path(identity_path(path)).unlink()
-    with pytest.raises(CoopexportError, match=r"conv4_1\.head\.engine\.json is missing"):
-        check_engine(path)
-    Path(path).unlink()
-    with pytest.raises(CoopexportError, match=r"conv4_1\.head\.engine is missing; make it with: coopexport build"):
-        check_engine(path)
-
-
-NEEDED = [name for name in EngineIdentity._fields if name not in ("compute_capability", "parity", "parity_reason")]
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"variant": "original"},
+        {"backend_version": "1.7.1.117"},
+        {"engine_bytes": 5},
+        {"parity_reason": "none"},
+        {"identity_sha256": "0" * 64},
+        {"identity_sha256": None},
+        {"schema": "coopexport.engine/2.1"},
+        {"an_unknown_field": "added"},
+    ],
+)
+def test_an_edited_identity_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = write(tmp_path)
+    content = json.loads(Path(identity_path(path)).read_text())
+    content = {key: value for key, value in {**content, **change}.items() if value is not None}
+    Path(identity_path(path)).write_bytes(encode_json(content["schema"], content))
+    with pytest.raises(CoopexportError, match="was altered since it was written: do not load the engine"):
+        read_identity(path)
 
 
 @pytest.mark.parametrize("field", NEEDED)
 def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
-    path = write_engine(tmp_path)
-    content = json.loads(Path(identity_path(path)).read_text())
-    del content[field]
-    Path(identity_path(path)).write_text(json.dumps(content))
+    path = write(tmp_path)
+    edit(path, **{field: None})
     with pytest.raises(CoopexportError, match=rf"conv4_1\.head\.engine\.json lacks {field}; build the engine again"):
-        check_engine(path)
+        read_identity(path)
 
 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        *[(field, 5, "is no text") for field in NEEDED if isinstance(getattr(identity(), field), str)],
-        ("compute_capability", 8.9, "is no text"),
+        *[(field, 5, "is no text") for field in NEEDED if isinstance(getattr(rtx_identity(), field), str)],
         ("parity_reason", ["no GPU"], "is no text"),
-        *[(field, value, "is no positive number") for field in ("engine_bytes", "batch") for value in ("1", 0, True)],
-        *[(field, value, "is no list of objects") for field in ("inputs", "outputs") for value in (None, {}, ["x"])],
+        *[("engine_bytes", value, "is no positive number") for value in ("1", 0, True, 1.5)],
+        *[("build_seconds", value, "is no number of seconds") for value in ("1", -0.5, True)],
+        *[("compute_capabilities", value, "is no list of texts") for value in ("8.9", [8.9], {})],
+        *[(field, value, "is no list of objects") for field in ("inputs", "outputs") for value in (5, {}, ["x"])],
         ("flags", [], "is no object"),
+        ("settings", [], "is no object"),
+        *[
+            ("settings", {**rtx_identity().settings.to_json(), **change}, "settings are not those of a builder")
+            for change in (
+                {"batches": [1, 1]},
+                {"batches": [1, 4, 2]},
+                {"batches": [0, 1, 1]},
+                {"batches": ["1", "1", "1"]},
+                {"precision": 16},
+                {"compute_capabilities": [8.9]},
+            )
+        ],
+        ("settings", {"precision": "fp32"}, "settings are not those of a builder"),
+        ("machine", "here", "the machine is no object"),
+        ("machine", {"operating_system": "Linux"}, "the machine lacks its architecture"),
+        ("machine", {"operating_system": "Linux", "architecture": 64}, "the machine's architecture is no text"),
+        (
+            "machine",
+            {"operating_system": "Linux", "architecture": "x86_64", "backends": {"tensorrt": 10}},
+            "the machine's backends are no versions by name",
+        ),
         ("parity", "build", "is no list of objects"),
         ("parity", [{"check": "build"}], "and not both"),
         ("parity_reason", None, "it needs parity, or parity_reason"),
@@ -172,19 +175,26 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
     ],
 )
 def test_a_malformed_identity_is_refused_in_one_line(tmp_path: Path, field: str, value: Any, said: str) -> None:
-    path = write_engine(tmp_path)
+    path = write(tmp_path)
     edit(path, **{field: value})
     with pytest.raises(CoopexportError, match=r"conv4_1\.head\.engine\.json: ") as refusal:
-        check_engine(path)
+        read_identity(path)
     assert said in str(refusal.value)
     assert field.split("_")[0] in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"schema": "coopexport.engine/2.0"}', '{"engine_bytes": 5}'])
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"schema": "coopexport.engine/1.0"}', '{"engine_bytes": 5}'])
 def test_a_file_that_is_no_identity_is_refused_in_one_line(tmp_path: Path, content: str) -> None:
-    path = write_engine(tmp_path)
+    path = write(tmp_path)
     Path(identity_path(path)).write_text(content)
     with pytest.raises(CoopexportError, match=r"conv4_1\.head\.engine\.json") as refusal:
-        check_engine(path)
+        read_identity(path)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_missing_identity_says_not_to_load(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    Path(identity_path(path)).unlink()
+    with pytest.raises(CoopexportError, match=r"conv4_1\.head\.engine\.json is missing: .* do not load it"):
+        read_identity(path)
