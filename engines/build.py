@@ -109,7 +109,9 @@ def build_engine(model: onnx.ModelProto, target_name: str, batch: int = 1) -> En
     """
     target = find_target(target_name)
     require_buildable(target)
-    return find_backend(target.backend).build(target_file(model, batch, "the graph"), target, _settings(target, batch))
+    return find_backend(target.backend).build(
+        target_file(model, target, (batch, batch, batch), "the graph"), target, _settings(target, batch)
+    )
 
 
 def _settings(target: Target, batch: int) -> BuildSettings:
@@ -131,7 +133,7 @@ def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
     graph_path = check_file(item.folder, item.graph)
     check_weights(item.folder, graph_path)
     # An absolute path: with a relative one some versions of onnx look for weights in the working directory.
-    model = target_file(onnx.load(str(graph_path.resolve())), batch, str(graph_path))
+    model = target_file(onnx.load(str(graph_path.resolve())), target, (batch, batch, batch), str(graph_path))
     source = model.SerializeToString(deterministic=True)
     path = item.engine_path(target)
     stored = _still_fits(path, item, target, batch, sha256_of_bytes(source), version)

@@ -42,8 +42,11 @@ def examine(folder: Path) -> list[Finding]:
     """Return findings about Python, GPUs, targets, entropy coder, optional packages and name clashes in `folder`."""
     python = f"{platform.python_version()} ({platform.system()} {platform.machine()})"
     findings = [Finding("Python", True, python, sys.executable), _gpu()]
+    backends = all_backends()
     for target in load_targets().values():
-        backend = all_backends()[target.backend]
+        if target.kind == "jetson" or target.backend not in backends:
+            continue  # another machine, or nothing to ask
+        backend = backends[target.backend]
         building, running = backend.can_build(target), backend.can_run(target)
         detail = "builds and runs here" if running.usable else "builds here"
         if not building.usable:

@@ -6,7 +6,7 @@ import difflib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
@@ -125,10 +125,49 @@ class PruneSection(_Section):
         return self
 
 
+Precision = Literal["fp32", "fp16", "int8"]
+Batches = tuple[PositiveInt, PositiveInt, PositiveInt]
+_Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){1,3}$")]
+
+
+def _in_order(batches: Batches | None) -> Batches | None:
+    if batches is not None and not batches[0] <= batches[1] <= batches[2]:
+        raise ValueError("batches are least, best and most, in this order")
+    return batches
+
+
 class BuildSection(_Section):
-    """`[build]`: what to build for when no `--target` is given."""
+    """`[build]`: what to build for when no `--target` is given, and how, where a target says nothing else."""
 
     targets: tuple[str, ...] = ("cpu",)
+    precision: Precision = "fp32"
+    batches: Batches = (1, 1, 1)
+
+    _order = field_validator("batches")(_in_order)
+
+
+class TargetSection(_Section):
+    """`[targets.<name>]`: a target of the project's own, or another setting for one that is there.
+
+    `base`: the target that it is but for the keys given here; without it the one of the same name.
+    """
+
+    base: str | None = None
+    description: str | None = None
+    precision: Precision | None = None
+    batches: Batches | None = None
+    workspace_bytes: PositiveInt | None = None
+    dla_core: int | None = Field(default=None, ge=0)
+    gpu_fallback: bool | None = None
+    optimization_level: int | None = Field(default=None, ge=0, le=5)
+    power_mode: str | None = None
+    simplify: bool | None = None
+    tensorrt: _Version | None = None
+    compute_capability: _Version | None = None
+    dla_cores: int | None = Field(default=None, ge=0)
+    memory_bytes: PositiveInt | None = None
+
+    _order = field_validator("batches")(_in_order)
 
 
 class BenchSection(_Section):
@@ -169,6 +208,9 @@ class ProjectFile(_Section):
     prune: PruneSection = PruneSection()
     split: SplitSection = SplitSection()
     build: BuildSection = BuildSection()
+    targets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]*$")], TargetSection] = Field(
+        default_factory=dict
+    )
     bench: BenchSection = BenchSection()
     select: SelectSection = SelectSection()
 
@@ -243,7 +285,9 @@ def describe_validation(error: ValidationError, root: type[BaseModel]) -> str:
         return f"{key}: {problem['msg'].removeprefix('Value error, ')}"
     section: Any = root
     for part in problem["loc"][:-1]:
-        section = section.model_fields[part].annotation
+        # A section, or the name of one among several, which are the values of a dictionary.
+        is_section = hasattr(section, "model_fields")
+        section = section.model_fields[part].annotation if is_section else get_args(section)[1]
     known = sorted(section.model_fields)
     nearest = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
     advice = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"

@@ -101,7 +101,15 @@ codec = "rans-context"                # tables fitted here; or "rans", "zlib-huf
 maximum_loss_points = 1.0             # refuse a cut whose encoding costs more of the metric
 
 [build]
-targets = {targets}  # see engines/targets.toml: cpu, cuda, rtx-ampere, rtx-ada
+targets = {targets}                     # `coopexport targets` lists them: cpu, rtx-ada, orin-nano ...
+precision = "fp32"                    # or "fp16", "int8"
+batches = [1, 1, 1]                   # least, best and most at a time; three equal numbers are a static engine
+
+# A target of your own, or another setting for one that is there, in a section of its own (docs/targets.md):
+#   [targets.my-orin]
+#   base = "orin-nano@6.2"
+#   precision = "fp16"
+#   power_mode = "25W"
 
 [bench]
 rounds = 100

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from engines.target_file import target_file
+from engines.targets import find_target
 from exporter.graph import export
 from exporter.masks import Masks
 from exporter.models.vgg import FULL_WIDTHS, LAYER_NAMES, VGG16, vgg16
@@ -164,4 +165,4 @@ def _parameters(network: nn.Module) -> int:
 
 
 def _graph(network: nn.Module, images: torch.Tensor) -> onnx.ModelProto:
-    return target_file(export(network, images).model, 1, "the network")
+    return target_file(export(network, images).model, find_target("cpu"), (1, 1, 1), "the network")

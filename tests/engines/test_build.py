@@ -78,7 +78,7 @@ def test_identity_is_complete_and_true(folder: Path, role: str) -> None:
     assert read_engine(str(result.path)) == (identity, engine)
     assert (identity.engine_sha256, identity.engine_bytes) == (sha256_of_bytes(engine), len(engine))
     assert identity.source_sha256 == item.graph.sha256 == sha256_of_file(str(folder / item.graph.file))
-    model = target_file(onnx.load(str(folder / item.graph.file)), 1, role)
+    model = target_file(onnx.load(str(folder / item.graph.file)), CPU, (1, 1, 1), role)
     assert identity.target_file_sha256 == sha256_of_bytes(model.SerializeToString(deterministic=True))
     assert (identity.variant, identity.layer, identity.role) == (
         "pruned",

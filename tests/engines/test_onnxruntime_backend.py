@@ -23,7 +23,7 @@ from jetson.errors import CoopexportError
 BACKEND = find_backend("onnxruntime")
 CPU, CUDA = find_target("cpu"), find_target("cuda")
 STATIC = BuildSettings()
-SMALL = target_file(small_network(), 1, "net").SerializeToString()
+SMALL = target_file(small_network(), CPU, (1, 1, 1), "net").SerializeToString()
 
 
 def test_cpu_is_usable_here() -> None:
@@ -98,7 +98,7 @@ def test_cuda_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_engine_is_the_file_itself() -> None:
-    model = target_file(small_halves().tail, 1, "tail")
+    model = target_file(small_halves().tail, CPU, (1, 1, 1), "tail")
     engine = BACKEND.build(model, CPU, STATIC)
     assert engine.data == BACKEND.build(model, CPU, STATIC).data == model.SerializeToString(deterministic=True)
     assert engine.flags == {**STATIC.to_json(), "optimisation": "all", "threads": 1}
@@ -106,7 +106,7 @@ def test_the_engine_is_the_file_itself() -> None:
 
 def test_a_loaded_engine_computes_what_the_graph_does() -> None:
     model = small_network(batch=2)
-    engine = BACKEND.build(target_file(model, 2, "net"), CPU, BuildSettings(batches=(2, 2, 2)))
+    engine = BACKEND.build(target_file(model, CPU, (2, 2, 2), "net"), CPU, BuildSettings(batches=(2, 2, 2)))
     inputs = small_inputs(2)
     runner = BACKEND.load(engine.data, CPU)
     (found,) = runner([inputs])
@@ -117,7 +117,7 @@ def test_a_loaded_engine_computes_what_the_graph_does() -> None:
 
 
 def test_the_nodes_of_an_engine_are_listed() -> None:
-    network = target_file(small_network(), 1, "net")
+    network = target_file(small_network(), CPU, (1, 1, 1), "net")
     found = BACKEND.inspect(BACKEND.build(network, CPU, STATIC).data, CPU)
     assert [item.kind for item in found] == [node.op_type for node in network.graph.node]
     assert [item.name for item in found] == [node.name or node.output[0] for node in network.graph.node]

@@ -22,12 +22,14 @@ from small_graphs import (
 )
 
 from engines.target_file import describe_values, target_file
+from engines.targets import find_target
 from exporter.bundle import read_golden, read_split
 from exporter.encoding import encode
 from exporter.onnx_session import open_session, run
 from jetson.errors import CoopexportError
 
 HALVES = small_halves()
+CPU = find_target("cpu")
 IMAGE = {"x": ["batch", 3]}
 RESULT = {"y": ["batch", 3]}
 
@@ -39,7 +41,7 @@ def test_nothing_is_left_to_resolve(role: str, batch: int) -> None:
     model.CopyFrom(getattr(HALVES, role))
     model.graph.value_info.append(helper.make_tensor_value_info("feature", TensorProto.FLOAT, ["batch", 4, 6, 6]))
     before = model.SerializeToString(deterministic=True)
-    made = target_file(model, batch, role)
+    made = target_file(model, CPU, (batch, batch, batch), role)
     assert model.SerializeToString(deterministic=True) == before
     assert len(made.functions) == 0
     assert [(opset.domain, opset.version) for opset in made.opset_import] == [("", 13)]
@@ -54,16 +56,16 @@ def test_nothing_is_left_to_resolve(role: str, batch: int) -> None:
 
 
 def test_identity_describes_what_goes_in_and_out() -> None:
-    head = target_file(HALVES.head, 2, "head")
+    head = target_file(HALVES.head, CPU, (2, 2, 2), "head")
     assert describe_values(head.graph.input) == [{"name": "images", "dtype": "float32", "shape": [2, 3, SIDE, SIDE]}]
     assert describe_values(head.graph.output) == [{"name": "symbols_0", "dtype": "uint8", "shape": [2, *FEATURE_SHAPE]}]
-    tail = target_file(HALVES.tail, 2, "tail")
+    tail = target_file(HALVES.tail, CPU, (2, 2, 2), "tail")
     assert describe_values(tail.graph.input) == [{"name": "symbols_0", "dtype": "uint8", "shape": [2, *FEATURE_SHAPE]}]
     assert describe_values(tail.graph.output) == [{"name": "scores", "dtype": "float32", "shape": [2, CLASSES]}]
 
 
-HEAD = open_session(HALVES.head, "disabled"), open_session(target_file(HALVES.head, 1, "head"), "disabled")
-TAIL = open_session(HALVES.tail, "disabled"), open_session(target_file(HALVES.tail, 1, "tail"), "disabled")
+HEAD = open_session(HALVES.head, "disabled"), open_session(target_file(HALVES.head, CPU, (1, 1, 1), "head"), "disabled")
+TAIL = open_session(HALVES.tail, "disabled"), open_session(target_file(HALVES.tail, CPU, (1, 1, 1), "tail"), "disabled")
 PLAIN_HEAD = make_model(
     list(HALVES.head.graph.node)[:2],
     {"images": ["batch", 3, SIDE, SIDE]},
@@ -95,7 +97,7 @@ def test_bundle_and_file_compute_the_same_bits(split_project: Path, layer: str, 
     golden = read_golden(folder, bundle.golden)
     model = onnx.load(str(folder / getattr(bundle, role).file))
     given_name, expected_name = {"head": ("inputs", "symbols_0"), "tail": ("symbols_0", "outputs")}[role]
-    made = target_file(model, 1, role)
+    made = target_file(model, CPU, (1, 1, 1), role)
     assert not any(tensor.external_data for tensor in made.graph.initializer)
     found = run(open_session(made, "disabled"), [golden[given_name]])[0]
     bundled = run(open_session(model, "disabled"), [golden[given_name]])[0]
@@ -109,13 +111,13 @@ def foreign_node(name: str, source: str = "x", result: str = "y") -> onnx.NodePr
 def test_foreign_operators_are_refused_by_name() -> None:
     model = make_model([foreign_node("trick")], IMAGE, RESULT, domains=("com.example",))
     with pytest.raises(CoopexportError, match=r"my\.onnx .* com\.example\.Magic \(trick\)"):
-        target_file(model, 1, "my.onnx")
+        target_file(model, CPU, (1, 1, 1), "my.onnx")
 
 
 def test_foreign_operator_without_a_name_is_called_by_its_output() -> None:
     model = make_model([foreign_node("")], IMAGE, RESULT, domains=("com.example",))
     with pytest.raises(CoopexportError, match=r"com\.example\.Magic \(y\)"):
-        target_file(model, 1, "my.onnx")
+        target_file(model, CPU, (1, 1, 1), "my.onnx")
 
 
 def test_foreign_operator_inside_a_branch_is_refused_too() -> None:
@@ -134,20 +136,26 @@ def test_foreign_operator_inside_a_branch_is_refused_too() -> None:
         ),
     ]
     with pytest.raises(CoopexportError, match=r"com\.example\.Magic \(inner\)"):
-        target_file(make_model(nodes, IMAGE, RESULT, domains=("com.example",)), 1, "my.onnx")
+        target_file(make_model(nodes, IMAGE, RESULT, domains=("com.example",)), CPU, (1, 1, 1), "my.onnx")
 
 
 def test_a_function_that_is_not_there_is_refused() -> None:
     model = small_halves().head
     del model.functions[:]
     with pytest.raises(CoopexportError, match=r"ai\.coopexport\.FeatureEncode"):
-        target_file(model, 1, "head")
+        target_file(model, CPU, (1, 1, 1), "head")
 
 
 def test_another_fixed_batch_is_refused() -> None:
-    assert target_file(small_network(batch=3), 3, "net").graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
+    assert (
+        target_file(small_network(batch=3), CPU, (3, 3, 3), "net")
+        .graph.input[0]
+        .type.tensor_type.shape.dim[0]
+        .dim_value
+        == 3
+    )
     with pytest.raises(CoopexportError, match=r"'images' is fixed to batch 3, asked for is 1"):
-        target_file(small_network(batch=3), 1, "net")
+        target_file(small_network(batch=3), CPU, (1, 1, 1), "net")
 
 
 def test_sizes_that_stay_open_are_refused_by_name() -> None:
@@ -158,10 +166,10 @@ def test_sizes_that_stay_open_are_refused_by_name() -> None:
         (IMAGE, {"y": []}, "y"),
     ):
         with pytest.raises(CoopexportError, match=f"my.onnx: '{name}' has no fixed size"):
-            target_file(make_model([node], inputs, outputs), 1, "my.onnx")
+            target_file(make_model([node], inputs, outputs), CPU, (1, 1, 1), "my.onnx")
 
 
 def test_an_invalid_graph_is_refused_in_one_line() -> None:
     model = make_model([helper.make_node("Relu", ["nowhere"], ["y"])], IMAGE, RESULT)
     with pytest.raises(CoopexportError, match=r"my\.onnx is no valid ONNX graph: .*nowhere"):
-        target_file(model, 1, "my.onnx")
+        target_file(model, CPU, (1, 1, 1), "my.onnx")

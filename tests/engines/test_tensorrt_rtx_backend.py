@@ -27,7 +27,7 @@ BACKEND = find_backend("tensorrt-rtx")
 ADA = find_target("rtx-ada")
 HOPPER = Target("rtx-hopper", "SM 9.0", "tensorrt-rtx", compute_capability="9.0")
 STATIC = BuildSettings()
-HEAD = target_file(small_halves().head, 1, "head")
+HEAD = target_file(small_halves().head, ADA, (1, 1, 1), "head")
 
 installed = pytest.mark.skipif(
     util.find_spec("tensorrt_rtx") is None, reason="left out: TensorRT-RTX exists for Linux on x86-64 only"
@@ -49,14 +49,14 @@ def test_the_same_graph_gives_the_same_bytes() -> None:
     first = BACKEND.build(HEAD, ADA, STATIC)
     assert BACKEND.build(HEAD, ADA, STATIC) == first
     assert build_engine(small_halves().head, "rtx-ada") == first
-    assert BACKEND.build(target_file(small_halves(seed=1).head, 1, "head"), ADA, STATIC).data != first.data
+    assert BACKEND.build(target_file(small_halves(seed=1).head, ADA, (1, 1, 1), "head"), ADA, STATIC).data != first.data
     assert BACKEND.build(HEAD, find_target("rtx-ampere"), STATIC).data != first.data
 
 
 @installed
 def test_tf32_is_off() -> None:
     """On by default: it would make of float32 weights and features 10-bit ones, and no GPU is here to notice."""
-    network = target_file(small_network(), 1, "net")
+    network = target_file(small_network(), ADA, (1, 1, 1), "net")
     engine = BACKEND.build(network, ADA, STATIC)
     assert (engine.flags["tf32"], engine.flags["strongly_typed"]) == (False, True)
     assert engine.data == plain_build(network, tf32=False)
@@ -96,7 +96,7 @@ def test_symbols_leave_and_arrive_as_uint8() -> None:
     builder = tensorrt_rtx.Builder(tensorrt_rtx.Logger(tensorrt_rtx.Logger.ERROR))
     head, _head_parser = parse(builder, HEAD)
     assert head.get_output(0).dtype == tensorrt_rtx.uint8
-    tail, _tail_parser = parse(builder, target_file(small_halves().tail, 1, "tail"))
+    tail, _tail_parser = parse(builder, target_file(small_halves().tail, ADA, (1, 1, 1), "tail"))
     assert tail.get_input(0).dtype == tensorrt_rtx.uint8
     assert tail.get_output(0).dtype == tensorrt_rtx.float32
 
@@ -161,7 +161,8 @@ def test_what_the_builder_says_is_passed_on() -> None:
         "from jetson.errors import CoopexportError\n"
         "turing = Target('turing', '', 'tensorrt-rtx', compute_capability='7.5')\n"
         "try:\n"
-        "    find_backend('tensorrt-rtx').build(target_file(small_network(), 1, 'net'), turing, BuildSettings())\n"
+        "    file = target_file(small_network(), turing, (1, 1, 1), 'net')\n"
+        "    find_backend('tensorrt-rtx').build(file, turing, BuildSettings())\n"
         "except CoopexportError as error:\n"
         "    print(error)\n"
     )

@@ -13,6 +13,7 @@ from exporter.project import (
     ModelSection,
     SelectSection,
     SplitSection,
+    TargetSection,
     TrainingSection,
     find_project_file,
     load_project,
@@ -86,7 +87,24 @@ packing = "bytes"
 codec = "raw"
 maximum_loss_points = 0.0
 [build]
-targets = ["cpu", "cuda"]
+targets = ["cpu", "my-orin"]
+precision = "fp16"
+batches = [1, 4, 8]
+[targets.my-orin]
+base = "agx-orin"
+description = "the one on the truck"
+precision = "int8"
+batches = [2, 2, 2]
+workspace_bytes = 1073741824
+dla_core = 1
+gpu_fallback = false
+optimization_level = 5
+power_mode = "30W"
+simplify = true
+tensorrt = "10.3.0"
+compute_capability = "8.7"
+dla_cores = 2
+memory_bytes = 34359738368
 [bench]
 rounds = 8
 warm_up = 1
@@ -171,7 +189,25 @@ def test_every_documented_key_is_taken(tmp_path: Path) -> None:
         codec="raw",
         maximum_loss_points=0.0,
     )
-    assert settings.build == BuildSection(targets=("cpu", "cuda"))
+    assert settings.build == BuildSection(targets=("cpu", "my-orin"), precision="fp16", batches=(1, 4, 8))
+    mine = TargetSection(
+        base="agx-orin",
+        description="the one on the truck",
+        precision="int8",
+        batches=(2, 2, 2),
+        workspace_bytes=1 << 30,
+        dla_core=1,
+        gpu_fallback=False,
+        optimization_level=5,
+        power_mode="30W",
+        simplify=True,
+        tensorrt="10.3.0",
+        compute_capability="8.7",
+        dla_cores=2,
+        memory_bytes=32 << 30,
+    )
+    assert settings.targets == {"my-orin": mine}
+    assert set(TargetSection.model_fields) == mine.model_fields_set
     assert settings.bench == BenchSection(rounds=8, warm_up=1)
     assert settings.select == SelectSection(
         goodput_bps={"mine": 1e6}, device_slowdown=3.0, maximum_loss_points=2.5, jpeg_quality=100
@@ -200,6 +236,9 @@ def test_defaults_and_paths(tmp_path: Path) -> None:
         (MODEL + "[split]\npercentil = 99\n", ["split.percentil", "did you mean percentile?"]),
         (MODEL + "[select]\nslowdown = 2\n", ["select.slowdown", "did you mean device_slowdown?"]),
         (MODEL + "[bench]\nzzz = 2\n", ["bench.zzz", "known are rounds, warm_up"]),
+        (MODEL + "[build]\nprecison = 2\n", ["build.precison", "did you mean precision?"]),
+        (MODEL + "[targets.mine]\nsimplfy = true\n", ["targets.mine.simplfy", "did you mean simplify?"]),
+        (MODEL + "[targets.mine]\nzzz = true\n", ["targets.mine.zzz", "known are base, batches"]),
         (MODEL.replace("factory", "factroy"), ["model.factroy", "did you mean factory?"]),
         (MODEL + "[preprocessing]\nscales = 2\n", ["preprocessing.scales", "did you mean scale?"]),
     ],
@@ -225,6 +264,16 @@ def test_unknown_keys_get_the_nearest(tmp_path: Path, text: str, words: list[str
         (MODEL + "[split]\npercentile = 50\n", "split.percentile"),
         (MODEL + "[split]\npercentile = 100.5\n", "split.percentile"),
         (MODEL + "[split]\nmaximum_loss_points = inf\n", "split.maximum_loss_points"),
+        (MODEL + '[build]\nprecision = "fp8"\n', "build.precision"),
+        (MODEL + "[build]\nbatches = [1, 8, 4]\n", "build.batches"),
+        (MODEL + "[build]\nbatches = [0, 1, 4]\n", "build.batches"),
+        (MODEL + "[build]\nbatches = [1, 4]\n", "build.batches"),
+        (MODEL + "[targets.mine]\nbatches = [4, 1, 4]\n", "targets.mine.batches"),
+        (MODEL + "[targets.mine]\ndla_core = -1\n", "targets.mine.dla_core"),
+        (MODEL + "[targets.mine]\noptimization_level = 6\n", "targets.mine.optimization_level"),
+        (MODEL + '[targets.mine]\ntensorrt = "newest"\n', "targets.mine.tensorrt"),
+        (MODEL + '[targets."a/b"]\nsimplify = true\n', "a/b"),
+        (MODEL + '[targets]\nmine = "orin-nano"\n', "targets.mine"),
         (MODEL + "[bench]\nrounds = 7\n", "bench.rounds"),
         (MODEL + '[bench]\nrounds = "many"\n', "bench.rounds"),
         (MODEL + "[select]\ndevice_slowdown = 0\n", "select.device_slowdown"),
