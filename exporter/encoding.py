@@ -19,7 +19,9 @@ from jetson.wire.byte_layout import pack_symbols, unpack_symbols
 
 ClipMethod = Literal["minmax", "percentile", "mse", "kl"]
 Granularity = Literal["tensor", "channel"]
-Packing = Literal["none", "bytes", "words"]
+Packing = Literal["none", "bytes", "words", "integers"]
+# Packings that hold one symbol a number, and those of int32.
+_PLAIN, _INT32 = ("none", "integers"), ("words", "integers")
 LARGEST_FLOAT16 = 65504.0
 _BYTES_PER_WORD = 4
 # Widths of which a byte holds a whole number.
@@ -57,7 +59,8 @@ class EncodeSpecification:
     `affine`: symbol = clip(round((x - low) * inverse_step), 0, 2^bits - 1) in float32, round half to even; NaN becomes
     symbol 0. `low`, `step` and `inverse_step`: one number, or one per channel. `packing`: `none`, one symbol per
     byte; `bytes`, as many as fit, the first lowest; `words`, the same bytes as little-endian int32, for TensorRT 8.2,
-    which has no uint8. `float16`: rounded, saturating at 65504, NaN becomes 0. `float32`: sent as it is.
+    which has no uint8; `integers`, one symbol per int32, for widths that fill no byte there. `float16`: rounded,
+    saturating at 65504, NaN becomes 0. `float32`: sent as it is.
     """
 
     kind: Literal["affine", "float16", "float32"]
@@ -73,7 +76,7 @@ class EncodeSpecification:
         """NumPy's name for the dtype that leaves the head and that the tail takes."""
         if self.kind != "affine":
             return self.kind
-        return "int32" if self.packing == "words" else "uint8"
+        return "int32" if self.packing in _INT32 else "uint8"
 
     @property
     def highest_symbol(self) -> int:
@@ -83,11 +86,11 @@ class EncodeSpecification:
     @property
     def symbols_per_byte(self) -> int:
         """How many symbols a byte of the head's output holds."""
-        return 1 if self.packing == "none" else 8 // self.bits
+        return 1 if self.packing in _PLAIN else 8 // self.bits
 
     def symbol_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Return the shape of what leaves the head for a feature of `shape`, both without the batch dimension."""
-        if self.kind != "affine" or self.packing == "none":
+        if self.kind != "affine" or self.packing in _PLAIN:
             return tuple(shape)
         count = -(-prod(shape) // self.symbols_per_byte)
         return (count,) if self.packing == "bytes" else (-(-count // _BYTES_PER_WORD),)
@@ -109,7 +112,7 @@ def affine_specification(clip: ClipRange, bits: int = 8, packing: Packing = "non
     """
     if not 1 <= bits <= 8:
         raise CoopexportError(f"{bits} bits per symbol were asked for; use 1 to 8")
-    if packing != "none" and bits not in PACKABLE_BITS:
+    if packing not in _PLAIN and bits not in PACKABLE_BITS:
         raise CoopexportError(
             f"{bits}-bit symbols do not fill a byte; pack 1, 2, 4 or 8 bits, or leave packing to the codec"
         )
@@ -160,8 +163,8 @@ def encode(specification: EncodeSpecification, feature: NDArray[np.float32]) -> 
 
 def pack(specification: EncodeSpecification, symbols: NDArray[np.uint8]) -> NDArray[Any]:
     """Return `symbols` (N x ..., uint8) as they leave an affine head: packed where its specification says so."""
-    if specification.packing == "none":
-        return symbols
+    if specification.packing in _PLAIN:
+        return symbols.astype(specification.symbol_dtype, copy=False)
     packed = np.stack([pack_symbols(one.reshape(-1), specification.bits) for one in symbols])
     if specification.packing == "bytes":
         return packed
@@ -188,8 +191,8 @@ def symbols_of(specification: EncodeSpecification, sent: NDArray[Any], shape: Se
 
     `shape`: of the feature, without batch.
     """
-    if specification.packing == "none":
-        return sent
+    if specification.packing in _PLAIN:
+        return sent.astype(np.uint8, copy=False)
     data = sent.astype("<i4").view(np.uint8) if specification.packing == "words" else sent
     unpacked = [unpack_symbols(one, specification.bits)[: prod(shape)] for one in data]
     return np.stack(unpacked).reshape(len(sent), *shape)

@@ -43,8 +43,9 @@ def encoding_of(
     constants = _constants(numbers, symbols, len(shape) + 1)
     attributes: dict[str, float | list[int]] = {"highest_symbol": float(specification.highest_symbol)}
     nodes = _quantise()
-    if specification.packing == "none":
-        nodes.append(helper.make_node("Cast", ["number"], ["symbols"], to=TensorProto.UINT8))
+    if specification.packing in ("none", "integers"):
+        kind = TensorProto.UINT8 if specification.packing == "none" else TensorProto.INT32
+        nodes.append(helper.make_node("Cast", ["number"], ["symbols"], to=kind))
     else:
         packing, sizes = _pack(specification, shape)
         nodes += packing
@@ -81,6 +82,8 @@ def _suffix(specification: EncodeSpecification, shape: Sequence[int]) -> str:
         return "Float16"
     if specification.packing == "none":
         return ""
+    if specification.packing == "integers":
+        return "Integers"
     width = "" if specification.bits == 8 else f"{specification.bits}Bit"
     padded = "Padded" if _padding(specification, shape) else ""
     return f"{width}{specification.packing.capitalize()}{padded}"
@@ -165,7 +168,13 @@ def _pack(
         helper.make_node("Cast", ["signed"], ["integers"], to=TensorProto.INT32),
         _constant("places", np.array([1, 1 << 8, 1 << 16, 1 << 24], np.int32)),
         helper.make_node("Mul", ["integers", "places"], ["placed"]),
-        helper.make_node("ReduceSum", ["placed", "last"], ["symbols"], keepdims=0),
+        # Sums one by one: TensorRT 8 lists ReduceSum for floats only.
+        _constant("ones", np.array([1, 1, 1, 1], np.int64)),
+        helper.make_node("Split", ["placed", "ones"], ["first", "second", "third", "fourth"], axis=2),
+        helper.make_node("Add", ["first", "second"], ["low_half"]),
+        helper.make_node("Add", ["third", "fourth"], ["high_half"]),
+        helper.make_node("Add", ["low_half", "high_half"], ["column"]),
+        helper.make_node("Squeeze", ["column", "last"], ["symbols"]),
     ]
     return nodes, sizes
 

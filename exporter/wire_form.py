@@ -38,9 +38,9 @@ def to_wire(encoding: EncodeSpecification, sent: NDArray[Any], shape: Sequence[i
 def from_wire(encoding: EncodeSpecification, arrived: NDArray[Any]) -> NDArray[Any]:
     """Return what the tail takes of what came out of the message.
 
-    Behind a head of words, which is one without uint8, that is one int32 for each symbol: to take words apart in the
+    Behind a head of int32, which is one without uint8, that is one int32 for each symbol: to take words apart in the
     graph would need integer division, which rounds differently from one runtime to the next.
     """
-    if encoding.packing == "words":
+    if encoding.packing in ("words", "integers"):
         return arrived.astype(np.int32)
     return pack(encoding, arrived) if encoding.packing == "bytes" else arrived

@@ -230,6 +230,20 @@ def test_packing_loses_nothing_and_is_as_small_as_it_says(bits: int, packing, co
     assert np.array_equal(taken, expected)
 
 
+@given(st.integers(1, 8), st.integers(1, 40))
+def test_integers_are_the_symbols_in_int32(bits: int, count: int) -> None:
+    plain, packed = (affine_specification(clip_of((0.0,), (1.0,)), bits, packing) for packing in ("none", "integers"))
+    feature = np.random.default_rng(count).random((3, count), np.float32)
+    symbols, sent = encode(plain, feature), encode(packed, feature)
+    assert (sent.dtype, packed.symbol_dtype) == (np.int32, "int32")
+    assert packed.symbol_shape((count,)) == packed.tail_shape((count,)) == (count,)
+    assert np.array_equal(sent, symbols)
+    assert np.array_equal(to_wire(packed, sent, (count,)), symbols)
+    assert to_wire(packed, sent, (count,)).dtype == np.uint8
+    assert from_wire(packed, symbols).tobytes() == sent.tobytes()
+    assert decode(packed, sent, (count,)).tobytes() == decode(plain, symbols).tobytes()
+
+
 def test_the_first_symbol_is_in_the_lowest_bits_of_bytes_and_words_alike() -> None:
     feature = np.float32([[1, 0, 0, 0, 0, 0, 0, 3]])
     for packing, expected in (("bytes", [[0b00000001, 0b11000000]]), ("words", [[0b11000000_00000001]])):

@@ -59,8 +59,8 @@ def specification_of(bits: int, packing, channels: int, seed: int = 0) -> Encode
 
 def modes() -> Iterator[tuple[int, str, str]]:
     for bits in range(1, 9):
-        for packing in ("none", "bytes", "words"):
-            if packing == "none" or bits in PACKABLE_BITS:
+        for packing in ("none", "bytes", "words", "integers"):
+            if packing in ("none", "integers") or bits in PACKABLE_BITS:
                 yield from ((bits, packing, granularity) for granularity in ("tensor", "channel"))
 
 
