@@ -62,8 +62,14 @@ def by_squared_error(values: Rows, minimum: Rows, maximum: Rows, settings: ClipS
     Source: Banner et al., Post training 4-bit quantization of convolutional networks, NeurIPS 2019 (the criterion;
     the search is over 96 parts of the full range, on a histogram of 2048 bins).
     """
-    counts, centres = _histograms(values, minimum, maximum)
-    highest = (1 << settings.bits) - 1
+    return squared_error_range(*_histograms(values, minimum, maximum), minimum, maximum, settings.bits)
+
+
+def squared_error_range(
+    counts: Limits, centres: Limits, minimum: Rows, maximum: Rows, bits: int
+) -> tuple[Limits, Limits]:
+    """Do as `by_squared_error` with the histograms of the rows: counts and centres of the bins, rows x bins each."""
+    highest = (1 << bits) - 1
 
     def cost(low: Limits, high: Limits) -> Limits:
         step = ((high - low) / highest)[:, np.newaxis]
@@ -82,8 +88,12 @@ def by_divergence(values: Rows, minimum: Rows, maximum: Rows, settings: ClipSett
 
     Source: Migacz, 8-bit inference with TensorRT, GTC 2017; searched as `by_squared_error`.
     """
-    counts, centres = _histograms(values, minimum, maximum, values != 0)
-    rows, highest = len(counts), (1 << settings.bits) - 1
+    return divergence_range(*_histograms(values, minimum, maximum, values != 0), minimum, maximum, settings.bits)
+
+
+def divergence_range(counts: Limits, centres: Limits, minimum: Rows, maximum: Rows, bits: int) -> tuple[Limits, Limits]:
+    """Do as `by_divergence` with the histograms of the rows, exact zeros left out: rows x bins each."""
+    rows, highest = len(counts), (1 << bits) - 1
 
     def cost(low: Limits, high: Limits) -> Limits:
         inside = (centres >= low[:, np.newaxis]) & (centres <= high[:, np.newaxis])
