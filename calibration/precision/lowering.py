@@ -1,0 +1,105 @@
+"""What can be lowered in one part of a network, what must not be, and how: alike for float16 and int8."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from calibration.precision.activations import largest_magnitudes, magnitude_histograms
+from calibration.precision.graph_layers import element_types
+from calibration.precision.half_evaluator import rounding_graph
+from calibration.precision.half_precision import LARGEST_HALF, constants_out_of_range, half_ends, to_half
+from calibration.precision.int8_graph import quantisable_nodes, to_int8
+from calibration.precision.int8_ranges import RangeSettings, int8_ranges
+from calibration.precision.subject import Part
+from exporter.onnx_graph import consumers, producers
+
+# An activation of calibration data stays so many times below half's largest number: other images may reach further.
+HALF_HEADROOM = 4.0
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """How one part is lowered.
+
+    `layers`: of each node (by number) that can be lowered. `unfit`: layers that must stay in float32, and why.
+    `make`: the part with the given nodes lowered; `judged`: what ONNX Runtime runs to tell what that computes.
+    `impossible`: those of them that cannot be lowered even to see what it costs. `largest`: of half, the largest
+    activation of each layer.
+    """
+
+    role: str
+    layers: dict[int, str]
+    unfit: dict[str, str]
+    make: Callable[[Collection[int]], onnx.ModelProto]
+    judged: Callable[[onnx.ModelProto], onnx.ModelProto]
+    largest: dict[str, float]
+    impossible: frozenset[str] = frozenset()
+
+    @property
+    def fit(self) -> tuple[str, ...]:
+        """Return the layers that can be lowered, in the network's order."""
+        return tuple(layer for layer in dict.fromkeys(self.layers.values()) if layer not in self.unfit)
+
+    def lowered(self, layers: Collection[str]) -> onnx.ModelProto:
+        """Return the part with `layers` lowered, and no other."""
+        return self.make([number for number, layer in self.layers.items() if layer in layers])
+
+
+def half_lowering(part: Part, inputs: Sequence[NDArray[Any]]) -> Lowering:
+    """Return how `part` runs in float16.
+
+    `inputs`: calibration data as the part takes them. A tensor that comes near half's largest number stays in float32,
+    and with it the layers that make and read it. Raises CoopexportError when an activation is not finite in float32.
+    """
+    model = part.model
+    layers = {number: part.layers[number] for number in half_ends(model)}
+    unfit = {part.layers[number]: reason for number, reason in constants_out_of_range(model)}
+    types, makers, readers = element_types(model), producers(model.graph), consumers(model.graph)
+    inputs_of_graph = [value.name for value in model.graph.input]
+    tensors = [name for name in (*inputs_of_graph, *makers) if types.get(name) == TensorProto.FLOAT]
+    largest: dict[str, float] = {}
+    for name, magnitude in largest_magnitudes(model, tensors, inputs).items():
+        involved = [*([makers[name]] if name in makers else []), *readers.get(name, [])]
+        if name in makers:
+            maker = part.layers[makers[name]]
+            largest[maker] = max(largest.get(maker, 0.0), magnitude)
+        if magnitude * HALF_HEADROOM <= LARGEST_HALF:
+            continue
+        source = f"the output of {part.layers[makers[name]]}" if name in makers else f"input '{name}'"
+        limit = (
+            f"half's {LARGEST_HALF:.0f}"
+            if magnitude > LARGEST_HALF
+            else f"a {HALF_HEADROOM:g}th of half's {LARGEST_HALF:.0f}"
+        )
+        for number in involved:
+            if number in layers:
+                unfit.setdefault(part.layers[number], f"{source} reaches {magnitude:.4g}, above {limit}")
+    every = frozenset(layers)
+    return Lowering(
+        part.role, layers, unfit, lambda nodes: to_half(model, every - set(nodes)), rounding_graph, largest
+    )  # fmt: skip
+
+
+def int8_lowering(part: Part, inputs: Sequence[NDArray[Any]], settings: RangeSettings) -> Lowering:
+    """Return how `part` runs in int8: its convolutions and matrix products; arguments and errors as `half_lowering`."""
+    model = part.model
+    candidates = quantisable_nodes(model)
+    histograms = magnitude_histograms(
+        model, list(dict.fromkeys(item.activation for item in candidates.values())), inputs
+    )
+    ranges = int8_ranges(histograms, settings)
+    layers = {number: part.layers[number] for number in candidates}
+    unfit = {
+        part.layers[number]: "its input is 0 everywhere on the calibration data"
+        for number, item in candidates.items()
+        if ranges[item.activation] == 0
+    }
+    return Lowering(
+        part.role, layers, unfit, lambda nodes: to_int8(model, nodes, ranges), lambda made: made, {}, frozenset(unfit)
+    )

@@ -1,0 +1,136 @@
+"""One bad layer is named first, an overflow is named with its number, and just the worst layers stay in float32."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from chain_networks import LAYERS, chain, images, judge_of, part_of, scale_channel
+from hypothesis import given
+from hypothesis import strategies as st
+
+from calibration.precision.int8_ranges import RangeSettings
+from calibration.precision.judge import Verdict, output_error
+from calibration.precision.lowering import half_lowering, int8_lowering
+from calibration.precision.sensitivity import LayerSensitivity, kept_worst, sensitivity
+from calibration.precision.subject import PairRun
+from exporter.bundle import Metric
+from exporter.onnx_session import open_session, run
+from jetson.errors import CoopexportError
+
+INPUTS = images(96)
+CHAIN = chain()
+MINMAX = RangeSettings("minmax")
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("scaled", "bad"), [("conv1", "conv2"), ("conv2", "conv3"), ("conv3", "conv4")])
+def test_the_layer_with_a_ruined_input_is_named_first(seed: int, scaled: str, bad: str) -> None:
+    """One channel 1,000 times larger, undone behind: the network is the same, int8 of what reads it is not."""
+    good = chain(seed)
+    model = scale_channel(good, scaled, 1e3, bad)
+    one, other = (run(open_session(item, "disabled"), [INPUTS])[0] for item in (good, model))
+    assert np.allclose(one, other, rtol=1e-3, atol=1e-4)
+    found = sensitivity(judge_of(model, INPUTS), [int8_lowering(part_of(model), [INPUTS], MINMAX)])
+    assert sorted(item.layer for item in found) == sorted([*LAYERS, "fc"])
+    errors = [item.output_error for item in found]
+    assert errors == sorted(errors, reverse=True)
+    assert found[0].layer == bad
+    assert found[0].output_error > 3 * found[1].output_error
+    assert found[0].changed_answers >= max(item.changed_answers for item in found)
+    healthy = sensitivity(judge_of(good, INPUTS), [int8_lowering(part_of(good), [INPUTS], MINMAX)])
+    assert healthy[0].output_error < 0.3 * found[0].output_error
+
+
+def test_a_planted_overflow_is_named_with_its_number_and_kept_out_of_half() -> None:
+    model = scale_channel(CHAIN, "conv2", 3e4, "conv3")
+    part = part_of(model)
+    lowering = half_lowering(part, [INPUTS])
+    largest = lowering.largest["conv2"]
+    assert largest > 65504
+    assert set(lowering.unfit) == {"conv2", "conv3"}
+    assert lowering.unfit["conv2"] == f"the output of conv2 reaches {largest:.4g}, above half's 65504"
+    assert lowering.fit == ("conv1", "conv4", "pool", "fc")
+    judge = judge_of(model, INPUTS)
+    found = sensitivity(judge, [lowering])
+    assert {item.layer for item in found[:2]} >= {"conv2"}
+    assert found[0].output_error is None
+    assert found[0].unfit is not None
+    assert not judge.judge({"whole": lowering.judged(lowering.make(list(lowering.layers)))}).is_finite
+    verdict = judge.judge({"whole": lowering.judged(lowering.lowered(lowering.fit))})
+    assert verdict.is_finite
+    assert verdict.changed_answers == 0
+    assert verdict.output_error < 0.01
+
+
+def test_near_overflow_is_kept_out_too_and_said_to_be_near() -> None:
+    behind = half_lowering(part_of(CHAIN), [INPUTS]).largest["conv2"]
+    model = scale_channel(CHAIN, "conv2", 40000 / behind, "conv3")
+    lowering = half_lowering(part_of(model), [INPUTS])
+    if lowering.largest["conv2"] <= 65504 / 4:  # channel 0 is not the one that was largest
+        model = scale_channel(CHAIN, "conv2", 160000 / behind, "conv3")
+        lowering = half_lowering(part_of(model), [INPUTS])
+    assert 65504 / 4 < lowering.largest["conv2"] < 65504
+    assert "a 4th of half's 65504" in lowering.unfit["conv2"]
+
+
+def test_constants_and_dead_inputs_keep_a_layer_in_float32() -> None:
+    dead = chain()
+    bias = next(item for item in dead.graph.initializer if item.name == "conv2.bias")
+    from onnx import numpy_helper
+
+    bias.CopyFrom(numpy_helper.from_array(np.full(8, -100, np.float32), "conv2.bias"))
+    lowering = int8_lowering(part_of(dead), [INPUTS], MINMAX)
+    assert lowering.unfit == {"conv3": "its input is 0 everywhere on the calibration data"}
+    assert lowering.fit == ("conv1", "conv2", "conv4", "fc")
+    lowering.lowered(lowering.fit)
+    heavy = scale_channel(CHAIN, "conv2", 1e6, "conv3")
+    assert "its constant conv2." in half_lowering(part_of(heavy), [INPUTS[:8] / 1e6]).unfit["conv2"]
+
+
+def test_a_network_that_is_not_finite_in_float32_is_refused() -> None:
+    inputs = INPUTS.copy()
+    inputs[3] = np.nan
+    with pytest.raises(CoopexportError, match="NaN or infinity"):
+        half_lowering(part_of(CHAIN), [inputs])
+
+
+def verdict(loss_points: float) -> Verdict:
+    measured = Metric(name="top1", value=1 - loss_points / 100, reference=1.0, samples=100)
+    return Verdict(PairRun([], [], [], []), None, measured, None, None)
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=40), st.floats(0, 20))
+def test_as_few_layers_stay_as_are_enough(costs: list[float], bound: float) -> None:
+    """Where losses add up, so that more float32 never loses more, the number that stays is the least."""
+    ranked = [LayerSensitivity("tail", str(index), cost, cost, None) for index, cost in enumerate(costs)]
+
+    def judge_without(kept: list[LayerSensitivity]) -> Verdict:
+        assert list(kept) == ranked[: len(kept)]
+        return verdict(sum(costs[len(kept) :]))
+
+    if sum(costs) <= bound:
+        return  # all are lowered, and nothing is searched
+    found = kept_worst(ranked, judge_without, bound)
+    needed = next(count for count in range(1, len(costs) + 1) if sum(costs[count:]) <= bound + 1e-6)
+    if needed == len(costs):
+        assert found is None
+    else:
+        assert found is not None
+        assert len(found) == needed
+
+
+def test_what_is_not_finite_has_lost() -> None:
+    lost = replace(verdict(0), metric=None)
+    assert not lost.loses_at_most(100)
+    assert verdict(1.0).loses_at_most(1.0)
+    assert not verdict(1.01).loses_at_most(1.0)
+
+
+def test_output_error_is_relative_to_what_the_outputs_vary() -> None:
+    generator = np.random.default_rng(0)
+    reference = generator.standard_normal((1000, 4)) * 3 + 100
+    noise = generator.standard_normal((1000, 4)) * 0.03
+    assert output_error(reference, reference) == 0
+    assert output_error(reference, reference + noise) == pytest.approx(0.01, rel=0.1)
