@@ -58,6 +58,7 @@ COMMANDS = {
     "calibrate": "calibration.commands",
     "search": "calibration.commands",
     "split": "calibration.split_command",
+    "precision": "calibration.precision_command",
     "targets": "engines.targets_command",
     "build": "engines.commands",
     "bench": "benchmarks.commands",
