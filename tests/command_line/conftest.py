@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests_support import unshare_command
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -28,17 +28,6 @@ class MountResult:
     @property
     def error_lines(self) -> list[str]:
         return [line for line in self.errors.splitlines() if line.strip()]
-
-
-def unshare_command() -> list[str] | None:
-    """Return the command that gives a process its own mounts, with or without root; None where neither works."""
-    if shutil.which("unshare") is None:
-        return None
-    for options in (["--mount"], ["--map-root-user", "--mount"]):
-        command = ["unshare", *options, "sh", "-c"]
-        if subprocess.run([*command, "mount -t tmpfs none /mnt"], capture_output=True, check=False).returncode == 0:
-            return command
-    return None
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""The lock between processes: one holder at a time, released by whatever end, no file left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jetson import file_lock
+from jetson.file_lock import locked
+
+REPOSITORY = Path(file_lock.__file__).parents[1]
+HOLDER = """
+import sys, time
+from jetson.file_lock import locked
+with locked(sys.argv[1]) as held:
+    print(held, flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+COUNTER = """
+import sys
+from jetson.file_lock import locked
+for _ in range(int(sys.argv[3])):
+    with locked(sys.argv[1]):
+        with open(sys.argv[2]) as file:
+            count = int(file.read())
+        with open(sys.argv[2], "w") as file:
+            file.write(str(count + 1))
+"""
+
+
+def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-S", "-c", script, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_the_file_is_there_while_the_lock_is_held(tmp_path: Path) -> None:
+    path = tmp_path / "locks" / "a.lock"
+    with locked(str(path)) as held:
+        assert held
+        assert path.exists()
+    assert list((tmp_path / "locks").iterdir()) == []
+    with pytest.raises(RuntimeError), locked(str(path)):
+        raise RuntimeError
+    assert not path.exists()
+
+
+def test_a_second_one_waits_and_is_told_so_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.lock")
+    with start(HOLDER, path, "0.3") as holder:
+        assert said(holder) == "True"
+        waits: list[float] = []
+        with locked(path, lambda: waits.append(time.monotonic())):
+            assert holder.wait(timeout=10) == 0
+            assert len(waits) == 1
+
+
+def test_a_kill_releases_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.lock")
+    with start(HOLDER, path, "60") as holder:
+        assert said(holder) == "True"
+        holder.send_signal(signal.SIGKILL)
+        with locked(path) as held:
+            assert held
+    assert not Path(path).exists()
+
+
+def test_no_two_hold_it_although_the_file_comes_and_goes(tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    processes = [start(COUNTER, str(tmp_path / "a.lock"), str(counter), "200") for _ in range(4)]
+    assert [process.wait(timeout=60) for process in processes] == [0] * 4
+    assert counter.read_text() == "800"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["counter"]
+
+
+def test_without_locks_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with locked(str(tmp_path / "file" / "a.lock")) as held:
+        assert not held
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    with locked(str(tmp_path / "a.lock")) as held:
+        assert not held
+    assert not (tmp_path / "a.lock").exists()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
