@@ -8,7 +8,8 @@ from jetson.tensorrt_engines.library import Library, make
 from jetson.tensorrt_engines.onnx_nodes import NodeName, node_names
 
 # More would hide the first; the count is told.
-_MOST_ERRORS = 20
+_MOST_ERRORS, _MOST_CHARACTERS = 20, 4000
+_FEWEST_WORDS = 3
 
 
 class Network(NamedTuple):
@@ -73,18 +74,20 @@ def _creation_flags(library: Library) -> int:
 
 
 def _refusal(library: Library, parser: Any, onnx_bytes: bytes) -> str:
-    """Return every error of the parser, or else what was logged."""
+    """Return every error of the parser; what was logged, where that tells more."""
     nodes = node_names(onnx_bytes)
+    errors = [parser.get_error(index) for index in range(parser.num_errors)]
     found: List[str] = []
-    for index in range(parser.num_errors):
-        described = _describe(parser.get_error(index), nodes)
+    for error in errors:
+        described = _describe(error, nodes)
         if described not in found:
             found.append(described)
     if len(found) > _MOST_ERRORS:
         found[_MOST_ERRORS:] = ["and {} more".format(len(found) - _MOST_ERRORS)]
-    # Some descriptions are no more than the word "false": the log tells the rest.
-    logged = [text for text in library.errors() if not any(text in item for item in found)]
-    return "; ".join(found + logged[:1])[:2000] or "no network comes out of it"
+    # Some descriptions are no more than the word "false", those of external data name the weight only.
+    if not errors or any(len(error.desc().split()) < _FEWEST_WORDS for error in errors):
+        found += library.errors()[:1]
+    return "; ".join(found)[:_MOST_CHARACTERS] or "no network comes out of it"
 
 
 def _describe(error: Any, nodes: List[NodeName]) -> str:

@@ -30,7 +30,7 @@ def load_engine(
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
         raise CoopexportError(
-            "{} {} does not take this engine: {}; build it again for this machine".format(
+            "{} {} does not take this engine: {}; build it again on this machine, or mend its driver".format(
                 library.title, library.version, library.said("it says not why")
             )
         )

@@ -1,0 +1,194 @@
+"""Networks, their tensors, and the parser that fills them."""
+
+from tensorrt_doubles import onnx_reader
+from tensorrt_doubles.parser_rules import Problem, Rules, type_name
+from tensorrt_doubles.strict_classes import require_type
+from tensorrt_doubles.world import borrow
+
+
+class Dims:
+    """Sizes of a shape: indexed, measured, turned into a tuple."""
+
+    def __init__(self, sizes):
+        self._sizes = tuple(int(size) for size in sizes)
+
+    def __len__(self):
+        return len(self._sizes)
+
+    def __getitem__(self, index):
+        return self._sizes[index]
+
+    def __eq__(self, other):
+        return tuple(self) == tuple(other)
+
+    def __hash__(self):
+        return hash(self._sizes)
+
+    def __repr__(self):
+        return repr(self._sizes)
+
+
+class ITensor:
+    """A tensor of a network."""
+
+    def __init__(self, name, dtype, shape):
+        self._name, self._dtype, self._shape = name, dtype, shape
+
+    name = property(lambda self: self._name)
+    dtype = property(lambda self: getattr(self._m.DataType, self._dtype))
+    shape = property(lambda self: self._m.Dims(self._shape))
+
+
+class ILayer:
+    """A layer of a network: one node of the graph."""
+
+    def __init__(self, node, outputs):
+        self._node, self._outputs = node, outputs
+
+    name = property(lambda self: self._node.name)
+    num_outputs = property(lambda self: len(self._outputs))
+
+    def get_output(self, index):
+        return self._outputs[index] if index < len(self._outputs) else None
+
+
+class INetworkDefinition:
+    """A network. `_typed`: strongly typed; `_explicit`: with explicit batch."""
+
+    def __init__(self, world, typed, explicit):
+        self._world, self._typed, self._explicit = world, typed, explicit
+        self._inputs, self._outputs, self._layers = [], [], []
+        self._onnx, self._model, self._dtypes = b"", None, {}
+
+    num_inputs = property(lambda self: len(self._inputs))
+    num_outputs = property(lambda self: len(self._outputs))
+    num_layers = property(lambda self: len(self._layers))
+
+    def get_input(self, index):
+        require_type("get_input", index, int)
+        return self._inputs[index]
+
+    def get_output(self, index):
+        require_type("get_output", index, int)
+        return self._outputs[index]
+
+    def get_layer(self, index):
+        require_type("get_layer", index, int)
+        return self._layers[index]
+
+    def _fill(self, data, model, dtypes):
+        """Take over a graph that the parser accepts."""
+        module = self._m
+        self._onnx, self._model, self._dtypes = data, model, dtypes
+        self._inputs = [module.ITensor(item.name, dtypes[item.name], item.shape) for item in model.inputs]
+        self._outputs = [
+            module.ITensor(item.name, dtypes.get(item.name) or "FLOAT", item.shape) for item in model.outputs
+        ]
+        for node in model.nodes:
+            outputs = [module.ITensor(name, dtypes.get(name) or "FLOAT", ()) for name in node.outputs]
+            self._layers.append(module.ILayer(node, outputs))
+
+    def _holds(self, kind):
+        return kind in self._dtypes.values()
+
+
+class ParserError:
+    """One finding of the parser."""
+
+    def __init__(self, problem):
+        self._problem = problem
+
+    def code(self):
+        return getattr(self._m.ErrorCode, self._problem.code)
+
+    def desc(self):
+        return self._problem.desc
+
+    def file(self):
+        return "/parsers/onnx/onnxOpImporters.cpp"
+
+    def func(self):
+        return self._problem.func
+
+    def line(self):
+        return 1
+
+    def node(self):
+        return self._problem.node
+
+    def node_name(self):
+        return self._problem.name
+
+    def node_operator(self):
+        return self._problem.operator
+
+    def local_function_stack(self):
+        return []
+
+    def local_function_stack_size(self):
+        return 0
+
+
+class OnnxParser:
+    """Keeps a bare pointer to its network, as the real one does."""
+
+    def __init__(self, network, logger):
+        require_type("OnnxParser", network, self._m.INetworkDefinition)
+        self._world = network._world
+        self._world.use_logger(logger, self._m.ILogger)
+        self._network = borrow(network)
+        self._problems = []
+        self._used = False
+
+    num_errors = property(lambda self: len(self._problems))
+
+    def parse(self, model, path=None):
+        require_type("parse", model, bytes, bytearray, memoryview)
+        network = self._network()
+        if self._used:
+            return False
+        self._used = True
+        try:
+            graph = onnx_reader.read_model(model)
+        except onnx_reader.NoModel:
+            return self._fail("MODEL_DESERIALIZE_FAILED", "Failed to parse ONNX model from buffer", "parse")
+        if not network._explicit:
+            text = "This version of the ONNX parser only supports TensorRT INetworkDefinitions with an explicit batch"
+            return self._fail("INVALID_VALUE", text + " dimension.", "parse")
+        if graph.functions and not self._world.old:
+            raise NotImplementedError("the double does not model local functions: inline them")
+        rules = Rules((10, 99) if self._world.is_rtx else self._world.numbers, network._typed, self._operators())
+        findings = rules.check(graph)
+        for text in findings.warnings:
+            self._world.log("WARNING", text)
+        self._problems = findings.problems
+        for problem in findings.problems:
+            where = "{} [{}]".format(problem.name, problem.operator)
+            self._world.log("ERROR", "In node {} with name {}: {}".format(problem.node, where, problem.desc))
+        if findings.problems:
+            return False
+        for end in graph.outputs:
+            if type_name(end.elem_type, self._world.numbers) is None and end.name not in findings.dtypes:
+                return self._fail("UNSUPPORTED_GRAPH", "output {} has no data type".format(end.name), "parseGraph")
+        network._fill(bytes(model), graph, findings.dtypes)
+        return True
+
+    def get_error(self, index):
+        require_type("get_error", index, int)
+        self._network()
+        return self._m.ParserError(self._problems[index])
+
+    def clear_errors(self):
+        self._problems = []
+
+    def supports_operator(self, op_name):
+        require_type("supports_operator", op_name, str)
+        return op_name in self._operators()
+
+    def _operators(self):
+        return self._world.surface.operators()
+
+    def _fail(self, code, desc, func):
+        self._problems = [Problem(code, desc, func, -1, "", "")]
+        self._world.log("ERROR", desc)
+        return False

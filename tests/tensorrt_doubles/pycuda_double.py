@@ -1,0 +1,123 @@
+"""PyCUDA's driver module with the calls that it really has, over host memory.
+
+Signatures as in PyCUDA 2020.1 on: `mem_alloc(bytes)`, `memcpy_htod_async(dest, src, stream=None)`,
+`memcpy_dtoh_async(dest, src, stream=None)`, `Stream(flags=0)`, `Device(number)`, `Context.push()`, `Context.pop()` (a
+static method), `Context.detach()`.
+"""
+
+import types
+
+import numpy as np
+from tensorrt_doubles.host_memory import process_memory
+
+
+def make_driver(memory=None, usable=True, primary_context=True):
+    """Return a double of `pycuda.driver`. `usable`: whether `init` finds a driver."""
+    memory = memory or process_memory()
+    driver = types.ModuleType("pycuda.driver")
+    state = {"initialised": False, "contexts": []}
+
+    class Error(Exception):
+        """Base of all that CUDA says."""
+
+    def require_current(call):
+        if not state["initialised"]:
+            raise Error("{} failed: initialization error".format(call))
+        if not state["contexts"]:
+            raise Error("{} failed: invalid device context".format(call))
+
+    def init(flags=0):
+        if not usable:
+            raise Error("cuInit failed: no CUDA-capable device is detected")
+        state["initialised"] = True
+
+    class Context:
+        """The device's primary context."""
+
+        def __init__(self):
+            self._retained = True
+
+        def push(self):
+            if not self._retained:
+                raise Error("cuCtxPushCurrent failed: invalid device context")
+            state["contexts"].append(self)
+
+        def detach(self):
+            memory._require(self._retained, "a context is detached twice")
+            memory._require(not state["contexts"], "a context is detached while it is current")
+            self._retained = False
+            for stream in list(streams):
+                memory.destroy_stream(stream)
+                streams.remove(stream)
+
+        @staticmethod
+        def pop():
+            require_current("cuCtxPopCurrent")
+            state["contexts"].pop()
+
+    class Device:
+        """A GPU."""
+
+        def __init__(self, number):
+            if not state["initialised"] or number != 0:
+                raise Error("cuDeviceGet failed: invalid device ordinal")
+
+        if primary_context:
+
+            def retain_primary_context(self):
+                return Context()
+
+    streams = []
+
+    class Stream:
+        """A stream."""
+
+        def __init__(self, flags=0):
+            require_current("cuStreamCreate")
+            self.handle = memory.make_stream()
+            streams.append(self.handle)
+
+        def synchronize(self):
+            require_current("cuStreamSynchronize")
+            memory.synchronize(self.handle)
+
+    class DeviceAllocation:
+        """Memory that is given back once."""
+
+        def __init__(self, address):
+            self._address = address
+
+        def __int__(self):
+            return self._address
+
+        def free(self):
+            require_current("cuMemFree")
+            memory.free(self._address)
+
+    def mem_alloc(bytes):
+        require_current("cuMemAlloc")
+        address = memory.allocate(bytes)
+        if address is None:
+            raise Error("cuMemAlloc failed: out of memory")
+        return DeviceAllocation(address)
+
+    def memcpy_htod_async(dest, src, stream=None):
+        require_current("cuMemcpyHtoDAsync")
+        _require_kinds(dest, src, stream, Stream, DeviceAllocation)
+        memory.copy_in(int(dest), src, stream.handle)
+
+    def memcpy_dtoh_async(dest, src, stream=None):
+        require_current("cuMemcpyDtoHAsync")
+        _require_kinds(src, dest, stream, Stream, DeviceAllocation)
+        memory.copy_out(dest, int(src), stream.handle)
+
+    for item in (Error, Device, Stream, DeviceAllocation, init, mem_alloc, memcpy_htod_async, memcpy_dtoh_async):
+        setattr(driver, item.__name__, item)
+    return driver
+
+
+def _require_kinds(device, host, stream, stream_class, allocation_class):
+    if not isinstance(device, (int, allocation_class)) or not isinstance(host, np.ndarray):
+        raise TypeError("Python argument types did not match C++ signature")
+    if not isinstance(stream, stream_class):
+        raise TypeError("the double takes copies on a stream only")
