@@ -44,8 +44,8 @@ def examine(folder: Path) -> list[Finding]:
     findings = [Finding("Python", True, python, sys.executable), _gpu()]
     backends = all_backends()
     for target in load_targets().values():
-        if target.kind == "jetson" or target.backend not in backends:
-            continue  # another machine, or nothing to ask
+        if target.kind == "jetson":
+            continue  # another machine
         backend = backends[target.backend]
         building, running = backend.can_build(target), backend.can_run(target)
         detail = "builds and runs here" if running.usable else "builds here"
