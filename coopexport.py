@@ -61,6 +61,7 @@ COMMANDS = {
     "precision": "calibration.precision_command",
     "targets": "engines.targets_command",
     "build": "engines.commands",
+    "engines": "engines.store_command",
     "bench": "benchmarks.commands",
     "select": "benchmarks.commands",
     "report": "benchmarks.commands",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import platform
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
 from engines.backends import all_backends
+from engines.nvidia_driver import query_gpus
 from engines.targets import load_targets
 from exporter.user_code import find_clashes
 from jetson.errors import CoopexportError
@@ -89,13 +88,6 @@ def _gpu() -> Finding:
     model = Path("/proc/device-tree/model")
     if model.is_file() and "jetson" in model.read_text(errors="replace").lower():
         return Finding("GPU", True, "", model.read_text(errors="replace").strip("\0\n"))
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return Finding("GPU", False, "", "no NVIDIA driver here (no nvidia-smi); CPU backends work all the same")
-    query = [tool, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (subprocess.SubprocessError, OSError) as error:
-        return Finding("GPU", False, "", f"nvidia-smi is there but fails: {error}")
-    names = [line.strip() for line in answer.splitlines() if line.strip()]
-    return Finding("GPU", bool(names), "", "; ".join(names) or "nvidia-smi lists no GPU")
+    gpus, reason = query_gpus()
+    names = [f"{gpu.name}, {gpu.driver}, {gpu.compute_capability}" for gpu in gpus]
+    return Finding("GPU", bool(names), "", "; ".join(names) or reason)
