@@ -84,6 +84,34 @@ class EngineIdentity(NamedTuple):
         return {key: value for key, value in content.items() if value is not None}
 
 
+def for_another_owner(
+    identity: EngineIdentity,
+    variant: str,
+    layer: str,
+    role: str,
+    target: str,
+    source_sha256: str,
+    golden_sha256: str,
+) -> EngineIdentity:
+    """Return the identity of the same engine for another network that is built from the same file.
+
+    With other golden data nothing is known of its parity until it is checked with them.
+    """
+    again = identity._replace(
+        variant=variant,
+        layer=layer,
+        role=role,
+        target=target,
+        source_sha256=source_sha256,
+        golden_sha256=golden_sha256,
+    )
+    if golden_sha256 == identity.golden_sha256:
+        return again
+    return again._replace(
+        parity=None, parity_reason="built for {} and not checked with these golden data".format(identity.variant)
+    )
+
+
 def identity_path(engine_path: str) -> str:
     """Return the path of the identity that lies beside an engine."""
     return os.path.splitext(engine_path)[0] + SUFFIX

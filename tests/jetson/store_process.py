@@ -3,7 +3,8 @@
     python store_process.py ROLE ROOT LIMIT_BYTES ARGUMENT
 
 Roles: `obtain LOG` builds one engine slowly and notes that it did; `churn SEED` adds, finds and evicts at random until
-it is killed or has done 100 rounds; `fill COUNT` adds engines until the disk is full; `verify` reads everything.
+it is killed or has done 100 rounds; `fill COUNT` adds engines until the disk is full; `verify` reads everything;
+`admit FOLDER` writes an engine there, admits it, refuses it with a byte flipped, and prints its identity's SHA-256.
 """
 
 import hashlib
@@ -13,9 +14,11 @@ import time
 from pathlib import Path
 
 from jetson.build_settings import BuildSettings
-from jetson.engine_identity import EngineIdentity
+from jetson.engine_admission import Expected, admit
+from jetson.engine_identity import EngineIdentity, encode_identity, identity_path
 from jetson.engine_key import key_of
 from jetson.engine_store import EngineStore, Hit, add, entries, evict, find, obtain
+from jetson.errors import CoopexportError
 from jetson.machine import Machine
 from jetson.stored_engines import stored_bytes
 
@@ -96,8 +99,31 @@ def main(role, root, limit_bytes, argument):
                 assert "No space left" in found.not_kept, found.not_kept
         verify(store)
         print(kept, flush=True)
+    elif role == "admit":
+        print(admitted(Path(argument)), flush=True)
     else:
         verify(store)
+
+
+def admitted(folder):
+    """Return the SHA-256 of the identity file of an engine that is admitted as it is, and not with any byte flipped."""
+    identity, data = engine_of(0)
+    path = folder / "conv4_1.head.engine"
+    path.write_bytes(data)
+    written = encode_identity(identity)
+    Path(identity_path(str(path))).write_bytes(written)
+    here = identity.machine._replace(backends={"tensorrt": "10.3.0.30"})
+    assert admit(str(path), here, Expected(role="head", batch=1)) == (identity, data)
+    refused = [(here._replace(backends={"tensorrt": "10.13.3.9"}), data), (here, data[:-1] + b"?"), (here, data[:-1])]
+    for machine, content in refused:
+        path.write_bytes(content)
+        try:
+            admit(str(path), machine, Expected())
+        except CoopexportError as error:
+            assert "build it again" in str(error), error
+        else:
+            raise AssertionError("a wrong engine was admitted")
+    return hashlib.sha256(written).hexdigest()
 
 
 def verify(store):

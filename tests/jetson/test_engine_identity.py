@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from jetson import engine_identity
 from jetson.build_settings import BuildSettings
-from jetson.engine_identity import EngineIdentity, decode_identity, encode_identity, identity_path, read_identity
+from jetson.engine_identity import (
+    EngineIdentity,
+    decode_identity,
+    encode_identity,
+    for_another_owner,
+    identity_path,
+    read_identity,
+)
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json
 
@@ -198,3 +205,18 @@ def test_a_missing_identity_says_not_to_load(tmp_path: Path) -> None:
     Path(identity_path(path)).unlink()
     with pytest.raises(CoopexportError, match=r"conv4_1\.head\.engine\.json is missing: .* do not load it"):
         read_identity(path)
+
+
+@pytest.mark.parametrize("golden_sha256", ["3" * 64, "4" * 64])
+def test_another_owner_keeps_the_checks_only_with_the_same_golden_data(golden_sha256: str) -> None:
+    checked = rtx_identity(parity=[{"check": "build", "error": 0.0}], parity_reason=None)
+    names = {"variant": "b", "layer": "pool3", "role": "tail", "target": "mine", "source_sha256": "5" * 64}
+    again = for_another_owner(checked, golden_sha256=golden_sha256, **names)
+    same = golden_sha256 == checked.golden_sha256
+    assert again == checked._replace(
+        golden_sha256=golden_sha256,
+        parity=checked.parity if same else None,
+        parity_reason=None if same else "built for pruned and not checked with these golden data",
+        **names,
+    )
+    assert decode_identity(encode_identity(again), "x") == again
