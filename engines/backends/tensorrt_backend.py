@@ -18,14 +18,18 @@ def backend() -> Backend:
 
 
 def can_build(target: Target) -> Availability:
-    """Say whether TensorRT is installed and the target's GPU is here; running takes the same."""
+    """Say whether the target's TensorRT and GPU are here; running takes the same."""
     try:
         version = open_library(TENSORRT).version
     except CoopexportError as error:
         return Availability(False, None, str(error))
+    where = "; build on the device itself" if target.kind == "jetson" else ""
+    if not target.takes_tensorrt(version):
+        reason = f"TensorRT {version} is here, the target has {target.tensorrt}{where}"
+        return Availability(False, version, reason)
     missing = tensorrt_engine.reason_not_here(target)
     if missing:
-        return Availability(False, version, f"TensorRT builds for the GPU that it runs on: {missing}")
+        return Availability(False, version, f"TensorRT builds for the GPU that it runs on: {missing}{where}")
     return Availability(True, version, "")
 
 
