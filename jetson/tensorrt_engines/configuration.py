@@ -7,6 +7,7 @@ from jetson.errors import CoopexportError
 from jetson.tensorrt_engines.ends import DYNAMIC, End
 from jetson.tensorrt_engines.library import TENSORRT_RTX, Library
 from jetson.tensorrt_engines.network import Network
+from jetson.tensorrt_engines.precision import set_precision
 
 PRECISIONS = ("fp32", "fp16", "int8")
 # TensorRT before 8.4 allows no workspace at all unless told, and then finds no kernel for some convolutions.
@@ -60,10 +61,7 @@ def configure(library: Library, parsed: Network, config: Any, settings: BuildSet
         config.clear_flag(module.BuilderFlag.TF32)
     # Kernels and tactics stay readable in the engine; neither its size nor its speed depends on it.
     config.profiling_verbosity = module.ProfilingVerbosity.DETAILED
-    precision_flags = _precision_flags(library, parsed, settings)
-    for name in precision_flags:
-        config.set_flag(getattr(module.BuilderFlag, name))
-    flags["precision_flags"] = precision_flags
+    flags.update(set_precision(library, parsed, config, settings))
     flags["workspace_limit_bytes"] = _set_workspace(library, config, settings)
     _set_level(library, config, settings)
     _set_dla(library, parsed, config, settings)
@@ -71,19 +69,6 @@ def configure(library: Library, parsed: Network, config: Any, settings: BuildSet
     if library.name == TENSORRT_RTX:
         _set_capabilities(library, config, settings)
     return flags
-
-
-def _precision_flags(library: Library, parsed: Network, settings: BuildSettings) -> List[str]:
-    """Return the flags that let TensorRT 8 use a precision; a strongly typed network has it in its dtypes."""
-    if parsed.strongly_typed or settings.precision == "fp32":
-        return []
-    if settings.precision == "fp16":
-        return ["FP16"]
-    # Mixed precision: what is not quantised may be half in the graph.
-    network = parsed.network
-    ends = [network.get_layer(index).get_output(0) for index in range(network.num_layers)]
-    half = any(end is not None and end.dtype == library.module.DataType.HALF for end in ends)
-    return ["INT8", "FP16"] if half else ["INT8"]
 
 
 def _set_workspace(library: Library, config: Any, settings: BuildSettings) -> Any:

@@ -5,7 +5,7 @@ from typing import Any, List, NamedTuple
 from jetson.errors import CoopexportError, one_line
 from jetson.tensorrt_engines.ends import Declared, End, end_of_tensor, require_ends
 from jetson.tensorrt_engines.library import Library, make
-from jetson.tensorrt_engines.onnx_nodes import NodeName, node_names
+from jetson.tensorrt_engines.onnx_nodes import NodeName, node_names, weights_outside
 
 # More would hide the first; the count is told.
 _MOST_ERRORS, _MOST_CHARACTERS = 20, 4000
@@ -37,10 +37,18 @@ def parse_network(
     """Return the network that TensorRT makes of a self-contained ONNX file.
 
     `declared_inputs` and `declared_outputs`: objects with name, dtype and shape (-1 where dynamic) that the network
-    must show. Raises CoopexportError naming every node that the parser refused, and when no network comes out, when
-    its ends are others, or when there is no usable driver.
+    must show. Raises CoopexportError naming every node that the parser refused, and when weights are in other files, no
+    network comes out, its ends are others, or there is no usable driver.
     """
     library.forget()
+    outside = weights_outside(onnx_bytes)
+    if outside:
+        # The parser would look for them in the working directory, and follow links out of it.
+        raise CoopexportError(
+            "the graph keeps weights in other files ({}); give it with its weights inside".format(
+                ", ".join(outside[:3])
+            )
+        )
     builder = make(library, library.module.Builder)
     network = builder.create_network(_creation_flags(library))
     if network is None:

@@ -1,13 +1,15 @@
-"""Operators and names of an ONNX file's nodes, without the onnx package: devices have none.
+"""What TensorRT does not tell of an ONNX file, read without the onnx package: devices have none.
 
-TensorRT 8's parser names a node by its index only. Read here is just what names it, as the protobuf encoding defines
-it (developers.google.com, "Encoding"): ModelProto.graph = 7, GraphProto.node = 1, NodeProto.output = 2, .name = 3,
-.op_type = 4 (onnx.proto).
+TensorRT 8's parser names a node by its index only, and every version looks for weights outside of the file relative
+to the working directory. Read here is just that, as the protobuf encoding (protobuf.dev, "Encoding") and onnx.proto
+define it: ModelProto.graph = 7, GraphProto.node = 1 and .initializer = 5, NodeProto.output = 2, .name = 3 and
+.op_type = 4, TensorProto.name = 8 and .data_location = 14 (1 is outside).
 """
 
 from typing import Iterator, List, NamedTuple, Tuple, Union
 
 _GRAPH, _NODE, _OUTPUT, _NAME, _OPERATOR = 7, 1, 2, 3, 4
+_INITIALIZER, _TENSOR_NAME, _DATA_LOCATION, _OUTSIDE = 5, 8, 14, 1
 
 
 class NodeName(NamedTuple):
@@ -20,12 +22,28 @@ class NodeName(NamedTuple):
 def node_names(onnx_bytes: bytes) -> List[NodeName]:
     """Return the names of the nodes of the main graph, in the file's order; empty for what is no ONNX file."""
     try:
-        view = memoryview(onnx_bytes)
-        graphs = [value for number, value in _fields(view) if number == _GRAPH and isinstance(value, memoryview)]
-        nodes = [value for graph in graphs for number, value in _fields(graph) if number == _NODE]
-        return [_node_name(node) for node in nodes if isinstance(node, memoryview)]
+        return [_node_name(node) for node in _parts(onnx_bytes, _NODE)]
     except (IndexError, ValueError):
         return []
+
+
+def weights_outside(onnx_bytes: bytes) -> List[str]:
+    """Return the names of the weights that are in other files; empty for what is no ONNX file."""
+    try:
+        tensors = [dict(_fields(tensor)) for tensor in _parts(onnx_bytes, _INITIALIZER)]
+    except (IndexError, ValueError):
+        return []
+    outside = [tensor for tensor in tensors if tensor.get(_DATA_LOCATION) == _OUTSIDE]
+    return [bytes(tensor.get(_TENSOR_NAME, b"")).decode("utf-8", "replace") for tensor in outside]
+
+
+def _parts(onnx_bytes: bytes, wanted: int) -> Iterator[memoryview]:
+    """Yield the messages in one field of the main graph."""
+    for number, graph in _fields(memoryview(onnx_bytes)):
+        if number == _GRAPH and isinstance(graph, memoryview):
+            for field, value in _fields(graph):
+                if field == wanted and isinstance(value, memoryview):
+                    yield value
 
 
 def _node_name(node: memoryview) -> NodeName:

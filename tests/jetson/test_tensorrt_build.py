@@ -59,10 +59,40 @@ def test_precision_is_in_the_graph_and_told_to_8_by_flags(version, graph, precis
     with tensorrt(version) as library:
         built = build(library, version, graph, precision=precision)
         assert built.flags["precision_flags"] == expected
-        assert sorted(noted(library, built)["flags"]) == sorted(expected)
+        assert set(noted(library, built)["flags"]) - {"PREFER_PRECISION_CONSTRAINTS"} == set(expected)
         if version in OLD:  # without its flag, 8 refuses the dtype
             with pytest.raises(CoopexportError, match=r"built no engine: .*is not configured in the builder"):
                 build(library, version, graph, precision="fp32")
+
+
+def partly_half():
+    """A network whose second convolution is half in the graph, and whose quotient must not be."""
+    node, symbols = tensorrt_graphs.node, tensorrt_graphs.head().graph
+    nodes = list(symbols.node)[:3]
+    nodes[0].output[0] = "first"
+    nodes.insert(1, node("Cast", ["first"], ["h"], name="/to_half", to=10))
+    nodes.insert(2, node("Add", ["h", "shift"], ["a"], name="/add"))
+    nodes[3].input[0] = "a"
+    nodes.insert(4, node("Cast", ["r"], ["f"], name="/to_float", to=1))
+    nodes[5].input[0] = "f"
+    nodes[5].output[0] = "y"
+    parts = [*symbols.initializer, tensorrt_graphs.constant("shift", np.float16(0.5))]
+    return tensorrt_graphs.model(nodes, [("images", 1, [1, 3, 6, 6])], [("y", 1, [1, 4, 6, 6])], parts)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_8_keeps_in_float32_what_the_graph_does(version):
+    """Its flag would be leave to compute the others in half as well."""
+    with tensorrt(version) as library:
+        built = build(library, version, partly_half(), precision="fp16")
+        kept = noted(library, built)["constraints"]
+        if version in OLD:
+            assert kept == {"/features/conv": "FLOAT", "/encode/div": "FLOAT"}
+        else:
+            assert kept == {}
+        assert built.flags["kept_in_fp32"] == len(kept)
+        quantised = build(library, version, tensorrt_graphs.quantised(mixed=True), precision="int8")
+        assert noted(library, quantised)["constraints"] == {}
 
 
 @pytest.mark.parametrize("version", EVERY)

@@ -13,7 +13,7 @@ from jetson.errors import CoopexportError
 from jetson.tensorrt_engines import build_engine
 from jetson.tensorrt_engines.ends import End, require_ends
 from jetson.tensorrt_engines.network import parse_network
-from jetson.tensorrt_engines.onnx_nodes import node_names
+from jetson.tensorrt_engines.onnx_nodes import node_names, weights_outside
 
 GRAPHS = tensorrt_graphs.judged_graphs()
 EVERY = [*VERSIONS, RTX]
@@ -158,9 +158,20 @@ def test_node_names_are_read_as_onnx_reads_them(name):
     assert found == [(node.op_type, node.name or node.output[0]) for node in nodes]
 
 
+@pytest.mark.parametrize("version", EVERY)
+def test_weights_outside_of_the_file_are_refused(version):
+    """TensorRT looks for them in the working directory and follows links; onnx and ONNX Runtime do not."""
+    graph = tensorrt_graphs.head(symbols=6)
+    onnx.external_data_helper.set_external_data(graph.graph.initializer[0], "../weights.bin")
+    graph.graph.initializer[0].ClearField("raw_data")
+    with tensorrt(version) as library, pytest.raises(CoopexportError, match=r"weights in other files \(kernel\)"):
+        build(library, version, graph)
+
+
 @given(st.binary(max_size=200))
 def test_node_names_of_anything_raise_nothing(data):
     assert isinstance(node_names(data), list)
+    assert isinstance(weights_outside(data), list)
 
 
 @settings(max_examples=50)

@@ -225,6 +225,7 @@ def _settings(network, config):
         "outputs": [[item.name, item._dtype, list(item._shape)] for item in network._outputs],
         "profile": {name: shapes for one in config._profiles[:1] for name, shapes in one._shapes.items()},
         "layers": [[node.name, node.operator, network._dtypes.get(node.outputs[0])] for node in network._model.nodes],
+        "constraints": _constraints(network, config),
         "detailed": config._verbosity.name == "DETAILED",
         "flags": sorted(flag.name for flag in config._flags),
         "workspace_bytes": config._pools.get("WORKSPACE", config._workspace),
@@ -232,6 +233,15 @@ def _settings(network, config):
         "dla_core": config._core if config._device.name == "DLA" else None,
         "compute_capability": config._world.compute_capability,
     }
+
+
+def _constraints(network, config):
+    """Return the layers that have to keep a precision; without one of two flags, wishes are ignored."""
+    flags = {flag.name for flag in config._flags}
+    if not flags & {"OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"}:
+        return {}
+    both = [(one._node.name, one._precision, one._output_type) for one in network._layers]
+    return {name: precision.name for name, precision, out in both if precision is not None and precision == out}
 
 
 def _refusal(module, world, network, config):

@@ -33,23 +33,75 @@ class ITensor:
 
     def __init__(self, name, dtype, shape):
         self._name, self._dtype, self._shape = name, dtype, shape
+        self._graph_dtype = dtype
 
     name = property(lambda self: self._name)
     dtype = property(lambda self: getattr(self._m.DataType, self._dtype))
     shape = property(lambda self: self._m.Dims(self._shape))
 
 
-class ILayer:
-    """A layer of a network: one node of the graph."""
+_KINDS = {
+    "Conv": "CONVOLUTION",
+    "Relu": "ACTIVATION",
+    "Clip": "ACTIVATION",
+    "Gemm": "MATRIX_MULTIPLY",
+    "MatMul": "MATRIX_MULTIPLY",
+    "Round": "UNARY",
+    "QuantizeLinear": "QUANTIZE",
+    "DequantizeLinear": "DEQUANTIZE",
+    "Flatten": "SHUFFLE",
+    "Reshape": "SHUFFLE",
+    "Constant": "CONSTANT",
+    "Identity": "IDENTITY",
+}
+_KINDS.update({name: "ELEMENTWISE" for name in ("Add", "Sub", "Mul", "Div", "Max", "Min")})
 
-    def __init__(self, node, outputs):
-        self._node, self._outputs = node, outputs
+
+class ILayer:
+    """A layer of a network: one node of the graph. A cast is a layer of its own from 8.6 on, an identity before."""
+
+    def __init__(self, node, inputs, outputs):
+        self._node, self._inputs, self._outputs = node, inputs, outputs
+        self._precision = self._output_type = None
 
     name = property(lambda self: self._node.name)
+    num_inputs = property(lambda self: len(self._inputs))
     num_outputs = property(lambda self: len(self._outputs))
+
+    @property
+    def type(self):
+        kinds = self._m.LayerType
+        if self._node.operator == "Cast":
+            return kinds.CAST if hasattr(kinds, "CAST") else kinds.IDENTITY
+        return getattr(kinds, _KINDS.get(self._node.operator, "PLUGIN_V2"))
+
+    def get_input(self, index):
+        return self._inputs[index] if index < len(self._inputs) else None
 
     def get_output(self, index):
         return self._outputs[index] if index < len(self._outputs) else None
+
+    def output_type_is_set(self, index):
+        return self._output_type is not None or self._is_old_cast()
+
+    def get_output_type(self, index):
+        if self._output_type is not None:
+            return self._output_type
+        return getattr(self._m.DataType, self._outputs[index]._graph_dtype)
+
+    def set_output_type(self, index, dtype):
+        require_type("set_output_type", index, int)
+        require_type("set_output_type", dtype, self._m.DataType)
+        self._output_type = dtype
+
+    def _set_precision(self, dtype):
+        require_type("precision", dtype, self._m.DataType)
+        self._precision = dtype
+
+    precision = property(lambda self: self._precision or self._m.DataType.FLOAT, _set_precision)
+
+    def _is_old_cast(self):
+        return self._node.operator == "Cast" and self.type == self._m.LayerType.IDENTITY
 
 
 class INetworkDefinition:
@@ -84,9 +136,15 @@ class INetworkDefinition:
         self._outputs = [
             module.ITensor(item.name, dtypes.get(item.name) or "FLOAT", item.shape) for item in model.outputs
         ]
+        tensors = {tensor.name: tensor for tensor in self._inputs}
         for node in model.nodes:
-            outputs = [module.ITensor(name, dtypes.get(name) or "FLOAT", ()) for name in node.outputs]
-            self._layers.append(module.ILayer(node, outputs))
+            for name in node.outputs:
+                tensors[name] = module.ITensor(name, dtypes.get(name) or "FLOAT", ())
+                # What 8 tells of a half tensor in between, before it has built: the type of no graph.
+                if self._world.old and tensors[name]._dtype == "HALF" and node.operator != "Cast":
+                    tensors[name]._dtype = "FLOAT"
+            inputs = [tensors[name] for name in node.inputs if name in tensors]
+            self._layers.append(module.ILayer(node, inputs, [tensors[name] for name in node.outputs]))
 
     def _holds(self, kind):
         return kind in self._dtypes.values()
