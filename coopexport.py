@@ -60,7 +60,7 @@ COMMANDS = {
     "split": "calibration.split_command",
     "precision": "calibration.precision_command",
     "targets": "engines.targets_command",
-    "build": "engines.commands",
+    "build": "calibration.build_command",
     "engines": "engines.store_command",
     "bench": "benchmarks.commands",
     "select": "benchmarks.commands",

@@ -16,7 +16,9 @@ from benchmarks.host import describe_host
 from benchmarks.latency_run import LatencyRun, RunItem
 from benchmarks.statistics import Summary, summarise
 from calibration.input_coding import decode_jpeg, decode_raw, jpeg_payload, raw_payload
-from engines.build import WHOLE, item_of_whole, open_engine, require_buildable
+from engines.build import require_buildable
+from engines.build_items import WHOLE, item_of_whole
+from engines.open_engine import open_engine
 from engines.pair import network_input, open_pair
 from engines.targets import Target
 from exporter.bundle import read_golden, read_split, read_whole

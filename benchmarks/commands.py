@@ -70,17 +70,19 @@ def bench_project(
     """Build what is missing for the target and measure everything; return the run."""
     from benchmarks.bench import Part, parts_of_layer, parts_of_whole
     from benchmarks.bench import bench as measure
-    from engines.build import WHOLE, build
-    from engines.commands import items_of_project
+    from engines.build import build
+    from engines.build_items import WHOLE
+    from engines.project_items import items_of_project
     from engines.targets import find_target
+    from engines.this_machine import this_machine
     from exporter.variant_choice import naming
 
-    target = find_target(target_name)
+    target, machine = find_target(target_name), this_machine()
     items = items_of_project(project, variant_names, layer_names)
     with progress(f"building for {target.name}", len(items)) as on_progress:
         for done, item in enumerate(items, start=1):
             with naming(item.variant):
-                build(item, target)
+                build(item, target, machine=machine)
             on_progress(done)
     parts: list[Part] = []
     for item in items:

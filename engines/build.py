@@ -1,96 +1,56 @@
-"""Build engines from split bundles, with identity and parity check."""
+"""Build engines from split bundles, with identity and parity check; what was built once is not built again."""
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from engines.backends import find_backend
-from engines.backends.interface import Backend, Engine, Runner
-from engines.target_file import describe_values, target_file
-from engines.targets import Target, find_target
-from exporter import parity
-from exporter.bundle import (
-    BoundaryTensor,
-    FileRecord,
-    check_file,
-    check_weights,
-    read_golden,
-    read_split,
-    read_whole,
-)
-from exporter.encoding import symbols_of
-from exporter.golden import golden_exits, golden_outputs, golden_sent, golden_taken
-from exporter.parity import Parity
-from jetson import preprocessing
+from engines.backends.interface import Backend, Engine
+from engines.build_items import BuildItem
+from engines.preflight import require_buildable_graph
+from engines.prepared_file import PreparedFile, prepare
+from engines.target import Target
+from engines.target_file import target_file
+from engines.targets import find_target
+from engines.this_machine import this_machine
+from engines.wishes import require_possible
 from jetson.atomic_files import sha256_of_bytes, write_files
 from jetson.build_settings import BuildSettings
-from jetson.engine_admission import Expected, admit, read_engine
+from jetson.engine_admission import read_engine
 from jetson.engine_header import begins_like_engine
-from jetson.engine_identity import EngineIdentity, encode_identity, identity_path
+from jetson.engine_identity import EngineIdentity, encode_identity, for_another_owner, identity_path
+from jetson.engine_key import EngineKey, engine_key, key_of
+from jetson.engine_store import EngineStore, obtain
 from jetson.errors import CoopexportError
+from jetson.golden_check import compare_outputs, run_in_batches
 from jetson.machine import Machine
-from jetson.preprocessing import Preprocessing
 from jetson.version import VERSION
 
-WHOLE = "whole"
-# Docs: at most 0.1 % of symbols off, none by more than one.
-_SYMBOL_FRACTION_BOUND = 1e-3
-
-
-@dataclass(frozen=True)
-class BuildItem:
-    """One graph to build: a role of a layer (or of the whole network) in a variant's folder.
-
-    `tensors`: those that cross the cut.
-    """
-
-    folder: Path
-    variant: str
-    layer: str
-    role: str
-    graph: FileRecord
-    golden: FileRecord
-    contract: Preprocessing
-    tensors: tuple[BoundaryTensor, ...] = ()
-
-    def engine_path(self, target: Target) -> Path:
-        """Return where the engine for `target` goes."""
-        name = self.layer if self.role == WHOLE else f"{self.layer}.{self.role}"
-        return self.folder / "engines" / target.name / (name + find_backend(target.backend).file_suffix)
+# Its engine is the ONNX file itself: nothing to be saved by keeping it twice.
+_NOT_STORED = "onnxruntime"
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """An engine on the disk; `reused` when it was there already and still fits."""
+    """An engine on the disk. `origin`: "kept" (it was there and still fits), "stored" (it came out of the store) or
+    "built". `reason`: why the store did not have it, or did not keep it; empty where there is nothing to say.
+    """
 
     path: Path
     identity: EngineIdentity
-    reused: bool
+    origin: str
+    reason: str = ""
 
-
-def items_of_layer(folder: Path, layer: str) -> list[BuildItem]:
-    """Return head and tail of a split bundle; raises CoopexportError when there is none."""
-    bundle = read_split(folder, layer)
-    return [
-        BuildItem(folder, bundle.variant, layer, role, record, bundle.golden, bundle.contract(), bundle.tensors)
-        for role, record in (("head", bundle.head), ("tail", bundle.tail))
-    ]
-
-
-def item_of_whole(folder: Path) -> BuildItem:
-    """Return the whole network of a variant, for the device alone or the edge alone."""
-    whole = read_whole(folder)
-    return BuildItem(folder, whole.variant, WHOLE, WHOLE, whole.model, whole.golden, whole.contract())
+    @property
+    def reused(self) -> bool:
+        """Tell whether nothing was built."""
+        return self.origin != "built"
 
 
 def require_buildable(target: Target) -> str:
@@ -101,58 +61,92 @@ def require_buildable(target: Target) -> str:
     return available.version
 
 
-def build_engine(model: onnx.ModelProto, target_name: str, batch: int = 1) -> Engine:
+def plain_settings(target: Target, batches: tuple[int, int, int] = (1, 1, 1)) -> BuildSettings:
+    """Return the settings of a target for which a project says nothing else: float32, one sample at a time."""
+    ahead = target.backend == "tensorrt-rtx" and target.compute_capability is not None
+    return BuildSettings(batches=batches, compute_capabilities=(str(target.compute_capability),) if ahead else ())
+
+
+def build_engine(
+    model: onnx.ModelProto, target_name: str, batch: int = 1, precision: str = "fp32", most_batch: int | None = None
+) -> Engine:
     """Return the engine of a graph in memory (a head, a tail, a whole network) for a target.
 
-    `batch`: fixed size of the first dimension. Raises CoopexportError when the target is unknown or unusable here,
-    or its builder refuses the graph.
+    `batch`: size of the first dimension, fixed; with `most_batch` the engine takes 1 to so many samples, and is tuned
+    for `batch`. `precision`: the lowest that the graph holds. Raises CoopexportError when the target is unknown or
+    unusable here, or preflight or the builder refuses the graph, with every node that is in the way.
     """
     target = find_target(target_name)
+    batches = (batch, batch, batch) if most_batch is None else (1, batch, most_batch)
+    settings = plain_settings(target, batches)._replace(precision=precision)
+    require_possible(target, settings)
     require_buildable(target)
-    return find_backend(target.backend).build(
-        target_file(model, target, (batch, batch, batch), "the graph"), target, _settings(target, batch)
-    )
+    file = target_file(model, target, batches, "the graph")
+    require_buildable_graph(file, target, settings, "the graph")
+    return find_backend(target.backend).build(file, target, settings)
 
 
-def _settings(target: Target, batch: int) -> BuildSettings:
-    """Return how engines for `target` are built: float32, one batch size."""
-    capability = target.compute_capability
-    ahead = (capability,) if target.backend == "tensorrt-rtx" and capability is not None else ()
-    return BuildSettings(batches=(batch, batch, batch), compute_capabilities=ahead)
+def build(
+    item: BuildItem,
+    target: Target,
+    settings: BuildSettings | None = None,
+    store: EngineStore | None = None,
+    machine: Machine | None = None,
+) -> BuildResult:
+    """Build one engine, or return the one that is there, or in `store`, when nothing has changed.
 
-
-def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
-    """Build one engine, or return the one that is there when nothing has changed.
-
-    Raises CoopexportError when the bundle is damaged, the backend is missing or refuses the graph, or the engine
-    computes something else than the golden data say; nothing is written then.
+    `settings`: for all items of the target; the precision is the item's. `machine`: this one, where it is known
+    already. Raises CoopexportError when the wish is
+    impossible, the bundle is damaged, the backend is missing or refuses the graph, or the engine computes something
+    else than the golden data say; nothing is written then.
     """
-    version = require_buildable(target)
+    require_buildable(target)
+    prepared = prepare(item, target, settings or plain_settings(target))
+    machine = machine or this_machine()
+    key = engine_key(prepared.sha256, target.backend, prepared.settings, machine, builder_of(target), VERSION)
+    path = item.engine_path(target, prepared.settings.batches)
+    kept = _still_fits(path, prepared, key, machine)
+    if kept is not None:
+        return BuildResult(path, kept, "kept")
+    if store is None or target.backend == _NOT_STORED:
+        identity, data = _built(prepared, machine)
+        result = BuildResult(path, identity, "built")
+    else:
+        obtained = obtain(store, key, lambda: _built(prepared, machine))
+        identity, data = obtained.identity, obtained.data
+        if obtained.reused:
+            identity = _of_item(identity, data, prepared)
+        reason = "; ".join(text for text in (obtained.reason, obtained.not_kept) if text)
+        result = BuildResult(path, identity, "stored" if obtained.reused else "built", reason)
+    identity_name = Path(identity_path(str(path))).name
+    write_files(str(path.parent), {path.name: data, identity_name: encode_identity(identity)})
+    return result
+
+
+def builder_of(target: Target) -> str:
+    """Return the name of what builds for `target` here, as identities record it."""
+    return target.backend if target.backend == "onnxruntime" else f"{target.backend} module"
+
+
+def _built(prepared: PreparedFile, machine: Machine) -> tuple[EngineIdentity, bytes]:
+    """Build and check one engine; raises CoopexportError when it is not what the golden data say."""
+    item, target = prepared.item, prepared.target
     backend = find_backend(target.backend)
-    _check_preprocessing(item)
-    graph_path = check_file(item.folder, item.graph)
-    check_weights(item.folder, graph_path)
-    # An absolute path: with a relative one some versions of onnx look for weights in the working directory.
-    model = target_file(onnx.load(str(graph_path.resolve())), target, (batch, batch, batch), str(graph_path))
-    source = model.SerializeToString(deterministic=True)
-    path = item.engine_path(target)
-    stored = _still_fits(path, item, target, batch, sha256_of_bytes(source), version)
-    if stored is not None:
-        return BuildResult(path, stored, reused=True)
     started_at, started_s = datetime.now(timezone.utc), time.monotonic()
-    engine = backend.build(model, target, _settings(target, batch))
+    engine = backend.build(prepared.model, target, prepared.settings)
     build_seconds = round(time.monotonic() - started_s, 3)
+    version = machine.backends[target.backend]
     if not begins_like_engine(backend.name, engine.data):
         raise CoopexportError(
             f"{backend.name} {version} built something that does not begin like its engines ({engine.data[:4]!r}): "
             "this version of it is not known here"
         )
-    checks, reason = _check(item, backend, target, engine.data, batch)
+    checks, reason = _check(prepared, backend, engine.data)
     identity = EngineIdentity(
         engine_sha256=sha256_of_bytes(engine.data),
         engine_bytes=len(engine.data),
         source_sha256=item.graph.sha256,
-        target_file_sha256=sha256_of_bytes(source),
+        target_file_sha256=prepared.sha256,
         golden_sha256=item.golden.sha256,
         variant=item.variant,
         layer=item.layer,
@@ -160,37 +154,42 @@ def build(item: BuildItem, target: Target, batch: int = 1) -> BuildResult:
         target=target.name,
         backend=backend.name,
         backend_version=version,
-        compute_capabilities=_compute_capabilities(target),
-        settings=_settings(target, batch),
-        flags=engine.flags,
-        builder=backend.name,
+        compute_capabilities=_compute_capabilities(prepared, machine),
+        settings=prepared.settings,
+        flags={**engine.flags, **prepared.notes},
+        builder=builder_of(target),
         coopexport_version=VERSION,
-        machine=this_machine(target, version),
-        inputs=describe_values(model.graph.input),
-        outputs=describe_values(model.graph.output),
+        machine=machine,
+        inputs=prepared.inputs,
+        outputs=prepared.outputs,
         built_at=started_at.isoformat(timespec="seconds"),
         build_seconds=build_seconds,
         parity=checks,
         parity_reason=reason,
     )
-    identity_name = Path(identity_path(str(path))).name
-    write_files(str(path.parent), {path.name: engine.data, identity_name: encode_identity(identity)})
-    return BuildResult(path, identity, reused=False)
+    return identity, engine.data
 
 
-def this_machine(target: Target, version: str | None) -> Machine:
-    """Return what is known of this machine where engines of `target` are concerned; `version`: of its backend."""
-    backends = {} if version is None else {target.backend: version}
-    return Machine(platform.system(), platform.machine(), backends=backends)
+def _compute_capabilities(prepared: PreparedFile, machine: Machine) -> tuple[str, ...]:
+    """Return which GPUs the engine is for: those that were asked for, or the one that it was built on."""
+    if prepared.target.backend == "tensorrt" and machine.compute_capability is not None:
+        return (machine.compute_capability,)
+    return prepared.settings.compute_capabilities
 
 
-def _compute_capabilities(target: Target) -> tuple[str, ...]:
-    return () if target.compute_capability is None else (target.compute_capability,)
+def _of_item(identity: EngineIdentity, data: bytes, prepared: PreparedFile) -> EngineIdentity:
+    """Return the identity of a stored engine as that of `prepared`: the same file may come from several bundles."""
+    item, target = prepared.item, prepared.target
+    owned = for_another_owner(
+        identity, item.variant, item.layer, item.role, target.name, item.graph.sha256, item.golden.sha256
+    )
+    if owned.parity is not None:
+        return owned
+    checks, reason = _check(prepared, find_backend(target.backend), data)
+    return owned._replace(parity=checks, parity_reason=reason)
 
 
-def _still_fits(
-    path: Path, item: BuildItem, target: Target, batch: int, target_file_sha256: str, version: str
-) -> EngineIdentity | None:
+def _still_fits(path: Path, prepared: PreparedFile, key: EngineKey, machine: Machine) -> EngineIdentity | None:
     """Return the identity of the engine at `path` when building it again would change nothing that it says.
 
     An engine that could not be checked when it was built is built again where it can be.
@@ -201,126 +200,26 @@ def _still_fits(
         identity, _ = read_engine(str(path))
     except CoopexportError:
         return None
-    backend = find_backend(target.backend)
+    item, target = prepared.item, prepared.target
     fits = (
-        (identity.variant, identity.layer, identity.role) == (item.variant, item.layer, item.role)
-        and (identity.source_sha256, identity.target_file_sha256) == (item.graph.sha256, target_file_sha256)
-        and (identity.target, identity.compute_capabilities) == (target.name, _compute_capabilities(target))
-        and (identity.backend, identity.backend_version) == (target.backend, version)
-        and (identity.builder, identity.coopexport_version) == (backend.name, VERSION)
-        and (identity.settings, identity.golden_sha256) == (_settings(target, batch), item.golden.sha256)
-        and (identity.parity is not None or not backend.can_run(target).usable)
+        key_of(identity) == key
+        and (identity.variant, identity.layer, identity.role) == (item.variant, item.layer, item.role)
+        and (identity.source_sha256, identity.golden_sha256) == (item.graph.sha256, item.golden.sha256)
+        and (identity.target, identity.compute_capabilities) == (target.name, _compute_capabilities(prepared, machine))
+        and (identity.parity is not None or not find_backend(target.backend).can_run(target).usable)
     )
     return identity if fits else None
 
 
-def _check_preprocessing(item: BuildItem) -> None:
-    """Refuse a bundle whose preprocessing, applied here to the golden images, does not give the golden inputs.
-
-    Nothing else would notice: an engine agrees with golden inputs whatever the images are turned into.
-    """
-    golden = read_golden(item.folder, item.golden)
-    inputs = preprocessing.apply(item.contract, golden["images"]).astype(np.float32)
-    if not np.array_equal(inputs, golden["inputs"]):
-        raise CoopexportError(
-            f"{item.variant} {item.layer}: the preprocessing in its manifest does not turn the golden images into the "
-            "golden inputs: the manifest was altered, or another version wrote it; run: coopexport split"
-        )
-
-
-def _check(
-    item: BuildItem, backend: Backend, target: Target, engine: bytes, batch: int
-) -> tuple[list[dict[str, Any]] | None, str | None]:
+def _check(prepared: PreparedFile, backend: Backend, engine: bytes) -> tuple[list[dict[str, Any]] | None, str | None]:
     """Run the engine on the golden data where that is possible; return the checks, or why there are none."""
-    runnable = backend.can_run(target)
+    runnable = backend.can_run(prepared.target)
     if not runnable.usable:
         return None, runnable.reason
-    golden = read_golden(item.folder, item.golden)
-    inputs = golden_taken(golden) if item.role == "tail" else [golden["inputs"]]
-    runner = backend.load(engine, target)
+    runner = backend.load(engine, prepared.target)
     try:
-        found = run_batches(runner, inputs, batch)
+        found = run_in_batches(runner, prepared.golden_inputs, prepared.settings.batches[1])
     finally:
         runner.close()
-    where = f"{item.layer} {item.role} for {target.name}"
-    checks = []
-    if item.role == "head":
-        for boundary, sent in zip(item.tensors, golden_sent(golden), strict=True):
-            checks.append(compare_sent(boundary, sent, found.pop(0), where))
-        expected = golden_exits(golden)
-    else:
-        expected = golden_outputs(golden)
-    checks += [compare_with_golden(one, other, where) for one, other in zip(expected, found, strict=True)]
-    return [check.to_json() for check in checks], None
-
-
-def run_batches(runner: Runner, inputs: Sequence[NDArray[Any]], batch: int) -> list[NDArray[Any]]:
-    """Return the outputs of an engine of fixed batch size for all samples of `inputs` (N x ... each)."""
-    parts = []
-    count = len(inputs[0])
-    for start in range(0, count, batch):
-        left = min(batch, count - start)
-        # The engine takes full batches only: the last input fills up the last one.
-        full = [
-            np.concatenate([item[start : start + left], np.repeat(item[-1:], batch - left, axis=0)]) for item in inputs
-        ]
-        parts.append([output[:left] for output in runner(full)])
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
-
-
-def compare_sent(boundary: BoundaryTensor, expected: NDArray[Any], found: NDArray[Any], where: str) -> Parity:
-    """Compare what an engine's head sends with the golden one: symbols by count, packed ones taken apart.
-
-    Raises CoopexportError naming `where` and the number as `compare_with_golden`.
-    """
-    if boundary.encoding.kind != "affine":
-        return compare_with_golden(expected, found, where)
-    _require_same_form(expected, found, where)
-    one, other = (symbols_of(boundary.encoding, item, boundary.shape).astype(np.int16) for item in (expected, found))
-    difference = np.abs(one - other)
-    if difference.max(initial=0) > 1:
-        raise CoopexportError(f"{where}: a symbol differs by {difference.max()} from the golden data; allowed is 1")
-    how = "fraction of golden symbols that differ, none by more than one"
-    check = Parity("build", float((difference > 0).mean()), _SYMBOL_FRACTION_BOUND, len(expected), how)
-    return parity.require(check, where)
-
-
-def compare_with_golden(expected: NDArray[Any], found: NDArray[Any], where: str) -> Parity:
-    """Compare an engine's output (features, scores) with the golden one, by spread.
-
-    Raises CoopexportError naming `where` and the number when the difference is too large, or when dtype or shape are
-    not the same.
-    """
-    _require_same_form(expected, found, where)
-    error = parity.relative_error(expected, found, where)
-    how = "engine against golden outputs"
-    return parity.require(Parity("build", error, parity.BUILD_BOUND, len(expected), how), where)
-
-
-def _require_same_form(expected: NDArray[Any], found: NDArray[Any], where: str) -> None:
-    if (found.dtype, found.shape) != (expected.dtype, expected.shape):
-        raise CoopexportError(
-            f"{where}: the engine returns {found.dtype} of shape {found.shape}, the golden data hold {expected.dtype} "
-            f"of shape {expected.shape}"
-        )
-
-
-def open_engine(item: BuildItem, target: Target) -> Runner:
-    """Load an engine that takes one sample at a time, after checking it against its identity; raises CoopexportError.
-
-    Also refuses an engine that was built from another graph than the bundle now holds, for another target, or for
-    larger batches.
-    """
-    path = item.engine_path(target)
-    backend = find_backend(target.backend)
-    expected = Expected(
-        backend=target.backend,
-        target=target.name,
-        variant=item.variant,
-        layer=item.layer,
-        role=item.role,
-        source_sha256=item.graph.sha256,
-        batch=1,
-    )
-    _, data = admit(str(path), this_machine(target, backend.can_build(target).version), expected)
-    return backend.load(data, target)
+    where = f"{prepared.item.stem} for {prepared.target.name}"
+    return compare_outputs(prepared.forms, prepared.expected, found, where), None

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.backends.interface import Runner
-from engines.build import items_of_layer, open_engine
+from engines.build_items import items_of_layer
+from engines.open_engine import open_engine
 from engines.targets import Target
 from exporter.bundle import BoundaryTensor, read_split, wire_specifications
 from exporter.wire_form import from_wire, to_wire

@@ -19,9 +19,10 @@ Runner = Callable[[Sequence[Any]], Arrays]
 class OutputForm(NamedTuple):
     """What one output holds, and how far it may be off.
 
-    `kind`: "symbols", `symbols` of them for each sample, of `bits`, one per number (`packing` "none"), 8 / bits per byte
-    ("bytes", first in the lowest bits), or four such bytes per little-endian int32 ("words"); or "numbers". `bound`:
-    fraction of symbols that may differ, by one; or largest difference of numbers relative to their spread.
+    `kind`: "symbols", `symbols` of them for each sample, of `bits`: one per number (`packing` "none": uint8,
+    "integers": int32), 8 / bits per byte ("bytes", first in the lowest bits), or four such bytes per little-endian
+    int32 ("words"); or "numbers".
+    `bound`: fraction of symbols that may differ, by one; or largest difference of numbers relative to their spread.
     """
 
     kind: str
@@ -34,16 +35,16 @@ class OutputForm(NamedTuple):
 def form_from_json(content: Dict[str, Any]) -> OutputForm:
     """Return a form that `_asdict` wrote; raises TypeError or ValueError for anything else."""
     form = OutputForm(**content)
-    known = form.kind in ("symbols", "numbers") and form.packing in ("none", "bytes", "words")
+    known = form.kind in ("symbols", "numbers") and form.packing in ("none", "integers", "bytes", "words")
     if not known or not 0 <= form.bound < 1 or form.bits not in range(1, 9):
         raise ValueError("{} is no form of an output".format(form))
     return form
 
 
 def symbols_in(form: OutputForm, sent: np.ndarray) -> np.ndarray:
-    """Return the symbols, N x `symbols`, uint8, in what left a head (N x ..., uint8 or int32) in the form `form`."""
+    """Return the symbols, N x `symbols`, in what left a head (N x ..., uint8 or int32) in the form `form`."""
     samples = len(sent)
-    if form.packing == "none":
+    if form.packing in ("none", "integers"):
         return sent.reshape(samples, -1)
     data = np.ascontiguousarray(sent.reshape(samples, -1))
     if form.packing == "words":
@@ -63,6 +64,11 @@ def run_in_batches(runner: Runner, inputs: Sequence[Any], batch: int) -> Arrays:
         ]
         parts.append([output[:left] for output in runner(full)])
     return [np.concatenate([part[index] for part in parts]) for index in range(len(parts[0]))]
+
+
+def filled_up(samples: Any, batch: int) -> Any:
+    """Return `samples` (1 to `batch` of them x ...), the last one repeated until they are `batch`."""
+    return np.concatenate([samples, np.repeat(samples[-1:], batch - len(samples), axis=0)])
 
 
 def compare_outputs(

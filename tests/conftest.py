@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,10 @@ from exporter.models.vgg import vgg16
 from exporter.project import load_project
 from exporter.training.fit import fit
 from exporter.training.training_set import load_training_set
+
+# Engines that tests build stay away from the user's own store, and from other tests' runs.
+os.environ["COOPEXPORT_STORE"] = tempfile.mkdtemp(prefix="coopexport-store-")
+atexit.register(shutil.rmtree, os.environ["COOPEXPORT_STORE"], ignore_errors=True)
 
 # Tests run in parallel on few cores: more threads only make them wait for each other.
 torch.set_num_threads(1)

@@ -17,11 +17,13 @@ from benchmarks.demo.recipe import Recipe
 from benchmarks.selector import INPUT, OUTPUT, latency_ms
 from benchmarks.variants_command import variants
 from calibration import metric
+from calibration.build_command import build
 from calibration.prune_command import two_step
 from calibration.split_command import split
 from engines.backends import find_backend
-from engines.build import item_of_whole, open_engine, run_batches
-from engines.commands import build, doctor
+from engines.build_items import item_of_whole
+from engines.commands import doctor
+from engines.open_engine import open_engine
 from engines.pair import open_pair
 from engines.targets import find_target
 from exporter.bundle import Metric
@@ -35,6 +37,7 @@ from exporter.variants import ORIGINAL, STEP_ONE
 from exporter.variants import variants as names_of
 from jetson.atomic_files import write_file
 from jetson.errors import CoopexportError
+from jetson.golden_check import run_in_batches
 
 if TYPE_CHECKING:
     from benchmarks.demo.data import DemoData
@@ -219,7 +222,7 @@ def run_pair(project: Project, variant: str, layer: str) -> PairResult:
         outputs.append(scores)
         sizes.append(size_bytes)
     unpruned = open_engine(item_of_whole(project.variant_folder(ORIGINAL)), cpu)
-    reference = run_batches(unpruned, [network_inputs(project, evaluation)], batch=1)[0]
+    reference = run_in_batches(unpruned, [network_inputs(project, evaluation)], batch=1)[0]
     chosen = metric.load_metric(project)
     compared = metric.compare(
         metric.score(chosen, reference, evaluation.labels),

@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 import pytest
 
-from engines.build import item_of_whole, items_of_layer, open_engine
+from engines.build_items import item_of_whole, items_of_layer
+from engines.open_engine import open_engine
 from engines.pair import open_pair
 from engines.targets import find_target
 from exporter.bundle import read_split
@@ -96,11 +97,11 @@ def test_float32_encoding_loses_nothing(coopexport: Callable, finished_project: 
 
 def test_rebuild_only_what_changed(coopexport: Callable, finished_project: Path) -> None:
     again = coopexport(finished_project, "build", "--target", "cpu", "--layer", "conv4_1")
-    assert again.output.count("reused") == 6
+    assert again.output.count("kept") == 6
     assert coopexport(finished_project, "split", "--layer", "conv4_1", "--percentile", "99").code == 0
     rebuilt = coopexport(finished_project, "build", "--target", "cpu", "--layer", "conv4_1")
     assert rebuilt.output.count("built") > 0
-    assert rebuilt.output.count("reused") == 2  # the whole networks did not change
+    assert rebuilt.output.count("kept") == 2  # the whole networks did not change
 
 
 def test_stale_latencies_are_not_used(coopexport: Callable, finished_project: Path) -> None:

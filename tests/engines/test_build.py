@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import platform
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -15,27 +14,18 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from onnx import numpy_helper
 from small_graphs import small_inputs, small_network, small_specification
 from tests_support import files_below
 
 import engines.build
 from engines.backends import Availability, Engine, find_backend
-from engines.build import (
-    BuildItem,
-    build,
-    build_engine,
-    compare_sent,
-    compare_with_golden,
-    item_of_whole,
-    items_of_layer,
-    open_engine,
-    run_batches,
-)
+from engines.build import build, build_engine, plain_settings
+from engines.build_items import BuildItem, item_of_whole, items_of_layer
+from engines.open_engine import open_engine
 from engines.target_file import target_file
 from engines.targets import find_target
+from engines.this_machine import this_machine
 from exporter.bundle import BoundaryTensor, FileRecord, golden_bytes, read_golden
 from exporter.onnx_session import open_session, run
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
@@ -43,7 +33,6 @@ from jetson.build_settings import BuildSettings
 from jetson.engine_admission import read_engine
 from jetson.engine_identity import EngineIdentity, encode_identity, identity_path, read_identity
 from jetson.errors import CoopexportError
-from jetson.machine import Machine
 from jetson.version import VERSION
 
 CPU = find_target("cpu")
@@ -99,7 +88,7 @@ def test_identity_is_complete_and_true(folder: Path, role: str) -> None:
         kinds = {"float32": "tensor(float)", "uint8": "tensor(uint8)"}
         assert [kinds[value["dtype"]] for value in described] == [item.type for item in found]
     assert identity.flags == {**BuildSettings().to_json(), "optimisation": "all", "threads": 1}
-    here = Machine(platform.system(), platform.machine(), backends={"onnxruntime": onnxruntime.__version__})
+    here = this_machine()
     assert identity.machine == here
     assert (identity.builder, identity.coopexport_version) == ("onnxruntime", VERSION)
     assert 0 <= identity.build_seconds < 60
@@ -258,11 +247,11 @@ def swap_dtype(golden: dict[str, np.ndarray]) -> None:
 @pytest.mark.parametrize(
     ("role", "change", "said"),
     [
-        ("tail", shift_scores, r"conv4_1 tail for cpu: .* error (1\.0\de-02|9\.9\de-03) .*allowed is 1e-03"),
-        ("whole", shift_scores, r"whole whole for cpu: .* error (1\.0\de-02|9\.9\de-03) .*allowed is 1e-03"),
-        ("head", shift_one_symbol_by_two, r"conv4_1 head for cpu: a symbol differs by 2 .*allowed is 1"),
-        ("head", shift_many_symbols_by_one, r"conv4_1 head for cpu: .*error \d\.\d\de-03 .*allowed is 1e-03"),
-        ("head", swap_dtype, r"conv4_1 head for cpu: the engine returns uint8 .* hold float32"),
+        ("tail", shift_scores, r"conv4_1.tail for cpu: .* error (1\.0\de-02|9\.9\de-03).* allowed is 1e-03"),
+        ("whole", shift_scores, r"whole for cpu: .* error (1\.0\de-02|9\.9\de-03).* allowed is 1e-03"),
+        ("head", shift_one_symbol_by_two, r"conv4_1.head for cpu: a symbol differs by 2 .*allowed is 1"),
+        ("head", shift_many_symbols_by_one, r"conv4_1.head for cpu: .*error \d\.\d\de-03.* allowed is 1e-03"),
+        ("head", swap_dtype, r"conv4_1.head for cpu: the engine returns uint8 .* hold float32"),
     ],
 )
 def test_an_engine_that_computes_something_else_is_refused_with_the_number(
@@ -313,12 +302,15 @@ def test_an_engine_nobody_could_check_is_built_again_where_it_can_be(
 
 @pytest.mark.parametrize("batch", [3, 16, 20])
 def test_larger_batches_are_checked_on_all_golden_data(folder: Path, batch: int) -> None:
-    result = build(item_of(folder, "tail"), CPU, batch)
-    assert result.identity.batches == (batch, batch, batch)
+    batches = (batch, batch, batch)
+    result = build(item_of(folder, "tail"), CPU, plain_settings(CPU, batches))
+    assert result.path.name == f"conv4_1.tail.batch{batch}.onnx"
+    assert result.identity.batches == batches
     assert result.identity.inputs[0]["shape"][0] == result.identity.outputs[0]["shape"][0] == batch
     assert result.identity.parity is not None
     assert result.identity.parity[0]["samples"] == 16
-    with pytest.raises(CoopexportError, match=rf"takes batches of {batch}, needed is 1"):
+    open_engine(item_of(folder, "tail"), CPU, batches)
+    with pytest.raises(CoopexportError, match=r"tail\.onnx is missing"):
         open_engine(item_of(folder, "tail"), CPU)
     assert not build(item_of(folder, "tail"), CPU).reused
     open_engine(item_of(folder, "tail"), CPU)
@@ -336,67 +328,6 @@ def test_a_missing_engine_names_the_command(folder: Path) -> None:
         open_engine(item_of(folder, "head"), CPU)
     with pytest.raises(CoopexportError, match="coopexport split --layer conv5_1"):
         items_of_layer(folder, "conv5_1")
-
-
-@given(st.integers(1, 40), st.integers(1, 50))
-def test_batches_give_one_result_for_each_input(count: int, batch: int) -> None:
-    def fixed_batch(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        assert len(inputs) == 1
-        assert inputs[0].shape == (batch, 2)
-        return [inputs[0].sum(axis=1, keepdims=True)]
-
-    values = np.arange(2.0 * count).reshape(count, 2)
-    assert np.array_equal(run_batches(fixed_batch, [values], batch)[0], values.sum(axis=1, keepdims=True))
-
-
-@given(st.integers(1, 4000), st.integers(0, 40), st.integers(0, 2**32 - 1))
-def test_symbols_may_differ_by_one_in_one_of_a_thousand(count: int, different: int, seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    expected = generator.integers(1, 255, (2, count)).astype(np.uint8)
-    found = expected.copy()
-    chosen = generator.choice(2 * count, min(different, 2 * count), replace=False)
-    found.reshape(-1)[chosen] += generator.choice(np.array([1, 255], np.uint8), len(chosen))  # 255: one less
-    share = len(chosen) / (2 * count)
-    if share <= 1e-3:
-        assert compare_sent(SYMBOLS, expected, found, "here").error == pytest.approx(share)
-    else:
-        with pytest.raises(CoopexportError, match="here: parity check 'build' failed"):
-            compare_sent(SYMBOLS, expected, found, "here")
-
-
-@given(st.integers(0, 255), st.integers(0, 255))
-def test_no_symbol_may_differ_by_more_than_one(expected: int, found: int) -> None:
-    """A symbol of 255 and one of 0 are far apart, although uint8 wraps around."""
-    golden = np.zeros((16, 1000), np.uint8)
-    golden[3, 4] = expected
-    other = golden.copy()
-    other[3, 4] = found
-    if abs(expected - found) <= 1:
-        compare_sent(SYMBOLS, golden, other, "here")
-    else:
-        with pytest.raises(CoopexportError, match=f"differs by {abs(expected - found)} "):
-            compare_sent(SYMBOLS, golden, other, "here")
-
-
-@pytest.mark.parametrize(
-    "found",
-    [np.zeros((16, 1), np.uint8), np.zeros((15, 4), np.uint8), np.zeros((16, 4), np.float32), np.zeros(4, np.uint8)],
-    ids=["would broadcast", "too few", "float32", "no batch"],
-)
-def test_other_shapes_and_dtypes_are_refused(found: np.ndarray) -> None:
-    with pytest.raises(CoopexportError, match=r"the engine returns .* of shape"):
-        compare_sent(SYMBOLS, np.zeros((16, 4), np.uint8), found, "here")
-    with pytest.raises(CoopexportError, match=r"the engine returns .* of shape"):
-        compare_with_golden(np.zeros((16, 4), np.float16), found, "here")
-
-
-@pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_scores_that_are_not_finite_are_refused(wrong: float) -> None:
-    expected = small_inputs(4).reshape(4, -1)
-    found = expected.copy()
-    found[1, 2] = wrong
-    with pytest.raises(CoopexportError, match="not finite"):
-        compare_with_golden(expected, found, "here")
 
 
 def test_engines_of_graphs_in_memory(tmp_path: Path) -> None:

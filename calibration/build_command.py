@@ -1,0 +1,215 @@
+"""The command `coopexport build`: from bundles to engines, in the precision that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from exporter.command_line import (
+    MOST_TABLES,
+    next_step,
+    print_table,
+    progress,
+    project_option,
+    relative,
+    variant_option,
+)
+
+if TYPE_CHECKING:
+    from engines.build import BuildResult
+    from engines.build_items import BuildItem
+    from engines.target import Target
+    from exporter.project import Project
+    from jetson.build_settings import BuildSettings
+    from jetson.engine_store import EngineStore
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asks for; what is None is as the project or the target says."""
+
+    variant_names: tuple[str, ...] = ()
+    layer_names: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    precision: str | None = None
+    batches: tuple[int, int, int] | None = None
+
+
+@click.command()
+@project_option
+@variant_option
+@click.option("--layer", "layer_names", multiple=True, help="Bundle to build, e.g. conv4_1; default: all.")
+@click.option("--target", "target_names", multiple=True, help="What to build for, e.g. rtx-ada; repeatable.")
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(["head", "tail", "whole"]),
+    multiple=True,
+    help="Which parts; repeatable; default: all.",
+)
+@click.option(
+    "--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: what the project file says, or fp32."
+)
+@click.option("--batch", help="Samples at a time: 4, or least-best-most such as 1-4-16; default: as the project says.")
+@click.option("--no-store", is_flag=True, help="Build even what the store of engines holds, and keep nothing there.")
+def build(
+    project_file: Path | None,
+    variant_names: tuple[str, ...],
+    layer_names: tuple[str, ...],
+    target_names: tuple[str, ...],
+    roles: tuple[str, ...],
+    precision: str | None,
+    batch: str | None,
+    no_store: bool,
+) -> None:
+    """Build engines from the split bundles, each with an identity file."""
+    from engines.own_targets import own_targets
+    from engines.targets import find_target
+    from exporter.project import load_project
+
+    project = load_project(project_file)
+    own = own_targets(project.settings.targets)
+    targets = [find_target(name, own) for name in target_names or project.settings.build.targets]
+    batches = None if batch is None else parse_batches(batch)
+    wanted = Wanted(variant_names, layer_names, roles, precision, batches)
+    build_here(project, targets, wanted, None if no_store else _store())
+    next_step("coopexport bench")
+
+
+def build_here(project: Project, targets: Sequence[Target], wanted: Wanted, store: EngineStore | None) -> None:
+    """Build for all of `targets` on this machine, and print what came of it.
+
+    Raises CoopexportError at the first thing that cannot be built; what was built before stays.
+    """
+    from engines.build import build as build_item
+    from engines.build import require_buildable
+    from engines.this_machine import this_machine
+    from exporter.variant_choice import naming
+
+    machine = this_machine()
+    settings = [settings_for(project, target, wanted) for target in targets]
+    for target in targets:
+        require_buildable(target)
+    for target, chosen in zip(targets, settings, strict=True):
+        items = items_in_precision(project, wanted, chosen.precision)
+        results = []
+        with progress(f"building for {target.name}", len(items)) as on_progress:
+            for done, item in enumerate(items, start=1):
+                with naming(item.variant):
+                    results.append(build_item(item, target, chosen, store, machine))
+                on_progress(done)
+        _print_results(target, items, results)
+
+
+def settings_for(project: Project, target: Target, wanted: Wanted) -> BuildSettings:
+    """Return how to build for `target`; raises CoopexportError when that is impossible."""
+    from engines.own_targets import build_settings
+    from engines.wishes import require_possible
+
+    settings = build_settings(target, project.settings.build)
+    if wanted.precision is not None:
+        settings = settings._replace(precision=wanted.precision)
+    if wanted.batches is not None:
+        settings = settings._replace(batches=wanted.batches)
+    require_possible(target, settings)
+    return settings
+
+
+def items_in_precision(project: Project, wanted: Wanted, precision: str) -> list[BuildItem]:
+    """Return what there is to build, lowered to `precision` first where that has not been done.
+
+    Raises CoopexportError when a bundle is missing, or the precision costs more than it may.
+    """
+    from engines.build_items import FLOAT32
+    from engines.project_items import ROLES, items_of_project
+
+    roles = wanted.roles or ROLES
+    if precision != FLOAT32:
+        plain = items_of_project(project, wanted.variant_names, wanted.layer_names, FLOAT32, roles)
+        _lower_what_is_missing(project, plain, precision)
+    return items_of_project(project, wanted.variant_names, wanted.layer_names, precision, roles)
+
+
+def _lower_what_is_missing(project: Project, items: Sequence[BuildItem], precision: str) -> None:
+    """Write the forms in `precision` that do not exist or are stale; those that do, however they were made, stay."""
+    from calibration.precision.prepare import prepare_precision
+    from calibration.precision.work import PrecisionOptions
+    from calibration.split_context import open_context, open_data
+    from exporter.precision_file import check_role, read_precision
+    from exporter.variant_choice import naming
+    from exporter.variants import layer_graph
+    from jetson.errors import CoopexportError
+
+    missing: dict[str, list[str]] = {}
+    for item in items:
+        try:
+            check_role(item.folder, read_precision(item.folder, item.layer, precision), item.role, item.graph.sha256)
+        except CoopexportError:
+            layers = missing.setdefault(item.variant, [])
+            layers += [item.layer] * (item.layer not in layers)
+    if not missing:
+        return
+    data = open_data(project)
+    options = PrecisionOptions(precision)  # type: ignore[arg-type]  # click has checked it
+    with progress(f"lowering to {precision}", sum(map(len, missing.values()))) as on_progress:
+        done = 0
+        for variant, layers in missing.items():
+            with naming(variant):
+                context = open_context(project, project.settings.split, layer_graph(project, variant), data)
+                for layer in layers:
+                    prepare_precision(context, layer, options)
+                    done += 1
+                    on_progress(done)
+
+
+def parse_batches(text: str) -> tuple[int, int, int]:
+    """Return least, best and most samples of "4" or "1-4-16"; raises CoopexportError for anything else."""
+    from jetson.errors import CoopexportError
+
+    parts = text.split("-")
+    if len(parts) in (1, 3) and all(part.isdecimal() for part in parts):
+        least, best, most = (int(part) for part in (parts * 3 if len(parts) == 1 else parts))
+        if 1 <= least <= best <= most:
+            return least, best, most
+    raise CoopexportError(f'--batch "{text}": give one number, 4, or least-best-most in that order, 1-4-16')
+
+
+def _store() -> EngineStore:
+    import os
+
+    from jetson.engine_store import EngineStore
+    from jetson.store_location import store_limit_bytes, store_root
+
+    return EngineStore(store_root(os.environ), store_limit_bytes(os.environ))
+
+
+_ORIGINS = {"kept": "kept", "stored": "from the store", "built": "built"}
+
+
+def _print_results(target: Target, items: Sequence[BuildItem], results: Sequence[BuildResult]) -> None:
+    unchecked = [result for result in results if not result.identity.parity]
+    count = len({item.variant for item in items})
+    if count > MOST_TABLES:
+        reused = sum(result.reused for result in results)
+        total_bytes = sum(result.identity.engine_bytes for result in results)
+        click.echo(
+            f"{target.name} ({target.description}): {len(items)} engines of {count} variants, {reused} reused, "
+            f"{total_bytes:,} bytes; {len(results) - len(unchecked)} agree with their golden data"
+        )
+    else:
+        rows = [
+            (
+                relative(result.path),
+                _ORIGINS[result.origin],
+                f"{result.identity.engine_bytes:,}",
+                "golden data agree" if result.identity.parity else "not run here",
+            )
+            for result in results
+        ]
+        print_table(f"Engines for {target.name} ({target.description})", ["engine", "", "bytes", "check"], rows, left=2)
+    if unchecked:
+        click.echo(f"note: {unchecked[0].identity.parity_reason}")
