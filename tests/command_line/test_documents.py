@@ -11,7 +11,16 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CHANGELOG.md", "docs/formats.md", "docs/api.md", "docs/training.md", "docs/precision.md"]
+    "name",
+    [
+        "README.md",
+        "CHANGELOG.md",
+        "docs/formats.md",
+        "docs/api.md",
+        "docs/targets.md",
+        "docs/training.md",
+        "docs/precision.md",
+    ],
 )
 def test_links_resolve_and_nothing_is_left_to_fill_in(name: str) -> None:
     document = REPOSITORY / name
