@@ -49,13 +49,11 @@ def kept_worst(
 ) -> tuple[LayerSensitivity, ...] | None:
     """Return the fewest of the worst layers that have to stay in float32 for the loss to be within `points`.
 
-    `ranked`: worst first; `judge_without` says what is lost when all but the given ones are lowered. The number is
-    doubled until the loss is within the bound, then bisected: exact where more float32 never loses more, and what is
-    returned was judged to be within the bound in any case. None when even one lowered layer is too much.
+    `ranked`: worst first, too much when all are lowered; `judge_without` says what is lost when all but the given ones
+    are. The number is bisected: exact where more float32 never loses more, and what is returned was judged to be within
+    the bound in any case. None when even one lowered layer is too much.
     """
-    least, most = 0, 1
-    while most < len(ranked) and not judge_without(ranked[:most]).loses_at_most(points):
-        least, most = most, min(2 * most, len(ranked))
+    least, most = 0, len(ranked)
     while most - least > 1:
         middle = (least + most) // 2
         if judge_without(ranked[:middle]).loses_at_most(points):

@@ -87,10 +87,11 @@ def test_all_kept_is_the_same_graph_to_the_bit() -> None:
 def test_a_tensor_that_is_output_and_read_is_there_in_both_precisions() -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["early"], name="first"),
-        helper.make_node("Neg", ["early"], ["late"], name="second"),
+        helper.make_node("Add", ["early", "one"], ["late"], name="second"),
         helper.make_node("Abs", ["early"], ["third"], name="third"),
     ]
-    model = model_of(nodes, dict.fromkeys(("early", "late", "third"), TensorProto.FLOAT))
+    constants = {"one": np.float32([1])}
+    model = model_of(nodes, dict.fromkeys(("early", "late", "third"), TensorProto.FLOAT), constants)
     for keep in ([], [1], [0], [1, 2]):
         made = to_half(model, keep)
         onnx.checker.check_model(made, full_check=True)
@@ -121,6 +122,19 @@ def test_sizes_are_computed_in_integers_from_either_precision() -> None:
     onnx.checker.check_model(made, full_check=True)
     inputs = np.float32([[1, 2, 3, 4]])
     assert np.array_equal(run(open_session(made, "disabled"), [inputs])[0], inputs + np.float32(0.5))
+
+
+def test_a_dtype_that_an_attribute_sets_is_left_alone() -> None:
+    nodes = [
+        helper.make_node("Relu", ["x"], ["positive"]),
+        helper.make_node("EyeLike", ["positive"], ["ones"], dtype=TensorProto.FLOAT),
+        helper.make_node("Add", ["positive", "ones"], ["y"]),
+    ]
+    made = to_half(model_of(nodes, {"y": TensorProto.FLOAT}, shape=(2,)))
+    onnx.checker.check_model(made, full_check=True)
+    inputs = np.float32([[1, 2], [3, 4]])
+    expected = inputs + np.eye(2, dtype=np.float32)
+    assert np.array_equal(run(open_session(rounding_graph(made), "disabled"), [inputs])[0], expected)
 
 
 def test_a_body_reads_the_float_form_of_what_is_half_outside() -> None:
