@@ -64,8 +64,10 @@ class BuildItem:
         encoding = tensor.encoding
         if encoding.kind != "affine":
             return OutputForm("numbers", self.bounds.output_error)
-        packing = encoding.packing if encoding.packing in ("bytes", "words") else "none"
-        return OutputForm("symbols", self.bounds.symbol_fraction, encoding.bits, packing, prod(tensor.shape))
+        bounds, count = self.bounds, prod(tensor.shape)
+        return OutputForm(
+            "symbols", bounds.symbol_fraction, encoding.bits, encoding.packing, count, bounds.symbol_difference
+        )
 
 
 def items_of_layer(folder: Path, layer: str, precision: str = FLOAT32) -> list[BuildItem]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from engines.build_items import WHOLE, BuildItem
 from engines.encode_form import EncodedPart, encode_form
 from engines.preflight import require_buildable_graph
+from engines.simplify import simplify
 from engines.target import Target
 from engines.target_file import describe_values, target_file
 from engines.wishes import require_possible
@@ -78,7 +79,8 @@ def prepare(item: BuildItem, target: Target, settings: BuildSettings) -> Prepare
     inputs = golden_taken(golden) if item.role == "tail" else [golden["inputs"]]
     outputs = [*golden_sent(golden), *golden_exits(golden)] if item.role == "head" else golden_outputs(golden)
     model = target_file(part.model, target, settings.batches, str(path))
-    notes: dict[str, Any] = {}
+    simplified = simplify(model, target, settings.batches, inputs, part.tensors if item.role == "head" else ())
+    model, notes = simplified.model, dict(simplified.flags)
     warnings = require_buildable_graph(model, target, settings, str(path))
     if warnings:
         notes["preflight"] = [str(problem) for problem in warnings]

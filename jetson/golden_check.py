@@ -22,7 +22,8 @@ class OutputForm(NamedTuple):
     `kind`: "symbols", `symbols` of them for each sample, of `bits`: one per number (`packing` "none": uint8,
     "integers": int32), 8 / bits per byte ("bytes", first in the lowest bits), or four such bytes per little-endian
     int32 ("words"); or "numbers".
-    `bound`: fraction of symbols that may differ, by one; or largest difference of numbers relative to their spread.
+    `bound`: fraction of symbols that may differ, by `difference` at most; or largest difference of numbers relative to
+    their spread.
     """
 
     kind: str
@@ -30,13 +31,14 @@ class OutputForm(NamedTuple):
     bits: int = 8
     packing: str = "none"
     symbols: int = 0
+    difference: int = 1
 
 
 def form_from_json(content: Dict[str, Any]) -> OutputForm:
     """Return a form that `_asdict` wrote; raises TypeError or ValueError for anything else."""
     form = OutputForm(**content)
     known = form.kind in ("symbols", "numbers") and form.packing in ("none", "integers", "bytes", "words")
-    if not known or not 0 <= form.bound < 1 or form.bits not in range(1, 9):
+    if not known or not 0 <= form.bound <= 1 or form.bits not in range(1, 9) or form.difference < 1:
         raise ValueError("{} is no form of an output".format(form))
     return form
 
@@ -94,7 +96,7 @@ def _compare(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: s
         )
     if form.kind == "symbols":
         error = _fraction_of_symbols(form, expected, found, where)
-        how = "fraction of golden symbols that differ, none by more than one"
+        how = "fraction of golden symbols that differ, none by more than {}".format(form.difference)
     else:
         error = _error_by_spread(expected, found, where)
         how = "engine against golden outputs"
@@ -109,9 +111,11 @@ def _compare(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: s
 
 def _fraction_of_symbols(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: str) -> float:
     difference = np.abs(symbols_in(form, expected).astype(np.int64) - symbols_in(form, found).astype(np.int64))
-    if difference.max() > 1:
+    if difference.max() > form.difference:
         raise CoopexportError(
-            "{}: a symbol differs by {} from the golden data; allowed is 1".format(where, difference.max())
+            "{}: a symbol differs by {} from the golden data; allowed is {}".format(
+                where, difference.max(), form.difference
+            )
         )
     return float((difference > 0).mean())
 

@@ -80,7 +80,7 @@ def test_symbols_come_out_of_every_form_as_the_host_takes_them_out(
     encoding = specification(bits, packing)
     values = np.random.default_rng(seed).integers(0, 1 << bits, (3, count)).astype(np.uint8)
     sent = pack(encoding, values)
-    described = symbols(count, bits, packing if packing in ("bytes", "words") else "none")
+    described = symbols(count, bits, packing)
     assert np.array_equal(symbols_in(described, sent), values)
     assert np.array_equal(symbols_in(described, sent), symbols_of(encoding, sent, (count,)))
     assert compare(described, sent, sent.copy()) == 0
@@ -89,6 +89,16 @@ def test_symbols_come_out_of_every_form_as_the_host_takes_them_out(
 def specification(bits: int, packing: str) -> EncodeSpecification:
     clip = ClipRange((0.0,), (6.0,), "minmax", None, 16, (0.0,), (6.0,))
     return affine_specification(clip, bits, packing)  # type: ignore[arg-type]
+
+
+def test_a_lower_precision_may_be_further_off() -> None:
+    golden = np.full((4, 50), 100, np.uint8)
+    other = golden.copy()
+    other[1, :20] = 103
+    form = OutputForm("symbols", 0.2, symbols=50, difference=3)
+    assert compare(form, golden, other) == pytest.approx(0.1)
+    with pytest.raises(CoopexportError, match="a symbol differs by 3 from the golden data; allowed is 2"):
+        compare(form._replace(difference=2), golden, other)
 
 
 def test_a_packed_symbol_that_is_off_is_found() -> None:

@@ -1,0 +1,160 @@
+"""`coopexport build` as it is typed: targets, precisions, batches and roles, and the store that engines come out of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from engines.build_items import item_of_whole, items_of_layer
+from engines.open_engine import open_engine
+from engines.targets import find_target
+from exporter.bundle import read_golden
+from exporter.golden import golden_outputs, golden_sent, golden_taken
+from jetson.engine_identity import read_identity
+
+rtx_installed = pytest.mark.skipif(
+    util.find_spec("tensorrt_rtx") is None, reason="left out: TensorRT-RTX exists for Linux on x86-64 only"
+)
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COOPEXPORT_STORE", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def engines_of(project: Path, target: str) -> list[str]:
+    return sorted(path.name for path in (project / "out/pruned/engines" / target).glob("*") if path.suffix != ".json")
+
+
+def test_precisions_and_batches_lie_beside_each_other(coopexport: Callable, finished_project: Path) -> None:
+    build = ("build", "--target", "cpu", "--variant", "pruned", "--layer", "conv4_1")
+    for options in (["--precision", "int8"], ["--precision", "fp16", "--role", "tail"], ["--batch", "1-4-16"]):
+        result = coopexport(finished_project, *build, *options)
+        assert result.code == 0, result.errors
+        assert "golden data agree" in result.output
+    found = engines_of(finished_project, "cpu")
+    assert [name for name in found if name.startswith("conv4_1")] == [
+        "conv4_1.head.batch1-4-16.onnx",
+        "conv4_1.head.int8.onnx",
+        "conv4_1.head.onnx",
+        "conv4_1.tail.batch1-4-16.onnx",
+        "conv4_1.tail.fp16.onnx",
+        "conv4_1.tail.int8.onnx",
+        "conv4_1.tail.onnx",
+    ]
+    assert {"whole.int8.onnx", "whole.batch1-4-16.onnx", "whole.onnx"} <= set(found)
+    folder = finished_project / "out/pruned"
+    for name, precision in (("conv4_1.head.int8.onnx", "int8"), ("conv4_1.tail.fp16.onnx", "fp16")):
+        identity = read_identity(str(folder / "engines/cpu" / name))
+        assert identity.precision == identity.settings.precision == precision
+        record = json.loads((folder / f"conv4_1.{precision}.json").read_text())
+        assert identity.golden_sha256 == record["golden"]["sha256"]
+
+
+def test_an_engine_in_int8_runs_with_the_golden_data_of_int8(coopexport: Callable, finished_project: Path) -> None:
+    assert coopexport(finished_project, "build", "--target", "cpu", "--precision", "int8").code == 0
+    folder, cpu = finished_project / "out/pruned", find_target("cpu")
+    head, tail = items_of_layer(folder, "conv4_1", "int8")
+    golden = read_golden(folder, head.golden)
+    (symbols,) = open_engine(head, cpu)([golden["inputs"][:1]])
+    assert np.abs(symbols.astype(int) - golden_sent(golden)[0][:1].astype(int)).max() <= 1
+    (scores,) = open_engine(tail, cpu)([golden_taken(golden)[0][:1]])
+    assert np.allclose(scores, golden_outputs(golden)[0][:1], atol=1e-3 * np.ptp(golden_outputs(golden)[0]))
+    exact = read_golden(folder, items_of_layer(folder, "conv4_1")[0].golden)
+    assert not np.array_equal(golden_outputs(golden)[0], golden_outputs(exact)[0])
+    assert item_of_whole(folder, "int8").precision == "int8"
+
+
+def test_an_engine_takes_every_batch_that_it_was_built_for(coopexport: Callable, finished_project: Path) -> None:
+    assert coopexport(finished_project, "build", "--target", "cpu", "--batch", "1-4-16").code == 0
+    folder, cpu = finished_project / "out/pruned", find_target("cpu")
+    head, tail = items_of_layer(folder, "conv4_1")
+    golden = read_golden(folder, head.golden)
+    runner = open_engine(tail, cpu, (1, 4, 16))
+    for batch in (1, 3, 16):
+        assert runner([golden_taken(golden)[0][:batch]])[0].shape == (batch, 10)
+
+
+def test_a_form_that_was_chosen_by_hand_stays(coopexport: Callable, finished_project: Path) -> None:
+    chosen = coopexport(
+        finished_project, "precision", "--layer", "conv4_1", "--precision", "int8", "--ranges", "minmax"
+    )
+    assert chosen.code == 0, chosen.errors
+    manifest = finished_project / "out/pruned/conv4_1.int8.json"
+    before = manifest.read_bytes()
+    assert b"minmax" in before
+    built = coopexport(finished_project, "build", "--layer", "conv4_1", "--precision", "int8", "--role", "head")
+    assert built.code == 0, built.errors
+    assert manifest.read_bytes() == before
+
+
+@rtx_installed
+def test_what_was_built_once_comes_out_of_the_store(
+    coopexport: Callable, finished_project: Path, own_store: Path
+) -> None:
+    build = ("build", "--target", "rtx-ada", "--layer", "conv4_1", "--variant", "pruned")
+    first = coopexport(finished_project, *build)
+    assert first.code == 0, first.errors
+    assert first.output.count(" built ") == 3
+    assert "run on their GPU only" in first.output
+    folder = finished_project / "out/pruned/engines/rtx-ada"
+    before = {path.name: path.read_bytes() for path in folder.glob("*.engine")}
+    for path in folder.iterdir():
+        path.unlink()
+    again = coopexport(finished_project, *build)
+    assert again.output.count("from the store") == 3
+    assert {path.name: path.read_bytes() for path in folder.glob("*.engine")} == before
+    assert coopexport(finished_project, *build).output.count("kept") == 3
+    listed = coopexport(finished_project, "engines", "list")
+    assert listed.code == 0, listed.errors
+    assert "conv4_1" in listed.output
+    for path in folder.iterdir():
+        path.unlink()
+    assert coopexport(finished_project, *build, "--no-store").output.count(" built ") == 3
+
+
+@rtx_installed
+def test_all_precisions_for_a_graphics_card(coopexport: Callable, finished_project: Path, own_store: Path) -> None:
+    sizes = {}
+    for precision in ("fp32", "fp16", "int8"):
+        result = coopexport(
+            finished_project, "build", "--target", "rtx-blackwell", "--layer", "conv4_1", "--variant", "pruned",
+            "--precision", precision, "--batch", "1-2-8",
+        )  # fmt: skip
+        assert result.code == 0, result.errors
+    folder = finished_project / "out/pruned/engines/rtx-blackwell"
+    for path in folder.glob("*.engine"):
+        identity = read_identity(str(path))
+        sizes[identity.role, identity.precision] = identity.engine_bytes
+        assert identity.compute_capabilities == ("12.0",)
+        assert identity.batches == (1, 2, 8)
+        assert identity.inputs[0]["shape"][0] in (-1, 0, "batch")
+    assert len(sizes) == 9
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--target", "nano@4.6.1", "--precision", "int8"], "int8 kernels"),
+        (["--target", "rtx-orin"], "TensorRT-RTX has no kernels for a Jetson"),
+        (["--target", "orin-nan"], "did you mean orin-nano"),
+        (["--batch", "4-2-8"], "least-best-most"),
+        (["--batch", "0"], "least-best-most"),
+        (["--target", "rtx-turing", "--role", "tail"], "7.5"),
+    ],
+)
+def test_impossible_wishes_are_refused_in_one_line(
+    coopexport: Callable, finished_project: Path, options: list[str], said: str
+) -> None:
+    before = sorted(path for path in (finished_project / "out").rglob("*") if path.is_file())
+    result = coopexport(finished_project, "build", "--variant", "pruned", "--layer", "conv4_1", *options)
+    assert result.code == 2
+    assert len(result.error_lines) == 1, result.errors
+    assert said in result.errors
+    assert sorted(path for path in (finished_project / "out").rglob("*") if path.is_file()) == before
