@@ -1,6 +1,6 @@
 """TensorRT through its Python module, 8.2 to 11.4 and TensorRT-RTX alike: read a graph, build, load, run, inspect."""
 
-from jetson.tensorrt_engines.build import BuiltEngine, build_engine, header_version
+from jetson.tensorrt_engines.build import BuiltEngine, build_engine
 from jetson.tensorrt_engines.cuda_choice import open_device_memory
 from jetson.tensorrt_engines.inspection import LayerInformation, describe_layers
 from jetson.tensorrt_engines.library import TENSORRT, TENSORRT_RTX, Library, open_library
@@ -15,7 +15,6 @@ __all__ = [
     "Library",
     "build_engine",
     "describe_layers",
-    "header_version",
     "load_engine",
     "open_device_memory",
     "open_library",

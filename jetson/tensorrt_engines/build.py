@@ -1,9 +1,9 @@
 """From an ONNX file to an engine, the same way for every version of TensorRT."""
 
-import struct
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from jetson.build_settings import BuildSettings
+from jetson.engine_header import HEADER_BYTES, read_header
 from jetson.errors import CoopexportError
 from jetson.tensorrt_engines import configuration
 from jetson.tensorrt_engines.ends import Declared
@@ -11,12 +11,9 @@ from jetson.tensorrt_engines.library import TENSORRT_RTX, Library
 from jetson.tensorrt_engines.network import parse_network
 from jetson.tensorrt_engines.progress import OnProgress, watch
 
-# Where an engine's header holds its version: major, minor, patch, build (trtexec --getPlanVersionOnly).
-_VERSION_AT, _HEADER_BYTES = 24, 64
-
 
 class BuiltEngine(NamedTuple):
-    """A built engine. `data`: its file; `version`: the four numbers of TensorRT that its header names.
+    """A built engine. `data`: its file; `version`: of TensorRT, the four numbers where they can be had.
 
     `flags`: what the builder was told, as identities record it. `warnings`: what it said about it.
     `timing_cache`: what the next build of this machine can begin with, where TensorRT has that; else None.
@@ -62,14 +59,20 @@ def build_engine(
     data = bytes(serialized)
     tell("building", 1, 1)
     kept = bytes(config.get_timing_cache().serialize()) if cache is not None else None
-    return BuiltEngine(data, header_version(data), flags, library.warnings(), kept)
+    return BuiltEngine(data, _exact_version(library, data), flags, library.warnings(), kept)
 
 
-def header_version(data: bytes) -> str:
-    """Return the version in an engine's header, "10.3.0.30"; raises CoopexportError for what has no header."""
-    if len(data) < _HEADER_BYTES:
-        raise CoopexportError("an engine of {} bytes has no header; build it again".format(len(data)))
-    return ".".join(str(number) for number in struct.unpack_from("4B", data, _VERSION_AT))
+def _exact_version(library: Library, data: bytes) -> str:
+    """Return the version that an engine's header names where it completes the library's own, else that one.
+
+    The module of JetPack 6 tells three of four numbers.
+    """
+    try:
+        found = read_header(data[:HEADER_BYTES]).version
+    except CoopexportError:
+        return library.version
+    own = library.version.split(".")
+    return found if found is not None and found.split(".")[: len(own)] == own else library.version
 
 
 def _start_cache(library: Library, config: Any, timing_cache: Optional[bytes]) -> Any:

@@ -15,12 +15,18 @@ _NUMPY_DTYPES = ("float32", "float16", "int8", "int32", "int64", "uint8", "bool"
 
 
 def load_engine(
-    library: Library, data: bytes, memory: Optional[DeviceMemory] = None, dla_core: Optional[int] = None
+    library: Library,
+    data: bytes,
+    memory: Optional[DeviceMemory] = None,
+    dla_core: Optional[int] = None,
+    input_names: Optional[Sequence[str]] = None,
+    output_names: Optional[Sequence[str]] = None,
 ) -> "EngineRunner":
     """Return the engine in `data`, ready to run: an engine file's own bytes, checked by the caller beforehand.
 
     Loading runs what is in an engine: hand over only bytes whose identity was checked. `memory`: device memory to
     use, which stays the caller's; None opens one. `dla_core`: for an engine that was built for the DLA.
+    `input_names` and `output_names`: in which order the runner takes and gives; None is the engine's own.
     Raises CoopexportError with TensorRT's own words when it does not take the engine.
     """
     library.forget()
@@ -43,7 +49,23 @@ def load_engine(
         raise CoopexportError(
             "{} cannot make room to run this engine: {}".format(library.title, library.said("it says not why"))
         )
-    return EngineRunner(library, (runtime, engine, context), ends, memory)
+    inputs = _in_order([item for item in ends if item.is_input], input_names)
+    outputs = _in_order([item for item in ends if not item.is_input], output_names)
+    return EngineRunner(library, (runtime, engine, context), (inputs, outputs), memory)
+
+
+def _in_order(ends: List[EngineEnd], names: Optional[Sequence[str]]) -> List[EngineEnd]:
+    """Return `ends` in the order of `names`, which have to be theirs."""
+    if names is None:
+        return ends
+    found = {item.end.name: item for item in ends}
+    if sorted(found) != sorted(names):
+        raise CoopexportError(
+            "the engine has the ends {}, wanted are {}; it is another network's".format(
+                ", ".join(sorted(found)), ", ".join(names)
+            )
+        )
+    return [found[name] for name in names]
 
 
 class EngineRunner:
@@ -53,13 +75,17 @@ class EngineRunner:
     """
 
     def __init__(
-        self, library: Library, loaded: Tuple[Any, Any, Any], ends: List[EngineEnd], memory: Optional[DeviceMemory]
+        self,
+        library: Library,
+        loaded: Tuple[Any, Any, Any],
+        ends: Tuple[List[EngineEnd], List[EngineEnd]],
+        memory: Optional[DeviceMemory],
     ) -> None:
         self._library = library
         self._runtime, self._engine, self._context = loaded
-        self._ends = ends
-        self._inputs = [item for item in ends if item.is_input]
-        self._outputs = [item for item in ends if not item.is_input]
+        self._inputs, self._outputs = ends
+        # In the engine's own order, which is that of the list of addresses.
+        self._ends = sorted(self._inputs + self._outputs, key=lambda item: item.position)
         self._owns_memory = memory is None
         self._memory = open_device_memory() if memory is None else memory
         self._addresses: Dict[int, int] = {}

@@ -112,8 +112,14 @@ def test_a_run_that_fails_says_why_and_the_next_one_works(memory, version, monke
             for name in ("execute_v2", "execute_async_v3"):
                 if hasattr(library.module.IExecutionContext, name):
                     patched.setattr(library.module.IExecutionContext, name, fail)
-            with pytest.raises(CoopexportError, match=r"failed to run the engine: .*an illegal memory access"):
-                runner([images(1)])
+            for _ in range(2):
+                with pytest.raises(
+                    CoopexportError, match=r"failed to run the engine: .*an illegal memory access"
+                ) as one:
+                    runner([images(1)])
+                # Of this run alone; and no copy waits that would read an array which is gone by then.
+                assert str(one.value).count("illegal memory access") == 1
+                assert not any(memory.streams.values())
         np.testing.assert_array_equal(runner([images(1)])[0], expected(graph, [images(1)])[0])
         runner.close()
 
@@ -149,6 +155,7 @@ def test_memory_of_the_callers_stays_the_callers(memory):
             runner = load_engine(library, data, shared)
             runner([images(1)])
             runner.close()
+            assert not memory.live
         shared.close()
 
 
@@ -190,3 +197,21 @@ def test_an_engine_for_the_dla_is_loaded_on_its_core(memory):
         runner = load_engine(library, data, dla_core=1)
         assert runner._runtime.DLA_core == 1
         runner.close()
+
+
+@pytest.mark.parametrize("version", EVERY)
+def test_ends_come_in_the_order_that_is_asked_for(memory, version):
+    nodes = [tensorrt_graphs.node("Sub", ["a", "b"], ["d"]), tensorrt_graphs.node("Add", ["a", "b"], ["s"])]
+    ends = [[(name, 1, ["batch", 3]) for name in names] for names in ("ab", "ds")]
+    graph = tensorrt_graphs.model(nodes, *ends)
+    one, other = np.full((2, 3), 5, np.float32), np.full((2, 3), 2, np.float32)
+    with tensorrt(version) as library:
+        data = build(library, version, graph, batches=(1, 1, 2)).data
+        runner = load_engine(library, data, input_names=["b", "a"], output_names=["s", "d"])
+        assert [end.name for end in runner.inputs + runner.outputs] == ["b", "a", "s", "d"]
+        assert [found[0, 0] for found in runner([other, one])] == [7, 3]
+        with pytest.raises(CoopexportError, match=r"different batch sizes are given: \[1, 2\]"):
+            runner([other[:1], one])
+        runner.close()
+        with pytest.raises(CoopexportError, match="the engine has the ends a, b, wanted are a, c"):
+            load_engine(library, data, input_names=["a", "c"])

@@ -67,7 +67,7 @@ class ICudaEngine:
     num_bindings = property(lambda self: len(self._all))
     num_io_tensors = property(lambda self: len(self._all))
     num_layers = property(lambda self: len(self._settings["layers"]))
-    num_optimization_profiles = property(lambda self: max(1, len(self._settings["profile"])))
+    num_optimization_profiles = property(lambda self: 1)
 
     def create_execution_context(self):
         return self._m.IExecutionContext(self)
@@ -93,7 +93,7 @@ class ICudaEngine:
 
     def get_profile_shape(self, profile_index, binding):
         require_type("get_profile_shape", profile_index, int)
-        return self._profile(self._all[binding][0])
+        return self._profile(self._all[binding][0], profile_index)
 
     def get_tensor_name(self, index):
         require_type("get_tensor_name", index, int)
@@ -111,9 +111,12 @@ class ICudaEngine:
 
     def get_tensor_profile_shape(self, name, profile_index):
         require_type("get_tensor_profile_shape", profile_index, int)
-        return self._profile(self._end(name)[0])
+        return self._profile(self._end(name)[0], profile_index)
 
-    def _profile(self, name):
+    def _profile(self, name, index):
+        if index != 0:
+            self._world.log("ERROR", "ICudaEngine::getProfileShape: profile {} does not exist".format(index))
+            return []
         return [self._m.Dims(shape) for shape in self._settings["profile"][name]]
 
     def _end(self, name):
