@@ -53,6 +53,13 @@ _WHOLE = "whole"
     help="Points of the metric that may be lost against float32; default: 0.1 for fp16, 1 for int8.",
 )
 @click.option("--keep", multiple=True, help="Layer that stays in float32; repeatable.")
+@click.option(
+    "--kept-in",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Beside int8: in what layers run that stay out of it.",
+)
 @click.option("--not-mixed", is_flag=True, help="Refuse rather than let sensitive layers stay in float32.")
 @click.option("--sensitivity", "only_sensitivity", is_flag=True, help="Only measure what each layer costs alone.")
 def precision(
@@ -66,6 +73,7 @@ def precision(
     percentile: float,
     maximum_loss_points: float | None,
     keep: tuple[str, ...],
+    kept_in: str,
     not_mixed: bool,
     only_sensitivity: bool,
 ) -> None:
@@ -80,7 +88,9 @@ def precision(
     project = load_project(project_file)
     ranges = RangeSettings(method, percentile)  # type: ignore[arg-type]  # click has checked it
     wanted = [
-        PrecisionOptions(name, maximum_loss_points, ranges, keep, not not_mixed) for name in dict.fromkeys(precisions)
+        PrecisionOptions(name, maximum_loss_points, ranges, keep, not not_mixed, "fp16" if in_half else "fp32")
+        for name in dict.fromkeys(precisions)
+        for in_half in [name == "int8" and kept_in == "fp16"]
     ]
     work = _find_work(project, variant_names, layer_names, all_layers, with_whole)
     if only_sensitivity:
@@ -221,7 +231,8 @@ def print_records(records: Sequence[PrecisionFile]) -> None:
     print_table(f"Precision, judged on {first.samples} images", columns, rows, left=4)
     for record in records:
         for item in (kept for role in record.roles.values() for kept in role.kept):
-            click.echo(f"{record.variant} {record.layer} {record.precision}: {item.layer} stays float32, {item.reason}")
+            where = f"{record.variant} {record.layer} {record.precision}"
+            click.echo(f"{where}: {item.layer} stays {item.precision}, {item.reason}")
 
 
 def print_sensitivity(title: str, found: Sequence[LayerSensitivity]) -> None:

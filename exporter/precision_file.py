@@ -21,10 +21,11 @@ class _Record(BaseModel):
 
 
 class KeptLayer(_Record):
-    """A layer that stays in float32, and why."""
+    """A layer that is not in the precision but in float32 (or, beside int8, in float16), and why."""
 
     layer: str
     reason: str
+    precision: Literal["fp32", "fp16"] = "fp32"
 
 
 class Rounding(_Record):

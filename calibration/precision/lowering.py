@@ -30,7 +30,7 @@ class Lowering:
     `layers`: of each node (by number) that can be lowered. `unfit`: layers that must stay in float32, and why.
     `make`: the part with the given nodes lowered; `judged`: what ONNX Runtime runs to tell what that computes.
     `impossible`: those of them that cannot be lowered even to see what it costs. `largest`: of half, the largest
-    activation of each layer.
+    activation of each layer. `halves`: layers that run in half instead of float32 when they are not lowered.
     """
 
     role: str
@@ -40,6 +40,7 @@ class Lowering:
     judged: Callable[[onnx.ModelProto], onnx.ModelProto]
     largest: dict[str, float]
     impossible: frozenset[str] = frozenset()
+    halves: frozenset[str] = frozenset()
 
     @property
     def fit(self) -> tuple[str, ...]:
@@ -86,8 +87,13 @@ def half_lowering(part: Part, inputs: Sequence[NDArray[Any]]) -> Lowering:
     )  # fmt: skip
 
 
-def int8_lowering(part: Part, inputs: Sequence[NDArray[Any]], settings: RangeSettings) -> Lowering:
-    """Return how `part` runs in int8: its convolutions and matrix products; arguments and errors as `half_lowering`."""
+def int8_lowering(
+    part: Part, inputs: Sequence[NDArray[Any]], settings: RangeSettings, kept_in_half: bool = False
+) -> Lowering:
+    """Return how `part` runs in int8: its convolutions and matrix products; arguments and errors as `half_lowering`.
+
+    `kept_in_half`: of those, layers that stay out of int8 run in float16, where half's range allows it.
+    """
     model = part.model
     candidates = quantisable_nodes(model)
     histograms = magnitude_histograms(
@@ -100,6 +106,25 @@ def int8_lowering(part: Part, inputs: Sequence[NDArray[Any]], settings: RangeSet
         for number, item in candidates.items()
         if ranges[item.activation] == 0
     }
+    halves = frozenset(layers.values()) - set(half_lowering(part, inputs).unfit) if kept_in_half else frozenset()
+
+    def make(nodes: Collection[int]) -> onnx.ModelProto:
+        made = to_int8(model, nodes, ranges)
+        others = halves - {layers[number] for number in nodes}
+        return _others_to_half(part, made, others) if others else made
+
     return Lowering(
-        part.role, layers, unfit, lambda nodes: to_int8(model, nodes, ranges), lambda made: made, {}, frozenset(unfit)
-    )
+        part.role, layers, unfit, make, rounding_graph if halves else _as_it_is, {}, frozenset(unfit), halves
+    )  # fmt: skip
+
+
+def _as_it_is(model: onnx.ModelProto) -> onnx.ModelProto:
+    return model
+
+
+def _others_to_half(part: Part, made: onnx.ModelProto, layers: Collection[str]) -> onnx.ModelProto:
+    """Return the int8 form of a part with `layers` in half; nodes are known again by what they make."""
+    results = {
+        node.output[0] for node, layer in zip(part.model.graph.node, part.layers, strict=True) if layer in layers
+    }
+    return to_half(made, [number for number, node in enumerate(made.graph.node) if node.output[0] not in results])

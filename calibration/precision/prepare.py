@@ -71,7 +71,10 @@ def prepare_precision(
             else f"{layer}.{part.role}.{options.precision}.onnx"
         )
         files[name] = _graph_file(part, graphs[part.role], folder)
-        stays = tuple(KeptLayer(layer=item, reason=reason) for item, reason in kept[part.role].items())
+        stays = tuple(
+            KeptLayer(layer=item, reason=reason, precision="fp16" if item in lowering.halves else "fp32")
+            for item, reason in kept[part.role].items()
+        )
         roles[part.role] = RoleFile(
             file=FileRecord(file=name, sha256=sha256_of_bytes(files[name])),
             source_sha256=part.source.sha256,

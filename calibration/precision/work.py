@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import onnx
 
@@ -32,7 +33,8 @@ class PrecisionOptions:
 
     `maximum_loss_points`: of the metric, against float32 on the same images; 0.1 (fp16) or 1 (int8) without it.
     `ranges`: of int8. `keep`: layers that stay in float32 in any case, as the user calls them. `mixed`: let the most
-    sensitive layers stay in float32 as well, until the loss on calibration data is within the bound.
+    sensitive layers stay in float32 as well, until the loss on calibration data is within the bound. `kept_in`: beside
+    int8, layers that stay out of it may run in float16 instead, where half's range allows it.
     """
 
     precision: Precision
@@ -40,6 +42,7 @@ class PrecisionOptions:
     ranges: RangeSettings = field(default_factory=RangeSettings)
     keep: tuple[str, ...] = ()
     mixed: bool = True
+    kept_in: Literal["fp32", "fp16"] = "fp32"
 
     @property
     def bound_points(self) -> float:
@@ -99,7 +102,7 @@ def open_work(context: SplitContext, layer: str, options: PrecisionOptions) -> W
         if options.precision == "fp16":
             lowerings.append(half_lowering(part, inputs))
         else:
-            lowerings.append(int8_lowering(part, inputs, options.ranges))
+            lowerings.append(int8_lowering(part, inputs, options.ranges, options.kept_in == "fp16"))
     return Work(context, subject, options, judge, tuple(lowerings), kept)
 
 

@@ -31,7 +31,7 @@ def test_pairs_and_whole_are_written_in_both_precisions(finished_project: Path, 
         line = next(line for line in result.output.splitlines() if f"conv4_1   │ {precision}" in line)
         assert f"│ {kept:4} │" in line
         assert f"{100 * record.against_float32.value:.2f}" in line
-        assert result.output.count("stays float32") >= kept
+        assert result.output.count("stays fp32") >= kept
     again = coopexport(finished_project, "precision", *options)
     assert again.output == result.output
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 from chain_networks import LAYERS, chain, images, judge_of, part_of, scale_channel
 from hypothesis import given
 from hypothesis import strategies as st
 
+from calibration.precision.graph_layers import element_types
 from calibration.precision.int8_ranges import RangeSettings
 from calibration.precision.judge import Verdict, output_error
 from calibration.precision.lowering import half_lowering, int8_lowering
@@ -87,6 +89,26 @@ def test_constants_and_dead_inputs_keep_a_layer_in_float32() -> None:
     lowering.lowered(lowering.fit)
     heavy = scale_channel(CHAIN, "conv2", 1e6, "conv3")
     assert "its constant conv2." in half_lowering(part_of(heavy), [INPUTS[:8] / 1e6]).unfit["conv2"]
+
+
+def test_what_is_kept_out_of_int8_may_run_in_half_where_its_range_allows_it() -> None:
+    model = scale_channel(CHAIN, "conv2", 3e4, "conv3")
+    lowering = int8_lowering(part_of(model), [INPUTS], MINMAX, kept_in_half=True)
+    assert lowering.halves == {"conv1", "conv4", "fc"}
+    made = lowering.lowered(["conv4"])
+    onnx.checker.check_model(made, full_check=True)
+    types = element_types(made)
+    weights = {node.name: types[node.input[1]] for node in made.graph.node if node.op_type in ("Conv", "Gemm")}
+    float32, half = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+    assert weights == {
+        "/conv1/Conv": half, "/conv2/Conv": float32, "/conv3/Conv": float32, "/conv4/Conv": float32, "/fc/Gemm": half
+    }  # fmt: skip
+    assert [node.op_type for node in made.graph.node].count("QuantizeLinear") == 1
+    judge = judge_of(model, INPUTS)
+    alone = int8_lowering(part_of(model), [INPUTS], MINMAX)
+    one, other = (judge.judge({"whole": item.judged(item.lowered(["conv4"]))}) for item in (lowering, alone))
+    assert one.output_error is not None and other.output_error is not None
+    assert 0 < abs(one.output_error - other.output_error) < 0.01
 
 
 def test_a_network_that_is_not_finite_in_float32_is_refused() -> None:
