@@ -18,10 +18,15 @@ from calibration.precision.graph_layers import element_types
 from calibration.precision.half_evaluator import rounding_graph
 from calibration.precision.half_precision import constants_out_of_range, half_ends, to_half
 from calibration.precision.judge import output_error
+from exporter.cut import cut
+from exporter.encoded_halves import encode_halves
+from exporter.encoding import FLOAT16, FLOAT32, ClipRange, EncodeSpecification, affine_specification, symbols_of
 from exporter.onnx_session import open_session, run
+from exporter.wire_form import from_wire, to_wire
 
 CHAIN = chain()
 NODES = len(CHAIN.graph.node)
+CLIP = ClipRange((0.0,), (6.0,), "minmax", None, 16, (0.0,), (6.0,))
 
 
 def model_of(
@@ -135,6 +140,36 @@ def test_a_dtype_that_an_attribute_sets_is_left_alone() -> None:
     inputs = np.float32([[1, 2], [3, 4]])
     expected = inputs + np.eye(2, dtype=np.float32)
     assert np.array_equal(run(open_session(rounding_graph(made), "disabled"), [inputs])[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("specification", "dtype"),
+    [
+        (FLOAT32, np.float32),
+        (FLOAT16, np.float16),
+        (affine_specification(CLIP, 8), np.uint8),
+        (affine_specification(CLIP, 2, "bytes"), np.uint8),
+        (affine_specification(CLIP, 4, "words"), np.int32),
+    ],
+    ids=["float32", "float16", "8-bit", "2-bit bytes", "4-bit words"],
+)
+def test_every_encoding_at_the_cut_stays_what_it_is(specification: EncodeSpecification, dtype: type) -> None:
+    halves = encode_halves(cut(CHAIN, ["conv2_out_relu"]), [specification])
+    inputs, sent, feature = images(4), {}, {}
+    for name, lower in (("float32", lambda model: model), ("half", to_half)):
+        head, tail = (lower(part) for part in (halves.head, halves.tail))
+        for made, part in ((head, halves.head), (tail, halves.tail)):
+            onnx.checker.check_model(made, full_check=True)
+            assert (made.graph.input, made.graph.output) == (part.graph.input, part.graph.output)
+        sent[name] = run(open_session(rounding_graph(head), "disabled"), [inputs])[0]
+        assert sent[name].dtype == dtype
+        taken = from_wire(specification, to_wire(specification, sent[name], (8, 8, 8)))
+        feature[name] = run(open_session(rounding_graph(tail), "disabled"), [taken])[0]
+    assert 0 < output_error(feature["float32"], feature["half"]) < 0.02
+    if specification.kind == "affine":
+        one, other = (symbols_of(specification, sent[name], (8, 8, 8)).astype(int) for name in ("float32", "half"))
+        assert np.abs(one - other).max() <= 1
+        assert (one != other).mean() < 0.05
 
 
 def test_a_body_reads_the_float_form_of_what_is_half_outside() -> None:
