@@ -62,6 +62,9 @@ _WHOLE = "whole"
 )
 @click.option("--not-mixed", is_flag=True, help="Refuse rather than let sensitive layers stay in float32.")
 @click.option("--sensitivity", "only_sensitivity", is_flag=True, help="Only measure what each layer costs alone.")
+@click.option(
+    "--images", "image_count", type=click.IntRange(min=2), help="Calibration images for --sensitivity; default: all."
+)
 def precision(
     project_file: Path | None,
     variant_names: tuple[str, ...],
@@ -76,6 +79,7 @@ def precision(
     kept_in: str,
     not_mixed: bool,
     only_sensitivity: bool,
+    image_count: int | None,
 ) -> None:
     """Write heads and tails in float16 or int8, judged image by image against float32."""
     from calibration.precision.int8_ranges import RangeSettings
@@ -94,7 +98,7 @@ def precision(
     ]
     work = _find_work(project, variant_names, layer_names, all_layers, with_whole)
     if only_sensitivity:
-        _print_sensitivities(project, work, wanted)
+        _print_sensitivities(project, work, wanted, image_count)
     else:
         _write_all(project, work, wanted)
 
@@ -174,7 +178,9 @@ def _write_all(project: Project, work: Sequence[VariantWork], wanted: Sequence[P
     next_step("coopexport build --precision NAME")
 
 
-def _print_sensitivities(project: Project, work: Sequence[VariantWork], wanted: Sequence[PrecisionOptions]) -> None:
+def _print_sensitivities(
+    project: Project, work: Sequence[VariantWork], wanted: Sequence[PrecisionOptions], image_count: int | None
+) -> None:
     from calibration.precision.sensitivity import sensitivity
     from calibration.precision.work import open_work
     from calibration.split_context import open_data
@@ -189,9 +195,10 @@ def _print_sensitivities(project: Project, work: Sequence[VariantWork], wanted: 
                     opened = open_work(context, layer, options)
                     count = sum(len(set(lowering.layers.values())) for lowering in opened.lowerings)
                     title = f"{options.precision} of {item.graph.variant}, {layer}"
+                    judge = opened.judge if image_count is None else opened.judge.first(image_count)
                     with progress(title, count) as on_progress:
-                        found = sensitivity(opened.judge, opened.lowerings, on_progress)
-                    print_sensitivity(f"{title}: each layer alone, {len(opened.judge.labels)} images", found)
+                        found = sensitivity(judge, opened.lowerings, on_progress)
+                    print_sensitivity(f"{title}: each layer alone, {len(judge.labels)} images", found)
     next_step("coopexport precision --keep LAYER, or let it choose by itself")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,18 @@ class Judge:
     metric: tuple[str, MetricFunction]
     reference: PairRun
     score: Score
+
+    def first(self, count: int) -> Judge:
+        """Return a judge with the first `count` images alone, which is enough to tell layers apart."""
+        known, per_image = self.reference, self.score.per_image
+        if count >= len(self.labels) or per_image is None:
+            return self
+        arrays = ([one[:count] for one in part] for part in (known.sent, known.exits, known.taken, known.outputs))
+        values = per_image[:count]
+        score = replace(self.score, value=float(values.mean()), samples=count, per_image=values)
+        return replace(
+            self, inputs=self.inputs[:count], labels=self.labels[:count], reference=PairRun(*arrays), score=score
+        )
 
     def judge(self, changed: Graphs) -> Verdict:
         """Return what `changed` (runnable graphs by role; the others stay float32) lose."""

@@ -24,6 +24,8 @@ class PrecisionRefusedError(CoopexportError):
     """A precision costs one network more of the metric than allowed; others may do with it."""
 
 
+# Layers are ranked by an error that has a value for every image: it takes fewer of them than a metric.
+_RANKING_IMAGES = 64
 DEFAULT_LOSS_POINTS: dict[Precision, float] = {"fp16": 0.1, "int8": 1.0}
 
 
@@ -128,7 +130,9 @@ def choose_kept(work: Work, on_progress: Callable[[int], None] | None = None) ->
         return ()
     kept = work.kept()
     ranked = [
-        item for item in sensitivity(work.judge, work.lowerings, on_progress) if item.layer not in kept[item.role]
+        item
+        for item in sensitivity(work.judge.first(_RANKING_IMAGES), work.lowerings, on_progress)
+        if item.layer not in kept[item.role]
     ]
     found = kept_worst(ranked, judge_without, bound)
     if found is None:

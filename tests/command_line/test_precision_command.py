@@ -40,7 +40,7 @@ def test_sensitivity_lists_every_layer_and_writes_nothing(
     finished_project: Path, coopexport: Callable[..., Any]
 ) -> None:
     before = files_below(finished_project / "out")
-    options = ("--variant", "original", "--layer", "conv4_1", "--precision", "int8", "--sensitivity")
+    options = ("--variant", "original", "--layer", "conv4_1", "--precision", "int8", "--sensitivity", "--images", "40")
     result = coopexport(finished_project, "precision", *options)
     assert result.code == 0, result.errors
     assert files_below(finished_project / "out") == before

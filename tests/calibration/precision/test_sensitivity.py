@@ -143,6 +143,20 @@ def test_as_few_layers_stay_as_are_enough(costs: list[float], bound: float) -> N
         assert len(found) == needed
 
 
+def test_fewer_images_are_judged_as_if_there_were_no_others() -> None:
+    few, all_of_them = judge_of(CHAIN, INPUTS[:20]), judge_of(CHAIN, INPUTS)
+    lowering = int8_lowering(part_of(CHAIN), [INPUTS], MINMAX)
+    made = {"whole": lowering.judged(lowering.lowered(lowering.fit))}
+    one, other = (judge.judge(made) for judge in (few, all_of_them.first(20)))
+    assert (one.metric, one.changed_answers, one.output_error) == (
+        other.metric,
+        other.changed_answers,
+        other.output_error,
+    )
+    assert all_of_them.judge(made).output_error != one.output_error
+    assert all_of_them.first(1000) is all_of_them
+
+
 def test_what_is_not_finite_has_lost() -> None:
     lost = replace(verdict(0), metric=None)
     assert not lost.loses_at_most(100)
