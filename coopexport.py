@@ -39,6 +39,8 @@ API = {
     "FLOAT32": "exporter.encoding:FLOAT32",
     "Boundary": "exporter.split:Boundary",
     "split": "exporter.split:split",
+    "lower": "calibration.precision.lower:lower",
+    "rounding_graph": "calibration.precision.half_evaluator:rounding_graph",
     "fit_symbol_model": "calibration.entropy_tables:fit_symbol_model",
     "wire_specification": "exporter.wire_form:wire_specification",
     "pack": "jetson.wire:pack",

@@ -8,7 +8,7 @@ from pathlib import Path
 import coopexport
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "api.md"
-VERBS = ("prune", "shrink", "candidates", "split", "calibrate", "build", "bench", "select", "report")
+VERBS = ("prune", "shrink", "candidates", "split", "calibrate", "lower", "build", "bench", "select", "report")
 
 
 def test_examples_run(finished_project: Path) -> None:

@@ -12,13 +12,12 @@ from chain_networks import chain, images
 from network_families import FULL_FAMILIES, Family
 
 from calibration.precision.graph_layers import node_layers
+from calibration.precision.int8_graph import quantisable_nodes
 from calibration.precision.int8_ranges import RangeSettings
-from calibration.precision.lowering import half_lowering, int8_lowering
-from calibration.precision.subject import Part
+from calibration.precision.lower import lower
 from engines.backends import find_backend
 from engines.target_file import target_file
 from engines.targets import find_target
-from exporter.bundle import FileRecord
 from exporter.candidates import Layer, candidates
 from exporter.cut import Halves, cut
 from exporter.encoded_halves import encode_halves
@@ -46,15 +45,13 @@ def split_in_the_middle(model: onnx.ModelProto, layers: tuple[Layer, ...]) -> Ha
 
 def forms(part: onnx.ModelProto, layers: tuple[Layer, ...], inputs: np.ndarray) -> dict[str, onnx.ModelProto]:
     """Return a head or tail in every precision, and in int8 with the last layer in float16."""
-    item = Part("part", part, FileRecord(file="", sha256=""), node_layers(part, layers), False)
     minmax = RangeSettings("minmax")
-    half, int8 = half_lowering(item, [inputs]), int8_lowering(item, [inputs], minmax)
-    mixed = int8_lowering(item, [inputs], minmax, kept_in_half=True)
+    last = node_layers(part, layers)[max(quantisable_nodes(part))]
     return {
         "fp32": part,
-        "fp16": half.lowered(half.fit),
-        "int8": int8.lowered(int8.fit),
-        "int8, last layer fp16": mixed.lowered(mixed.fit[:-1]),
+        "fp16": lower(part, "fp16", [inputs], layers=layers)[0],
+        "int8": lower(part, "int8", [inputs], ranges=minmax, layers=layers)[0],
+        "int8, last layer fp16": lower(part, "int8", [inputs], [last], minmax, layers, kept_in_half=True)[0],
     }
 
 
