@@ -8,12 +8,13 @@ import json
 import math
 import os
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from jetson.build_settings import BuildSettings
 from jetson.device.system_files import system_path
 from jetson.errors import CoopexportError, one_line
 from jetson.processes import find_program
+from jetson.tensorrt_engines.ends import DYNAMIC, End
 
 INSTALLED_FOLDER = "/usr/src/tensorrt/bin"
 _MEBIBYTE = 1 << 20
@@ -23,14 +24,6 @@ _ERROR_LINE = re.compile(r"^(?:\[[^\]]*\] )?\[[EF]\] (.*)$", re.MULTILINE)
 _BANNER = re.compile(r"\[TensorRT v(\d+)\]")
 
 Version = Tuple[int, ...]
-
-
-class End(NamedTuple):
-    """An input or output of a graph: `shape` with the batch first, -1 where it is dynamic."""
-
-    name: str
-    dtype: str
-    shape: Tuple[int, ...]
 
 
 def find_trtexec(root: str) -> Optional[str]:
@@ -176,7 +169,7 @@ def _shapes(inputs: Sequence[End], batch: int) -> str:
 
 
 def _dynamic_shapes(inputs: Sequence[End], batch: int) -> List[str]:
-    dynamic = any(end.shape[:1] == (-1,) for end in inputs)
+    dynamic = any(end.shape[:1] == (DYNAMIC,) for end in inputs)
     return ["--shapes=" + _shapes(inputs, batch)] if dynamic else []
 
 

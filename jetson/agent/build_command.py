@@ -1,0 +1,131 @@
+"""`build`: all engines of an order, and one file that goes back."""
+
+import contextlib
+import os
+import shutil
+import time
+from typing import Any, Dict, Iterator, List, Tuple
+
+from jetson.agent.engine_maker import choose_maker
+from jetson.agent.item_build import Made, Workshop, make_engine
+from jetson.agent.progress import open_progress
+from jetson.atomic_files import sha256_of_bytes, write_file
+from jetson.device.matching import require_device
+from jetson.device.probe import take_probe
+from jetson.device.system_files import device_root
+from jetson.engine_identity import encode_identity
+from jetson.engine_store import EngineStore
+from jetson.errors import CoopexportError
+from jetson.store_location import store_limit_bytes, store_root
+from jetson.stored_engines import blob_name
+from jetson.work_order import ResultItem, open_order, write_result
+
+_PARTIAL = ".partial"
+
+
+def build(order_path: str, output: str, maker_kind: str, as_json: bool) -> int:
+    """Build an order into the result file `output`; return 0.
+
+    Raises CoopexportError when the order is damaged, this device is not what it is for, or nothing here builds; and
+    listing the reasons when items failed: the others are in the result.
+    """
+    tell = open_progress(as_json)
+    order = open_order(order_path)
+    output = os.path.abspath(output or os.path.splitext(order_path)[0] + ".result.zip")
+    probe = take_probe(device_root())
+    require_device(order.target, probe.machine, probe.jetpack, "this device")
+    tensorrt = probe.tensorrt
+    maker = choose_maker(tensorrt.module, tensorrt.version, probe.trtexec, maker_kind)
+    text = "{} engines for {} by {} {}".format(len(order.items), order.target.name, maker.builder, maker.version)
+    tell({"event": "note", "text": text})
+    store = EngineStore(store_root(os.environ), store_limit_bytes(os.environ))
+    with _folder_for(output) as folder:
+        shop = Workshop(order, probe, maker, store, folder, tell)
+        results = [_result_of(shop, number) for number in range(len(order.items))]
+        write_result(output, order, probe.to_json(), results, _files(folder, results))
+    failures = ["{}: {}".format(item.name, item.failure) for item in results if item.failure is not None]
+    count = len(results)
+    tell({"event": "done", "succeeded": count - len(failures), "count": count, "output": output})
+    if failures:
+        raise CoopexportError(
+            "{} of {} engines failed; the others are in {}; {}".format(
+                len(failures), count, output, "; ".join(failures)
+            )
+        )
+    return 0
+
+
+def _result_of(shop: Workshop, number: int) -> ResultItem:
+    """Return what became of one item, its engine laid aside for the result; a failure is a row with its reason."""
+    item = shop.order.items[number]
+    where: Dict[str, Any] = {"name": item.name, "number": number + 1, "count": len(shop.order.items)}
+    started = time.monotonic()
+    try:
+        made = make_engine(shop, number, where)
+        identity = encode_identity(made.identity)
+        _lay_aside(shop, made, identity)
+    except (CoopexportError, OSError) as error:
+        reason = _reason(error)
+        shop.tell(dict(where, event="failed", reason=reason))
+        return ResultItem(item.name, failure=reason)
+    event = {"event": "built", "reused": made.reused, "seconds": time.monotonic() - started, "bytes": len(made.data)}
+    shop.tell(dict(where, checked="golden data agree", **event))
+    return ResultItem(
+        item.name,
+        made.identity.engine_sha256,
+        len(made.data),
+        sha256_of_bytes(identity),
+        len(identity),
+        made.reused,
+        notes=made.notes,
+    )
+
+
+def _lay_aside(shop: Workshop, made: Made, identity: bytes) -> None:
+    """Have engine and identity in the result's folder, where nothing that makes room in the store removes them."""
+    path = os.path.join(shop.folder, made.identity.engine_sha256)
+    if not os.path.exists(path):
+        try:
+            # A second name, not a second copy, where both are on one disk.
+            os.link(os.path.join(shop.store.root, blob_name(made.identity.engine_sha256)), path)
+        except OSError:
+            write_file(path, made.data)
+    write_file(os.path.join(shop.folder, sha256_of_bytes(identity)), identity)
+
+
+def _files(folder: str, results: List[ResultItem]) -> Iterator[Tuple[str, bytes]]:
+    """Yield engines and identities, one in memory at a time."""
+    for result in results:
+        for sha256 in (result.engine_sha256, result.identity_sha256):
+            if sha256 is not None:
+                with open(os.path.join(folder, sha256), "rb") as file:
+                    data = file.read()
+                if sha256_of_bytes(data) != sha256:
+                    raise CoopexportError("the engine of {} was damaged meanwhile; run this again".format(result.name))
+                yield sha256, data
+
+
+@contextlib.contextmanager
+def _folder_for(output: str) -> Iterator[str]:
+    """Yield a folder beside the result for what goes into it; what killed runs left there is removed."""
+    parent, name = os.path.split(output)
+    prefix = ".{}.".format(name)
+    os.makedirs(parent, exist_ok=True)
+    for left in os.listdir(parent):
+        of_process = left[len(prefix) : -len(_PARTIAL)]
+        ours = left == "{}{}{}".format(prefix, of_process, _PARTIAL) and of_process.isdigit()
+        if ours and not os.path.exists("/proc/{}".format(of_process)):
+            shutil.rmtree(os.path.join(parent, left), ignore_errors=True)
+    folder = os.path.join(parent, "{}{}{}".format(prefix, os.getpid(), _PARTIAL))
+    os.makedirs(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError):
+        where = " ({})".format(error.filename) if error.filename else ""
+        return "{}{}".format(error.strerror or error, where)
+    return str(error)

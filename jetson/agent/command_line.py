@@ -1,0 +1,90 @@
+"""The agent's commands. What they need is imported when they run: `--version` answers at once."""
+
+import argparse
+import sys
+from typing import Any, List
+
+from jetson.errors import CoopexportError, one_line
+
+UNKNOWN_VERSION = "from a source folder"
+_INTERRUPTED = "interrupted; what is finished is kept on this device, run the command again to go on"
+
+
+def main(arguments: List[str], version: str = UNKNOWN_VERSION) -> int:
+    """Run one command and return its exit code: 0; 2 with one line on stderr for what the user can mend.
+
+    `version`: what `--version` answers; the one file that is copied to devices knows it.
+    """
+    if arguments[:1] == ["step"]:  # one step of an item, started by the agent itself
+        from jetson.agent.item_process import do_step
+
+        return do_step(arguments[1])
+    options = _parser(version).parse_args(arguments)
+    try:
+        return _run(options)
+    except CoopexportError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        _fail(_INTERRUPTED)
+        return 130
+    except OSError as error:
+        where = "{}: ".format(error.filename) if error.filename else ""
+        return _fail("{}{}".format(where, error.strerror or one_line(error)))
+
+
+def _run(options: Any) -> int:
+    if options.command == "probe":
+        from jetson.agent.probe_command import probe
+
+        return probe(options.json)
+    if options.command == "build":
+        from jetson.agent.build_command import build
+
+        return build(options.order, options.output, options.maker, options.json)
+    if options.command == "check":
+        from jetson.agent.result_commands import check
+
+        return check(options.order, options.result, options.maker, options.json)
+    from jetson.agent.result_commands import bench
+
+    return bench(options.order, options.result, options.output, options.rounds, options.maker, options.json)
+
+
+def _parser(version: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="coop-agent.pyz", description="Look at this Jetson, and build, check and measure engines on it."
+    )
+    parser.add_argument("--version", action="version", version="coop-agent " + version)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.required = True
+    probe = commands.add_parser("probe", help="say what this device is: board, TensorRT, power mode, clocks, memory")
+    build = commands.add_parser("build", help="build the engines of an order, check each, write them into one file")
+    check = commands.add_parser("check", help="run the engines of a result on the golden data of their order")
+    bench = commands.add_parser("bench", help="measure the engines of a result")
+    for command in (build, check, bench):
+        command.add_argument("order", help="the order: a file that `coopexport build --order` wrote")
+    for command in (check, bench):
+        command.add_argument("result", help="the result: a file that `build` wrote")
+    build.add_argument("--output", help="where the result goes; default: beside the order, as ORDER.result.zip")
+    bench.add_argument("--output", help="where the latency run goes; default: beside the result, as RESULT.run.json")
+    bench.add_argument("--rounds", type=_positive, default=200, help="runs that are kept; default: 200")
+    for command in (build, check, bench):
+        command.add_argument(
+            "--with", dest="maker", choices=("module", "trtexec"), default="",
+            help="TensorRT's Python module or trtexec; default: the module where it is",
+        )  # fmt: skip
+    for command in (probe, build, check, bench):
+        command.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("{} is not above 0".format(number))
+    return number
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write("coop-agent: error: {}\n".format(one_line(message)))
+    return 2

@@ -1,0 +1,193 @@
+"""One engine of an order: found in the store, or built and checked, each step in a process of its own."""
+
+import os
+from datetime import datetime, timezone
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+from jetson.agent.engine_maker import Maker
+from jetson.agent.item_process import run_step
+from jetson.agent.memory_guard import within_memory
+from jetson.agent.progress import Tell, relay
+from jetson.atomic_files import sha256_of_bytes, write_file
+from jetson.build_settings import BuildSettings
+from jetson.device.memory import read_memory
+from jetson.device.probe import Probe
+from jetson.device.system_files import device_root
+from jetson.engine_admission import file_problems
+from jetson.engine_identity import EngineIdentity
+from jetson.engine_key import engine_key
+from jetson.engine_store import EngineStore, Hit, Obtained, find, obtain
+from jetson.errors import CoopexportError
+from jetson.version import VERSION
+from jetson.work_order import Order, OrderItem
+
+BACKEND = "tensorrt"
+_WAITING = "another process builds it at the moment: waiting for that one"
+# In an identity's flags: what was checked, and why an engine was built for the GPU.
+_SAMPLES, _WITHOUT_DLA = "samples_sha256", "without_dla"
+
+
+class Workshop(NamedTuple):
+    """All that building an item needs beside the item. `folder`: for files between two steps."""
+
+    order: Order
+    probe: Probe
+    maker: Maker
+    store: EngineStore
+    folder: str
+    tell: Tell
+
+
+class Made(NamedTuple):
+    """An engine of an item, its golden data checked. `notes`: what the user should know about it."""
+
+    identity: EngineIdentity
+    data: bytes
+    reused: bool
+    notes: Tuple[str, ...]
+
+
+def make_engine(shop: Workshop, number: int, where: Dict[str, Any]) -> Made:
+    """Return the engine of item `number`; raises CoopexportError with the reason when there is none to be had.
+
+    An engine that fails on the DLA is built for the GPU, and that is noted. `where`: how progress names the item.
+    """
+    item = shop.order.items[number]
+    notes: List[str] = []
+    obtained, why = None, ""
+    if item.settings.dla_core is not None:
+        obtained, why = _with_dla(shop, number, where)
+        if obtained is None:
+            notes.append("built for the GPU, as DLA core {} failed: {}".format(item.settings.dla_core, why))
+            shop.tell(dict(where, event="note", text=notes[-1]))
+    if obtained is None:
+        flags = {_WITHOUT_DLA: why} if notes else {}
+        obtained = _obtain(shop, number, where, item.settings._replace(dla_core=None), flags)
+    if obtained.not_kept is not None:
+        notes.append("not kept for the next time: {}".format(obtained.not_kept))
+    if not obtained.reused:
+        return Made(obtained.identity, obtained.data, False, tuple(notes))
+    return Made(_owned(shop, number, where, obtained), obtained.data, True, tuple(notes))
+
+
+def _with_dla(shop: Workshop, number: int, where: Dict[str, Any]) -> Tuple[Optional[Obtained], str]:
+    """Return the engine on the DLA and "", or None and why it failed there, now or when the order came before."""
+    item = shop.order.items[number]
+    instead = find(shop.store, _key(shop, item, item.settings._replace(dla_core=None)))
+    before = instead.identity.flags.get(_WITHOUT_DLA) if isinstance(instead, Hit) else None
+    if before is not None:
+        return None, str(before)
+    try:
+        return _obtain(shop, number, where, item.settings, {}), ""
+    except CoopexportError as error:
+        return None, str(error)
+
+
+def _obtain(
+    shop: Workshop, number: int, where: Dict[str, Any], settings: BuildSettings, flags: Dict[str, Any]
+) -> Obtained:
+    return obtain(
+        shop.store,
+        _key(shop, shop.order.items[number], settings),
+        lambda: _built(shop, number, where, settings, flags),
+        lambda: shop.tell(dict(where, event="note", text=_WAITING)),
+    )
+
+
+def _key(shop: Workshop, item: OrderItem, settings: BuildSettings) -> Any:
+    return engine_key(item.graph_sha256, BACKEND, settings, shop.probe.machine, shop.maker.builder, VERSION)
+
+
+def _built(
+    shop: Workshop, number: int, where: Dict[str, Any], settings: BuildSettings, flags: Dict[str, Any]
+) -> Tuple[EngineIdentity, bytes]:
+    """Build one engine with the memory that is free, and check it on its golden data."""
+    item = shop.order.items[number]
+    started_at = datetime.now(timezone.utc).isoformat().split(".")[0] + "+00:00"
+    memory = read_memory(device_root())
+    limited = settings if memory is None else within_memory(settings, item.graph_bytes, memory)
+    job = _job(shop, number, "building", limited)
+    answer = run_step(job, relay(shop.tell, where, "building"))
+    with open(job["engine"], "rb") as file:
+        data = file.read()
+    os.unlink(job["engine"])
+    machine = shop.probe.machine
+    told = dict(answer["flags"], workspace_bytes=limited.workspace_bytes, header_version=answer["version"])
+    told.update(flags)
+    if answer["warnings"]:
+        told["warnings"] = answer["warnings"]
+    identity = EngineIdentity(
+        engine_sha256=sha256_of_bytes(data),
+        engine_bytes=len(data),
+        source_sha256=item.source_sha256,
+        target_file_sha256=item.graph_sha256,
+        golden_sha256=item.golden_sha256,
+        variant=item.variant,
+        layer=item.layer,
+        role=item.role,
+        target=shop.order.target.name,
+        backend=BACKEND,
+        backend_version=machine.backends[BACKEND],
+        compute_capabilities=() if machine.compute_capability is None else (machine.compute_capability,),
+        # As ordered: the workspace that was free just then is in the flags, and the same order finds this engine.
+        settings=settings,
+        flags=told,
+        builder=shop.maker.builder,
+        coopexport_version=VERSION,
+        machine=machine,
+        inputs=[end.to_json() for end in item.inputs],
+        outputs=[end.to_json() for end in item.outputs],
+        built_at=started_at,
+        build_seconds=round(answer["seconds"], 3),
+    )
+    for problem in file_problems(identity, data):
+        raise CoopexportError("the engine that was built {}: this TensorRT is not known here".format(problem))
+    return _checked(shop, number, where, identity, data), data
+
+
+def _owned(shop: Workshop, number: int, where: Dict[str, Any], obtained: Obtained) -> EngineIdentity:
+    """Return a stored engine's identity with this item's names, checked again where its golden data are others."""
+    item = shop.order.items[number]
+    identity = obtained.identity._replace(
+        source_sha256=item.source_sha256,
+        golden_sha256=item.golden_sha256,
+        variant=item.variant,
+        layer=item.layer,
+        role=item.role,
+        target=shop.order.target.name,
+    )
+    bounds = [check.get("bound") for check in identity.parity or []]
+    if identity.flags.get(_SAMPLES) == item.samples_sha256 and bounds == [form.bound for form in item.forms]:
+        return identity
+    return _checked(shop, number, where, identity, obtained.data)
+
+
+def _checked(
+    shop: Workshop, number: int, where: Dict[str, Any], identity: EngineIdentity, data: bytes
+) -> EngineIdentity:
+    """Return the identity with what the engine's run on the item's golden data has shown; raises CoopexportError."""
+    item = shop.order.items[number]
+    job = dict(
+        _job(shop, number, "checking", identity.settings),
+        engine_sha256=identity.engine_sha256,
+    )
+    write_file(job["engine"], data)
+    try:
+        answer = run_step(job, relay(shop.tell, where, "checking"))
+    finally:
+        os.unlink(job["engine"])
+    flags = dict(identity.flags)
+    flags[_SAMPLES] = item.samples_sha256
+    return identity._replace(parity=answer["parity"], flags=flags)
+
+
+def _job(shop: Workshop, number: int, step: str, settings: BuildSettings) -> Dict[str, Any]:
+    return {
+        "step": step,
+        "order": os.path.abspath(shop.order.parcel.path),
+        "order_sha256": shop.order.parcel.sha256,
+        "number": number,
+        "maker": dict(shop.maker._asdict()),
+        "settings": settings.to_json(),
+        "engine": os.path.join(shop.folder, "engine-{}".format(number)),
+    }

@@ -1,0 +1,95 @@
+"""What is done in a process of its own: building, checking and measuring one engine.
+
+A job names the order, the item's number in it, who makes engines, the settings, and files to read and write.
+"""
+
+import os
+import time
+from typing import Any, Callable, Dict, Tuple
+
+from jetson.agent.engine_maker import TRTEXEC, Maker, build_item, load_item
+from jetson.atomic_files import sha256_of_bytes, write_file
+from jetson.build_settings import settings_from_json
+from jetson.errors import CoopexportError
+from jetson.golden_check import compare_outputs, filled_up, run_in_batches
+from jetson.sampling import sample_interleaved
+from jetson.work_order import Order, OrderItem, open_order, read_graph, read_samples
+
+Tell = Callable[[Dict[str, Any]], None]
+
+
+def build_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
+    """Build an engine into the file `job["engine"]`; return flags, warnings, version and seconds."""
+    maker, order, item = _read(job)
+    settings = settings_from_json(job["settings"])
+
+    def on_progress(phase: str, done: int, steps: int) -> None:
+        tell({"phase": phase, "done": done, "steps": steps})
+
+    started = time.monotonic()
+    built = build_item(maker, item, read_graph(order, item), settings, on_progress)
+    seconds = time.monotonic() - started
+    write_file(job["engine"], built.data)
+    return {"flags": built.flags, "warnings": built.warnings, "version": built.version, "seconds": seconds}
+
+
+def check_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
+    """Run the engine in `job["engine"]`, whose hash the job names, on the golden data; return the parity records."""
+    maker, order, item = _read(job)
+    settings = settings_from_json(job["settings"])
+    inputs, expected = read_samples(order, item)
+    runner = load_item(maker, item, _engine(job), settings.dla_core)
+    done = [0]
+
+    def told(arrays: Any) -> Any:
+        outputs = runner(arrays)
+        done[0] += 1
+        tell({"phase": "run", "done": done[0], "steps": -(-len(inputs[0]) // settings.batches[1])})
+        return outputs
+
+    try:
+        found = run_in_batches(told, inputs, settings.batches[1])
+    finally:
+        runner.close()
+    return {"parity": compare_outputs(item.forms, expected, found, "{} on this device".format(item.name))}
+
+
+def measure_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
+    """Measure the engine in `job["engine"]`; return milliseconds per run and how they were taken."""
+    maker, order, item = _read(job)
+    settings = settings_from_json(job["settings"])
+    batch, rounds = settings.batches[1], int(job["rounds"])
+    if maker.kind == TRTEXEC:
+        from jetson.agent.trtexec_engines import Trtexec
+
+        times = Trtexec(str(maker.trtexec), maker.version).measure(_engine(job), item.inputs, batch, rounds)
+        return {"samples_ms": times, "timing": "trtexec's latency: inputs to the GPU, compute, outputs back"}
+    inputs, _ = read_samples(order, item)
+    arrays = [filled_up(one[:batch], batch) for one in inputs]
+    runner = load_item(maker, item, _engine(job), settings.dla_core)
+    try:
+        samples, failures = sample_interleaved([(item.name, lambda: runner(arrays))], rounds, int(job["warm_up"]))
+    finally:
+        runner.close()
+    if failures:
+        raise CoopexportError(failures[item.name])
+    return {"samples_ms": samples[item.name], "timing": "wall time of a call: inputs to the GPU, compute, outputs back"}
+
+
+STEPS = {"building": build_step, "checking": check_step, "measuring": measure_step}
+
+
+def _read(job: Dict[str, Any]) -> Tuple[Maker, Order, OrderItem]:
+    order = open_order(job["order"])
+    if order.parcel.sha256 != job["order_sha256"]:
+        raise CoopexportError("{} was changed meanwhile; run this again".format(job["order"]))
+    return Maker(**job["maker"]), order, order.items[job["number"]]
+
+
+def _engine(job: Dict[str, Any]) -> bytes:
+    """Return the engine's bytes: those whose hash the parent knows, and no others are loaded."""
+    with open(job["engine"], "rb") as file:
+        data = file.read()
+    if sha256_of_bytes(data) != job["engine_sha256"]:
+        raise CoopexportError("{} was changed meanwhile; run this again".format(os.path.basename(job["engine"])))
+    return data

@@ -1,0 +1,141 @@
+"""Engines through trtexec, for devices without TensorRT's Python module: built, run and measured as files."""
+
+import os
+import subprocess
+import tempfile
+from typing import Any, List, Optional, Sequence
+
+import numpy as np
+
+from jetson.build_settings import BuildSettings
+from jetson.errors import CoopexportError
+from jetson.processes import end_with_parent, run_program
+from jetson.tensorrt_engines.build import BuiltEngine, header_version
+from jetson.tensorrt_engines.ends import End
+from jetson.trtexec import (
+    banner_version,
+    build_options,
+    measure_options,
+    read_outputs,
+    read_times,
+    reason_of_failure,
+    run_options,
+    version_of,
+)
+
+_HELP_TIMEOUT_S = 60.0
+_RUN_TIMEOUT_S = 600.0
+_WARM_UP_MS = 500
+
+
+class Trtexec:
+    """trtexec of one device. `version`: as the packages say, or else as it names itself."""
+
+    def __init__(self, program: str, version: Optional[str]) -> None:
+        self.program = program
+        self.version = version or _own_version(program)
+
+    def build(self, graph: bytes, inputs: Sequence[End], settings: BuildSettings) -> BuiltEngine:
+        """Build an engine from a self-contained ONNX file; raises CoopexportError with trtexec's own words.
+
+        Takes minutes, and as long as it takes: nothing ends it but the user.
+        """
+        with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
+            graph_path, engine_path = os.path.join(folder, "graph.onnx"), os.path.join(folder, "engine")
+            with open(graph_path, "wb") as file:
+                file.write(graph)
+            options = build_options(version_of(self.version), graph_path, engine_path, inputs, settings)
+            self.run(options, None)
+            data = _read_engine(engine_path)
+        shown = [option for option in options if not option.startswith(("--onnx=", "--saveEngine="))]
+        return BuiltEngine(data, header_version(data), {"trtexec": shown}, [])
+
+    def measure(self, engine: bytes, inputs: Sequence[End], batch: int, rounds: int) -> List[float]:
+        """Return the milliseconds of at least `rounds` runs, transfers included; raises CoopexportError."""
+        with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
+            engine_path, times = _write(folder, "engine", engine), os.path.join(folder, "times.json")
+            version = version_of(self.version)
+            self.run(measure_options(version, engine_path, inputs, batch, rounds, _WARM_UP_MS, times), None)
+            return read_times(times, version, _WARM_UP_MS)
+
+    def load(self, engine: bytes, inputs: Sequence[End], outputs: Sequence[End]) -> "TrtexecRunner":
+        """Return a function from input arrays to output arrays; every call starts trtexec anew."""
+        return TrtexecRunner(self, engine, inputs, outputs)
+
+    def run(self, options: Sequence[str], timeout_s: Optional[float]) -> str:
+        """Run trtexec to its end and return what it printed; raises CoopexportError with its own words if it fails."""
+        # Into a file: a pipe that nobody empties would stop it.
+        with tempfile.TemporaryFile() as log:
+            try:
+                code = subprocess.call(
+                    [self.program] + list(options),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    timeout=timeout_s,
+                    preexec_fn=end_with_parent,
+                )
+            except subprocess.TimeoutExpired:
+                raise CoopexportError("trtexec did not end within {:g} s".format(timeout_s or 0)) from None
+            except OSError as error:
+                raise CoopexportError("{} cannot be started: {}".format(self.program, error.strerror)) from None
+            log.seek(0)
+            output = log.read().decode("utf-8", "replace")
+        if code != 0:
+            raise CoopexportError(reason_of_failure(code, output))
+        return output
+
+
+class TrtexecRunner:
+    """An engine that trtexec runs, one process for each call."""
+
+    def __init__(self, trtexec: Trtexec, engine: bytes, inputs: Sequence[End], outputs: Sequence[End]) -> None:
+        self._trtexec = trtexec
+        self._inputs, self._outputs = inputs, outputs
+        self._folder: Optional[Any] = tempfile.TemporaryDirectory(prefix="coopexport-")
+        self._engine_path = _write(self._folder.name, "engine", engine)
+
+    def __call__(self, arrays: Sequence[Any]) -> List[Any]:
+        """Return the outputs for `arrays`, one per input; raises CoopexportError with trtexec's own words."""
+        if self._folder is None:
+            raise CoopexportError("this engine is closed; load it again")
+        files = []
+        for index, array in enumerate(arrays):
+            end = self._inputs[index]
+            if array.dtype != np.dtype(end.dtype) or tuple(array.shape[1:]) != end.shape[1:]:
+                raise CoopexportError("the engine takes {}, given is {} of {}".format(end, array.dtype, array.shape))
+            files.append(_write(self._folder.name, "input_{}".format(index), np.ascontiguousarray(array).tobytes()))
+        output = os.path.join(self._folder.name, "outputs.json")
+        batch = len(arrays[0])
+        options = run_options(self._engine_path, self._inputs, files, batch, output)
+        self._trtexec.run(options, _RUN_TIMEOUT_S)
+        return read_outputs(output, self._outputs, batch)
+
+    def close(self) -> None:
+        """Remove the engine's temporary file; closing twice does nothing."""
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+
+def _own_version(program: str) -> str:
+    answer = run_program([program, "--help"], _HELP_TIMEOUT_S)
+    version = banner_version(answer.output + answer.errors)
+    if version is None:
+        raise CoopexportError("{} does not say which version it is; install TensorRT's packages".format(program))
+    return version
+
+
+def _read_engine(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise CoopexportError("trtexec left no engine ({})".format(error.strerror)) from None
+
+
+def _write(folder: str, name: str, data: bytes) -> str:
+    path = os.path.join(folder, name)
+    with open(path, "wb") as file:
+        file.write(data)
+    return path
