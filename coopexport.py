@@ -68,6 +68,8 @@ COMMANDS = {
     "select": "benchmarks.commands",
     "report": "benchmarks.commands",
     "doctor": "engines.commands",
+    "agent": "engines.device_command",
+    "probe": "engines.device_command",
     "demo": "benchmarks.commands",
 }
 # Which extra brings a package that only some commands need.

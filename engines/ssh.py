@@ -1,0 +1,214 @@
+"""Commands and files on another machine, over the system's OpenSSH client: one connection, the user's own settings."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jetson.atomic_files import sha256_of_bytes
+from jetson.errors import CoopexportError, one_line
+
+# Another client, or more options for it, such as "ssh -F my_config".
+COMMAND_VARIABLE = "COOPEXPORT_SSH"
+_OPTIONS = (
+    "BatchMode=yes",  # nobody can answer a question
+    "ConnectTimeout=15",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=4",
+    "ControlMaster=auto",
+    "ControlPersist=60",
+)
+# What the first command is for: when it fails, there is no connection at all.
+CONNECTING = "connecting"
+# What ssh itself ends with when it could not connect, or lost the connection.
+_SSH_FAILED = 255
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A machine that commands run on. `name`: as the user gave it; `command`: ssh with all its options."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def connect(name: str) -> Iterator[Connection]:
+    """Yield a connection to `name`: user@host, user@host:port, or a host of the user's ssh configuration.
+
+    It is opened by the first command. Raises CoopexportError when `name` is no such thing.
+    """
+    destination, port = parse_name(name)
+    program = shlex.split(os.environ.get(COMMAND_VARIABLE, "ssh"))
+    # A socket's path has at most 104 bytes: not in the project's folder.
+    with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
+        options = [item for option in (*_OPTIONS, f"ControlPath={folder}/%C") for item in ("-o", option)]
+        command = (*program, *options, *(["-p", str(port)] if port else []), destination)
+        connection = Connection(name, command)
+        try:
+            yield connection
+        finally:
+            subprocess.run([*command[:-1], "-O", "exit", destination], capture_output=True, check=False)
+
+
+def parse_name(name: str) -> tuple[str, int | None]:
+    """Return destination and port of "user@host:port"; raises CoopexportError when it is something else."""
+    match = re.fullmatch(r"(?P<host>(?:[^@\s:\[\]-][^@\s:\[\]]*@)?(?:[^@\s:\[\]-][^@\s:\[\]]*|\[[0-9a-fA-F:.%\w]+\]))"
+                         r"(?::(?P<port>\d+))?", name)  # fmt: skip
+    if match is None:
+        raise CoopexportError(f'"{name}" is no device; write it as user@host or user@host:port')
+    destination = match["host"].replace("[", "").replace("]", "")
+    return destination, int(match["port"]) if match["port"] else None
+
+
+def run(connection: Connection, script: str, data: bytes = b"", doing: str = "") -> bytes:
+    """Run a script of the POSIX shell there, with `data` as its input; return what it printed.
+
+    Raises CoopexportError when it fails, with its last words; `doing` says what for.
+    """
+    ended = subprocess.run([*connection.command, _remote(script)], input=data, capture_output=True, check=False)
+    if ended.returncode != 0:
+        raise _failure(connection, ended.returncode, ended.stderr.decode(errors="replace"), doing)
+    return ended.stdout
+
+
+def stream(connection: Connection, script: str, on_line: Callable[[str], None]) -> tuple[int, str]:
+    """Run a script there and hand over each line that it prints; return its exit code and its last error line.
+
+    Raises CoopexportError when the connection is lost.
+    """
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [*connection.command, _remote(script)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        )
+        try:
+            for line in process.stdout or ():
+                on_line(line.decode(errors="replace"))
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
+    if code == _SSH_FAILED or code < 0:
+        raise _failure(connection, _SSH_FAILED, said, "building")
+    return code, _last_line(said)
+
+
+def send(connection: Connection, path: str, data: bytes) -> None:
+    """Write `data` to `path` there, whole or not at all, once it has arrived as it was; raises CoopexportError."""
+    part = shlex.quote(f"{path}.part")
+    check = f'[ "$(sha256sum < {part})" = "{sha256_of_bytes(data)}  -" ]'
+    folder = shlex.quote(path.rpartition("/")[0])
+    script = f"mkdir -p {folder} && cat > {part} && {check} && mv -f {part} {shlex.quote(path)}"
+    run(connection, f"{script} || {{ rm -f {part}; echo 'it did not arrive whole' >&2; exit 3; }}", data, "sending")
+
+
+def fetch(connection: Connection, path: str) -> bytes:
+    """Return the content of a file there; raises CoopexportError."""
+    return run(connection, f"cat {shlex.quote(path)}", doing="fetching")
+
+
+def missing(connection: Connection, folder: str, names: Sequence[str]) -> list[str]:
+    """Return which of the files called by their SHA-256 are not in `folder` there, or not in full.
+
+    Those that arrived before a connection was lost are put in place. Others lose their date: they are in use.
+    """
+    whole = '[ -f "$f$part" ] && [ "$(sha256sum < "$f$part")" = "$f  -" ]'
+    settle = (
+        f'part=.part; {{ {whole} && mv -f "$f$part" "$f"; }}; part=; if {whole}; then touch "$f"; else echo "$f"; fi'
+    )
+    script = f"cd {shlex.quote(folder)} 2>/dev/null; for f in {shlex.join(names)}; do {settle}; done"
+    return run(connection, script, doing="looking").decode(errors="replace").split() if names else []
+
+
+def send_all(connection: Connection, folder: str, files: Sequence[Path]) -> None:
+    """Copy files called by their SHA-256 into `folder` there, in one go; raises CoopexportError.
+
+    What has arrived when the connection is lost is not copied again.
+    """
+    quoted = shlex.quote(folder)
+    script = f"mkdir -p {quoted} && tar -xf - -C {quoted}"
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [*connection.command, _remote(script)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors
+        )
+        pipe = process.stdin
+        assert pipe is not None
+        with contextlib.suppress(BrokenPipeError), pipe, tarfile.open(fileobj=pipe, mode="w|") as archive:
+            for path in files:
+                archive.add(path, f"{path.name}.part", filter=_plain)
+        code = process.wait()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
+    if code != 0:
+        raise _failure(connection, code, said, "sending")
+    lost = missing(connection, folder, [path.name for path in files])
+    if lost:
+        raise CoopexportError(
+            f"{len(lost)} files did not arrive whole on {connection.name}; run the same command again"
+        )
+
+
+def fetch_all(connection: Connection, folder: str, names: Sequence[str], place: Path) -> None:
+    """Bring files called by their SHA-256 from `folder` there into `place`, in one go; raises CoopexportError."""
+    script = f"tar -cf - -C {shlex.quote(folder)} -- {shlex.join(names)}"
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [*connection.command, _remote(script)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+        )
+        arrived = set()
+        with contextlib.suppress(tarfile.TarError), tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+            for member in archive:
+                content = archive.extractfile(member)
+                if content is not None and member.name in names:
+                    (place / member.name).write_bytes(content.read())
+                    arrived.add(member.name)
+        code = process.wait()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace")
+    if code != 0 or arrived != set(names):
+        raise _failure(connection, code or _SSH_FAILED, said, "fetching")
+
+
+def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Return a file's entry without this machine's users and dates."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    member.mode, member.mtime = 0o644, int(time.time())
+    return member
+
+
+def _remote(script: str) -> str:
+    """Return what ssh has the user's own shell run, which may be any: the POSIX shell with the script."""
+    return f"exec sh -c {shlex.quote(script)}"
+
+
+def _failure(connection: Connection, code: int, said: str, doing: str) -> CoopexportError:
+    words = _last_line(said)
+    if code != _SSH_FAILED:
+        return CoopexportError(f"{doing or 'a command'} on {connection.name} failed: {words}")
+    if doing == CONNECTING:
+        return CoopexportError(
+            f"cannot reach {connection.name}: {words}; make this work without a password, then run the command again: "
+            f"ssh {connection.name}"
+        )
+    return CoopexportError(
+        f"the connection to {connection.name} was lost while {doing or 'working'} ({words}); run the same command "
+        "again: what is finished there is not built again"
+    )
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return one_line(lines[-1])[:300] if lines else "it said nothing"
