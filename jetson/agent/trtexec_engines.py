@@ -8,9 +8,10 @@ from typing import Any, List, Optional, Sequence
 import numpy as np
 
 from jetson.build_settings import BuildSettings
+from jetson.engine_header import HEADER_BYTES, read_header
 from jetson.errors import CoopexportError
 from jetson.processes import end_with_parent, run_program
-from jetson.tensorrt_engines.build import BuiltEngine, header_version
+from jetson.tensorrt_engines.build import BuiltEngine
 from jetson.tensorrt_engines.ends import End
 from jetson.trtexec import (
     banner_version,
@@ -48,7 +49,7 @@ class Trtexec:
             self.run(options, None)
             data = _read_engine(engine_path)
         shown = [option for option in options if not option.startswith(("--onnx=", "--saveEngine="))]
-        return BuiltEngine(data, header_version(data), {"trtexec": shown}, [])
+        return BuiltEngine(data, read_header(data[:HEADER_BYTES]).version or self.version, {"trtexec": shown}, [])
 
     def measure(self, engine: bytes, inputs: Sequence[End], batch: int, rounds: int) -> List[float]:
         """Return the milliseconds of at least `rounds` runs, transfers included; raises CoopexportError."""
