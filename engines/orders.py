@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from typing import Any
 
-import onnx
-from numpy.typing import NDArray
-
+from engines.prepared_file import PreparedFile
 from engines.target import Target
-from engines.target_file import describe_values
-from exporter.bundle import BoundaryTensor
-from exporter.parity import BUILD_BOUND
 from jetson import work_order
 from jetson.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
-from jetson.build_settings import BuildSettings
 from jetson.engine_admission import Expected, admit
 from jetson.engine_identity import EngineIdentity, identity_path
 from jetson.errors import CoopexportError
-from jetson.golden_check import SYMBOL_FRACTION_BOUND, OutputForm
 from jetson.machine import machine_from_json
 from jetson.tensorrt_engines.ends import declared_ends
 from jetson.version import VERSION
@@ -52,64 +43,29 @@ class PlacedEngine:
     notes: tuple[str, ...]
 
 
-def order_engine(
-    path: Path,
-    model: onnx.ModelProto,
-    settings: BuildSettings,
-    inputs: Sequence[NDArray[Any]],
-    expected: Sequence[NDArray[Any]],
-    forms: Sequence[OutputForm],
-    *,
-    variant: str,
-    layer: str,
-    role: str,
-    source_sha256: str,
-    golden_sha256: str,
-) -> OrderedEngine:
-    """Return the order of one engine that belongs at `path`.
-
-    `model`: the target's own file. `inputs` and `expected`: golden data, N x ... each, in the form in which this file
-    takes and gives them; `forms`: what each output holds (`forms_of`). Hashes: of the bundle's graph and golden data.
-    """
-    graph = model.SerializeToString(deterministic=True)
-    samples = work_order.pack_samples(inputs, expected)
-    item = OrderItem(
-        name=f"{variant}/{layer}.{role}",
-        variant=variant,
-        layer=layer,
-        role=role,
-        graph_sha256=sha256_of_bytes(graph),
-        graph_bytes=len(graph),
-        source_sha256=source_sha256,
-        golden_sha256=golden_sha256,
+def order_engine(prepared: PreparedFile) -> OrderedEngine:
+    """Return the order of one engine: the target's own file, and golden data as that takes and gives them."""
+    item = prepared.item
+    path = item.engine_path(prepared.target, prepared.settings.batches)
+    samples = work_order.pack_samples(prepared.golden_inputs, prepared.expected)
+    ordered = OrderItem(
+        name=f"{item.variant}/{path.stem}",
+        variant=item.variant,
+        layer=item.layer,
+        role=item.role,
+        graph_sha256=prepared.sha256,
+        graph_bytes=len(prepared.data),
+        source_sha256=item.graph.sha256,
+        golden_sha256=item.golden.sha256,
         samples_sha256=sha256_of_bytes(samples),
         samples_bytes=len(samples),
-        settings=settings,
-        inputs=tuple(declared_ends(describe_values(model.graph.input))),
-        outputs=tuple(declared_ends(describe_values(model.graph.output))),
-        forms=tuple(forms),
+        settings=prepared.settings,
+        inputs=tuple(declared_ends(prepared.inputs)),
+        outputs=tuple(declared_ends(prepared.outputs)),
+        forms=prepared.forms,
+        notes=prepared.notes,
     )
-    return OrderedEngine(item, {item.graph_sha256: graph, item.samples_sha256: samples}, path)
-
-
-def forms_of(
-    tensors: Sequence[BoundaryTensor],
-    others: int,
-    symbol_bound: float = SYMBOL_FRACTION_BOUND,
-    number_bound: float = BUILD_BOUND,
-) -> tuple[OutputForm, ...]:
-    """Return what a graph's outputs hold: first `tensors` as they leave the head, then `others` of plain numbers.
-
-    A tail has no `tensors`. Bounds: fraction of symbols that may differ by one; difference relative to the spread.
-    """
-    numbers = OutputForm("numbers", number_bound)
-    sent = [
-        OutputForm("symbols", symbol_bound, item.encoding.bits, item.encoding.packing, prod(item.shape))
-        if item.encoding.kind == "affine"
-        else numbers
-        for item in tensors
-    ]
-    return (*sent, *[numbers] * others)
+    return OrderedEngine(ordered, {prepared.sha256: prepared.data, ordered.samples_sha256: samples}, path)
 
 
 def order_target(target: Target) -> OrderTarget:

@@ -60,10 +60,7 @@ def run_in_batches(runner: Runner, inputs: Sequence[Any], batch: int) -> Arrays:
     count = len(inputs[0])
     for start in range(0, count, batch):
         left = min(batch, count - start)
-        # Full batches only: the last sample fills up the last one.
-        full = [
-            np.concatenate([one[start : start + left], np.repeat(one[-1:], batch - left, axis=0)]) for one in inputs
-        ]
+        full = [filled_up(one[start : start + left], batch) for one in inputs]
         parts.append([output[:left] for output in runner(full)])
     return [np.concatenate([part[index] for part in parts]) for index in range(len(parts[0]))]
 

@@ -40,7 +40,7 @@ class OrderItem(NamedTuple):
     identity's target file; `source_sha256`: of the bundle's graph that it was made from; `golden_sha256`: of the
     bundle's golden data. `samples_sha256`: of the npz file with `input_0` and so on and `expected_0` and so on, N x
     ..., golden data in the form in which this graph takes and gives them. `inputs`, `outputs`: as the graph declares
-    them; `forms`: what each output holds.
+    them; `forms`: what each output holds. `notes`: what was done to the graph, for the identity's flags.
     """
 
     name: str
@@ -57,6 +57,7 @@ class OrderItem(NamedTuple):
     inputs: Tuple[End, ...]
     outputs: Tuple[End, ...]
     forms: Tuple[OutputForm, ...]
+    notes: Dict[str, Any] = {}
 
 
 class Order(NamedTuple):

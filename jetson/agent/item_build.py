@@ -14,7 +14,7 @@ from jetson.device.memory import read_memory
 from jetson.device.probe import Probe
 from jetson.device.system_files import device_root
 from jetson.engine_admission import file_problems
-from jetson.engine_identity import EngineIdentity
+from jetson.engine_identity import EngineIdentity, for_another_owner
 from jetson.engine_key import engine_key
 from jetson.engine_store import EngineStore, Hit, Obtained, find, obtain
 from jetson.errors import CoopexportError
@@ -24,7 +24,7 @@ from jetson.work_order import Order, OrderItem
 BACKEND = "tensorrt"
 _WAITING = "another process builds it at the moment: waiting for that one"
 # In an identity's flags: what was checked, and why an engine was built for the GPU.
-_SAMPLES, _WITHOUT_DLA = "samples_sha256", "without_dla"
+_CHECKED, _WITHOUT_DLA = "checked_sha256", "without_dla"
 
 
 class Workshop(NamedTuple):
@@ -113,6 +113,7 @@ def _built(
     os.unlink(job["engine"])
     machine = shop.probe.machine
     told = dict(answer["flags"], workspace_bytes=limited.workspace_bytes, header_version=answer["version"])
+    told.update(item.notes)
     told.update(flags)
     if answer["warnings"]:
         told["warnings"] = answer["warnings"]
@@ -148,18 +149,18 @@ def _built(
 def _owned(shop: Workshop, number: int, where: Dict[str, Any], obtained: Obtained) -> EngineIdentity:
     """Return a stored engine's identity with this item's names, checked again where its golden data are others."""
     item = shop.order.items[number]
-    identity = obtained.identity._replace(
-        source_sha256=item.source_sha256,
-        golden_sha256=item.golden_sha256,
-        variant=item.variant,
-        layer=item.layer,
-        role=item.role,
-        target=shop.order.target.name,
-    )
-    bounds = [check.get("bound") for check in identity.parity or []]
-    if identity.flags.get(_SAMPLES) == item.samples_sha256 and bounds == [form.bound for form in item.forms]:
+    target, flags = shop.order.target.name, dict(obtained.identity.flags, **item.notes)
+    identity = for_another_owner(
+        obtained.identity, item.variant, item.layer, item.role, target, item.source_sha256, item.golden_sha256
+    )._replace(flags=flags)
+    if identity.parity is not None and flags.get(_CHECKED) == _what_is_checked(item):
         return identity
     return _checked(shop, number, where, identity, obtained.data)
+
+
+def _what_is_checked(item: OrderItem) -> str:
+    """Return a hash over golden data and bounds: an engine that was checked with the same need not be again."""
+    return sha256_of_bytes(repr((item.samples_sha256, [tuple(form) for form in item.forms])).encode("utf-8"))
 
 
 def _checked(
@@ -177,8 +178,8 @@ def _checked(
     finally:
         os.unlink(job["engine"])
     flags = dict(identity.flags)
-    flags[_SAMPLES] = item.samples_sha256
-    return identity._replace(parity=answer["parity"], flags=flags)
+    flags[_CHECKED] = _what_is_checked(item)
+    return identity._replace(parity=answer["parity"], parity_reason=None, flags=flags)
 
 
 def _job(shop: Workshop, number: int, step: str, settings: BuildSettings) -> Dict[str, Any]:

@@ -9,17 +9,20 @@ import numpy as np
 import onnx
 from small_graphs import FEATURE_SHAPE, small_inputs, small_network, small_specification
 
+from engines.build_items import BuildItem
 from engines.encode_form import encode_form
-from engines.orders import OrderedEngine, forms_of, order_engine
+from engines.orders import OrderedEngine, order_engine
+from engines.prepared_file import PreparedFile
 from engines.target import Target
 from engines.target_file import target_file
-from exporter.bundle import BoundaryTensor
+from exporter.bundle import BoundaryTensor, FileRecord
 from exporter.cut import cut
 from exporter.encoded_halves import encode_halves
 from exporter.golden import golden_of_split, golden_outputs, golden_sent, golden_taken
 from exporter.onnx_session import open_session, run
 from jetson.atomic_files import sha256_of_bytes
 from jetson.build_settings import BuildSettings
+from jetson.preprocessing import Preprocessing
 
 SAMPLES = 6
 
@@ -47,28 +50,31 @@ def small_order(
     formed = head.golden(golden)
     whole = run(open_session(network, "disabled"), [inputs])
     parts = (
-        ("head", head.model, [inputs], golden_sent(formed), forms_of(head.tensors, 0)),
-        ("tail", tail.model, golden_taken(formed), golden_outputs(golden), forms_of((), 1)),
-        ("whole", network, [inputs], whole, forms_of((), 1)),
+        ("head", head.model, head.tensors, [inputs], golden_sent(formed)),
+        ("tail", tail.model, (), golden_taken(formed), golden_outputs(golden)),
+        ("whole", network, (), [inputs], whole),
     )
     return [
-        order_engine(
-            folder / "engines" / target.name / f"conv1.{role}.engine",
-            target_file(model, target, settings.batches, role),
-            settings,
-            taken,
-            expected,
-            forms,
-            variant="small",
-            layer="whole" if role == "whole" else "conv1",
-            role=role,
-            source_sha256=sha256_of_bytes(model.SerializeToString(deterministic=True)),
-            golden_sha256=sha256_of_bytes(b"golden"),
-        )
-        for role, model, taken, expected, forms in parts
+        order_engine(_prepared(folder, target, settings, role, model, crossing, taken, expected))
+        for role, model, crossing, taken, expected in parts
     ]
 
 
-def graph_of(ordered: OrderedEngine) -> onnx.ModelProto:
-    """Return the graph that is ordered."""
-    return onnx.load_model_from_string(ordered.files[ordered.item.graph_sha256])
+def _prepared(
+    folder: Path,
+    target: Target,
+    settings: BuildSettings,
+    role: str,
+    model: onnx.ModelProto,
+    crossing: tuple[BoundaryTensor, ...],
+    taken: list[np.ndarray],
+    expected: list[np.ndarray],
+) -> PreparedFile:
+    graph = FileRecord(file=f"{role}.onnx", sha256=sha256_of_bytes(model.SerializeToString(deterministic=True)))
+    golden = FileRecord(file="golden.npz", sha256=sha256_of_bytes(b"golden"))
+    layer = "whole" if role == "whole" else "conv1"
+    item = BuildItem(folder, "small", layer, role, graph, golden, Preprocessing(), crossing, settings.precision)
+    file = target_file(model, target, settings.batches, role)
+    data = file.SerializeToString(deterministic=True)
+    forms = item.output_forms(crossing, len(expected))
+    return PreparedFile(item, target, settings, file, data, taken, expected, forms, {"graph": "as it is"})

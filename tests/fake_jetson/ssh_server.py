@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fake_jetson.device import FakeDevice
+from fake_jetson.running import children_of
 
 SERVER = "/usr/sbin/sshd"
 
@@ -29,8 +30,7 @@ class SshServer:
 
     def stop_all(self) -> None:
         """Kill the server and its open sessions: the connections of its clients are lost."""
-        children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
-        for process_id in [int(word) for word in children.stdout.split()]:
+        for process_id in children_of(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process_id, 9)
         self.process.kill()

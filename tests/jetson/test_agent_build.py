@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2, THOR_7_2, XAVIER_5_1, FakeBoard
 from fake_jetson.device import FakeDevice, make_device
+from fake_jetson.running import running_with
 from fake_jetson.small_order import SAMPLES, small_order
 from tensorrt_doubles.engine_file import decode_engine
 from tests_support import files_below
@@ -152,8 +153,8 @@ def test_what_fails_is_a_row_with_its_reason_and_the_others_go_on(tmp_path: Path
     assert tail.failure is not None
     assert tail.failure.startswith("its process was killed, as Linux does when memory runs out")
     assert whole.identity is not None
-    assert files_below(tmp_path / "out") == {"engines/orin-nano@6.2/conv1.whole.engine",
-                                             "engines/orin-nano@6.2/conv1.whole.engine.json"}  # fmt: skip
+    assert files_below(tmp_path / "out") == {"engines/orin-nano@6.2/whole.batch6.engine",
+                                             "engines/orin-nano@6.2/whole.batch6.engine.json"}  # fmt: skip
     # The faults are used up: what failed is built now, what was built is not.
     assert bench.build().returncode == 0
     assert [one.reused for one in bench.placed()] == [False, False, True]
@@ -168,7 +169,7 @@ def test_an_engine_that_computes_something_else_is_not_brought_back(tmp_path: Pa
     write_order(bench.order, bench.target, [OrderedEngine(wrong, files, bench.ordered[0].path)])
     ended = bench.build()
     assert ended.returncode == 2
-    assert "small/conv1.tail on this device: parity check 'build' failed: error" in ended.stderr
+    assert "small/conv1.tail.batch6 on this device: parity check 'build' failed: error" in ended.stderr
     assert open_result(str(bench.result)).items[0].engine_sha256 is None
     assert not list((bench.device.home / ".cache/coopexport/engines").rglob("*.json"))
 
@@ -242,7 +243,7 @@ def test_a_killed_agent_leaves_nothing_half_and_goes_on(tmp_path: Path) -> None:
     bench.device.set_faults(slow)
     agent = bench.start()
     assert agent.stderr is not None
-    while "conv1.head: built" not in agent.stderr.readline():
+    while "conv1.head.batch6: built" not in agent.stderr.readline():
         assert agent.poll() is None
     deadline = time.monotonic() + 20
     while "[]" not in (bench.device.root / "faults.json").read_text():  # trtexec is at the second
@@ -252,8 +253,7 @@ def test_a_killed_agent_leaves_nothing_half_and_goes_on(tmp_path: Path) -> None:
     agent.wait()
     agent.stderr.close()
     time.sleep(0.3)
-    running = subprocess.run(["pgrep", "-f", str(bench.device.root)], capture_output=True, text=True).stdout
-    assert running == ""  # no builder is left that holds the GPU's memory
+    assert running_with(str(bench.device.root)) == []  # no builder is left that holds the GPU's memory
     assert not bench.result.exists()
     ended = bench.build()
     assert ended.returncode == 0, ended.stderr

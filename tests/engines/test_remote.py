@@ -1,0 +1,226 @@
+"""Building on a device through a real OpenSSH server: look, copy, build, bring back; and what breaks on the way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2
+from fake_jetson.device import FakeDevice, make_device
+from fake_jetson.small_order import SAMPLES, small_order
+from fake_jetson.ssh_server import SERVER, SshServer, ssh_server
+from tests_support import files_below
+
+from engines import ssh
+from engines.remote import build_on_device, probe_device
+from engines.targets import find_target
+from jetson.atomic_files import sha256_of_bytes
+from jetson.build_settings import BuildSettings
+from jetson.errors import CoopexportError
+
+BATCH = BuildSettings(batches=(SAMPLES, SAMPLES, SAMPLES))
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not Path(SERVER).exists(), reason="left out: apt-get install openssh-server"),
+]
+
+
+@pytest.fixture(scope="module")
+def orin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeDevice, SshServer]]:
+    """An Orin Nano behind an ssh server."""
+    folder = tmp_path_factory.mktemp("orin")
+    device = make_device(ORIN_NANO_6_2, folder / "device")
+    with ssh_server(device, folder / "sshd") as server:
+        yield device, server
+
+
+@pytest.fixture(autouse=True)
+def client(monkeypatch: pytest.MonkeyPatch, orin: tuple[FakeDevice, SshServer]) -> None:
+    monkeypatch.setenv("COOPEXPORT_SSH", orin[1].client)
+
+
+def test_a_device_says_what_it_is(orin: tuple[FakeDevice, SshServer]) -> None:
+    _, server = orin
+    found = probe_device(server.name)
+    assert found["machine"]["board"] == ORIN_NANO_6_2.model
+    assert found["machine"]["backends"] == {"tensorrt": "10.3.0.30"}
+    assert found["power_mode"] == {"name": "25W", "identifier": 1}
+
+
+def test_engines_are_built_there_and_brought_back(orin: tuple[FakeDevice, SshServer], tmp_path: Path) -> None:
+    device, server = orin
+    target = find_target("orin-nano")
+    ordered = small_order(tmp_path / "my out", target, 4, BATCH)[:2]
+    events: list[dict[str, Any]] = []
+    placed = build_on_device(server.name, target, ordered, events.append)
+    assert [one.failure for one in placed] == [None, None]
+    assert all(one.identity is not None and one.identity.machine.board == ORIN_NANO_6_2.model for one in placed)
+    assert files_below(tmp_path / "my out") == {
+        f"engines/orin-nano@6.2/conv1.{role}.batch6.{end}"
+        for role in ("head", "tail")
+        for end in ("engine", "engine.json")
+    }
+    assert events[0]["text"].startswith("copying 4 of 4 files to ")
+    assert [event["name"] for event in events if event["event"] == "built"] == [
+        "small/conv1.head.batch6",
+        "small/conv1.tail.batch6",
+    ]
+    # Nothing is left there but the agent, graphs and golden data, and the store.
+    folder = device.home / ".cache/coopexport"
+    left = {name.split("/")[0] for name in files_below(folder)}
+    assert left == {"agent", "engines"}
+    assert len(list((folder / "agent/blobs").iterdir())) == 4
+    assert {path.suffix for path in (folder / "agent").iterdir()} == {"", ".pyz"}
+
+    # One graph more: only its files are copied, only it is built; an engine that is gone here is fetched again.
+    events.clear()
+    placed[0].path.unlink()
+    ordered = small_order(tmp_path / "my out", target, 4, BATCH)
+    again = build_on_device(server.name, target, ordered, events.append)
+    assert events[0]["text"].startswith("copying 2 of 6 files to ")
+    assert [one.reused for one in again] == [True, True, False]
+    assert [one.identity for one in again[:2]] == [one.identity for one in placed]
+    assert again[0].path.is_file()
+
+
+def test_another_device_is_refused_before_anything_is_copied(
+    orin: tuple[FakeDevice, SshServer], tmp_path: Path
+) -> None:
+    device, server = orin
+    before = files_below(device.home)
+    target = find_target("nano")
+    ordered = small_order(tmp_path, target, 8, BATCH)
+    with pytest.raises(CoopexportError) as error:
+        build_on_device(server.name, target, ordered, lambda _: None)
+    said = str(error.value)
+    assert said.startswith(f"{server.name} is not nano@4.6.1: its chip is tegra234 ({ORIN_NANO_6_2.model}), wanted is ")
+    assert "it runs JetPack 6.2 (L4T 36.4.3), wanted is 4.6.1 (L4T 32.7); it has TensorRT 10.3.0.30, wanted is" in said
+    assert {name for name in files_below(device.home) - before if ".pyz" not in name} == set()
+
+
+def test_a_failure_there_is_told_here(orin: tuple[FakeDevice, SshServer], tmp_path: Path) -> None:
+    device, server = orin
+    target = find_target("orin-nano")
+    ordered = small_order(tmp_path, target, 5, BATCH)[:2]
+    device.set_faults({"when": "build", "does": "fails", "words": ["no tactic"], "holds": "symbols_0.low"})
+    head, tail = build_on_device(server.name, target, ordered, lambda _: None)
+    device.set_faults()
+    assert (head.failure, head.identity) == ("trtexec failed: no tactic", None)
+    assert tail.identity is not None
+    device.set_free_memory(100)
+    (head,) = build_on_device(server.name, target, ordered[:1], lambda _: None)
+    device.set_free_memory(4000)
+    assert head.failure is not None
+    assert head.failure.startswith("100 MiB of memory are free")
+
+
+def test_a_lost_connection_is_one_line_and_the_next_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = make_device(AGX_ORIN_7_2, tmp_path / "device")
+    target = find_target("agx-orin@7.2")
+    ordered = small_order(tmp_path / "out", target, 8, BATCH)[:2]
+    device.set_faults({"when": "build", "seconds": 4, "holds": "classify"})
+    with ssh_server(device, tmp_path / "sshd") as server:
+        monkeypatch.setenv("COOPEXPORT_SSH", server.client)
+        began = threading.Event()
+
+        def on_event(event: dict[str, Any]) -> None:
+            if event["event"] == "built" and not began.is_set():  # the head; now the tail, which takes long
+                began.set()
+                threading.Timer(0.5, server.stop_all).start()
+
+        with pytest.raises(CoopexportError) as error:
+            build_on_device(server.name, target, ordered, on_event)
+        said = str(error.value)
+    assert said.startswith(f"the connection to {server.name} was lost while building (")
+    assert said.endswith("run the same command again: what is finished there is not built again")
+    assert files_below(tmp_path / "out") == set()
+    with ssh_server(device, tmp_path / "sshd-again") as server:
+        monkeypatch.setenv("COOPEXPORT_SSH", server.client)
+        events: list[dict[str, Any]] = []
+        placed = build_on_device(server.name, target, ordered, events.append)
+    # The tail was finished there although nobody listened, or is waited for.
+    assert [one.reused for one in placed] == [True, True]
+    assert events[0]["text"].startswith("copying 0 of 4 files")
+    assert [one.failure for one in placed] == [None, None]
+
+
+def test_what_arrived_before_the_connection_was_lost_is_not_sent_again(
+    orin: tuple[FakeDevice, SshServer], tmp_path: Path
+) -> None:
+    device, server = orin
+    data = [bytes([number]) * 1000 for number in range(4)]
+    names = [sha256_of_bytes(one) for one in data]
+    folder = device.home / "a folder's name"
+    folder.mkdir()
+    (folder / f"{names[0]}.part").write_bytes(data[0])
+    (folder / f"{names[1]}.part").write_bytes(data[1][:10])
+    (folder / names[2]).write_bytes(data[2])
+    with ssh.connect(server.name) as connection:
+        assert ssh.missing(connection, str(folder), names) == [names[1], names[3]]
+        files = [tmp_path / name for name in names]
+        for path, content in zip(files, data, strict=True):
+            path.write_bytes(content)
+        ssh.send_all(connection, str(folder), [files[1], files[3]])
+        assert ssh.missing(connection, str(folder), names) == []
+        place = tmp_path / "back"
+        place.mkdir()
+        ssh.fetch_all(connection, str(folder), names, place)
+        assert [(place / name).read_bytes() for name in names] == data
+        with pytest.raises(CoopexportError, match="fetching"):
+            ssh.fetch_all(connection, str(folder), ["0" * 64], place)
+
+
+def test_who_cannot_be_reached(orin: tuple[FakeDevice, SshServer], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, server = orin
+    host, _, _ = server.name.partition(":")
+    with pytest.raises(CoopexportError, match=rf"cannot reach {host}:1: .*onnection refused; make this work without"):
+        probe_device(f"{host}:1")
+    key = server.log.parent / "host_key"  # a key that the server does not know
+    trusting = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+    monkeypatch.setenv("COOPEXPORT_SSH", f"ssh -F /dev/null -i {key} -o IdentitiesOnly=yes {trusting}")
+    with pytest.raises(CoopexportError, match=r"cannot reach .*: .*Permission denied \(publickey\)"):
+        probe_device(server.name)
+
+
+def test_a_full_disk_there_is_told(orin: tuple[FakeDevice, SshServer]) -> None:
+    _, server = orin
+    with ssh.connect(server.name) as connection, pytest.raises(CoopexportError, match=r"sending on .* failed"):
+        ssh.send(connection, "/dev/full/x", b"data")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("nano", ("nano", None)),
+        ("me@nano.local", ("me@nano.local", None)),
+        ("me@10.0.0.2:2222", ("me@10.0.0.2", 2222)),
+        ("me@[fe80::1%eth0]:22", ("me@fe80::1%eth0", 22)),
+        ("[::1]", ("::1", None)),
+    ],
+)
+def test_names_of_devices(name: str, parts: tuple[str, int | None]) -> None:
+    assert ssh.parse_name(name) == parts
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-oProxyCommand=id", "me@-oProxyCommand=id", "me@host:", "a b", "me@", "h:x", "@h"]
+)
+def test_what_is_no_device(name: str) -> None:
+    with pytest.raises(CoopexportError, match="is no device; write it as user@host"):
+        ssh.parse_name(name)
+
+
+def test_the_nano_is_reached_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = make_device(NANO_4_6_1, tmp_path / "device")
+    target = find_target("nano")
+    with ssh_server(device, tmp_path / "sshd") as server:
+        monkeypatch.setenv("COOPEXPORT_SSH", server.client)
+        (head,) = build_on_device(server.name, target, small_order(tmp_path, target, 4, BATCH)[:1], lambda _: None)
+    assert head.identity is not None
+    assert head.identity.outputs[0]["dtype"] == "int32"
+    assert head.identity.backend_version == "8.2.1"
