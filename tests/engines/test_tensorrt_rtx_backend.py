@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import tensorrt_graphs
 from onnx import TensorProto, helper, numpy_helper
 from small_graphs import make_model, small_halves, small_network
 
+import jetson.tensorrt_engines as layer
 from engines.backends import find_backend
 from engines.build import build_engine, require_buildable
 from engines.target_file import target_file
@@ -215,3 +217,61 @@ def test_a_package_whose_libraries_do_not_load_is_named(monkeypatch: pytest.Monk
     found = BACKEND.can_build(ADA)
     assert not found.usable
     assert "libtensorrt_rtx.so" in found.reason
+
+
+CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+KINDS = {
+    "head": ("fp32", tensorrt_graphs.head),
+    "tail": ("fp32", tensorrt_graphs.tail),
+    "half": ("fp16", tensorrt_graphs.half),
+    "quantised": ("int8", tensorrt_graphs.quantised),
+}
+
+
+# But for the float32 Gemm of a tail, which SM 7.5 does not have: see test_what_the_builder_says_is_passed_on.
+BUILDS = [
+    pytest.param(kind, capability, batches, marks=() if capability in ("7.5", "8.9") else pytest.mark.full)
+    for kind in KINDS
+    for capability in CAPABILITIES
+    for batches in ((1, 1, 1), (1, 4, 8))
+    if (kind, capability) != ("tail", "7.5")
+]
+
+
+@installed
+@pytest.mark.parametrize(("kind", "capability", "batches"), BUILDS)
+def test_every_precision_is_built_for_every_gpu(kind: str, capability: str, batches: tuple[int, int, int]) -> None:
+    precision, make = KINDS[kind]
+    settings = BuildSettings(precision, batches, (capability,))
+    graph = make(1 if batches[2] == 1 else "batch")
+    engine = BACKEND.build(graph, ADA, settings)
+    mask = int.from_bytes(engine.data[32:36], "little")
+    assert mask == {"7.5": 1, "8.0": 2, "8.6": 4, "8.9": 8, "12.0": 16, "12.1": 32}[capability]
+    assert engine.flags["batches"] == list(batches)
+    assert engine.warnings == ()
+
+
+@installed
+def test_one_engine_for_several_gpus_and_a_small_workspace() -> None:
+    settings = BuildSettings("fp16", (1, 1, 1), ("8.6", "8.9"), workspace_bytes=1 << 24, optimization_level=1)
+    engine = BACKEND.build(tensorrt_graphs.half(), ADA, settings)
+    assert int.from_bytes(engine.data[32:36], "little") == 4 + 8
+    assert (engine.flags["workspace_limit_bytes"], engine.flags["optimization_level"]) == (1 << 24, 1)
+
+
+@installed
+def test_progress_is_told_and_a_build_can_be_stopped() -> None:
+    """The real builder calls back from threads of its own."""
+    told = []
+
+    def stop(phase: str, done: int, _steps: int) -> None:
+        told.append(phase)
+        if phase == "Building engine" and done == 2:
+            raise KeyboardInterrupt
+
+    library = layer.open_library("tensorrt-rtx")
+    settings = BuildSettings(compute_capabilities=("8.9",))
+    with pytest.raises(KeyboardInterrupt):
+        layer.build_engine(library, HEAD.SerializeToString(), settings, on_progress=stop)
+    assert "Building engine" in told
+    assert layer.build_engine(library, HEAD.SerializeToString(), settings).data == BACKEND.build(HEAD, ADA, STATIC).data
