@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +26,15 @@ from small_graphs import (
 from engines.target_file import describe_values, target_file
 from engines.targets import find_target
 from exporter.bundle import read_golden, read_split
+from exporter.candidates import layer_name
 from exporter.encoding import encode
 from exporter.onnx_session import open_session, run
+from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
 
 HALVES = small_halves()
 CPU = find_target("cpu")
+REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGE = {"x": ["batch", 3]}
 RESULT = {"y": ["batch", 3]}
 
@@ -102,6 +107,69 @@ def test_bundle_and_file_compute_the_same_bits(split_project: Path, layer: str, 
     found = run(open_session(made, "disabled"), [golden[given_name]])[0]
     bundled = run(open_session(model, "disabled"), [golden[given_name]])[0]
     assert found.tobytes() == bundled.tobytes() == golden[expected_name].tobytes()
+
+
+@pytest.mark.parametrize("role", ["head", "tail"])
+def test_an_open_batch_stays_open_and_takes_any(role: str) -> None:
+    made = target_file(getattr(HALVES, role), CPU, (1, 2, 8), role)
+    for value in (*describe_values(made.graph.input), *describe_values(made.graph.output)):
+        assert value["shape"][0] == -1
+        assert all(size > 0 for size in value["shape"][1:])
+    assert {value.type.tensor_type.shape.dim[0].dim_param for value in (*made.graph.input, *made.graph.output)} == {
+        "batch"
+    }
+    session = open_session(made, "disabled")
+    inputs = small_inputs(8) if role == "head" else np.zeros((8, *FEATURE_SHAPE), np.uint8)
+    together = session.run(None, {made.graph.input[0].name: inputs})[0]
+    alone = [session.run(None, {made.graph.input[0].name: inputs[index : index + 1]})[0] for index in range(8)]
+    np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-5)
+
+
+@pytest.mark.parametrize("batches", [(0, 1, 1), (2, 1, 2), (1, 3, 2)])
+def test_batches_out_of_order_are_refused(batches: tuple[int, int, int]) -> None:
+    with pytest.raises(CoopexportError, match="in the order least, best, most"):
+        target_file(HALVES.head, CPU, batches, "head")
+
+
+def test_nodes_are_named_after_the_function_that_they_came_out_of() -> None:
+    made = target_file(HALVES.head, CPU, (1, 1, 1), "head")
+    assert [layer_name(node) for node in made.graph.node] == ["conv1", "act1", *["FeatureEncode"] * 7]
+    assert all(node.name.startswith(f"/FeatureEncode/{node.op_type}") for node in made.graph.node[2:])
+    assert len({node.name for node in made.graph.node}) == len(made.graph.node)
+
+
+def test_constants_are_initialisers() -> None:
+    """Older parsers take bounds and scales from nowhere else."""
+    made = target_file(HALVES.head, CPU, (1, 1, 1), "head")
+    assert "Constant" not in {node.op_type for node in made.graph.node}
+    (clip,) = (node for node in made.graph.node if node.op_type == "Clip")
+    assert set(clip.input[1:]) <= {tensor.name for tensor in made.graph.initializer}
+
+
+def test_the_same_graph_gives_the_same_bytes_in_another_process() -> None:
+    script = (
+        f"import sys; sys.path[:0] = [{str(REPOSITORY)!r}, {str(Path(__file__).parent)!r}]\n"
+        "from small_graphs import small_halves\n"
+        "from engines.target_file import target_file\n"
+        "from engines.targets import find_target\n"
+        "from jetson.atomic_files import sha256_of_bytes\n"
+        "file = target_file(small_halves().head, find_target('cpu'), (1, 1, 1), 'head')\n"
+        "print(sha256_of_bytes(file.SerializeToString(deterministic=True)))\n"
+    )
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    here = target_file(HALVES.head, CPU, (1, 1, 1), "head").SerializeToString(deterministic=True)
+    assert printed.strip() == sha256_of_bytes(here)
+
+
+def test_an_opset_that_the_target_does_not_read_is_refused() -> None:
+    model = small_network()
+    model.opset_import[0].version = 17
+    assert target_file(model, find_target("xavier-nx"), (1, 1, 1), "net").opset_import[0].version == 17
+    for name, newest in (("nano", 13), ("nano-cpu", 15)):
+        with pytest.raises(
+            CoopexportError, match=f"net is of opset 17, and {name}@4.6.1 reads no newer one than {newest}"
+        ):
+            target_file(model, find_target(name), (1, 1, 1), "net")
 
 
 def foreign_node(name: str, source: str = "x", result: str = "y") -> onnx.NodeProto:
