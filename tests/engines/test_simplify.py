@@ -140,6 +140,29 @@ def test_other_symbols_switch_it_off(shift: float, is_taken: bool) -> None:
         assert plain.flags["simplify_reason"] == "output 0 holds integers, and some changed"
 
 
+@pytest.mark.parametrize(("step", "is_taken"), [(1, True), (2, False)])
+def test_few_symbols_may_be_off_by_one_and_none_by_two(step: int, is_taken: bool) -> None:
+    count = 2000
+    nodes = [
+        helper.make_node("Add", ["x", "shift"], ["s"]),
+        helper.make_node("Cast", ["s"], ["y"], to=TensorProto.UINT8),
+    ]
+
+    def shifted_by(values: np.ndarray) -> onnx.ModelProto:
+        weights = [numpy_helper.from_array(values, "shift")]
+        model = make_model(nodes, {"x": [1, count]}, {"y": [1, count]}, weights, output_type=TensorProto.UINT8)
+        return target_file(model, PLAIN, STATIC, "head")
+
+    shift = np.zeros((2, count), np.float32)
+    shift[1, 7] = step
+    before, after = (shifted_by(values) for values in shift)
+    tensor = SYMBOLS.model_copy(update={"shape": (count,)})
+    inputs = [np.full((4, count), 5, np.float32)]
+    result = simplify(before, TARGET, STATIC, inputs, [tensor], simplifier=lambda _: after)
+    assert bool(result.flags["simplified"]) == is_taken
+    assert is_taken or "by at most 2" in result.flags["simplify_reason"]
+
+
 def edited(edit: Callable[[onnx.ModelProto], object]) -> Callable[[onnx.ModelProto], onnx.ModelProto]:
     def change(model: onnx.ModelProto) -> onnx.ModelProto:
         changed = onnx.ModelProto()
