@@ -11,6 +11,8 @@ from jetson.tensorrt_engines.library import TENSORRT_RTX, Library
 from jetson.tensorrt_engines.network import parse_network
 from jetson.tensorrt_engines.progress import OnProgress, watch
 
+_MOST_WARNINGS = 20
+
 
 class BuiltEngine(NamedTuple):
     """A built engine. `data`: its file; `version`: of TensorRT, the four numbers where they can be had.
@@ -45,7 +47,8 @@ def build_engine(
     configuration.require_possible(library, settings)
     tell = on_progress or _say_nothing
     tell("reading the graph", 0, 1)
-    parsed = parse_network(library, onnx_bytes, declared_inputs, declared_outputs)
+    for_dla = settings.dla_core is not None
+    parsed = parse_network(library, onnx_bytes, declared_inputs, declared_outputs, for_dla)
     config = parsed.builder.create_builder_config()
     flags = configuration.configure(library, parsed, config, settings)
     cache = _start_cache(library, config, timing_cache)
@@ -59,7 +62,7 @@ def build_engine(
     data = bytes(serialized)
     tell("building", 1, 1)
     kept = bytes(config.get_timing_cache().serialize()) if cache is not None else None
-    return BuiltEngine(data, _exact_version(library, data), flags, library.warnings(), kept)
+    return BuiltEngine(data, _exact_version(library, data), flags, _distinct(library.warnings()), kept)
 
 
 def _exact_version(library: Library, data: bytes) -> str:
@@ -87,6 +90,11 @@ def _start_cache(library: Library, config: Any, timing_cache: Optional[bytes]) -
         if cache is not None and config.set_timing_cache(cache, False):
             return cache
     return None
+
+
+def _distinct(warnings: List[str]) -> List[str]:
+    """Return warnings once each, the first few: some are said of every layer."""
+    return list(dict.fromkeys(warnings))[:_MOST_WARNINGS]
 
 
 def _say_nothing(_phase: str, _done: int, _steps: int) -> None:

@@ -32,13 +32,18 @@ class Network(NamedTuple):
 
 
 def parse_network(
-    library: Library, onnx_bytes: bytes, declared_inputs: Declared = None, declared_outputs: Declared = None
+    library: Library,
+    onnx_bytes: bytes,
+    declared_inputs: Declared = None,
+    declared_outputs: Declared = None,
+    for_dla: bool = False,
 ) -> Network:
     """Return the network that TensorRT makes of a self-contained ONNX file.
 
     `declared_inputs` and `declared_outputs`: objects with name, dtype and shape (-1 where dynamic) that the network
-    must show. Raises CoopexportError naming every node that the parser refused, and when weights are in other files, no
-    network comes out, its ends are others, or there is no usable driver.
+    must show. `for_dla`: whether a DLA is to run it, see `strongly_typed`. Raises CoopexportError naming every node
+    that the parser refused, and when weights are in other files, no network comes out, its ends are others, or there
+    is no usable driver.
     """
     library.forget()
     outside = weights_outside(onnx_bytes)
@@ -50,7 +55,8 @@ def parse_network(
             )
         )
     builder = make(library, library.module.Builder)
-    network = builder.create_network(_creation_flags(library))
+    typed = strongly_typed(library, for_dla)
+    network = builder.create_network(_creation_flags(library, typed))
     if network is None:
         raise CoopexportError("{} makes no network: {}".format(library.title, library.said("it says not why")))
     parser = library.module.OnnxParser(network, library.logger)
@@ -60,21 +66,26 @@ def parse_network(
         raise CoopexportError(
             "{} cannot read the graph: {}".format(library.title, _refusal(library, parser, onnx_bytes))
         )
-    made = Network(builder, network, parser, strongly_typed(library))
+    made = Network(builder, network, parser, typed)
     require_ends(library.title, "input", made.inputs, declared_inputs)
     require_ends(library.title, "output", made.outputs, declared_outputs)
     return made
 
 
-def strongly_typed(library: Library) -> bool:
-    """Tell whether networks of this version keep the graph's own dtypes (TensorRT 10 on); older ones choose."""
+def strongly_typed(library: Library, for_dla: bool = False) -> bool:
+    """Tell whether a network keeps the graph's own dtypes (TensorRT 10 on); older ones choose.
+
+    For a DLA TensorRT 10 gets the network and the flags that TensorRT 8 gets, the only way that is documented for it.
+    """
+    if for_dla and hasattr(library.module.BuilderFlag, "FP16"):
+        return False
     return hasattr(library.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
 
 
-def _creation_flags(library: Library) -> int:
+def _creation_flags(library: Library, typed: bool) -> int:
     """Return the network's flags as bits. Their positions differ by version, so they are asked for by name."""
     bits = 0
-    for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED"):
+    for name in ("EXPLICIT_BATCH", "STRONGLY_TYPED") if typed else ("EXPLICIT_BATCH",):
         flag = getattr(library.module.NetworkDefinitionCreationFlag, name, None)
         if flag is not None:
             bits |= 1 << int(flag)

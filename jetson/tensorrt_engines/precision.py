@@ -33,7 +33,7 @@ _COMPUTING = (
 def set_precision(library: Library, parsed: Network, config: Any, settings: BuildSettings) -> Dict[str, Any]:
     """Allow TensorRT 8 the precisions that the graph holds, and keep it to float32 where the graph does.
 
-    Returns what was set: `precision_flags`, and `kept_in_fp32`, a number of layers. Both empty for later versions.
+    Returns what was set: `precision_flags`, and `kept_in_fp32`, a number of layers; nothing for a typed network.
     With int8 and half in one graph, layers that are float32 there may come out in half.
     """
     if parsed.strongly_typed or settings.precision == "fp32":

@@ -95,6 +95,22 @@ def test_8_keeps_in_float32_what_the_graph_does(version):
         assert noted(library, quantised)["constraints"] == {}
 
 
+def test_a_warning_that_is_said_of_every_layer_is_told_once():
+    with tensorrt("10.3") as library:
+        module = library.module
+        build_serialized = module.Builder.build_serialized_network
+
+        def talk(self, network, config):
+            for index in range(100):
+                module._world.log("WARNING", "weights are clipped" if index < 50 else f"layer {index}")
+            return build_serialized(self, network, config)
+
+        module.Builder.build_serialized_network = talk
+        warnings = build(library, "10.3", tensorrt_graphs.half()).warnings
+    assert warnings[:2] == ["weights are clipped", "layer 50"]
+    assert len(warnings) == 20
+
+
 @pytest.mark.parametrize("version", EVERY)
 def test_the_workspace_is_limited_by_the_call_that_there_is(version):
     with tensorrt(version) as library:
@@ -161,6 +177,10 @@ def test_the_dla_with_and_without_the_gpu_behind_it(version):
         built = build(library, version, whole, **part)
         assert noted(library, built)["dla_core"] == 1
         assert "GPU_FALLBACK" in noted(library, built)["flags"]
+        # Weakly typed where there are flags for it, the only way that is documented for a DLA there.
+        typed = version in ("11.1", "11.4")
+        assert built.flags["strongly_typed"] == typed
+        assert built.flags["precision_flags"] == ([] if typed else ["INT8"])
         with pytest.raises(CoopexportError, match=r"Layer /q is not supported on DLA and GPU fallback is not enabled"):
             build(library, version, whole, gpu_fallback=False, **part)
         with pytest.raises(CoopexportError, match=r"DLA core 2 is asked for; .* finds 2 DLA cores"):
