@@ -131,10 +131,12 @@ def _find_work(
             graph = layer_graph(project, choice.name)
             names = [display_name(graph.layers, find_layer(graph.layers, name)) for name in layer_names]
             there = split_layers(graph.folder)
+            order = {display_name(graph.layers, layer): number for number, layer in enumerate(graph.layers)}
             layers = [name for name in dict.fromkeys(names) if name in there]
             if choice.named and len(layers) < len(set(names)):
                 read_split(graph.folder, next(name for name in names if name not in there))  # says how to make it
             layers += [name for name in there if all_layers and name not in layers]
+            layers.sort(key=lambda name: order.get(name, len(order)))
             whole = [_WHOLE] if with_whole or (all_layers and (graph.folder / "whole.json").is_file()) else []
             found.append(VariantWork(graph, (*layers, *whole)))
     work = [item for item in found if item.layers]
@@ -159,8 +161,9 @@ def _write_all(project: Project, work: Sequence[VariantWork], wanted: Sequence[P
     for item in work:
         with naming(item.graph.variant):
             context = _context(project, item.graph, data)
-            for layer in item.layers:
-                for options in wanted:
+            tasks = [(layer, options) for layer in item.layers for options in wanted]
+            with progress(f"lowering {item.graph.variant}", len(tasks)) as on_progress:
+                for done, (layer, options) in enumerate(tasks, start=1):
                     try:
                         path, record = prepare_precision(context, layer, options)
                     except PrecisionRefusedError as error:
@@ -168,6 +171,7 @@ def _write_all(project: Project, work: Sequence[VariantWork], wanted: Sequence[P
                         continue
                     written.append(path)
                     records.append(record)
+                    on_progress(done)
     if records:
         print_records(records)
     wrote(*written)
