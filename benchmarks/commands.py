@@ -72,12 +72,13 @@ def bench_project(
     from benchmarks.bench import bench as measure
     from engines.build import build
     from engines.build_items import WHOLE
+    from engines.own_targets import own_targets
     from engines.project_items import items_of_project
     from engines.targets import find_target
     from engines.this_machine import this_machine
     from exporter.variant_choice import naming
 
-    target, machine = find_target(target_name), this_machine()
+    target, machine = find_target(target_name, own_targets(project.settings.targets)), this_machine()
     items = items_of_project(project, variant_names, layer_names)
     with progress(f"building for {target.name}", len(items)) as on_progress:
         for done, item in enumerate(items, start=1):

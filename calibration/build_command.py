@@ -55,6 +55,19 @@ class Wanted:
     "--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: what the project file says, or fp32."
 )
 @click.option("--batch", help="Samples at a time: 4, or least-best-most such as 1-4-16; default: as the project says.")
+@click.option("--device", help="Build on this device, user@host or user@host:port, over ssh.")
+@click.option(
+    "--order",
+    "order_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write what a device without ssh needs to build, a .zip file, instead of building.",
+)
+@click.option(
+    "--result",
+    "result_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Take the engines out of what the device made of the order.",
+)
 @click.option("--no-store", is_flag=True, help="Build even what the store of engines holds, and keep nothing there.")
 def build(
     project_file: Path | None,
@@ -64,6 +77,9 @@ def build(
     roles: tuple[str, ...],
     precision: str | None,
     batch: str | None,
+    device: str | None,
+    order_file: Path | None,
+    result_file: Path | None,
     no_store: bool,
 ) -> None:
     """Build engines from the split bundles, each with an identity file."""
@@ -76,8 +92,11 @@ def build(
     targets = [find_target(name, own) for name in target_names or project.settings.build.targets]
     batches = None if batch is None else parse_batches(batch)
     wanted = Wanted(variant_names, layer_names, roles, precision, batches)
-    build_here(project, targets, wanted, None if no_store else _store())
-    next_step("coopexport bench")
+    if device is None and order_file is None and result_file is None:
+        build_here(project, targets, wanted, None if no_store else _store())
+        next_step("coopexport bench")
+    else:
+        build_elsewhere(project, targets, wanted, device, order_file, result_file)
 
 
 def build_here(project: Project, targets: Sequence[Target], wanted: Wanted, store: EngineStore | None) -> None:
@@ -103,6 +122,31 @@ def build_here(project: Project, targets: Sequence[Target], wanted: Wanted, stor
                     results.append(build_item(item, target, chosen, store, machine))
                 on_progress(done)
         _print_results(target, items, results)
+
+
+def build_elsewhere(
+    project: Project,
+    targets: Sequence[Target],
+    wanted: Wanted,
+    device: str | None,
+    order_file: Path | None,
+    result_file: Path | None,
+) -> None:
+    """Have a device build, or write the order for it, or take its result; exactly one of the last three is given."""
+    from calibration import device_build
+    from jetson.errors import CoopexportError
+
+    if sum(item is not None for item in (device, order_file, result_file)) != 1:
+        raise CoopexportError("give one of --device, --order and --result")
+    target = device_build.require_device_target(targets)
+    settings = settings_for(project, target, wanted)
+    items = items_in_precision(project, wanted, settings.precision)
+    if device is not None:
+        device_build.build_over_ssh(items, target, settings, device)
+    elif order_file is not None:
+        device_build.write_order_file(items, target, settings, order_file)
+    elif result_file is not None:
+        device_build.take_result_file(items, target, settings, result_file)
 
 
 def settings_for(project: Project, target: Target, wanted: Wanted) -> BuildSettings:

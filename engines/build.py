@@ -56,6 +56,11 @@ class BuildResult:
 def require_buildable(target: Target) -> str:
     """Return the version of the target's backend; raises CoopexportError when it cannot build here."""
     available = find_backend(target.backend).can_build(target)
+    if not available.usable and target.kind == "jetson" and target.backend == "tensorrt":
+        raise CoopexportError(
+            f'engines for "{target.name}" are built on the device itself: give --device user@host, or write an order '
+            f"for it with --order order.zip (here: {available.reason})"
+        )
     if not available.usable or available.version is None:
         raise CoopexportError(f'cannot build for target "{target.name}" here: {available.reason}')
     return available.version
@@ -156,7 +161,7 @@ def _built(prepared: PreparedFile, machine: Machine) -> tuple[EngineIdentity, by
         backend_version=version,
         compute_capabilities=_compute_capabilities(prepared, machine),
         settings=prepared.settings,
-        flags={**engine.flags, **prepared.notes},
+        flags={**engine.flags, **prepared.notes, **({"warnings": list(engine.warnings)} if engine.warnings else {})},
         builder=builder_of(target),
         coopexport_version=VERSION,
         machine=machine,

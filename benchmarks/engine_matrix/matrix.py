@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import onnx
 
+from benchmarks.engine_matrix.conversion import PRECISIONS
 from benchmarks.engine_matrix.networks import CutNetwork
 from engines.backends import find_backend
 from engines.preflight import preflight
+from engines.problems import describe
 from engines.target_file import target_file
 from engines.targets import Target, load_targets
 from jetson.build_settings import BuildSettings
@@ -19,7 +21,6 @@ from jetson.errors import CoopexportError, one_line
 
 BACKEND = "tensorrt-rtx"
 ROLES = ("head", "tail")
-PRECISIONS = ("fp32", "fp16", "int8")
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 STATIC, DYNAMIC = (1, 1, 1), (1, 4, 16)
 
@@ -41,7 +42,7 @@ class Combination:
 class Outcome:
     """What came of it: the engine's size and the seconds that it took, or why there is none.
 
-    `refused_before`: preflight said so, before the builder was asked.
+    `refused_before`: preflight said so, before the builder was asked; `kind`: its reasons, without the places.
     """
 
     network: str
@@ -50,6 +51,7 @@ class Outcome:
     build_seconds: float | None
     reason: str | None
     refused_before: bool = False
+    kind: str | None = None
 
 
 def all_combinations() -> list[Combination]:
@@ -69,7 +71,7 @@ def build_all(network: CutNetwork, combinations: Sequence[Combination], convert:
         graph = convert(network, role, precision)
         for wanted in group:
             target = targets[wanted.compute_capability]
-            settings = BuildSettings(precision, wanted.batches, (wanted.compute_capability,))
+            settings = BuildSettings(precision.partition("+")[0], wanted.batches, (wanted.compute_capability,))
             yield _build(network.name, wanted, graph, target, settings)
 
 
@@ -77,7 +79,9 @@ def _build(name: str, wanted: Combination, graph: onnx.ModelProto, target: Targe
     file = target_file(graph, target, settings.batches, name)
     problems = [item for item in preflight(file, target, settings) if item.refused]
     if problems:
-        return Outcome(name, wanted, None, None, "; ".join(str(item) for item in problems), refused_before=True)
+        return Outcome(
+            name, wanted, None, None, describe(problems), True, "; ".join(sorted({item.reason for item in problems}))
+        )
     begin = time.perf_counter()
     try:
         engine = find_backend(BACKEND).build(file, target, settings)

@@ -17,7 +17,7 @@ def page(outcomes: Sequence[Outcome], layers: Mapping[str, str], host: Mapping[s
         "# TensorRT-RTX engines that exist",
         f"Built by TensorRT-RTX {version} on a machine without a GPU ({host['processor']}, {host['system']}), by\n"
         "`python -m benchmarks.engine_matrix --output docs/engine_matrix.md`; `make check-full` builds all of them "
-        "too.\nThey are built and checked before they are built; none has been run, for want of a GPU.",
+        "too. None\nhas been run, for want of a GPU: that outputs are right is shown on the graphs, in ONNX Runtime.",
         f"{built} of {len(outcomes)} combinations give an engine: pytorchcv's networks for images of 3x224x224 with "
         "random weights,\ncut where half of the MACs lie behind, symbols of 8 bits between the halves. Sizes are in "
         "megabytes (10^6 bytes),\nstatic batch of 1 / dynamic batch of 1 to 16. A letter stands for a refusal, "
@@ -27,7 +27,9 @@ def page(outcomes: Sequence[Outcome], layers: Mapping[str, str], host: Mapping[s
     for network, group in itertools.groupby(outcomes, key=lambda item: item.network):
         blocks += [f"## {network}, cut after `{layers[network]}`", _table(list(group), letters)]
     blocks.append("## Why not")
-    blocks += [f"{letter}: {reason}" for reason, letter in letters.items()] or ["Every combination gave an engine."]
+    blocks += [f"{letter}: {_reason(outcomes, kind)}" for kind, letter in letters.items()] or [
+        "Every combination gave an engine."
+    ]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -44,7 +46,13 @@ def _letter(index: int) -> str:
 def _kind(outcome: Outcome) -> str:
     """Return what is alike in refusals of several networks: who refuses, and why."""
     who = "refused by preflight" if outcome.refused_before else "refused by TensorRT-RTX"
-    return f"{who}: {outcome.reason}"
+    return f"{who}: {outcome.kind or outcome.reason}"
+
+
+def _reason(outcomes: Sequence[Outcome], kind: str) -> str:
+    """Return a kind of refusal with one example of it in full."""
+    example = next(item for item in outcomes if item.reason is not None and _kind(item) == kind)
+    return kind if example.kind is None else f"{kind}. {example.network}, for example: {example.reason}"
 
 
 def _table(outcomes: Sequence[Outcome], letters: Mapping[str, str]) -> str:
