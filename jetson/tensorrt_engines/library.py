@@ -64,6 +64,13 @@ def open_library(name: str) -> Library:
         raise CoopexportError(
             "{} is not usable ({}); {}".format(_TITLES[name], one_line(error), _ADVICE[name])
         ) from None
+    if not hasattr(module, "ILogger"):
+        # A folder of that name imports as well, and so does what an uninstallation left behind.
+        raise CoopexportError(
+            "{} is not usable (what is imported as {} is something else); {}".format(
+                _TITLES[name], _MODULES[name], _ADVICE[name]
+            )
+        )
     logger, messages = _logger(module)
     return Library(name, _TITLES[name], module, _version(name, module), logger, messages)
 

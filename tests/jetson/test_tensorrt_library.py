@@ -33,6 +33,15 @@ def test_libraries_that_do_not_load_are_named(monkeypatch, tmp_path):
         open_library(TENSORRT)
 
 
+def test_a_folder_of_that_name_is_not_taken_for_it(monkeypatch, tmp_path):
+    (tmp_path / "tensorrt").mkdir()
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(CoopexportError, match="imported as tensorrt is something else"):
+        open_library(TENSORRT)
+    sys.modules.pop("tensorrt", None)
+
+
 @pytest.mark.parametrize("version", [*VERSIONS, RTX])
 def test_a_process_has_one_logger(version):
     with tensorrt(version) as first:
