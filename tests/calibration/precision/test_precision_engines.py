@@ -1,4 +1,7 @@
-"""Real TensorRT-RTX engines of heads and tails in every precision, without a GPU: what builds, and what does not."""
+"""Real TensorRT-RTX engines of heads and tails in every precision, without a GPU: what builds, and what does not.
+
+Published networks: tests/benchmarks/test_engine_matrix.py.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,7 @@ from importlib import util
 import numpy as np
 import onnx
 import pytest
-import torch
 from chain_networks import chain, images
-from network_families import FULL_FAMILIES, Family
 
 from calibration.precision.graph_layers import node_layers
 from calibration.precision.int8_graph import quantisable_nodes
@@ -22,7 +23,6 @@ from exporter.candidates import Layer, candidates
 from exporter.cut import Halves, cut
 from exporter.encoded_halves import encode_halves
 from exporter.encoding import ClipRange, affine_specification
-from exporter.graph import export
 from exporter.onnx_session import open_session
 from jetson.build_settings import BuildSettings
 from jetson.errors import CoopexportError
@@ -30,9 +30,6 @@ from jetson.errors import CoopexportError
 pytestmark = pytest.mark.skipif(
     util.find_spec("tensorrt_rtx") is None, reason="left out: TensorRT-RTX exists for Linux on x86-64 only"
 )
-NETWORKS = ("bn_vgg16", "resnet18", "resnet50", "mobilenetv2_w1", "densenet121", "efficientnet_b0")
-TARGETS = ("rtx-turing", "rtx-a100", "rtx-ampere", "rtx-ada", "rtx-blackwell", "rtx-spark")
-BATCHES = ((1, 1, 1), (1, 4, 8))
 
 
 def split_in_the_middle(model: onnx.ModelProto, layers: tuple[Layer, ...]) -> Halves:
@@ -96,13 +93,4 @@ def build_all(
 
 def test_a_small_network_builds_in_every_precision() -> None:
     model = chain()
-    build_all(model, candidates(model), images(16), ("rtx-turing", "rtx-ada"), BATCHES[:1])
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("name", NETWORKS)
-def test_published_networks_build_in_every_precision(name: str) -> None:
-    family: Family = next(item for item in FULL_FAMILIES if item.name == name)
-    inputs: torch.Tensor = family.inputs(3)[0]
-    exported = export(family.build(), inputs)
-    build_all(exported.model, exported.layers, inputs.numpy(), TARGETS, BATCHES)
+    build_all(model, candidates(model), images(16), ("rtx-turing", "rtx-ada"), ((1, 1, 1), (1, 4, 8)))
