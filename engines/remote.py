@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import shlex
 import shutil
 import tempfile
@@ -78,10 +79,12 @@ def build_on_device(
         require_device(order_target(target), machine, probe.get("jetpack"), name)
         with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
             order_sha256 = _send_order(agent, target, ordered, Path(folder), on_event)
-            result_path = _build(agent, order_sha256, on_event)
-            fetched = _fetch_result(agent, result_path, ordered, Path(folder))
+            # Of this run alone: one that lost its connection may still be writing its own.
+            results = f"{agent.folder}/results/{secrets.token_hex(8)}"
+            _build(agent, order_sha256, results, on_event)
+            fetched = _fetch_result(agent, results, ordered, Path(folder))
             placed = place_result(Path(fetched.parcel.path), target, ordered)
-        _clear(agent, order_sha256, fetched)
+        _clear(agent, results)
     return placed
 
 
@@ -127,9 +130,8 @@ def _order_path(agent: _Agent, order_sha256: str) -> str:
     return f"{agent.folder}/order-{order_sha256[:16]}.json"
 
 
-def _build(agent: _Agent, order_sha256: str, on_event: OnEvent) -> str:
-    """Have the agent build; return the path of the result there. Items that fail are in it, with the reason."""
-    result = f"{agent.folder}/result-{order_sha256[:16]}.json"
+def _build(agent: _Agent, order_sha256: str, results: str, on_event: OnEvent) -> None:
+    """Have the agent build into the folder `results` there. Items that fail are in it, with the reason."""
     finished = []
 
     def on_line(line: str) -> None:
@@ -137,22 +139,23 @@ def _build(agent: _Agent, order_sha256: str, on_event: OnEvent) -> str:
             event = json.loads(line)
         except ValueError:
             return  # what a login script prints
+        if not isinstance(event, dict):
+            return
         if event.get("event") == "done":
             finished.append(event)
         else:
             on_event(event)
 
-    arguments = ["build", _order_path(agent, order_sha256), "--output", result, "--json"]
+    arguments = ["build", _order_path(agent, order_sha256), "--output", f"{results}/{RESULT_NAME}", "--json"]
     code, said = ssh.stream(agent.connection, agent.command(*arguments), on_line)
     if not finished:
         raise CoopexportError(f"{agent.connection.name}: {said.removeprefix('coop-agent: error: ')} (exit code {code})")
-    return result
 
 
-def _fetch_result(agent: _Agent, path: str, ordered: Sequence[OrderedEngine], folder: Path) -> Result:
+def _fetch_result(agent: _Agent, results: str, ordered: Sequence[OrderedEngine], folder: Path) -> Result:
     """Bring the result here, and those of its engines that do not lie where they belong already."""
     manifest = folder / RESULT_NAME
-    manifest.write_bytes(ssh.fetch(agent.connection, path))
+    manifest.write_bytes(ssh.fetch(agent.connection, f"{results}/{RESULT_NAME}"))
     result = open_result(str(manifest))
     place = folder / parcels.BLOBS_FOLDER
     place.mkdir(exist_ok=True)
@@ -163,7 +166,7 @@ def _fetch_result(agent: _Agent, path: str, ordered: Sequence[OrderedEngine], fo
             shutil.copyfile(here[sha256], place / sha256)
     absent = [sha256 for sha256 in dict.fromkeys(wanted) if sha256 not in here]
     if absent:
-        ssh.fetch_all(agent.connection, agent.blobs, absent, place)
+        ssh.fetch_all(agent.connection, f"{results}/{parcels.BLOBS_FOLDER}", absent, place)
     return result
 
 
@@ -172,9 +175,8 @@ def _files(item: ResultItem) -> list[str]:
     return [sha256 for sha256 in (item.engine_sha256, item.identity_sha256) if sha256 is not None]
 
 
-def _clear(agent: _Agent, order_sha256: str, result: Result) -> None:
-    """Remove order and result from the device; engines and graphs stay for the next one."""
-    paths = [f"{agent.blobs}/{sha256}" for item in result.items for sha256 in _files(item)]
-    paths += [_order_path(agent, order_sha256), f"{agent.folder}/result-{order_sha256[:16]}.json"]
+def _clear(agent: _Agent, results: str) -> None:
+    """Remove the result from the device; engines, graphs and orders stay for the next one, or for who else has them."""
+    gone = f"rm -rf {shlex.quote(results)}"
     old = f"find {shlex.quote(agent.folder)} -type f -mtime +{_KEEP_DAYS} -delete"
-    ssh.run(agent.connection, f"rm -f {shlex.join(paths)}; touch {shlex.quote(agent.path)}; {old}", doing="clearing up")
+    ssh.run(agent.connection, f"{gone}; touch {shlex.quote(agent.path)}; {old}", doing="clearing up")

@@ -101,7 +101,7 @@ def open_parcel(path: str, manifest_name: str, schema: str) -> Parcel:
 def read_blob(parcel: Parcel, sha256: str, size_bytes: int) -> bytes:
     """Return one file of a parcel; raises CoopexportError when it is missing, or its size or hash is not that."""
     name = "{}/{}".format(BLOBS_FOLDER, sha256)
-    if not _BLOB_NAME.match(name):
+    if not is_sha256(sha256):
         raise _damaged(parcel.path, '"{}" is no hash'.format(sha256))
     try:
         if parcel.path.endswith(ZIP_SUFFIX):
@@ -119,9 +119,9 @@ def read_blob(parcel: Parcel, sha256: str, size_bytes: int) -> bytes:
     return data
 
 
-def blobs_folder_of(path: str) -> str:
-    """Return the folder that holds the files of a parcel whose manifest is at `path`."""
-    return os.path.join(os.path.dirname(os.path.abspath(path)), BLOBS_FOLDER)
+def is_sha256(text: object) -> bool:
+    """Tell whether something is a SHA-256 in lower-case hexadecimal, and thus a file's name and nothing else."""
+    return isinstance(text, str) and _BLOB_NAME.match("{}/{}".format(BLOBS_FOLDER, text)) is not None
 
 
 def _manifest_of_zip(path: str, manifest_name: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tu
 from jetson.build_settings import BuildSettings, settings_from_json
 from jetson.errors import CoopexportError
 from jetson.golden_check import OutputForm, form_from_json
-from jetson.parcels import Parcel, open_parcel, read_blob, write_parcel
+from jetson.parcels import Parcel, is_sha256, open_parcel, read_blob, write_parcel
 from jetson.tensorrt_engines.ends import End, declared_ends
 
 ORDER_SCHEMA, ORDER_NAME = "coopexport.order/1.0", "order.json"
@@ -219,4 +219,8 @@ def _result_of(parcel: Parcel) -> Result:
     for item in items:
         if (item.failure is None) == (item.engine_sha256 is None or item.identity_sha256 is None):
             raise ValueError("{} has to have either an engine or a failure".format(item.name))
+        # They become names of files.
+        for sha256 in (item.engine_sha256, item.identity_sha256):
+            if sha256 is not None and not is_sha256(sha256):
+                raise ValueError("{} is no hash".format(sha256))
     return Result(parcel, str(content["order_sha256"]), dict(content["probe"]), tuple(items))

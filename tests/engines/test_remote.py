@@ -68,12 +68,13 @@ def test_engines_are_built_there_and_brought_back(orin: tuple[FakeDevice, SshSer
         "small/conv1.head.batch6",
         "small/conv1.tail.batch6",
     ]
-    # Nothing is left there but the agent, graphs and golden data, and the store.
+    # Nothing is left there but the agent, the order with graphs and golden data, and the store.
     folder = device.home / ".cache/coopexport"
     left = {name.split("/")[0] for name in files_below(folder)}
     assert left == {"agent", "engines"}
     assert len(list((folder / "agent/blobs").iterdir())) == 4
-    assert {path.suffix for path in (folder / "agent").iterdir()} == {"", ".pyz"}
+    assert {path.suffix for path in (folder / "agent").iterdir()} == {"", ".pyz", ".json"}
+    assert list((folder / "agent/results").iterdir()) == []
 
     # One graph more: only its files are copied, only it is built; an engine that is gone here is fetched again.
     events.clear()

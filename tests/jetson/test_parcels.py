@@ -86,6 +86,9 @@ def test_a_result_comes_out_as_it_went_in(tmp_path: Path) -> None:
     result = open_result(str(tmp_path / "r.zip"))
     assert (result.order_sha256, result.items) == (order.parcel.sha256, (built, failed))
     assert read_engine(result, built) == (b"a graph", b"golden data")
+    write_result(str(tmp_path / "r.zip"), order, {}, [built._replace(engine_sha256="../../.ssh/authorized_keys")], [])
+    with pytest.raises(CoopexportError, match=r"r\.zip is malformed: .*is no hash"):
+        open_result(str(tmp_path / "r.zip"))
 
 
 def test_no_flipped_byte_goes_unnoticed(tmp_path: Path) -> None:
