@@ -8,7 +8,7 @@ import json
 import os
 import re
 import zipfile
-from typing import Any, Dict, Iterable, List, NamedTuple, Set, Tuple
+from typing import Any, BinaryIO, Dict, Iterable, List, NamedTuple, Set, Tuple
 
 from jetson.atomic_files import sha256_of_bytes, temporary_folder_beside, write_file
 from jetson.errors import CoopexportError
@@ -49,13 +49,7 @@ def write_parcel(path: str, manifest_name: str, schema: str, content: Dict[str, 
     with temporary_folder_beside(path) as temporary:
         partial = os.path.join(temporary, "parcel")
         with open(partial, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                _add(archive, manifest_name, manifest)
-                written: Set[str] = set()
-                for sha256, data in blobs:
-                    if sha256 not in written:
-                        written.add(sha256)
-                        _add(archive, "{}/{}".format(BLOBS_FOLDER, sha256), data)
+            _write_zip(file, manifest_name, manifest, blobs)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -152,6 +146,22 @@ def _refuse_strangers(path: str, members: List[zipfile.ZipInfo], manifest_name: 
         if member.compress_type != zipfile.ZIP_STORED:
             raise _damaged(path, "{} is compressed, which no version writes".format(member.filename))
         seen.add(member.filename)
+
+
+def _write_zip(file: BinaryIO, manifest_name: str, manifest: bytes, blobs: Iterable[Tuple[str, bytes]]) -> None:
+    """Write manifest and files as members, each once; raises OSError."""
+    archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
+    try:
+        _add(archive, manifest_name, manifest)
+        written: Set[str] = set()
+        for sha256, data in blobs:
+            if sha256 not in written:
+                written.add(sha256)
+                _add(archive, "{}/{}".format(BLOBS_FOLDER, sha256), data)
+        archive.close()
+    except BaseException:
+        archive.fp = None  # closing it after a full disk fails again, with other words
+        raise
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
