@@ -196,26 +196,33 @@ def _malformed(parcel: Parcel, error: Exception) -> CoopexportError:
 
 def _order_of(parcel: Parcel) -> Order:
     content = parcel.content
-    items = tuple(_item_from_json(dict(item)) for item in content["items"])
+    items = tuple(_item_from_json(item) for item in content["items"])
     if len({item.name for item in items}) != len(items):
         raise ValueError("two items share a name")
-    return Order(parcel, OrderTarget(**content["target"]), str(content["coopexport"]), items)
+    target = OrderTarget(**_known(OrderTarget, content["target"]))
+    return Order(parcel, target, str(content["coopexport"]), items)
 
 
 def _item_from_json(content: Dict[str, Any]) -> OrderItem:
-    content["settings"] = settings_from_json(content["settings"])
+    content = _known(OrderItem, content)
+    content["settings"] = settings_from_json(_known(BuildSettings, content["settings"]))
     content["inputs"] = tuple(declared_ends(content["inputs"]))
     content["outputs"] = tuple(declared_ends(content["outputs"]))
-    content["forms"] = tuple(form_from_json(form) for form in content["forms"])
+    content["forms"] = tuple(form_from_json(_known(OutputForm, form)) for form in content["forms"])
     item = OrderItem(**content)
     if len(item.forms) != len(item.outputs):
         raise ValueError("{} says not what every output holds".format(item.name))
     return item
 
 
+def _known(kind: Any, content: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the fields that this version knows: a later minor version may have more."""
+    return {key: value for key, value in content.items() if key in kind._fields}
+
+
 def _result_of(parcel: Parcel) -> Result:
     content = parcel.content
-    items = [ResultItem(**dict(item, notes=tuple(item["notes"]))) for item in content["items"]]
+    items = [ResultItem(**dict(_known(ResultItem, item), notes=tuple(item["notes"]))) for item in content["items"]]
     for item in items:
         if (item.failure is None) == (item.engine_sha256 is None or item.identity_sha256 is None):
             raise ValueError("{} has to have either an engine or a failure".format(item.name))

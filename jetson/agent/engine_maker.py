@@ -68,7 +68,8 @@ def load_item(maker: Maker, item: OrderItem, engine: bytes, dla_core: Optional[i
         return Trtexec(str(maker.trtexec), maker.version).load(engine, item.inputs, item.outputs)
     from jetson.tensorrt_engines import TENSORRT, load_engine, open_library
 
-    return load_engine(open_library(TENSORRT), engine, dla_core=dla_core)
+    names = [[end.name for end in ends] for ends in (item.inputs, item.outputs)]
+    return load_engine(open_library(TENSORRT), engine, dla_core=dla_core, input_names=names[0], output_names=names[1])
 
 
 def _declared(ends: Any) -> List[Dict[str, Any]]:

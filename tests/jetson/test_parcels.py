@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import warnings
 import zipfile
@@ -164,6 +165,17 @@ def test_another_manifest_is_refused(tmp_path: Path, old: bytes, new: bytes, sai
     (tmp_path / "order.json").write_bytes(text.replace(old, new, 1))
     with pytest.raises(CoopexportError, match=said):
         open_order(str(tmp_path / "order.json"))
+
+
+def test_a_later_minor_version_is_read(tmp_path: Path) -> None:
+    item = order_at(tmp_path / "order.json")
+    content = json.loads((tmp_path / "order.json").read_text())
+    content["schema"] = "coopexport.order/1.7"
+    for place in (content, content["target"], *content["items"], content["items"][0]["settings"]):
+        place["new in 1.7"] = 1
+    content["items"][0]["forms"][0]["new in 1.7"] = 1
+    (tmp_path / "order.json").write_text(json.dumps(content))
+    assert open_order(str(tmp_path / "order.json")).items == (item,)
 
 
 def test_a_missing_or_exchanged_file_is_refused(tmp_path: Path) -> None:
