@@ -51,3 +51,19 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     assert summary["peak_kib"] < PEAK_KIB
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < PEAK_KIB
     assert (tmp_path / "demo" / "out" / "report.html").is_file()
+    precision = ["precision", "--variant", "original", "--layer", "conv4_1", "--whole"]
+    lowered = subprocess.run(
+        [sys.executable, "-c", "import coopexport; coopexport.run()", *precision],
+        cwd=tmp_path / "demo",
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert lowered.returncode == 0, lowered.stderr[-2000:]
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("demo/out/*/*.fp16.json")]
+    assert [item["changed_answers"] for item in records] == [0, 0]
+    for path in tmp_path.glob("demo/out/*/*.int8.json"):
+        compared = json.loads(path.read_text())["against_float32"]
+        assert compared["reference"] - compared["value"] <= 0.01, path
+        assert compared["samples"] == 1000
