@@ -85,6 +85,31 @@ def open_judge(
 ) -> Judge:
     """Run the float32 graphs of `subject` on `inputs` (N x ..., preprocessed); raises CoopexportError."""
     reference = run_parts(subject, subject.graphs, inputs)
+    return _judge(subject, inputs, labels, chosen, reference)
+
+
+def open_agreement(
+    subject: Subject, inputs: NDArray[np.float32], labels: NDArray[Any], chosen: tuple[str, MetricFunction]
+) -> Judge:
+    """Return a judge for whom float32's own answers are right, so that every answer that changes counts as lost.
+
+    Calibration data often have no labels, or none that the network was right about. `labels` count where outputs are
+    no classes. Raises CoopexportError.
+    """
+    reference = run_parts(subject, subject.graphs, inputs)
+    answers = reference.outputs[0]
+    if chosen[0] == metric.TOP1 and answers.ndim == 2:
+        labels = answers.argmax(axis=1)
+    return _judge(subject, inputs, labels, chosen, reference)
+
+
+def _judge(
+    subject: Subject,
+    inputs: NDArray[np.float32],
+    labels: NDArray[Any],
+    chosen: tuple[str, MetricFunction],
+    reference: PairRun,
+) -> Judge:
     return Judge(subject, inputs, labels, chosen, reference, metric.score(chosen, reference.outputs[0], labels))
 
 

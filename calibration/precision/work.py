@@ -9,7 +9,7 @@ from typing import Literal
 import onnx
 
 from calibration.precision.int8_ranges import RangeSettings
-from calibration.precision.judge import Judge, Verdict, open_judge
+from calibration.precision.judge import Judge, Verdict, open_agreement
 from calibration.precision.lowering import Lowering, half_lowering, int8_lowering
 from calibration.precision.sensitivity import LayerSensitivity, kept_worst, sensitivity
 from calibration.precision.subject import Subject, inputs_of, open_subject
@@ -97,7 +97,7 @@ def open_work(context: SplitContext, layer: str, options: PrecisionOptions) -> W
     graph = context.graph
     kept = frozenset(display_name(graph.layers, find_layer(graph.layers, name)) for name in options.keep)
     subject = open_subject(graph.folder, layer, graph.model_sha256, graph.layers)
-    judge = open_judge(subject, context.calibration_inputs, context.calibration.labels, context.metric)
+    judge = open_agreement(subject, context.calibration_inputs, context.calibration.labels, context.metric)
     lowerings = []
     for part in subject.parts:
         inputs = inputs_of(subject, part.role, context.calibration_inputs, judge.reference)
