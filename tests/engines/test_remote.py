@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2
+from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2, THOR_7_2, XAVIER_5_1, FakeBoard
 from fake_jetson.device import FakeDevice, make_device
 from fake_jetson.small_order import SAMPLES, small_order
 from fake_jetson.ssh_server import SERVER, SshServer, ssh_server
+from tensorrt_doubles.engine_file import decode_engine
 from tests_support import files_below
 
 from engines import ssh
@@ -124,7 +125,7 @@ def test_a_lost_connection_is_one_line_and_the_next_run_goes_on(
     device = make_device(AGX_ORIN_7_2, tmp_path / "device")
     target = find_target("agx-orin@7.2")
     ordered = small_order(tmp_path / "out", target, 8, BATCH)[:2]
-    device.set_faults({"when": "build", "seconds": 4, "holds": "classify"})
+    device.set_faults({"when": "build", "seconds": 2, "holds": "classify"})
     with ssh_server(device, tmp_path / "sshd") as server:
         monkeypatch.setenv("COOPEXPORT_SSH", server.client)
         began = threading.Event()
@@ -216,12 +217,27 @@ def test_what_is_no_device(name: str) -> None:
         ssh.parse_name(name)
 
 
-def test_the_nano_is_reached_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    device = make_device(NANO_4_6_1, tmp_path / "device")
-    target = find_target("nano")
+@pytest.mark.parametrize(
+    ("board", "bits", "settings", "dtype"),
+    [
+        (NANO_4_6_1, 4, BATCH, "int32"),
+        (XAVIER_5_1, 8, BuildSettings(batches=(1, SAMPLES, 8)), "uint8"),
+        (THOR_7_2, 3, BATCH, "uint8"),
+    ],
+    ids=lambda value: getattr(value, "target", None),
+)
+def test_every_kind_of_board_is_reached(
+    board: FakeBoard, bits: int, settings: BuildSettings, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = make_device(board, tmp_path / "device")
+    target = find_target(board.target)
+    ordered = small_order(tmp_path / "out", target, bits, settings)[:1]
     with ssh_server(device, tmp_path / "sshd") as server:
         monkeypatch.setenv("COOPEXPORT_SSH", server.client)
-        (head,) = build_on_device(server.name, target, small_order(tmp_path, target, 4, BATCH)[:1], lambda _: None)
+        (head,) = build_on_device(server.name, target, ordered, lambda _: None)
     assert head.identity is not None
-    assert head.identity.outputs[0]["dtype"] == "int32"
-    assert head.identity.backend_version == "8.2.1"
+    assert head.identity.outputs[0]["dtype"] == dtype
+    assert (head.identity.settings, head.identity.machine.l4t) == (settings, board.l4t)
+    assert head.identity.flags["header_version"] == ".".join(map(str, board.tensorrt))
+    model, _ = decode_engine(head.path.read_bytes(), "tensorrt", board.tensorrt)
+    assert model == ordered[0].files[ordered[0].item.graph_sha256]
