@@ -124,11 +124,7 @@ def missing(connection: Connection, folder: str, names: Sequence[str]) -> list[s
 
     Those that arrived before a connection was lost are put in place. Others lose their date: they are in use.
     """
-    whole = '[ -f "$f$part" ] && [ "$(sha256sum < "$f$part")" = "$f  -" ]'
-    settle = (
-        f'part=.part; {{ {whole} && mv -f "$f$part" "$f"; }}; part=; if {whole}; then touch "$f"; else echo "$f"; fi'
-    )
-    script = f"cd {shlex.quote(folder)} 2>/dev/null; for f in {shlex.join(names)}; do {settle}; done"
+    script = f"cd {shlex.quote(folder)} 2>/dev/null; {_settle(names)}"
     return run(connection, script, doing="looking").decode(errors="replace").split() if names else []
 
 
@@ -138,26 +134,36 @@ def send_all(connection: Connection, folder: str, files: Sequence[Path]) -> None
     What has arrived when the connection is lost is not copied again.
     """
     quoted = shlex.quote(folder)
-    script = f"mkdir -p {quoted} && tar -xf - -C {quoted}"
+    script = f"mkdir -p {quoted} && cd {quoted} && tar -xf - && {{ {_settle([path.name for path in files])}; }}"
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [*connection.command, _remote(script)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors
+            [*connection.command, _remote(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
         )
-        pipe = process.stdin
+        pipe, answers = process.stdin, process.stdout
         assert pipe is not None
+        assert answers is not None
         with contextlib.suppress(BrokenPipeError), pipe, tarfile.open(fileobj=pipe, mode="w|") as archive:
             for path in files:
                 archive.add(path, f"{path.name}.part", filter=_plain)
+        with answers:
+            lost = answers.read().split()
         code = process.wait()
         errors.seek(0)
         said = errors.read().decode(errors="replace")
     if code != 0:
         raise _failure(connection, code, said, "sending")
-    lost = missing(connection, folder, [path.name for path in files])
     if lost:
         raise CoopexportError(
             f"{len(lost)} files did not arrive whole on {connection.name}; run the same command again"
         )
+
+
+def _settle(names: Sequence[str]) -> str:
+    """Return the shell's command that gives whole files their name, and prints the names of those that are missing."""
+    whole = '[ -f "$f$part" ] && [ "$(sha256sum < "$f$part")" = "$f  -" ]'
+    settle = f'part=.part; {{ {whole} && mv -f "$f$part" "$f"; }}'
+    tell = f'part=; if {whole}; then touch "$f"; else echo "$f"; fi'
+    return f"for f in {shlex.join(names)}; do {settle}; {tell}; done"
 
 
 def fetch_all(connection: Connection, folder: str, names: Sequence[str], place: Path) -> None:
