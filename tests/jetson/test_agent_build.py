@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2, XAVIER_5_1, FakeBoard
 from fake_jetson.device import FakeDevice, make_device
 from fake_jetson.running import running_with
@@ -19,8 +20,10 @@ from benchmarks.latency_run import read_run
 from engines.agent_file import write_agent
 from engines.orders import OrderedEngine, PlacedEngine, place_result, write_order
 from engines.targets import find_target
+from jetson.agent.steps import STEPS
 from jetson.build_settings import BuildSettings
-from jetson.work_order import open_result
+from jetson.errors import CoopexportError
+from jetson.work_order import open_order, open_result
 
 BATCH = BuildSettings(batches=(SAMPLES, SAMPLES, SAMPLES))
 
@@ -154,6 +157,35 @@ def test_an_engine_that_computes_something_else_is_not_brought_back(tmp_path: Pa
     assert "small/conv1.tail.batch6 on this device: parity check 'build' failed: error" in ended.stderr
     assert open_result(str(bench.result)).items[0].engine_sha256 is None
     assert not list((bench.device.home / ".cache/coopexport/engines").rglob("*.json"))
+
+
+def test_a_stored_engine_is_checked_again_with_other_golden_data(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("tail",))
+    assert bench.build().returncode == 0
+    ordered = bench.ordered[0]
+    other = small_order(tmp_path / "out", bench.target, 8, BATCH, seed=1)[1]
+    samples = {"samples_sha256": other.item.samples_sha256, "samples_bytes": other.item.samples_bytes}
+    wrong = OrderedEngine(ordered.item._replace(**samples), {**ordered.files, **other.files}, ordered.path)
+    write_order(bench.order, bench.target, [wrong])
+    bench.device.set_faults({"when": "build", "does": "fails", "words": ["must not be built"], "always": True})
+    ended = bench.build()
+    assert ended.returncode == 2
+    assert "small/conv1.tail.batch6 on this device: parity check 'build' failed: error" in ended.stderr
+
+
+def test_an_engine_that_changed_between_two_steps_is_not_loaded(tmp_path: Path) -> None:
+    target = find_target("orin-nano")
+    write_order(tmp_path / "order.zip", target, small_order(tmp_path, target, 8, BATCH)[:1])
+    (tmp_path / "engine").write_bytes(b"another")
+    order = open_order(str(tmp_path / "order.zip"))
+    maker = {"kind": "trtexec", "version": "10.3.0", "trtexec": "/nowhere/trtexec"}
+    job = {"order": str(tmp_path / "order.zip"), "order_sha256": order.parcel.sha256, "number": 0, "maker": maker,
+           "settings": BATCH.to_json(), "engine": str(tmp_path / "engine"), "engine_sha256": "0" * 64}  # fmt: skip
+    for step in ("checking", "measuring"):
+        with pytest.raises(CoopexportError, match="engine was changed meanwhile; run this again"):
+            STEPS[step]({**job, "rounds": 1, "warm_up": 0}, lambda _: None)
+    with pytest.raises(CoopexportError, match=r"order\.zip was changed meanwhile"):
+        STEPS["checking"]({**job, "order_sha256": "0" * 64}, lambda _: None)
 
 
 def test_without_the_dla_where_it_fails(tmp_path: Path) -> None:
