@@ -27,8 +27,10 @@ from jetson.work_order import RESULT_NAME, Result, ResultItem, open_result
 
 PROBE_SCHEMA = "coopexport.probe/1.0"
 _FOLDER = '"${COOPEXPORT_AGENT_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/coopexport/agent}"'
-# Graphs, agents and engines that nothing has used for so long are removed from the device.
+# Graphs, agents and orders that nothing has used for so long are removed from the device; no file of another name is,
+# as the folder may be one of the user's own.
 _KEEP_DAYS = 30
+_OURS = r".*/([0-9a-f]{64}(\.part)?|coop-agent-[0-9a-f]{16}\.pyz(\.part)?|order-[0-9a-f]{16}\.json(\.part)?)"
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -178,5 +180,7 @@ def _files(item: ResultItem) -> list[str]:
 def _clear(agent: _Agent, results: str) -> None:
     """Remove the result from the device; engines, graphs and orders stay for the next one, or for who else has them."""
     gone = f"rm -rf {shlex.quote(results)}"
-    old = f"find {shlex.quote(agent.folder)} -type f -mtime +{_KEEP_DAYS} -delete"
+    folders = shlex.join([agent.folder, agent.blobs])
+    ours = f"-maxdepth 1 -regextype posix-extended -type f -regex {shlex.quote(_OURS)}"
+    old = f"find {folders} {ours} -mtime +{_KEEP_DAYS} -delete"
     ssh.run(agent.connection, f"{gone}; touch {shlex.quote(agent.path)}; {old}", doing="clearing up")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,15 @@ def test_engines_are_built_there_and_brought_back(orin: tuple[FakeDevice, SshSer
     assert {path.suffix for path in (folder / "agent").iterdir()} == {"", ".pyz", ".json"}
     assert list((folder / "agent/results").iterdir()) == []
 
+    # What nobody has used for long goes, and nothing that is not ours.
+    blobs = folder / "agent/blobs"
+    old = [blobs / ("0" * 64), blobs / ("1" * 64 + ".part"), folder / "agent/order-0123456789abcdef.json"]
+    foreign = [blobs / "thesis.tex", folder / "agent/notes.json", blobs / ("2" * 64)]
+    for path in (*old, *foreign):
+        path.write_text("x")
+        age_s = 86400 * (10 if path == foreign[-1] else 40)
+        os.utime(path, (time.time() - age_s, time.time() - age_s))
+
     # One graph more: only its files are copied, only it is built; an engine that is gone here is fetched again.
     events.clear()
     placed[0].path.unlink()
@@ -86,6 +97,24 @@ def test_engines_are_built_there_and_brought_back(orin: tuple[FakeDevice, SshSer
     assert [one.reused for one in again] == [True, True, False]
     assert [one.identity for one in again[:2]] == [one.identity for one in placed]
     assert again[0].path.is_file()
+    assert [path.exists() for path in (*old, *foreign)] == [False] * 3 + [True] * 3
+
+
+def test_the_commands_for_devices(
+    orin: tuple[FakeDevice, SshServer], coopexport: Callable[..., Any], tmp_path: Path
+) -> None:
+    device, server = orin
+    result = coopexport(tmp_path, "probe", server.name)
+    assert result.code == 0, result.errors
+    for said in (ORIN_NANO_6_2.model, "tegra234", "10.3.0.30", "36.4.3", "name 25W, identifier 1"):
+        assert said in result.output
+    result = coopexport(tmp_path, "agent", "--output", "my agent.pyz")
+    assert result.code == 0, result.errors
+    assert device.agent(tmp_path / "my agent.pyz", "--version").stdout.startswith("coop-agent ")
+    result = coopexport(tmp_path, "probe", "me@h:")
+    assert (result.code, result.error_lines) == (
+        2, ['coopexport: error: "me@h:" is no device; write it as user@host or user@host:port']
+    )  # fmt: skip
 
 
 def test_another_device_is_refused_before_anything_is_copied(
