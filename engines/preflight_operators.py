@@ -72,8 +72,11 @@ def gemm_problems(
     if target.backend != "tensorrt-rtx" or _TURING not in capabilities:
         return []
     wide = (TensorProto.FLOAT, TensorProto.BFLOAT16)
+    advice = "use --precision fp16"
+    if settings.precision == "int8":
+        advice += ", or run the layer in it: coopexport precision --precision int8 --keep LAYER --kept-in fp16"
     return [
-        problem_at(node, "TensorRT-RTX has no float32 matrix products at SM 7.5; use --precision fp16")
+        problem_at(node, f"TensorRT-RTX has no float32 matrix products at SM 7.5; {advice}")
         for node in all_nodes(model.graph.node)
         if node.op_type in _MATRIX_PRODUCTS
         and elements.get(node.input[0]) in wide
