@@ -183,18 +183,20 @@ def _lower_what_is_missing(project: Project, items: Sequence[BuildItem], precisi
     from calibration.precision.prepare import prepare_precision
     from calibration.precision.work import PrecisionOptions
     from calibration.split_context import open_context, open_data
-    from exporter.precision_file import check_role, read_precision
+    from engines.build_items import WHOLE, item_of_whole, items_of_layer
     from exporter.variant_choice import naming
     from exporter.variants import layer_graph
     from jetson.errors import CoopexportError
 
     missing: dict[str, list[str]] = {}
-    for item in items:
+    for folder, variant, layer in dict.fromkeys((item.folder, item.variant, item.layer) for item in items):
         try:
-            check_role(item.folder, read_precision(item.folder, item.layer, precision), item.role, item.graph.sha256)
+            if layer == WHOLE:
+                item_of_whole(folder, precision)
+            else:
+                items_of_layer(folder, layer, precision)
         except CoopexportError:
-            layers = missing.setdefault(item.variant, [])
-            layers += [item.layer] * (item.layer not in layers)
+            missing.setdefault(variant, []).append(layer)
     if not missing:
         return
     data = open_data(project)

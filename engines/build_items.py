@@ -10,7 +10,7 @@ from engines.backends import find_backend
 from engines.target import Target
 from exporter.bundle import BoundaryTensor, FileRecord, read_split, read_whole
 from exporter.parity import BUILD_BOUND
-from exporter.precision_file import PrecisionFile, Rounding, check_role, read_precision
+from exporter.precision_file import PrecisionFile, Rounding, check_role, read_precision, require_same_data
 from jetson.build_settings import BuildSettings
 from jetson.golden_check import SYMBOL_FRACTION_BOUND, OutputForm
 from jetson.preprocessing import Preprocessing
@@ -71,7 +71,7 @@ class BuildItem:
 
 
 def items_of_layer(folder: Path, layer: str, precision: str = FLOAT32) -> list[BuildItem]:
-    """Return head and tail of a split bundle in a precision; raises CoopexportError when there is none."""
+    """Return head and tail of a split bundle in a precision; raises CoopexportError when it is missing or stale."""
     bundle = read_split(folder, layer)
     items = [
         BuildItem(folder, bundle.variant, layer, role, record, bundle.golden, bundle.contract(), bundle.tensors)
@@ -80,6 +80,7 @@ def items_of_layer(folder: Path, layer: str, precision: str = FLOAT32) -> list[B
     if precision == FLOAT32:
         return items
     record = read_precision(folder, layer, precision)
+    require_same_data(record, bundle.golden, bundle.metric)
     return [_in_precision(item, record) for item in items]
 
 
@@ -87,7 +88,11 @@ def item_of_whole(folder: Path, precision: str = FLOAT32) -> BuildItem:
     """Return the whole network of a variant in a precision, for the device alone or the edge alone."""
     whole = read_whole(folder)
     item = BuildItem(folder, whole.variant, WHOLE, WHOLE, whole.model, whole.golden, whole.contract())
-    return item if precision == FLOAT32 else _in_precision(item, read_precision(folder, WHOLE, precision))
+    if precision == FLOAT32:
+        return item
+    record = read_precision(folder, WHOLE, precision)
+    require_same_data(record, whole.golden, whole.metric)
+    return _in_precision(item, record)
 
 
 def _in_precision(item: BuildItem, record: PrecisionFile) -> BuildItem:

@@ -61,13 +61,15 @@ class PrecisionFile(_Record):
     `metric`: against the whole graph, as in the bundle; `against_float32`: against the float32 pair at the same cut, on
     the same images; `changed_answers`: how many of them get another class than from it, None where outputs are no
     classes. `maximum_loss_points`: what `against_float32` was allowed to lose. `ranges`: how those of int8 were chosen.
-    `rounding`: of the pair as a whole, from its input on.
+    `rounding`: of the pair as a whole, from its input on. `float32_golden_sha256`: of the float32 graphs' golden data,
+    which show other calibration images and another preprocessing.
     """
 
     variant: str
     layer: str
     precision: Precision
     model_sha256: str
+    float32_golden_sha256: str
     roles: dict[str, RoleFile]
     golden: FileRecord
     metric: Metric
@@ -92,6 +94,25 @@ def read_precision(folder: Path, layer: str, precision: str) -> PrecisionFile:
     if not path.is_file():
         raise CoopexportError(f"there is no {path}; make it with: {command}")
     return read_record(PrecisionFile, path, PRECISION_SCHEMA, f"make it again with: {command}")
+
+
+def require_same_data(record: PrecisionFile, golden: FileRecord, metric: Metric) -> None:
+    """Raise CoopexportError when a precision was calibrated or judged on other data than the float32 graphs.
+
+    `golden`, `metric`: of the float32 bundle, or of the whole network. The graphs alone do not tell: with another
+    preprocessing or evaluation set they may be the same to the bit.
+    """
+    if record.float32_golden_sha256 != golden.sha256:
+        changed = "calibrated before calibration data or preprocessing changed"
+    elif (record.metric.name, record.metric.data_sha256) != (metric.name, metric.data_sha256):
+        changed = "judged before evaluation data or metric changed"
+    else:
+        return
+    where = "--whole" if record.layer == "whole" else f"--layer {record.layer}"
+    raise CoopexportError(
+        f"{record.layer} of {record.variant} in {record.precision} was {changed}; make it again with: coopexport "
+        f"precision --precision {record.precision} {where}"
+    )
 
 
 def check_role(folder: Path, record: PrecisionFile, role: str, source_sha256: str) -> Path:

@@ -40,10 +40,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Subject:
-    """The parts of one network in the order in which they run, and the tensors that cross between them."""
+    """The parts of one network in the order in which they run, and the tensors that cross between them.
+
+    `golden_sha256`: of their golden data.
+    """
 
     layer: str
     parts: tuple[Part, ...]
+    golden_sha256: str
     tensors: tuple[BoundaryTensor, ...] = ()
 
     @property
@@ -75,13 +79,15 @@ def open_subject(folder: Path, layer: str, model_sha256: str, layers: Sequence[L
     tensors: tuple[BoundaryTensor, ...] = ()
     if layer == WHOLE:
         whole = read_whole(folder)
-        made_from, records = whole.model.sha256, {WHOLE: whole.model}
+        made_from, records, golden = whole.model.sha256, {WHOLE: whole.model}, whole.golden
     else:
         bundle = read_split(folder, layer)
-        made_from, records, tensors = bundle.model_sha256, {"head": bundle.head, "tail": bundle.tail}, bundle.tensors
+        made_from, records, golden = bundle.model_sha256, {"head": bundle.head, "tail": bundle.tail}, bundle.golden
+        tensors = bundle.tensors
     if made_from != model_sha256:
         raise CoopexportError(f"{layer} was split from another graph than the variant has now; run: coopexport split")
-    return Subject(layer, tuple(_part(folder, role, record, layers) for role, record in records.items()), tensors)
+    parts = tuple(_part(folder, role, record, layers) for role, record in records.items())
+    return Subject(layer, parts, golden.sha256, tensors)
 
 
 def run_parts(

@@ -94,6 +94,21 @@ def test_a_form_that_was_chosen_by_hand_stays(coopexport: Callable, finished_pro
     assert manifest.read_bytes() == before
 
 
+def test_a_form_of_another_preprocessing_is_made_again(coopexport: Callable, finished_project: Path) -> None:
+    build = ("build", "--variant", "pruned", "--precision", "int8", "--role", "whole")
+    assert coopexport(finished_project, *build).code == 0
+    folder = finished_project / "out/pruned"
+    before = json.loads((folder / "whole.int8.json").read_text())
+    text = (finished_project / "coopexport.toml").read_text()
+    (finished_project / "coopexport.toml").write_text(text.replace("mean = [0.5, 0.5, 0.5]", "mean = [0.4, 0.4, 0.4]"))
+    assert coopexport(finished_project, "split", "--layer", "conv4_1", "--variant", "pruned").code == 0
+    result = coopexport(finished_project, *build)
+    assert result.code == 0, result.errors
+    after = json.loads((folder / "whole.int8.json").read_text())
+    assert after["roles"]["whole"]["source_sha256"] == before["roles"]["whole"]["source_sha256"]  # nothing in it tells
+    assert after["roles"]["whole"]["file"]["sha256"] != before["roles"]["whole"]["file"]["sha256"]
+
+
 @rtx_installed
 def test_what_was_built_once_comes_out_of_the_store(
     coopexport: Callable, finished_project: Path, own_store: Path

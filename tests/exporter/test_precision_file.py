@@ -16,6 +16,7 @@ from exporter.precision_file import (
     check_role,
     precision_file_name,
     read_precision,
+    require_same_data,
 )
 from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
@@ -38,6 +39,7 @@ def write(folder: Path) -> PrecisionFile:
         layer="pool3",
         precision="fp16",
         model_sha256="of the whole graph",
+        float32_golden_sha256="of float32's golden data",
         roles={"tail": tail},
         golden=FileRecord(file="pool3.fp16.golden.npz", sha256="of the golden data"),
         metric=measured,
@@ -82,3 +84,19 @@ def test_a_graph_of_another_float32_graph_or_another_content_is_refused(tmp_path
     (tmp_path / "pool3.tail.fp16.onnx").write_bytes(b"another graph")
     with pytest.raises(CoopexportError, match="not the file that its manifest names"):
         check_role(tmp_path, found, "tail", "of the float32 tail")
+
+
+@pytest.mark.parametrize(
+    ("golden", "evaluation", "said"),
+    [
+        ("of other golden data", "of the images", "calibration data or preprocessing changed"),
+        ("of float32's golden data", "of other images", "evaluation data or metric changed"),
+    ],
+)
+def test_a_form_of_other_data_is_stale(tmp_path: Path, golden: str, evaluation: str, said: str) -> None:
+    measured = Metric(name="top1", value=0.9, reference=0.9, samples=100, data_sha256="of the images")
+    manifest = write(tmp_path).model_copy(update={"metric": measured})
+    require_same_data(manifest, FileRecord(file="pool3.golden.npz", sha256="of float32's golden data"), measured)
+    now = measured.model_copy(update={"data_sha256": evaluation, "value": 0.8})
+    with pytest.raises(CoopexportError, match=f"{said}; make it again with: .*--precision fp16 --layer pool3"):
+        require_same_data(manifest, FileRecord(file="pool3.golden.npz", sha256=golden), now)

@@ -80,4 +80,4 @@ def part_of(model: onnx.ModelProto) -> Part:
 def judge_of(model: onnx.ModelProto, inputs: np.ndarray) -> Judge:
     """Return a judge whose labels are the answers of the float32 model: every other answer is wrong."""
     labels = run(open_session(model, "disabled"), [inputs])[0].argmax(axis=1)
-    return open_judge(Subject(WHOLE, (part_of(model),)), inputs, labels, (TOP1, top1))
+    return open_judge(Subject(WHOLE, (part_of(model),), ""), inputs, labels, (TOP1, top1))
