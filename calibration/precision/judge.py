@@ -17,7 +17,7 @@ from exporter.bundle import Metric
 
 @dataclass(frozen=True)
 class Verdict:
-    """What lowering costs. All but `run` are None where an output is not finite.
+    """What lowering costs. All but `run` are None where an output is not finite, one that the head makes included.
 
     `score`: of the lowered network; `metric`: the same beside float32's. `changed_answers`: how many images get another
     class, None as well where outputs are no classes. `output_error`: root mean square of the outputs' difference over
@@ -70,7 +70,7 @@ class Judge:
         same_head = "head" not in changed
         found = run_parts(self.subject, graphs, self.inputs, self.reference if same_head else None)
         reference, outputs = self.reference.outputs[0], found.outputs[0]
-        if not all(np.isfinite(array).all() for array in found.outputs):
+        if not all(np.isfinite(array).all() for array in (*found.exits, *found.outputs)):
             return Verdict(found, None, None, None, None)
         score = metric.score(self.metric, outputs, self.labels)
         measured = metric.compare(self.score, score)

@@ -11,13 +11,15 @@ from chain_networks import LAYERS, chain, images, judge_of, part_of, scale_chann
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.precision.graph_layers import element_types
+from calibration.metric import TOP1, top1
+from calibration.precision.graph_layers import element_types, node_layers
 from calibration.precision.int8_ranges import RangeSettings
-from calibration.precision.judge import Verdict, output_error
+from calibration.precision.judge import Verdict, open_judge, output_error
 from calibration.precision.lowering import half_lowering, int8_lowering
 from calibration.precision.sensitivity import LayerSensitivity, kept_worst, sensitivity
-from calibration.precision.subject import PairRun
-from exporter.bundle import Metric
+from calibration.precision.subject import PairRun, Part, Subject
+from exporter.bundle import BoundaryTensor, FileRecord, Metric
+from exporter.encoding import FLOAT32
 from exporter.onnx_session import open_session, run
 from jetson.errors import CoopexportError
 
@@ -116,6 +118,30 @@ def test_a_network_that_is_not_finite_in_float32_is_refused() -> None:
     inputs[3] = np.nan
     with pytest.raises(CoopexportError, match="NaN or infinity"):
         half_lowering(part_of(CHAIN), [inputs])
+
+
+def test_an_output_of_the_head_that_overflows_has_lost() -> None:
+    """The metric looks at the tail's output; an early exit is one of the network's as well."""
+    names = ("x", "sent", "exit", "scores")
+    ends = {name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 3]) for name in names}
+
+    def part(role: str, reads: str, makes: list[str], factor: float = 1.0) -> Part:
+        constant = onnx.numpy_helper.from_array(np.array([factor], np.float32), "factor")
+        nodes = [onnx.helper.make_node("Identity", [reads], [makes[0]], name=makes[0])]
+        nodes += [onnx.helper.make_node("Mul", [reads, "factor"], [name], name=name) for name in makes[1:]]
+        outputs = [ends[name] for name in makes]
+        graph = onnx.helper.make_graph(nodes, role, [ends[reads]], outputs, [constant])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+        return Part(role, model, FileRecord(file="", sha256=""), node_layers(model), False)
+
+    tensor = BoundaryTensor(name="sent", shape=(3,), encoding=FLOAT32, codec="raw")
+    parts = part("head", "x", ["sent", "exit"]), part("tail", "sent", ["scores"])
+    inputs = INPUTS[:, :, 0, 0]
+    judge = open_judge(Subject("cut", parts, "", (tensor,)), inputs, inputs.argmax(axis=1), (TOP1, top1))
+    assert judge.judge({"head": part("head", "x", ["sent", "exit"], 2.0).model}).loses_at_most(0)
+    lost = judge.judge({"head": part("head", "x", ["sent", "exit"], np.inf).model})
+    assert np.isfinite(lost.run.outputs[0]).all()
+    assert not lost.loses_at_most(100)
 
 
 def verdict(loss_points: float) -> Verdict:
