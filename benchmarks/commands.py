@@ -40,7 +40,7 @@ def bench(
     rounds: int | None,
     warm_up: int | None,
 ) -> None:
-    """Measure heads, codecs and tails on this machine, into the latency table."""
+    """Measure heads, codecs and tails on this machine, in float32, one image at a time, into the latency table."""
     from benchmarks.latency_run import write_run
     from benchmarks.latency_table import import_run
     from benchmarks.select_project import TABLE_FILE
@@ -67,12 +67,12 @@ def bench_project(
     rounds: int,
     warm_up: int,
 ) -> LatencyRun:
-    """Build what is missing for the target and measure everything; return the run."""
+    """Build what is missing for the target, as the project says, but in float32 for one image; measure everything."""
     from benchmarks.bench import Part, parts_of_layer, parts_of_whole
     from benchmarks.bench import bench as measure
     from engines.build import build
     from engines.build_items import WHOLE
-    from engines.own_targets import own_targets
+    from engines.own_targets import build_settings, own_targets
     from engines.project_items import items_of_project
     from engines.targets import find_target
     from engines.this_machine import this_machine
@@ -80,10 +80,12 @@ def bench_project(
 
     target, machine = find_target(target_name, own_targets(project.settings.targets)), this_machine()
     items = items_of_project(project, variant_names, layer_names)
+    chosen = build_settings(target, project.settings.build)
+    settings = chosen._replace(precision="fp32", batches=(1, 1, 1), dla_core=None)  # no DLA computes in float32
     with progress(f"building for {target.name}", len(items)) as on_progress:
         for done, item in enumerate(items, start=1):
             with naming(item.variant):
-                build(item, target, machine=machine)
+                build(item, target, settings, machine=machine)
             on_progress(done)
     parts: list[Part] = []
     for item in items:

@@ -93,14 +93,17 @@ def build(
     batches = None if batch is None else parse_batches(batch)
     wanted = Wanted(variant_names, layer_names, roles, precision, batches)
     if device is None and order_file is None and result_file is None:
-        build_here(project, targets, wanted, None if no_store else _store())
-        next_step("coopexport bench")
+        built = build_here(project, targets, wanted, None if no_store else _store())
+        if any(_can_be_measured(result) for result in built):
+            next_step("coopexport bench")
     else:
         build_elsewhere(project, targets, wanted, device, order_file, result_file)
 
 
-def build_here(project: Project, targets: Sequence[Target], wanted: Wanted, store: EngineStore | None) -> None:
-    """Build for all of `targets` on this machine, and print what came of it.
+def build_here(
+    project: Project, targets: Sequence[Target], wanted: Wanted, store: EngineStore | None
+) -> list[BuildResult]:
+    """Build for all of `targets` on this machine, print what came of it and return it.
 
     Raises CoopexportError at the first thing that cannot be built; what was built before stays.
     """
@@ -113,6 +116,7 @@ def build_here(project: Project, targets: Sequence[Target], wanted: Wanted, stor
     settings = [settings_for(project, target, wanted) for target in targets]
     for target in targets:
         require_buildable(target)
+    built: list[BuildResult] = []
     for target, chosen in zip(targets, settings, strict=True):
         items = items_in_precision(project, wanted, chosen.precision)
         results = []
@@ -122,6 +126,8 @@ def build_here(project: Project, targets: Sequence[Target], wanted: Wanted, stor
                     results.append(build_item(item, target, chosen, store, machine))
                 on_progress(done)
         _print_results(target, items, results)
+        built += results
+    return built
 
 
 def build_elsewhere(
@@ -231,6 +237,12 @@ def _store() -> EngineStore:
     from jetson.store_location import store_limit_bytes, store_root
 
     return EngineStore(store_root(os.environ), store_limit_bytes(os.environ))
+
+
+def _can_be_measured(result: BuildResult) -> bool:
+    """Tell whether `coopexport bench` would measure this engine: float32, for one image, on what is here."""
+    settings = result.identity.settings
+    return bool(result.identity.parity) and settings.precision == "fp32" and settings.batches == (1, 1, 1)
 
 
 _ORIGINS = {"kept": "kept", "stored": "from the store", "built": "built"}

@@ -71,6 +71,21 @@ def test_an_engine_in_int8_runs_with_the_golden_data_of_int8(coopexport: Callabl
     assert item_of_whole(folder, "int8").precision == "int8"
 
 
+def test_bench_keeps_the_engines_of_a_target_of_ones_own(coopexport: Callable, finished_project: Path) -> None:
+    with (finished_project / "coopexport.toml").open("a") as file:
+        file.write('\n[targets.mine]\nbase = "cpu"\noptimization_level = 2\n')
+    built = coopexport(finished_project, "build", "--target", "mine", "--variant", "pruned", "--layer", "pool3")
+    assert built.code == 0, built.errors
+    assert "next: coopexport bench" in built.output
+    lower = coopexport(finished_project, "build", "--target", "mine", "--variant", "pruned", "--batch", "2")
+    assert "next:" not in lower.output  # nothing that bench measures
+    folder = finished_project / "out/pruned/engines/mine"
+    before = {path.name: path.read_bytes() for path in folder.glob("*")}
+    bench = ("bench", "--target", "mine", "--variant", "pruned", "--layer", "pool3", "--rounds", "8", "--warm-up", "1")
+    assert coopexport(finished_project, *bench).code == 0
+    assert {path.name: path.read_bytes() for path in folder.glob("*")} == before
+
+
 def test_an_engine_takes_every_batch_that_it_was_built_for(coopexport: Callable, finished_project: Path) -> None:
     assert coopexport(finished_project, "build", "--target", "cpu", "--batch", "1-4-16").code == 0
     folder, cpu = finished_project / "out/pruned", find_target("cpu")
