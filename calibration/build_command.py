@@ -185,9 +185,13 @@ def items_in_precision(project: Project, wanted: Wanted, precision: str) -> list
 
 
 def _lower_what_is_missing(project: Project, items: Sequence[BuildItem], precision: str) -> None:
-    """Write the forms in `precision` that do not exist or are stale; those that do, however they were made, stay."""
+    """Write the forms in `precision` that do not exist or are stale, and print what they cost.
+
+    Those that do exist stay, however they were made.
+    """
     from calibration.precision.prepare import prepare_precision
     from calibration.precision.work import PrecisionOptions
+    from calibration.precision_command import print_records
     from calibration.split_context import open_context, open_data
     from engines.build_items import WHOLE, item_of_whole, items_of_layer
     from exporter.variant_choice import naming
@@ -206,6 +210,7 @@ def _lower_what_is_missing(project: Project, items: Sequence[BuildItem], precisi
     if not missing:
         return
     data = open_data(project)
+    records = []
     options = PrecisionOptions(precision)  # type: ignore[arg-type]  # click has checked it
     with progress(f"lowering to {precision}", sum(map(len, missing.values()))) as on_progress:
         done = 0
@@ -213,9 +218,10 @@ def _lower_what_is_missing(project: Project, items: Sequence[BuildItem], precisi
             with naming(variant):
                 context = open_context(project, project.settings.split, layer_graph(project, variant), data)
                 for layer in layers:
-                    prepare_precision(context, layer, options)
+                    records.append(prepare_precision(context, layer, options)[1])
                     done += 1
                     on_progress(done)
+    print_records(records)
 
 
 def parse_batches(text: str) -> tuple[int, int, int]:

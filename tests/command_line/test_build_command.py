@@ -38,6 +38,9 @@ def test_precisions_and_batches_lie_beside_each_other(coopexport: Callable, fini
         result = coopexport(finished_project, *build, *options)
         assert result.code == 0, result.errors
         assert "golden data agree" in result.output
+        assert ("Precision, judged on" in result.output) == ("--precision" in options)
+    again = coopexport(finished_project, *build, "--precision", "int8")
+    assert "Precision" not in again.output  # nothing was lowered
     found = engines_of(finished_project, "cpu")
     assert [name for name in found if name.startswith("conv4_1")] == [
         "conv4_1.head.batch1-4-16.onnx",
