@@ -105,10 +105,12 @@ def build_here(
 ) -> list[BuildResult]:
     """Build for all of `targets` on this machine, print what came of it and return it.
 
-    Raises CoopexportError at the first thing that cannot be built; what was built before stays.
+    Raises CoopexportError when preflight refuses any of it, before the first is built, and at the first that a builder
+    refuses; what was built before stays then.
     """
     from engines.build import build as build_item
     from engines.build import require_buildable
+    from engines.prepared_file import require_preparable
     from engines.this_machine import this_machine
     from exporter.variant_choice import naming
 
@@ -116,9 +118,12 @@ def build_here(
     settings = [settings_for(project, target, wanted) for target in targets]
     for target in targets:
         require_buildable(target)
+    items_of = [items_in_precision(project, wanted, chosen.precision) for chosen in settings]
+    for target, chosen, items in zip(targets, settings, items_of, strict=True):
+        if target.backend != "onnxruntime":  # it takes every standard operator
+            require_preparable(items, target, chosen)
     built: list[BuildResult] = []
-    for target, chosen in zip(targets, settings, strict=True):
-        items = items_in_precision(project, wanted, chosen.precision)
+    for target, chosen, items in zip(targets, settings, items_of, strict=True):
         results = []
         with progress(f"building for {target.name}", len(items)) as on_progress:
             for done, item in enumerate(items, start=1):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -95,6 +96,22 @@ def prepare(item: BuildItem, target: Target, settings: BuildSettings) -> Prepare
         item.output_forms(part.tensors, len(outputs)),
         notes,
     )
+
+
+def require_preparable(items: Sequence[BuildItem], target: Target, settings: BuildSettings) -> None:
+    """Refuse what `prepare` would refuse of any of `items`, before the first is built; simplification is left out.
+
+    Raises CoopexportError with the first reason in full, and which others there are.
+    """
+    plain, refused = replace(target, simplify=False), []
+    for item in items:
+        try:
+            prepare(item, plain, settings)
+        except CoopexportError as error:
+            refused.append((f"{item.variant} {item.stem}", str(error)))
+    if refused:
+        others = ", ".join(name for name, _ in refused[1:])
+        raise CoopexportError(f"{refused[0][1]}{f'; refused as well: {others}' if others else ''}")
 
 
 def _part(model: onnx.ModelProto, item: BuildItem, target: Target) -> EncodedPart:

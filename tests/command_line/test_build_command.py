@@ -179,7 +179,6 @@ def test_all_precisions_for_a_graphics_card(coopexport: Callable, finished_proje
         (["--target", "orin-nan"], "did you mean orin-nano"),
         (["--batch", "4-2-8"], "least-best-most"),
         (["--batch", "0"], "least-best-most"),
-        (["--target", "rtx-turing", "--role", "tail"], "7.5"),
     ],
 )
 def test_impossible_wishes_are_refused_in_one_line(
@@ -191,3 +190,21 @@ def test_impossible_wishes_are_refused_in_one_line(
     assert len(result.error_lines) == 1, result.errors
     assert said in result.errors
     assert sorted(path for path in (finished_project / "out").rglob("*") if path.is_file()) == before
+
+
+@rtx_installed
+def test_what_preflight_refuses_is_refused_before_anything_is_built(
+    coopexport: Callable, finished_project: Path, own_store: Path
+) -> None:
+    """The classifier is in every tail and in the whole network, and not in the heads, which come first."""
+    before = sorted(path for path in (finished_project / "out").rglob("*") if path.is_file())
+    result = coopexport(finished_project, "build", "--variant", "pruned", "--target", "cpu", "--target", "rtx-turing")
+    assert result.code == 2
+    assert len(result.error_lines) == 1, result.errors
+    assert "no float32 matrix products at SM 7.5" in result.errors
+    assert "layer classifier" in result.errors
+    assert "refused as well: pruned pool3.tail, pruned whole" in result.errors
+    assert sorted(path for path in (finished_project / "out").rglob("*") if path.is_file()) == before
+    assert not own_store.exists()
+    heads = coopexport(finished_project, "build", "--variant", "pruned", "--target", "rtx-turing", "--role", "head")
+    assert heads.code == 0, heads.errors
