@@ -14,7 +14,9 @@ from calibration.precision.lowering import half_lowering, int8_lowering
 from calibration.precision.subject import Part
 from exporter.bundle import FileRecord
 from exporter.candidates import Layer
+from exporter.layer_names import find_layer
 from exporter.precision_file import PRECISIONS, KeptLayer, Precision
+from exporter.split import display_name
 from jetson.errors import CoopexportError
 
 
@@ -30,21 +32,32 @@ def lower(
     """Return `model` in float16 ("fp16") or int8 ("int8"), and the layers that are not, with reasons.
 
     `model`: a head, a tail or a whole network, weights inside; `inputs`: calibration data in the order of its inputs,
-    N x ... each. `keep`: layers to leave out, by the names that `layers` (of the whole exported network) give them, or
-    by their modules' paths. `ranges`: of int8; `kept_in_half`: beside int8, run those layers in float16. Raises
-    CoopexportError for another precision, and when an activation is not finite in float32.
+    N x ... each. `keep`: layers to leave out, by any name that `coopexport split` takes for `layers` (of the whole
+    exported network), or by their modules' paths. `ranges`: of int8; `kept_in_half`: beside int8, run those layers in
+    float16. Raises CoopexportError for another precision, a layer to keep that does not exist, and when an activation
+    is not finite in float32.
     """
     if precision not in PRECISIONS:
         raise CoopexportError(f'precision "{precision}" is unknown; use one of {", ".join(PRECISIONS)}')
     part = Part("graph", model, FileRecord(file="", sha256=""), node_layers(model, layers), False)
+    named = {_layer_called(name, part, layers) for name in keep}
     if precision == "fp16":
         lowering = half_lowering(part, inputs)
     else:
         lowering = int8_lowering(part, inputs, ranges or RangeSettings(), kept_in_half)
-    kept = {**{layer: "kept by name" for layer in lowering.fit if layer in keep}, **lowering.unfit}
+    kept = {**{layer: "kept by name" for layer in lowering.fit if layer in named}, **lowering.unfit}
     made = lowering.lowered([layer for layer in lowering.fit if layer not in kept])
     records = (
         KeptLayer(layer=layer, reason=reason, precision="fp16" if layer in lowering.halves else "fp32")
         for layer, reason in kept.items()
     )
     return made, tuple(records)
+
+
+def _layer_called(name: str, part: Part, layers: Sequence[Layer]) -> str:
+    """Return what `part` calls a layer; one that lies in the other half is no error."""
+    if name in part.layers:
+        return name
+    if not layers:
+        raise CoopexportError(f'there is no layer "{name}" to keep; there are {", ".join(dict.fromkeys(part.layers))}')
+    return display_name(tuple(layers), find_layer(layers, name))

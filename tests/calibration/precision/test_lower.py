@@ -44,3 +44,13 @@ def test_overflow_and_wrong_precision_are_named() -> None:
     assert np.isfinite(outputs(made)).all()
     with pytest.raises(CoopexportError, match='"int4" is unknown'):
         lower(CHAIN, "int4", [INPUTS])  # type: ignore[arg-type]
+
+
+def test_layers_to_keep_go_by_any_of_their_names_and_have_to_exist() -> None:
+    layers = candidates(CHAIN)
+    for name in ("conv2", "conv2_relu"):  # the activation behind it
+        _, kept = lower(CHAIN, "fp16", [INPUTS], [name], layers=layers)
+        assert [item.layer for item in kept] == ["conv2"]
+    for known in (layers, ()):
+        with pytest.raises(CoopexportError, match='there is no layer "conv22"'):
+            lower(CHAIN, "fp16", [INPUTS], ["conv22"], layers=known)
