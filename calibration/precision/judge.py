@@ -20,8 +20,8 @@ class Verdict:
     """What lowering costs. All but `run` are None where an output is not finite, one that the head makes included.
 
     `score`: of the lowered network; `metric`: the same beside float32's. `changed_answers`: how many images get another
-    class, None as well where outputs are no classes. `output_error`: root mean square of the outputs' difference over
-    that of float32's own deviation from their mean over the images.
+    class, None as well where outputs are no classes. `output_error`: root mean square of an output's difference over
+    that of float32's own deviation from its mean over the images; of several outputs the largest.
     """
 
     run: PairRun
@@ -77,7 +77,11 @@ class Judge:
         changed_answers = None
         if reference.ndim == 2 and self.metric[0] == metric.TOP1:
             changed_answers = int((reference.argmax(axis=1) != outputs.argmax(axis=1)).sum())
-        return Verdict(found, score, measured, changed_answers, output_error(reference, outputs))
+        pairs = zip(
+            (*self.reference.exits, *self.reference.outputs), (*found.exits, *found.outputs), strict=True
+        )  # the metric is of the first alone
+        error = max(output_error(one, other) for one, other in pairs)
+        return Verdict(found, score, measured, changed_answers, error)
 
 
 def open_judge(

@@ -138,7 +138,9 @@ def test_an_output_of_the_head_that_overflows_has_lost() -> None:
     parts = part("head", "x", ["sent", "exit"]), part("tail", "sent", ["scores"])
     inputs = INPUTS[:, :, 0, 0]
     judge = open_judge(Subject("cut", parts, "", (tensor,)), inputs, inputs.argmax(axis=1), (TOP1, top1))
-    assert judge.judge({"head": part("head", "x", ["sent", "exit"], 2.0).model}).loses_at_most(0)
+    doubled = judge.judge({"head": part("head", "x", ["sent", "exit"], 2.0).model})
+    assert doubled.loses_at_most(0)
+    assert doubled.output_error == pytest.approx(1, rel=0.1)
     lost = judge.judge({"head": part("head", "x", ["sent", "exit"], np.inf).model})
     assert np.isfinite(lost.run.outputs[0]).all()
     assert not lost.loses_at_most(100)
