@@ -7,7 +7,7 @@ import os
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from jetson.atomic_files import sha256_of_bytes
-from jetson.engine_header import MAGIC, read_header
+from jetson.engine_header import MAGIC, OLD_PLAN_MAGIC, read_header, version_is_in_header
 from jetson.engine_identity import EngineIdentity, read_identity
 from jetson.errors import CoopexportError
 from jetson.machine import Machine
@@ -122,7 +122,10 @@ def _header_problems(identity: EngineIdentity, data: bytes) -> Iterator[str]:
     if header.backend != identity.backend:
         yield "does not begin like an engine of {} but like one of {}".format(name, BACKEND_NAMES[header.backend])
         return
-    if header.version is not None and not same_version(header.version, identity.backend_version):
+    believed = version_is_in_header(identity.backend, identity.backend_version)
+    if believed and data.startswith(OLD_PLAN_MAGIC):
+        yield "begins like an engine of {} before 8.6, its identity says {}".format(name, identity.backend_version)
+    if believed and header.version is not None and not same_version(header.version, identity.backend_version):
         yield "was written by {} {}, its identity says {}".format(name, header.version, identity.backend_version)
     if header.total_bytes is not None and header.total_bytes != identity.engine_bytes:
         yield "is of {:,} bytes by its header, its identity says {:,}".format(header.total_bytes, identity.engine_bytes)

@@ -74,7 +74,7 @@ def test_engines_are_built_run_and_looked_into(gpu: host_memory.HostMemory, vers
     settings = BuildSettings(batches=(1, 2, 4))
     with installed(version):
         engine = BACKEND.build(graph, OWN, settings)
-        assert engine.data[:4] == b"ftrt"
+        assert engine.data[:4] == (b"ptrt" if version in ("8.2", "8.5") else b"ftrt")
         assert engine.flags["batches"] == [1, 2, 4]
         runner = BACKEND.load(engine.data, OWN)
         for count in (1, 4):

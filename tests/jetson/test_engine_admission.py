@@ -229,6 +229,16 @@ def test_header_and_identity_have_to_agree_even_where_the_hash_does(
     assert said in str(refusal.value)
 
 
+def test_a_plan_from_before_8_6_is_taken_for_one(tmp_path: Path) -> None:
+    """Its header holds no version: whatever stands in that place says nothing against it."""
+    plan = encode_engine("tensorrt", (8, 5, 2, 2), b"graph", {})
+    identity = plan_identity(plan, backend_version="8.5.2.2")
+    assert read_engine(write_engine(tmp_path, plan, identity)) == (identity, plan)
+    path = write_engine(tmp_path, plan, plan_identity(plan))
+    with pytest.raises(CoopexportError, match=r"like an engine of TensorRT before 8\.6, its identity says 10\.3"):
+        read_engine(path)
+
+
 def test_an_upper_case_hash_is_not_the_hash(tmp_path: Path) -> None:
     path = write_engine(tmp_path, RTX_ENGINE, rtx_identity(engine_sha256=sha256_of_bytes(RTX_ENGINE).upper()))
     with pytest.raises(CoopexportError, match="another SHA-256"):

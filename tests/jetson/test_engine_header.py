@@ -14,10 +14,19 @@ from jetson.engine_header import MAGIC, EngineHeader, begins_like_engine, read_h
 from jetson.errors import CoopexportError
 
 
-@pytest.mark.parametrize("version", [(8, 2, 1, 9), (10, 3, 0, 30), (11, 4, 0, 106)])
+@pytest.mark.parametrize("version", [(8, 6, 1, 6), (10, 3, 0, 30), (11, 4, 0, 106)])
 def test_a_classic_plan_says_its_version_alone(version: tuple[int, ...]) -> None:
     said = ".".join(map(str, version))
     assert read_header(encode_engine("tensorrt", version, b"", {})) == EngineHeader("tensorrt", said, None, None)
+
+
+@pytest.mark.parametrize("version", [(8, 2, 1, 9), (8, 4, 1, 5), (8, 5, 2, 2)])
+def test_a_plan_from_before_8_6_begins_otherwise_and_says_no_version(version: tuple[int, ...]) -> None:
+    plan = encode_engine("tensorrt", version, b"", {})
+    assert plan[:4] == b"ptrt"
+    assert read_header(plan) == EngineHeader("tensorrt", None, None, None)
+    assert begins_like_engine("tensorrt", plan)
+    assert not begins_like_engine("tensorrt-rtx", plan)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +56,7 @@ def test_a_version_in_an_unknown_place_is_not_believed(serialisation: int, major
     assert read_header(bytes(plan)).version is None
 
 
-@pytest.mark.parametrize("beginning", [b"", b"ftr", b"ptrt" + bytes(60), b"\x08\x08\x12\x07" + bytes(60)])
+@pytest.mark.parametrize("beginning", [b"", b"ftr", b"PTRT" + bytes(60), b"\x08\x08\x12\x07" + bytes(60)])
 def test_other_files_are_refused(beginning: bytes) -> None:
     with pytest.raises(CoopexportError, match="not like an engine"):
         read_header(beginning)
