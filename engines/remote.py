@@ -18,6 +18,7 @@ from engines.orders import OrderedEngine, PlacedEngine, order_target, place_resu
 from engines.ssh import Connection
 from engines.target import Target
 from jetson import parcels
+from jetson.agent.progress import describe_event
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.device.matching import require_device
 from jetson.errors import CoopexportError
@@ -27,6 +28,8 @@ from jetson.work_order import RESULT_NAME, Result, ResultItem, open_result
 
 PROBE_SCHEMA = "coopexport.probe/1.0"
 _FOLDER = '"${COOPEXPORT_AGENT_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/coopexport/agent}"'
+# Begins what the first command prints: whatever else stands there is a login script's.
+_MARK = "coopexport-agent"
 # Graphs, agents and orders that nothing has used for so long are removed from the device; no file of another name is,
 # as the folder may be one of the user's own.
 _KEEP_DAYS = 30
@@ -97,9 +100,17 @@ def _send_agent(connection: Connection) -> _Agent:
     name = f"coop-agent-{digest[:16]}.pyz"
     script = (
         "command -v python3 >/dev/null || { echo 'there is no python3' >&2; exit 4; }; "
-        f'folder={_FOLDER}; printf \'%s\\n\' "$folder"; [ ! -f "$folder/{name}" ] || sha256sum < "$folder/{name}"'
+        f"folder={_FOLDER}; printf '{_MARK}\\n%s\\n' \"$folder\"; "
+        f'[ ! -f "$folder/{name}" ] || sha256sum < "$folder/{name}"'
     )
-    folder, *there = ssh.run(connection, script, doing=ssh.CONNECTING).decode().splitlines()
+    mark, *lines = ssh.run(connection, script, doing=ssh.CONNECTING).decode(errors="replace").splitlines() or [""]
+    if mark != _MARK or not lines:
+        # Files and archives come back the same way, where a greeting would be part of them.
+        raise CoopexportError(
+            f"{connection.name} prints {mark[:80]!r} before the command's own output: have its login script say "
+            f"nothing in a session without a terminal (ssh {connection.name} true has to print nothing)"
+        )
+    folder, *there = lines
     if there != [f"{digest}  -"]:
         ssh.send(connection, f"{folder}/{name}", agent)
     return _Agent(connection, folder, f"{folder}/{name}")
@@ -139,10 +150,9 @@ def _build(agent: _Agent, order_sha256: str, results: str, on_event: OnEvent) ->
     def on_line(line: str) -> None:
         try:
             event = json.loads(line)
-        except ValueError:
-            return  # what a login script prints
-        if not isinstance(event, dict):
-            return
+            describe_event(event)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+            return  # nothing of the agent's
         if event.get("event") == "done":
             finished.append(event)
         else:
@@ -183,4 +193,7 @@ def _clear(agent: _Agent, results: str) -> None:
     folders = shlex.join([agent.folder, agent.blobs])
     ours = f"-maxdepth 1 -regextype posix-extended -type f -regex {shlex.quote(_OURS)}"
     old = f"find {folders} {ours} -mtime +{_KEEP_DAYS} -delete"
-    ssh.run(agent.connection, f"{gone}; touch {shlex.quote(agent.path)}; {old}", doing="clearing up")
+    # Of runs that lost their connection.
+    lost = f"find {shlex.quote(agent.folder)}/results -mindepth 1 -maxdepth 1 -type d -name {'[0-9a-f]' * 16!r}"
+    lost += f" -mtime +{_KEEP_DAYS} -exec rm -rf {{}} + 2>/dev/null || true"
+    ssh.run(agent.connection, f"{gone}; touch {shlex.quote(agent.path)}; {old}; {lost}", doing="clearing up")

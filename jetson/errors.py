@@ -13,5 +13,8 @@ class CoopexportError(Exception):
 
 
 def one_line(text: object) -> str:
-    """Return `text` as one line: line breaks and runs of blanks become single spaces."""
-    return " ".join(str(text).split())
+    """Return `text` as one line: line breaks and runs of blanks become single spaces, control characters too.
+
+    What other machines and files say ends up in messages: it must not command the terminal that shows them.
+    """
+    return " ".join("".join(char if char.isprintable() else " " for char in str(text)).split())

@@ -81,7 +81,7 @@ def open_parcel(path: str, manifest_name: str, schema: str) -> Parcel:
     try:
         content = json.loads(manifest.decode("utf-8"))
         found = str(content.pop("schema"))
-    except (ValueError, KeyError, AttributeError, TypeError):
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):  # brackets in brackets in ...
         raise _damaged(path, "its {} is no manifest".format(manifest_name)) from None
     if not same_major(found, schema):
         raise CoopexportError(

@@ -210,6 +210,8 @@ def _item_from_json(content: Dict[str, Any]) -> OrderItem:
     content["outputs"] = tuple(declared_ends(content["outputs"]))
     content["forms"] = tuple(form_from_json(_known(OutputForm, form)) for form in content["forms"])
     item = OrderItem(**content)
+    if any(type(size) is not int for size in (item.graph_bytes, item.samples_bytes)):
+        raise ValueError("{} has sizes that are no numbers".format(item.name))
     if len(item.forms) != len(item.outputs):
         raise ValueError("{} says not what every output holds".format(item.name))
     return item
@@ -226,6 +228,11 @@ def _result_of(parcel: Parcel) -> Result:
     for item in items:
         if (item.failure is None) == (item.engine_sha256 is None or item.identity_sha256 is None):
             raise ValueError("{} has to have either an engine or a failure".format(item.name))
+        said = (item.name,) + item.notes + (() if item.failure is None else (item.failure,))
+        if not all(isinstance(text, str) for text in said):
+            raise ValueError("{!r} is no text".format(said))
+        if any(type(size) is not int for size in (item.engine_bytes, item.identity_bytes)):
+            raise ValueError("{} has sizes that are no numbers".format(item.name))
         # They become names of files.
         for sha256 in (item.engine_sha256, item.identity_sha256):
             if sha256 is not None and not is_sha256(sha256):

@@ -4,6 +4,8 @@ import json
 import sys
 from typing import Any, Callable, Dict
 
+from jetson.errors import one_line
+
 # An event: "event" and what belongs to it.
 Tell = Callable[[Dict[str, Any]], None]
 _STEPS = {"building": "building", "checking": "checking with golden data", "measuring": "measuring"}
@@ -48,7 +50,11 @@ def relay(tell: Tell, where: Dict[str, Any], step: str) -> Tell:
 
 
 def describe_event(event: Dict[str, Any]) -> str:
-    """Return an event as a line for a person."""
+    """Return an event as a line for a person; raises KeyError, TypeError or ValueError for what is none."""
+    return one_line(_described(event))
+
+
+def _described(event: Dict[str, Any]) -> str:
     kind, name = event["event"], event.get("name", "")
     where = "[{}/{}] {}".format(event["number"], event["count"], name) if "number" in event else name
     if kind == "working":

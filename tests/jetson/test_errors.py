@@ -15,5 +15,10 @@ def test_anything_can_be_made_one_line():
     assert one_line(None) == "None"
 
 
+def test_nothing_that_a_terminal_obeys_is_left():
+    assert one_line("a\x1b]0;title\x07b\x1b[2Jc\x9bd\u202ee") == "a ]0;title b [2Jc d e"
+    assert one_line("Gerät 日本 \u00b5s") == "Gerät 日本 \u00b5s"
+
+
 def test_the_error_survives_the_way_out_of_another_process():
     assert str(pickle.loads(pickle.dumps(CoopexportError("what, where, how")))) == "what, where, how"

@@ -178,6 +178,32 @@ def test_a_later_minor_version_is_read(tmp_path: Path) -> None:
     assert open_order(str(tmp_path / "order.json")).items == (item,)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ["x"]},
+        {"engine_bytes": "7"},
+        {"identity_bytes": True},
+        {"notes": [{"a": 1}]},
+        {"engine_sha256": "../../.bashrc"},
+        {"engine_sha256": None, "identity_sha256": None, "failure": {"why": 1}},
+    ],
+)
+def test_a_result_is_from_another_machine_and_not_believed(tmp_path: Path, wrong: dict[str, object]) -> None:
+    item = {"name": "a", "engine_sha256": "0" * 64, "engine_bytes": 7, "identity_sha256": "1" * 64,
+            "identity_bytes": 9, "notes": [], **wrong}  # fmt: skip
+    content = {"order_sha256": "0" * 64, "probe": {}, "items": [item]}
+    write_parcel(str(tmp_path / "r.json"), "result.json", "coopexport.order-result/1.0", content, [])
+    with pytest.raises(CoopexportError, match="is malformed"):
+        open_result(str(tmp_path / "r.json"))
+
+
+def test_brackets_in_brackets_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("[" * 100_000)
+    with pytest.raises(CoopexportError, match="is no manifest"):
+        open_result(str(tmp_path / "r.json"))
+
+
 def test_a_missing_or_exchanged_file_is_refused(tmp_path: Path) -> None:
     item = order_at(tmp_path / "order.json")
     order = open_order(str(tmp_path / "order.json"))
