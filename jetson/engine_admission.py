@@ -40,7 +40,7 @@ def admit(engine_path: str, machine: Machine, expected: Expected) -> Tuple[Engin
     identity, data = read_engine(engine_path)
     for difference in explain_mismatch(identity, machine):
         raise CoopexportError("engine {}: {}; {}".format(engine_path, difference, _advice(identity, machine)))
-    for difference in _other_engine(identity, expected):
+    for difference in explain_other(identity, expected):
         raise CoopexportError("engine {} {}; {}".format(engine_path, difference, _advice(identity, machine)))
     return identity, data
 
@@ -81,6 +81,11 @@ def file_problems(identity: EngineIdentity, data: bytes, size_bytes: Optional[in
 def explain_mismatch(identity: EngineIdentity, machine: Machine) -> List[str]:
     """Return all reasons why the engine does not run on `machine`, each in words; empty when none is known."""
     return list(_mismatches(identity, machine))
+
+
+def explain_other(identity: EngineIdentity, expected: Expected) -> List[str]:
+    """Return all reasons why the engine is another one than the expected; empty when it is that one."""
+    return list(_other_engine(identity, expected))
 
 
 def unverified(identity: EngineIdentity, machine: Machine) -> List[str]:

@@ -13,12 +13,13 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from jetson.build_settings import BuildSettings
 from jetson.device.system_files import system_path
 from jetson.errors import CoopexportError, one_line
-from jetson.processes import find_program
+from jetson.processes import find_program, run_program
 from jetson.tensorrt_engines.ends import DYNAMIC, End
 
 INSTALLED_FOLDER = "/usr/src/tensorrt/bin"
 _MEBIBYTE = 1 << 20
 _LONGEST_REASON = 500
+_HELP_TIMEOUT_S = 60.0
 # "[11/21/2026-08:15:02] [E] Error[4]: ..." ; its banner is "&&&& FAILED TensorRT.trtexec [TensorRT v8201] # ...".
 _ERROR_LINE = re.compile(r"^(?:\[[^\]]*\] )?\[[EF]\] (.*)$", re.MULTILINE)
 _BANNER = re.compile(r"\[TensorRT v(\d+)\]")
@@ -53,18 +54,28 @@ def banner_version(output: str) -> Optional[str]:
     return "{}.{}.{}".format(number // 10000, number // 100 % 100, number % 100)
 
 
+def own_version(program: str) -> str:
+    """Return the version that trtexec names itself; raises CoopexportError when it does not."""
+    answer = run_program([program, "--help"], _HELP_TIMEOUT_S)
+    version = banner_version(answer.output + answer.errors)
+    if version is None:
+        raise CoopexportError("{} does not say which version it is; install TensorRT's packages".format(program))
+    return version
+
+
 def build_options(
     version: Version, graph: str, engine: str, inputs: Sequence[End], settings: BuildSettings
 ) -> List[str]:
     """Return the options with which trtexec of `version` builds the ONNX file `graph` into the file `engine`.
 
     `inputs`: as the graph declares them, for dynamic batches. Precision is in the graph; TensorRT 8, which is weakly
-    typed, is told of it as well, and 10 to keep to it; 11 knows nothing else.
+    typed, is told of it as well, and 10 to keep to it, unless for a DLA, for which flags are its only documented way;
+    11 knows nothing else.
     """
     options = ["--onnx=" + graph, "--saveEngine=" + engine]
     # Up to 8.5 the word is buildOnly, from 8.6 on skipInference: without it, it measures for seconds.
     options.append("--skipInference" if version >= (8, 6) else "--buildOnly")
-    if version < (10,):
+    if version < (10,) or (version < (11,) and settings.dla_core is not None):
         options += {"fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}.get(settings.precision, [])
     elif version < (11,):
         options.append("--stronglyTyped")
@@ -86,27 +97,30 @@ def build_options(
     return options
 
 
-def run_options(engine: str, inputs: Sequence[End], files: Sequence[str], batch: int, output: str) -> List[str]:
+def run_options(
+    engine: str, inputs: Sequence[End], files: Sequence[str], batch: int, output: str, dla_core: Optional[int] = None
+) -> List[str]:
     """Return the options with which trtexec runs `engine` once on the raw files `files`, one per input.
 
     The outputs go as JSON into the file `output`.
     """
     loaded = ",".join("{}:{}".format(_quoted(end.name), files[index]) for index, end in enumerate(inputs))
     options = ["--loadEngine=" + engine, "--loadInputs=" + loaded, "--exportOutput=" + output]
-    options += _dynamic_shapes(inputs, batch)
+    options += _dynamic_shapes(inputs, batch) + _on_dla(dla_core)
     return options + ["--iterations=1", "--warmUp=0", "--duration=0", "--avgRuns=1"]
 
 
 def measure_options(
-    version: Version, engine: str, inputs: Sequence[End], batch: int, rounds: int, warm_up_ms: int, times: str
-) -> List[str]:
+    version: Version, engine: str, inputs: Sequence[End], batch: int, rounds: int, warm_up_ms: int, times: str,
+    dla_core: Optional[int] = None
+) -> List[str]:  # fmt: skip
     """Return the options with which trtexec measures `engine` at least `rounds` times, into the JSON file `times`.
 
     The defaults of 11 (CUDA graphs, spinning, no transfers) are turned back to those before it, so that the same
     quantity comes out: inputs to the GPU, compute, outputs back.
     """
     options = ["--loadEngine=" + engine, "--exportTimes=" + times]
-    options += _dynamic_shapes(inputs, batch)
+    options += _dynamic_shapes(inputs, batch) + _on_dla(dla_core)
     options += ["--iterations={}".format(rounds), "--warmUp={}".format(warm_up_ms), "--duration=0", "--avgRuns=1"]
     if version >= (11,):
         options += ["--includeDataTransfers", "--noSpinWait", "--noCudaGraph"]
@@ -171,6 +185,11 @@ def _shapes(inputs: Sequence[End], batch: int) -> str:
 def _dynamic_shapes(inputs: Sequence[End], batch: int) -> List[str]:
     dynamic = any(end.shape[:1] == (DYNAMIC,) for end in inputs)
     return ["--shapes=" + _shapes(inputs, batch)] if dynamic else []
+
+
+def _on_dla(dla_core: Optional[int]) -> List[str]:
+    """Return what chooses the core that an engine is loaded on: 0 unless told."""
+    return [] if dla_core is None else ["--useDLACore={}".format(dla_core)]
 
 
 def _quoted(name: str) -> str:

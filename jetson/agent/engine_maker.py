@@ -65,7 +65,7 @@ def load_item(maker: Maker, item: OrderItem, engine: bytes, dla_core: Optional[i
     if maker.kind == TRTEXEC:
         from jetson.agent.trtexec_engines import Trtexec
 
-        return Trtexec(str(maker.trtexec), maker.version).load(engine, item.inputs, item.outputs)
+        return Trtexec(str(maker.trtexec), maker.version).load(engine, item.inputs, item.outputs, dla_core)
     from jetson.tensorrt_engines import TENSORRT, load_engine, open_library
 
     names = [[end.name for end in ends] for ends in (item.inputs, item.outputs)]

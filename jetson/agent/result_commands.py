@@ -13,18 +13,21 @@ from jetson.agent.progress import open_progress, relay
 from jetson.device.probe import Probe, take_probe
 from jetson.device.system_files import device_root
 from jetson.device.thermal import read_temperatures, read_throttle_events
-from jetson.engine_admission import explain_mismatch, file_problems
+from jetson.engine_admission import Expected, explain_mismatch, explain_other, file_problems
 from jetson.engine_identity import decode_identity
 from jetson.errors import CoopexportError
 from jetson.json_files import write_json
-from jetson.work_order import open_order, open_result, read_engine
+from jetson.work_order import Order, open_order, open_result, read_engine
 
 RUN_SCHEMA = "coopexport.latency-run/1.0"
 _WARM_UP_ROUNDS = 20
 
 
 def check(order_path: str, result_path: str, maker_kind: str, as_json: bool) -> int:
-    """Run every engine of a result on its golden data; return 0, raise CoopexportError listing those that fail."""
+    """Run every engine of a result on its golden data; return 0, raise CoopexportError listing those that fail.
+
+    What was ordered and not built is among those.
+    """
     tell = open_progress(as_json)
     probe = take_probe(device_root())
     answers = _do_all("checking", order_path, result_path, maker_kind, probe, tell, {})
@@ -115,13 +118,15 @@ def _do_all(
     with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
         for item in result.items:
             if item.failure is not None:
+                answers.append((item.name, {"failure": "it was not built: {}".format(item.failure)}))
                 continue
             where = {"name": item.name, "number": len(answers) + 1, "count": len(result.items)}
             try:
                 path = os.path.join(folder, "engine")
                 engine, described = read_engine(result, item)
                 identity = decode_identity(described, item.name)
-                for problem in list(file_problems(identity, engine)) + explain_mismatch(identity, probe.machine):
+                problems = list(file_problems(identity, engine)) + explain_mismatch(identity, probe.machine)
+                for problem in problems + explain_other(identity, _expected(order, item.name)):
                     raise CoopexportError("{}; build it again on this device".format(problem))
                 with open(path, "wb") as file:
                     file.write(engine)
@@ -145,3 +150,21 @@ def _do_all(
                 tell(dict(where, event="measured", median_ms=median, samples=len(answer["samples_ms"])))
             answers.append((item.name, answer))
     return answers
+
+
+def _expected(order: Order, name: str) -> Expected:
+    """Return what the engine of the item called `name` has to be; raises CoopexportError when none was ordered."""
+    for item in order.items:
+        if item.name == name:
+            return Expected(
+                backend="tensorrt",
+                target=order.target.name,
+                variant=item.variant,
+                layer=item.layer,
+                role=item.role,
+                source_sha256=item.source_sha256,
+                target_file_sha256=item.graph_sha256,
+                precision=item.settings.precision,
+                batch=item.settings.batches[1],
+            )
+    raise CoopexportError("it is not in the order")

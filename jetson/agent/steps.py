@@ -62,7 +62,8 @@ def measure_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
     if maker.kind == TRTEXEC:
         from jetson.agent.trtexec_engines import Trtexec
 
-        times = Trtexec(str(maker.trtexec), maker.version).measure(_engine(job), item.inputs, batch, rounds)
+        trtexec = Trtexec(str(maker.trtexec), maker.version)
+        times = trtexec.measure(_engine(job), item.inputs, batch, rounds, settings.dla_core)
         return {"samples_ms": times, "timing": "trtexec's latency: inputs to the GPU, compute, outputs back"}
     inputs, _ = read_samples(order, item)
     arrays = [filled_up(one[:batch], batch) for one in inputs]

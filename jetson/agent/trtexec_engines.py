@@ -3,20 +3,20 @@
 import os
 import subprocess
 import tempfile
-from typing import Any, List, Optional, Sequence
+from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from jetson.build_settings import BuildSettings
 from jetson.engine_header import HEADER_BYTES, read_header
 from jetson.errors import CoopexportError
-from jetson.processes import end_with_parent, run_program
+from jetson.processes import end_with_parent
 from jetson.tensorrt_engines.build import BuiltEngine
 from jetson.tensorrt_engines.ends import End
 from jetson.trtexec import (
-    banner_version,
     build_options,
     measure_options,
+    own_version,
     read_outputs,
     read_times,
     reason_of_failure,
@@ -24,7 +24,6 @@ from jetson.trtexec import (
     version_of,
 )
 
-_HELP_TIMEOUT_S = 60.0
 _RUN_TIMEOUT_S = 600.0
 _WARM_UP_MS = 500
 
@@ -34,7 +33,7 @@ class Trtexec:
 
     def __init__(self, program: str, version: Optional[str]) -> None:
         self.program = program
-        self.version = version or _own_version(program)
+        self.version = version or own_version(program)
 
     def build(self, graph: bytes, inputs: Sequence[End], settings: BuildSettings) -> BuiltEngine:
         """Build an engine from a self-contained ONNX file; raises CoopexportError with trtexec's own words.
@@ -51,17 +50,22 @@ class Trtexec:
         shown = [option for option in options if not option.startswith(("--onnx=", "--saveEngine="))]
         return BuiltEngine(data, read_header(data[:HEADER_BYTES]).version or self.version, {"trtexec": shown}, [])
 
-    def measure(self, engine: bytes, inputs: Sequence[End], batch: int, rounds: int) -> List[float]:
+    def measure(
+        self, engine: bytes, inputs: Sequence[End], batch: int, rounds: int, dla_core: Optional[int] = None
+    ) -> List[float]:
         """Return the milliseconds of at least `rounds` runs, transfers included; raises CoopexportError."""
         with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
             engine_path, times = _write(folder, "engine", engine), os.path.join(folder, "times.json")
             version = version_of(self.version)
-            self.run(measure_options(version, engine_path, inputs, batch, rounds, _WARM_UP_MS, times), None)
+            options = measure_options(version, engine_path, inputs, batch, rounds, _WARM_UP_MS, times, dla_core)
+            self.run(options, None)
             return read_times(times, version, _WARM_UP_MS)
 
-    def load(self, engine: bytes, inputs: Sequence[End], outputs: Sequence[End]) -> "TrtexecRunner":
+    def load(
+        self, engine: bytes, inputs: Sequence[End], outputs: Sequence[End], dla_core: Optional[int] = None
+    ) -> "TrtexecRunner":
         """Return a function from input arrays to output arrays; every call starts trtexec anew."""
-        return TrtexecRunner(self, engine, inputs, outputs)
+        return TrtexecRunner(self, engine, (inputs, outputs), dla_core)
 
     def run(self, options: Sequence[str], timeout_s: Optional[float]) -> str:
         """Run trtexec to its end and return what it printed; raises CoopexportError with its own words if it fails."""
@@ -90,9 +94,12 @@ class Trtexec:
 class TrtexecRunner:
     """An engine that trtexec runs, one process for each call."""
 
-    def __init__(self, trtexec: Trtexec, engine: bytes, inputs: Sequence[End], outputs: Sequence[End]) -> None:
+    def __init__(
+        self, trtexec: Trtexec, engine: bytes, ends: Tuple[Sequence[End], Sequence[End]], dla_core: Optional[int]
+    ) -> None:
         self._trtexec = trtexec
-        self._inputs, self._outputs = inputs, outputs
+        self._inputs, self._outputs = ends
+        self._dla_core = dla_core
         self._folder: Optional[Any] = tempfile.TemporaryDirectory(prefix="coopexport-")
         self._engine_path = _write(self._folder.name, "engine", engine)
 
@@ -108,7 +115,7 @@ class TrtexecRunner:
             files.append(_write(self._folder.name, "input_{}".format(index), np.ascontiguousarray(array).tobytes()))
         output = os.path.join(self._folder.name, "outputs.json")
         batch = len(arrays[0])
-        options = run_options(self._engine_path, self._inputs, files, batch, output)
+        options = run_options(self._engine_path, self._inputs, files, batch, output, self._dla_core)
         self._trtexec.run(options, _RUN_TIMEOUT_S)
         return read_outputs(output, self._outputs, batch)
 
@@ -117,14 +124,6 @@ class TrtexecRunner:
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
-
-
-def _own_version(program: str) -> str:
-    answer = run_program([program, "--help"], _HELP_TIMEOUT_S)
-    version = banner_version(answer.output + answer.errors)
-    if version is None:
-        raise CoopexportError("{} does not say which version it is; install TensorRT's packages".format(program))
-    return version
 
 
 def _read_engine(path: str) -> bytes:

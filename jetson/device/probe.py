@@ -52,7 +52,11 @@ class Probe(NamedTuple):
             "python": self.python,
             "tensorrt": {
                 key: value
-                for key, value in (("module", self.tensorrt.module), ("package", self.tensorrt.package))
+                for key, value in (
+                    ("module", self.tensorrt.module),
+                    ("package", self.tensorrt.package),
+                    ("tool", self.tensorrt.tool),
+                )
                 if value is not None
             },
             "free_disk_bytes": self.free_disk_bytes,
@@ -70,8 +74,8 @@ class Probe(NamedTuple):
 def take_probe(root: str) -> Probe:
     """Look at everything once; takes seconds, most of them the import of TensorRT in another process."""
     board = read_board(root)
-    tensorrt = find_tensorrt()
     trtexec = find_trtexec(root)
+    tensorrt = find_tensorrt(trtexec)
     power_mode, why_no_mode = read_power_mode()
     clocks, why_no_clocks = read_clocks(root)
     tegrastats, why_no_stats = read_tegrastats()

@@ -6,6 +6,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 
 from jetson.errors import CoopexportError
 from jetson.processes import find_program, run_program
+from jetson.trtexec import own_version
 
 # Importing it on a Nano, from an SD card, takes tens of seconds.
 _IMPORT_TIMEOUT_S = 180.0
@@ -18,28 +19,36 @@ class InstalledTensorRT(NamedTuple):
     """Versions of TensorRT by where they were found; None where there is none, with the reason in `reasons`.
 
     `module`: "10.3.0", what `tensorrt.__version__` says; `package`: "10.3.0.30", of the library's Debian package;
-    `cuda`: "12.5", which that package was made for.
+    `cuda`: "12.5", which that package was made for; `tool`: "10.3.0", what trtexec calls itself, where neither of the
+    others says anything (systems without Debian's packages).
     """
 
     module: Optional[str]
     package: Optional[str]
     cuda: Optional[str]
     reasons: Dict[str, str]
+    tool: Optional[str] = None
 
     @property
     def version(self) -> Optional[str]:
         """Return the most exact version: the package's where it only says more than the module's."""
         if self.module is None or self.package is None:
-            return self.module or self.package
+            return self.module or self.package or self.tool
         return self.package if self.package.startswith(self.module) else self.module
 
 
-def find_tensorrt(python: str = sys.executable) -> InstalledTensorRT:
-    """Ask the Python module, in a process of its own, and the package system."""
+def find_tensorrt(trtexec: Optional[str] = None, python: str = sys.executable) -> InstalledTensorRT:
+    """Ask the Python module, in a process of its own, the package system, and else the tool at the path `trtexec`."""
     module, why_no_module = _module_version(python)
     package, cuda, why_no_package = _package_version()
     reasons = {"module": why_no_module, "package": why_no_package}
-    return InstalledTensorRT(module, package, cuda, {key: value for key, value in reasons.items() if value})
+    tool = None
+    if trtexec is not None and module is None and package is None:
+        try:
+            tool = own_version(trtexec)
+        except CoopexportError as error:
+            reasons["tool"] = str(error)
+    return InstalledTensorRT(module, package, cuda, {key: value for key, value in reasons.items() if value}, tool)
 
 
 def _module_version(python: str) -> Tuple[Optional[str], str]:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2, XAVIER_5_1, FakeBoard
+from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2, THOR_7_2, XAVIER_5_1, FakeBoard
 from fake_jetson.device import FakeDevice, make_device
 from fake_jetson.running import running_with
 from fake_jetson.small_order import SAMPLES, small_order
@@ -23,7 +23,8 @@ from engines.targets import find_target
 from jetson.agent.steps import STEPS
 from jetson.build_settings import BuildSettings
 from jetson.errors import CoopexportError
-from jetson.work_order import open_order, open_result
+from jetson.parcels import read_blob
+from jetson.work_order import ResultItem, open_order, open_result, write_result
 
 BATCH = BuildSettings(batches=(SAMPLES, SAMPLES, SAMPLES))
 
@@ -249,6 +250,42 @@ def test_an_engine_of_another_machine_is_not_loaded_for_a_check(tmp_path: Path) 
     ended = updated.agent(bench.agent_file, "check", bench.order, bench.result)
     assert ended.returncode == 2
     assert "TensorRT 10.16.2.10 here, engine built by 10.3.0.30; build it again on this device" in ended.stderr
+
+
+def test_only_the_engine_that_was_ordered_is_loaded(tmp_path: Path) -> None:
+    """Engine and identity of another item agree with each other, and with this device."""
+    bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("head", "tail"))
+    assert bench.build().returncode == 0
+    result = open_result(str(bench.result))
+    head, tail = result.items
+    named = [(item.engine_sha256, item.engine_bytes) for item in result.items]
+    named += [(item.identity_sha256, item.identity_bytes) for item in result.items]
+    files = [(str(sha256), read_blob(result.parcel, str(sha256), size_bytes)) for sha256, size_bytes in named]
+
+    def check(*items: ResultItem) -> str:
+        write_result(str(bench.result), open_order(str(bench.order)), result.probe, items, files)
+        ended = bench.run("check", bench.order, bench.result)
+        assert ended.returncode == 2
+        return ended.stderr.splitlines()[-1]
+
+    said = check(head._replace(name=tail.name), tail._replace(name=head.name))
+    assert f"{head.name}: is another one: needed is role head, its identity says tail" in said
+    assert check(head._replace(name="strange")).endswith("1 of 1 engines failed: strange: it is not in the order")
+    # What was not built is not checked, and that is no success.
+    said = check(ResultItem(head.name, failure="memory ran out"), tail)
+    assert said.endswith(f"1 of 2 engines failed: {head.name}: it was not built: memory ran out")
+
+
+def test_trtexec_says_its_version_where_no_package_does(tmp_path: Path) -> None:
+    """A system without Debian's packages, such as one made with Yocto."""
+    bench = Bench(tmp_path, THOR_7_2, roles=("head",))
+    (bench.device.root / "usr/bin/dpkg-query").write_text("#!/bin/sh\nexit 1\n")
+    ended = bench.build()
+    assert ended.returncode == 0, ended.stderr
+    assert "1 engines for thor@7.2 by trtexec 10.16.2" in ended.stderr
+    identity = bench.placed()[0].identity
+    assert identity is not None
+    assert (identity.backend_version, identity.machine.backends) == ("10.16.2", {"tensorrt": "10.16.2"})
 
 
 def test_a_killed_agent_leaves_nothing_half_and_goes_on(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_no_version_is_told_what_it_does_not_know(version: str, settings: BuildS
          ["--buildOnly", "--fp16", "--noTF32", "--memPoolSize=workspace:3"]),
         ("8.6.2", BuildSettings(optimization_level=0), ["--skipInference", "--noTF32", "--builderOptimizationLevel=0"]),
         ("10.3.0.30", BuildSettings("int8", dla_core=0, gpu_fallback=False),
-         ["--skipInference", "--stronglyTyped", "--noTF32", "--useDLACore=0"]),
+         ["--skipInference", "--int8", "--fp16", "--noTF32", "--useDLACore=0"]),
         ("11.4.1.2", BuildSettings("fp16", tf32=True), ["--skipInference"]),
     ],
 )  # fmt: skip
@@ -65,6 +65,8 @@ def test_how_each_version_is_told_to_build(version: str, settings: BuildSettings
 
 def test_names_with_colons_are_quoted() -> None:
     odd = (End("x:0", "float32", (-1, 2)), End("y", "int32", (-1,)))
+    assert "--useDLACore=1" in run_options("e", odd, ["/f/0", "/f/1"], 3, "o", dla_core=1)
+    assert "--useDLACore=1" in measure_options((10, 3), "e", odd, 3, 1, 500, "t", dla_core=1)
     found = run_options("e", odd, ["/f/0", "/f/1"], 3, "o")
     assert "--loadInputs='x:0':/f/0,y:/f/1" in found
     assert "--shapes='x:0':3x2,y:3" in found
