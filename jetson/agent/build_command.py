@@ -114,7 +114,8 @@ def _folder_for(output: str) -> Iterator[str]:
     for left in os.listdir(parent):
         of_process = left[len(prefix) : -len(_PARTIAL)]
         ours = left == "{}{}{}".format(prefix, of_process, _PARTIAL) and of_process.isdigit()
-        if ours and not os.path.exists("/proc/{}".format(of_process)):
+        # In a container every run may have the same process id, which then is this one.
+        if ours and (of_process == str(os.getpid()) or not os.path.exists("/proc/{}".format(of_process))):
             shutil.rmtree(os.path.join(parent, left), ignore_errors=True)
     folder = os.path.join(parent, "{}{}{}".format(prefix, os.getpid(), _PARTIAL))
     os.makedirs(folder)

@@ -312,6 +312,19 @@ def test_a_killed_agent_leaves_nothing_half_and_goes_on(tmp_path: Path) -> None:
     assert not [name for name in files_below(tmp_path) if ".partial" in name]
 
 
+def test_what_a_killed_run_with_the_same_process_id_left_is_removed(tmp_path: Path) -> None:
+    """In a container the ids begin anew with each run."""
+    bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("head",))
+    arguments = ["python3", str(bench.agent_file), "build", str(bench.order), "--output", str(bench.result)]
+    script = (
+        f"import os; folder = '{tmp_path}/.{bench.result.name}.%d.partial' % os.getpid(); os.mkdir(folder); "
+        f"open(folder + '/left', 'w').close(); os.execvp('python3', {arguments!r})"
+    )
+    ended = bench.device.run("python3", "-c", script)
+    assert ended.returncode == 0, ended.stderr
+    assert not [name for name in files_below(tmp_path) if ".partial" in name]
+
+
 def test_an_interrupted_agent_says_how_to_go_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("head",))
     bench.device.set_faults({"when": "build", "seconds": 30})
