@@ -4,8 +4,10 @@ Which option a version has was read in the usage texts and sources of TensorRT 8
 not know end it with an error, so that nothing is passed "to be safe".
 """
 
+import functools
 import json
 import math
+import operator
 import os
 import re
 from typing import Any, Dict, List, Optional, Sequence, Tuple
@@ -20,6 +22,7 @@ INSTALLED_FOLDER = "/usr/src/tensorrt/bin"
 _MEBIBYTE = 1 << 20
 _LONGEST_REASON = 500
 _HELP_TIMEOUT_S = 60.0
+_BYTE_DTYPES = ("uint8", "int8")
 # "[11/21/2026-08:15:02] [E] Error[4]: ..." ; its banner is "&&&& FAILED TensorRT.trtexec [TensorRT v8201] # ...".
 _ERROR_LINE = re.compile(r"^(?:\[[^\]]*\] )?\[[EF]\] (.*)$", re.MULTILINE)
 _BANNER = re.compile(r"\[TensorRT v(\d+)\]")
@@ -134,14 +137,21 @@ def read_outputs(path: str, outputs: Sequence[End], batch: int) -> List[Any]:
     """
     import numpy as np
 
-    found = {item.get("name"): item for item in _read_json(path) if isinstance(item, dict)}
+    characters = _printed_as_characters(path, outputs, batch)
+    if characters is not None:
+        found = characters
+    else:
+        found = {str(item.get("name")): item.get("values") for item in _read_json(path) if isinstance(item, dict)}
     arrays = []
     for end in outputs:
-        values = found.get(end.name, {}).get("values")
+        values = found.get(end.name)
         if values is None:
             raise CoopexportError("trtexec returned no output {}, but {}".format(end.name, sorted(map(str, found))))
         shape = (batch,) + end.shape[1:]
-        array = np.asarray(values, dtype=np.float64).astype(end.dtype)
+        if isinstance(values, bytes):
+            array = np.frombuffer(values, dtype=end.dtype)
+        else:
+            array = np.asarray(values, dtype=np.float64).astype(end.dtype)
         if array.size != int(np.prod(shape)):
             raise CoopexportError(
                 "trtexec returned {} values for {}, its shape {} needs {}".format(
@@ -195,6 +205,43 @@ def _on_dla(dla_core: Optional[int]) -> List[str]:
 def _quoted(name: str) -> str:
     """Return a tensor's name as trtexec takes it: in single quotes where it holds what separates names."""
     return "'{}'".format(name) if ":" in name or "," in name else name
+
+
+def _printed_as_characters(path: str, outputs: Sequence[End], batch: int) -> Optional[Dict[str, Any]]:
+    """Return the values of each output in a file of `--exportOutput` whose int8 and uint8 are single characters.
+
+    8.5 prints them as C++ prints its char types, one byte each with ", " between, which is no JSON; later versions as
+    numbers. None where the file is JSON, or holds something else.
+    """
+    if not any(end.dtype in _BYTE_DTYPES for end in outputs):
+        return None
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError:
+        return None
+    try:
+        json.loads(data.decode("utf-8"))
+        return None
+    except ValueError:
+        pass
+    found: Dict[str, Any] = {}
+    try:
+        for end in outputs:
+            name = re.escape(end.name.encode("utf-8"))
+            head = re.search(b'"name" : "' + name + rb'"\s*,\s*"dimensions" : "[\dx]*"\s*,\s*"values" : \[ ', data)
+            if head is None:
+                return None
+            if end.dtype in _BYTE_DTYPES:
+                values = data[head.end() :][: 3 * batch * functools.reduce(operator.mul, end.shape[1:], 1)]
+                if not values.endswith(b" ]") or set(values[1:-2:3]) - set(b",") or set(values[2::3]) - set(b" ]"):
+                    return None
+                found[end.name] = values[::3]
+            else:
+                found[end.name] = [float(number) for number in data[head.end() :].partition(b"]")[0].split(b",")]
+    except ValueError:
+        return None
+    return found
 
 
 def _read_json(path: str) -> List[Dict[str, Any]]:

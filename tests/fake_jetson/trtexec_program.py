@@ -172,7 +172,8 @@ def run(log: Log, version: Version, options: dict[str, str]) -> None:
     feed = {item.name: read_input(log, item, files.get(item.name), batch) for item in session.get_inputs()}
     outputs = session.run(None, feed)
     if "exportOutput" in options:
-        Path(options["exportOutput"]).write_text(format_outputs(session.get_outputs(), outputs))
+        text = format_outputs(version, session.get_outputs(), outputs)
+        Path(options["exportOutput"]).write_bytes(text.encode("latin-1"))
     if "exportTimes" in options:
         warm_up_ms = int(options.get("warmUp", 200))
         Path(options["exportTimes"]).write_text(
@@ -192,11 +193,17 @@ def read_input(log: Log, item: Any, file: str | None, batch: int) -> np.ndarray:
     return np.frombuffer(data, dtype)[: int(np.prod(shape))].reshape(shape)
 
 
-def format_outputs(described: Any, outputs: list[np.ndarray]) -> str:
-    """Six digits, as C++ streams print; the last binding first would be no better: names tell them apart."""
+def format_outputs(version: Version, described: Any, outputs: list[np.ndarray]) -> str:
+    """Six digits, as C++ streams print; the last binding first would be no better: names tell them apart.
+
+    Up to 8.5 bytes are printed as the characters that int8_t and uint8_t are to such a stream.
+    """
     items = []
     for value, array in zip(described, outputs, strict=True):
-        numbers = ", ".join(f"{number:g}" if array.dtype.kind == "f" else str(int(number)) for number in array.flat)
+        if array.dtype.itemsize == 1 and version < (8, 6):
+            numbers = ", ".join(array.tobytes().decode("latin-1"))
+        else:
+            numbers = ", ".join(f"{number:g}" if array.dtype.kind == "f" else str(int(number)) for number in array.flat)
         dimensions = "x".join(map(str, array.shape))
         items.append(f'{{ "name" : "{value.name}", "dimensions" : "{dimensions}", "values" : [ {numbers} ] }}')
     return "[\n  " + "\n, ".join(items) + "\n]\n"

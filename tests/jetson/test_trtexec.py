@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_jetson.trtexec_program import known_options
+from fake_jetson.trtexec_program import format_outputs, known_options
 
 from jetson.build_settings import BuildSettings
 from jetson.errors import CoopexportError
@@ -113,6 +114,25 @@ def test_outputs_are_found_by_name_and_of_the_declared_dtype(tmp_path: Path) -> 
         read_outputs(str(path), [End("c", "uint8", (-1, 2))], 2)
     with pytest.raises(CoopexportError, match="4 values for a, its shape 3x2 needs 6"):
         read_outputs(str(path), ends, 3)
+
+
+def test_bytes_that_are_printed_as_characters_are_read(tmp_path: Path) -> None:
+    """8.5 prints uint8 as C++ does; any byte may be there, also what ends a list or a text."""
+    path = tmp_path / "o.json"
+    every, scores = np.arange(256, dtype=np.uint8).reshape(2, 128), np.array([[1.5], [-2.25]], np.float32)
+    described = [SimpleNamespace(name="symbols_0"), SimpleNamespace(name="scores")]
+    ends = [End("scores", "float32", (-1, 1)), End("symbols_0", "uint8", (-1, 128))]
+    for version in ((8, 5, 2, 2), (8, 6, 1, 6)):
+        path.write_bytes(format_outputs(version, described, [every, scores]).encode("latin-1"))
+        found = read_outputs(str(path), ends, 2)
+        assert np.array_equal(found[0], scores)
+        assert (found[1].dtype, found[1].tolist()) == (np.uint8, every.tolist())
+    signed = np.array([[-1, 0, 127]], np.int8)
+    path.write_bytes(format_outputs((8, 5), described[:1], [signed]).encode("latin-1"))
+    assert read_outputs(str(path), [End("symbols_0", "int8", (1, 3))], 1)[0].tolist() == signed.tolist()
+    for end in (End("symbols_0", "int8", (1, 2)), End("symbols_0", "int8", (1, 4)), End("scores", "int8", (1, 3))):
+        with pytest.raises(CoopexportError, match="trtexec left no readable"):
+            read_outputs(str(path), [end], 1)
 
 
 def test_the_reason_is_in_its_own_words_and_once() -> None:
