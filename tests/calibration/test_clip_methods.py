@@ -34,12 +34,17 @@ def squared_error(values: np.ndarray, settings: ClipSettings) -> float:
 
 @given(st.integers(0, 10_000), st.sampled_from([1, 2, 3, 4, 8]), st.booleans())
 def test_least_squared_error_is_least(seed: int, bits: int, rectified: bool) -> None:
-    """But for the histogram's bins, no worse than any other method; better than the extremes at few bits."""
+    """But for the histogram's bins, no worse than any other method; the extremes may be the best there is."""
     values = heavy_tailed(seed, rectified=rectified)
     errors = {name: squared_error(values, ClipSettings(name, 99.0, "tensor", bits)) for name in METHOD_NAMES}
     assert errors["mse"] <= 1.1 * min(errors.values())
-    if bits in (2, 3):
-        assert errors["mse"] < errors["minmax"]
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_least_squared_error_clips_what_is_far_away_at_few_bits(bits: int) -> None:
+    values = heavy_tailed(3, rectified=False)
+    errors = {name: squared_error(values, ClipSettings(name, bits=bits)) for name in ("mse", "minmax")}
+    assert errors["mse"] < 0.95 * errors["minmax"]
 
 
 @given(st.integers(0, 10_000), st.integers(3, 4), st.booleans())
