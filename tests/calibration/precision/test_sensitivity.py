@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.metric import TOP1, top1
+from calibration.precision.engine_bounds import bounds_of
 from calibration.precision.graph_layers import element_types, node_layers
 from calibration.precision.int8_ranges import RangeSettings
 from calibration.precision.judge import Verdict, open_judge, output_error
@@ -22,6 +23,7 @@ from exporter.bundle import BoundaryTensor, FileRecord, Metric
 from exporter.encoding import FLOAT32
 from exporter.onnx_session import open_session, run
 from jetson.errors import CoopexportError
+from jetson.golden_check import OutputForm, form_from_json
 
 INPUTS = images(96)
 CHAIN = chain()
@@ -144,6 +146,19 @@ def test_an_output_of_the_head_that_overflows_has_lost() -> None:
     lost = judge.judge({"head": part("head", "x", ["sent", "exit"], np.inf).model})
     assert np.isfinite(lost.run.outputs[0]).all()
     assert not lost.loses_at_most(100)
+
+
+def test_bounds_are_such_as_an_order_takes() -> None:
+    """A second output may be ruined and the metric of the first stay; an agent refuses a bound above 1."""
+    judge = judge_of(CHAIN, INPUTS)
+    ruined = onnx.ModelProto()
+    ruined.CopyFrom(CHAIN)
+    (weight,) = (tensor for tensor in ruined.graph.initializer if tensor.name == "fc.weight")
+    weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
+    for made in (CHAIN, ruined):
+        bounds = bounds_of(judge.subject, "whole", made, [INPUTS[:16]])
+        assert 0 < bounds.output_error <= 1
+        form_from_json(OutputForm("numbers", bounds.output_error)._asdict())
 
 
 def verdict(loss_points: float) -> Verdict:
