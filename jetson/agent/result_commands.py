@@ -7,7 +7,7 @@ import tempfile
 from datetime import datetime, timezone
 from typing import Any, Dict, List, Tuple
 
-from jetson.agent.engine_maker import choose_maker
+from jetson.agent.engine_maker import TRTEXEC, choose_maker
 from jetson.agent.item_process import run_step
 from jetson.agent.progress import open_progress, relay
 from jetson.device.probe import Probe, take_probe
@@ -71,7 +71,8 @@ def bench(order_path: str, result_path: str, output: str, rounds: int, maker_kin
         "backend": "tensorrt",
         "backend_version": maker.version,
         "threads": 1,
-        "warm_up": _WARM_UP_ROUNDS,
+        # trtexec warms up by time, as `timing` says.
+        "warm_up": 0 if maker.kind == TRTEXEC else _WARM_UP_ROUNDS,
         "rounds": rounds,
         "interleaved": False,
         "items": items,

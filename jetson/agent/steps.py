@@ -60,11 +60,12 @@ def measure_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
     settings = settings_from_json(job["settings"])
     batch, rounds = settings.batches[1], int(job["rounds"])
     if maker.kind == TRTEXEC:
-        from jetson.agent.trtexec_engines import Trtexec
+        from jetson.agent.trtexec_engines import WARM_UP_MS, Trtexec
 
+        how = "trtexec's latency after {} ms of warm-up: inputs to the GPU, compute, outputs back".format(WARM_UP_MS)
         trtexec = Trtexec(str(maker.trtexec), maker.version)
         times = trtexec.measure(_engine(job), item.inputs, batch, rounds, settings.dla_core)
-        return {"samples_ms": times, "timing": "trtexec's latency: inputs to the GPU, compute, outputs back"}
+        return {"samples_ms": times, "timing": how}
     inputs, _ = read_samples(order, item)
     arrays = [filled_up(one[:batch], batch) for one in inputs]
     runner = load_item(maker, item, _engine(job), settings.dla_core)

@@ -25,7 +25,7 @@ from jetson.trtexec import (
 )
 
 _RUN_TIMEOUT_S = 600.0
-_WARM_UP_MS = 500
+WARM_UP_MS = 500
 
 
 class Trtexec:
@@ -57,9 +57,9 @@ class Trtexec:
         with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
             engine_path, times = _write(folder, "engine", engine), os.path.join(folder, "times.json")
             version = version_of(self.version)
-            options = measure_options(version, engine_path, inputs, batch, rounds, _WARM_UP_MS, times, dla_core)
+            options = measure_options(version, engine_path, inputs, batch, rounds, WARM_UP_MS, times, dla_core)
             self.run(options, None)
-            return read_times(times, version, _WARM_UP_MS)
+            return read_times(times, version, WARM_UP_MS)
 
     def load(
         self, engine: bytes, inputs: Sequence[End], outputs: Sequence[End], dla_core: Optional[int] = None

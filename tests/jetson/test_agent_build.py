@@ -122,7 +122,8 @@ def test_an_engine_is_measured_by_trtexec(tmp_path: Path) -> None:
     assert len(row.samples_ms) == 15
     assert (run.backend, run.backend_version, run.target) == ("tensorrt", "8.2.1", "nano@4.6.1")
     assert run.host["probe"]["power_mode"] == {"name": "MAXN", "identifier": 0}
-    assert run.host["timing"].startswith("trtexec's latency")
+    assert run.host["timing"].startswith("trtexec's latency after 500 ms of warm-up")
+    assert run.warm_up == 0  # in rounds, of which nobody counts those
 
 
 def test_what_fails_is_a_row_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
