@@ -129,6 +129,17 @@ def test_bounds_let_another_rounding_pass_and_another_network_not(records, conte
     assert fits(wrong["head"], wrong["tail"]) == (False, False)
 
 
+@pytest.mark.parametrize("name", ["fp16", "int8"])
+def test_bounds_are_twice_what_the_precision_costs(records, name: str) -> None:
+    whole, cut = records["whole", name], records["conv4_1", name]
+    bounds = whole.roles["whole"].bounds
+    assert bounds.output_error == pytest.approx(max(1e-3, 2 * whole.rounding.output_error))
+    assert (bounds.symbol_fraction, bounds.symbol_difference) == (1e-3, 1)
+    head, rounding = cut.roles["head"].bounds, cut.rounding
+    assert head.symbol_fraction == pytest.approx(min(1, max(1e-3, 2 * rounding.symbol_fraction)))
+    assert head.symbol_difference == (1 if rounding.symbol_difference <= 1 else 2 * rounding.symbol_difference)
+
+
 def test_graphs_hold_what_their_names_say(records, context: SplitContext) -> None:
     for (layer, name), record in records.items():
         for role, model in graphs(context, record).items():
