@@ -224,6 +224,11 @@ def _check(prepared: PreparedFile, backend: Backend, engine: bytes) -> tuple[lis
     runner = backend.load(engine, prepared.target)
     try:
         found = run_in_batches(runner, prepared.golden_inputs, prepared.settings.batches[1])
+    except MemoryError:
+        raise CoopexportError(
+            f"{prepared.item.stem}: {prepared.settings.batches[1]} samples at a time do not fit into the memory here, "
+            "so that the engine cannot be checked; ask for fewer"
+        ) from None
     finally:
         runner.close()
     where = f"{prepared.item.stem} for {prepared.target.name}"

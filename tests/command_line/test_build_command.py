@@ -179,6 +179,7 @@ def test_all_precisions_for_a_graphics_card(coopexport: Callable, finished_proje
         (["--target", "orin-nan"], "did you mean orin-nano"),
         (["--batch", "4-2-8"], "least-best-most"),
         (["--batch", "0"], "least-best-most"),
+        (["--batch", "99999999999"], "do not fit into the memory"),
     ],
 )
 def test_impossible_wishes_are_refused_in_one_line(
