@@ -49,9 +49,10 @@ def connect(name: str) -> Iterator[Connection]:
     """
     destination, port = parse_name(name)
     program = shlex.split(os.environ.get(COMMAND_VARIABLE, "ssh"))
-    # A socket's path has at most 104 bytes: not in the project's folder.
+    # A socket's path has at most 104 bytes, 17 of which ssh adds while it makes it: not in the project's folder, and
+    # with a short name, as macOS's temporary folder takes 48.
     with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
-        options = [item for option in (*_OPTIONS, f"ControlPath={folder}/%C") for item in ("-o", option)]
+        options = [item for option in (*_OPTIONS, f"ControlPath={folder}/s") for item in ("-o", option)]
         command = (*program, *options, *(["-p", str(port)] if port else []), destination)
         connection = Connection(name, command)
         try:

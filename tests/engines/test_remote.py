@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -220,6 +221,19 @@ def test_results_of_lost_connections_go_in_the_end(orin: tuple[FakeDevice, SshSe
     build_on_device(server.name, target, small_order(tmp_path, target, 4, BATCH)[:1], lambda _: None)
     assert [folder.exists() for folder in (lost, new, foreign)] == [False, True, True]
     shutil.rmtree(results)
+
+
+def test_a_long_name_of_the_temporary_folder_is_no_hindrance(
+    orin: tuple[FakeDevice, SshServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as macOS has it: the name of a connection's socket has at most 104 bytes, of which ssh needs some."""
+    folder = Path("/tmp/folders/zz").joinpath("x" * 30, "T")
+    folder.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with ssh.connect(orin[1].name) as connection:
+        assert ssh.run(connection, "echo here") == b"here\n"
+        assert ssh.run(connection, "echo again") == b"again\n"
+    shutil.rmtree("/tmp/folders")
 
 
 def test_a_login_script_that_talks_is_named(
