@@ -236,6 +236,25 @@ def test_a_long_name_of_the_temporary_folder_is_no_hindrance(
     shutil.rmtree("/tmp/folders")
 
 
+def test_what_does_not_arrive_whole_replaces_nothing(
+    orin: tuple[FakeDevice, SshServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, server = orin
+    path = device.home / "kept.json"
+    path.write_bytes(b"as it was")
+    losing = tmp_path / "losing_ssh"
+    losing.write_text(f'#!/bin/sh\nhead -c 5 | {server.client} "$@"\n')
+    losing.chmod(0o755)
+    monkeypatch.setenv("COOPEXPORT_SSH", str(losing))
+    with ssh.connect(server.name) as connection:
+        with pytest.raises(CoopexportError, match=r"sending on .* failed: it did not arrive whole"):
+            ssh.send(connection, str(path), b"as it should be")
+        assert (path.read_bytes(), Path(f"{path}.part").exists()) == (b"as it was", False)
+        ssh.send(connection, str(path), b"short")
+    assert path.read_bytes() == b"short"
+    path.unlink()
+
+
 def test_a_login_script_that_talks_is_named(
     orin: tuple[FakeDevice, SshServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
