@@ -138,5 +138,10 @@ def _place(
     with temporary_folder_beside(str(one.path)) as folder:
         write_files(folder, {names[0]: engine, names[1]: described})
         identity, data = admit(str(Path(folder) / names[0]), machine, expected)
+    # Without the DLA where the device could not build for it, which its notes say.
+    if identity.settings not in (item.settings, item.settings._replace(dla_core=None)):
+        raise CoopexportError(
+            f"{result.parcel.path}: {item.name} was built with other settings than are asked for now; order it again"
+        )
     write_files(str(one.path.parent), {names[0]: data, names[1]: described})
     return PlacedEngine(item.name, one.path, identity, None, answer.reused, answer.notes)

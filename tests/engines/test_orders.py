@@ -113,6 +113,11 @@ def another_batch(ordered: OrderedEngine) -> OrderedEngine:
     return replace(ordered, item=ordered.item._replace(settings=BuildSettings(batches=(1, 1, 1))))
 
 
+def another_level(ordered: OrderedEngine) -> OrderedEngine:
+    settings = ordered.item.settings._replace(optimization_level=5)
+    return replace(ordered, item=ordered.item._replace(settings=settings))
+
+
 def another_name(ordered: OrderedEngine) -> OrderedEngine:
     return replace(ordered, item=ordered.item._replace(name="small/conv2.head"))
 
@@ -124,6 +129,10 @@ def another_name(ordered: OrderedEngine) -> OrderedEngine:
         (another_file, "was built from another file for orin-nano@6.2"),
         (another_role, "is another one: needed is role tail, its identity says head"),
         (another_batch, "takes batches of 6, needed is 1"),
+        (
+            another_level,
+            r"small/conv1\.head\.batch6 was built with other settings than are asked for now; order it again",
+        ),
         (another_name, r"says nothing about small/conv2\.head: it is of another order"),
     ],
 )
