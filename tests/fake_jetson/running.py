@@ -19,11 +19,11 @@ def children_of(process_id: int) -> list[int]:
 
 
 def running_with(text: str) -> list[str]:
-    """Return the command lines of all processes that hold `text`."""
+    """Return the command lines of all processes that hold `text` there or in their environment."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if text in line:
+            if text in line or text.encode() in (path.parent / "environ").read_bytes():
                 found.append(line)
     return found

@@ -55,6 +55,8 @@ class Bench:
         return subprocess.Popen(
             ["python3", self.agent_file, "build", self.order, "--output", self.result], cwd=self.device.home,
             env=self.device.environment, stderr=subprocess.PIPE, text=True,
+            # A shell has what it starts in the background ignore it, and so has this what is started by it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def placed(self) -> list[PlacedEngine]:

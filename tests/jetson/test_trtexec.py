@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from fake_jetson.trtexec_program import format_outputs, known_options
 
+from jetson.agent.engine_maker import Maker, load_item
 from jetson.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 from jetson.tensorrt_engines.ends import End
@@ -114,6 +116,15 @@ def test_outputs_are_found_by_name_and_of_the_declared_dtype(tmp_path: Path) -> 
         read_outputs(str(path), [End("c", "uint8", (-1, 2))], 2)
     with pytest.raises(CoopexportError, match="4 values for a, its shape 3x2 needs 6"):
         read_outputs(str(path), ends, 3)
+
+
+def test_an_engine_is_loaded_on_the_core_that_it_was_built_for() -> None:
+    item: Any = SimpleNamespace(inputs=FIXED, outputs=())
+    runner = load_item(Maker("trtexec", "10.3.0", "/nowhere/trtexec"), item, b"engine", 1)
+    with pytest.raises(CoopexportError, match="cannot be started"):
+        runner([np.zeros((1, 3, 6, 6), np.float32)])
+    assert runner._dla_core == 1
+    runner.close()
 
 
 def test_bytes_that_are_printed_as_characters_are_read(tmp_path: Path) -> None:
