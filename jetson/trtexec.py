@@ -67,19 +67,28 @@ def own_version(program: str) -> str:
 
 
 def build_options(
-    version: Version, graph: str, engine: str, inputs: Sequence[End], settings: BuildSettings
+    version: Version,
+    graph: str,
+    engine: str,
+    inputs: Sequence[End],
+    settings: BuildSettings,
+    has_half: bool = True,
 ) -> List[str]:
     """Return the options with which trtexec of `version` builds the ONNX file `graph` into the file `engine`.
 
-    `inputs`: as the graph declares them, for dynamic batches. Precision is in the graph; TensorRT 8, which is weakly
-    typed, is told of it as well, and 10 to keep to it, unless for a DLA, for which flags are its only documented way;
-    11 knows nothing else.
+    `inputs`: as the graph declares them, for dynamic batches. `has_half`: whether an int8 graph holds float16 as well;
+    where it does not, TensorRT 8 is not allowed to compute in it. Precision is in the graph; TensorRT 8, which is
+    weakly typed, is told of it as well, and 10 to keep to it, unless for a DLA, for which flags are its only documented
+    way; 11 knows nothing else.
     """
     options = ["--onnx=" + graph, "--saveEngine=" + engine]
     # Up to 8.5 the word is buildOnly, from 8.6 on skipInference: without it, it measures for seconds.
     options.append("--skipInference" if version >= (8, 6) else "--buildOnly")
     if version < (10,) or (version < (11,) and settings.dla_core is not None):
-        options += {"fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}.get(settings.precision, [])
+        # What of an int8 graph a DLA cannot run in int8 it runs in half: float32 it has not.
+        mixed = has_half or settings.dla_core is not None
+        int8 = ["--int8", "--fp16"] if mixed else ["--int8"]
+        options += {"fp16": ["--fp16"], "int8": int8}.get(settings.precision, [])
     elif version < (11,):
         options.append("--stronglyTyped")
     if not settings.tf32:

@@ -13,6 +13,7 @@ from jetson.errors import CoopexportError
 from jetson.processes import end_with_parent
 from jetson.tensorrt_engines.build import BuiltEngine
 from jetson.tensorrt_engines.ends import End
+from jetson.tensorrt_engines.onnx_nodes import has_half_weights
 from jetson.trtexec import (
     build_options,
     measure_options,
@@ -44,7 +45,9 @@ class Trtexec:
             graph_path, engine_path = os.path.join(folder, "graph.onnx"), os.path.join(folder, "engine")
             with open(graph_path, "wb") as file:
                 file.write(graph)
-            options = build_options(version_of(self.version), graph_path, engine_path, inputs, settings)
+            options = build_options(
+                version_of(self.version), graph_path, engine_path, inputs, settings, has_half_weights(graph)
+            )
             self.run(options, None)
             data = _read_engine(engine_path)
         shown = [option for option in options if not option.startswith(("--onnx=", "--saveEngine="))]

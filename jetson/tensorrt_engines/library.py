@@ -72,6 +72,8 @@ def open_library(name: str) -> Library:
             )
         )
     logger, messages = _logger(module)
+    if name == TENSORRT:
+        _register_plugins(module, logger)
     return Library(name, _TITLES[name], module, _version(name, module), logger, messages)
 
 
@@ -87,6 +89,12 @@ def make(library: Library, factory: Callable[[Any], Any]) -> Any:
                 library.title, library.version, library.said("it says no more")
             )
         ) from None
+
+
+@functools.lru_cache(maxsize=None)
+def _register_plugins(module: Any, logger: Any) -> None:
+    """Have NVIDIA's own plugins at hand: TensorRT 8's parser makes InstanceNormalization of one; engines hold it."""
+    module.init_libnvinfer_plugins(logger, "")
 
 
 @functools.lru_cache(maxsize=None)

@@ -3,13 +3,14 @@
 TensorRT 8's parser names a node by its index only, and every version looks for weights outside of the file relative
 to the working directory. Read here is just that, as the protobuf encoding (protobuf.dev, "Encoding") and onnx.proto
 define it: ModelProto.graph = 7, GraphProto.node = 1 and .initializer = 5, NodeProto.output = 2, .name = 3 and
-.op_type = 4, TensorProto.name = 8 and .data_location = 14 (1 is outside).
+.op_type = 4, TensorProto.data_type = 2 (10 is float16), .name = 8 and .data_location = 14 (1 is outside).
 """
 
 from typing import Iterator, List, NamedTuple, Tuple, Union
 
 _GRAPH, _NODE, _OUTPUT, _NAME, _OPERATOR = 7, 1, 2, 3, 4
 _INITIALIZER, _TENSOR_NAME, _DATA_LOCATION, _OUTSIDE = 5, 8, 14, 1
+_DATA_TYPE, _FLOAT16 = 2, 10
 
 
 class NodeName(NamedTuple):
@@ -35,6 +36,14 @@ def weights_outside(onnx_bytes: bytes) -> List[str]:
         return []
     outside = [tensor for tensor in tensors if tensor.get(_DATA_LOCATION) == _OUTSIDE]
     return [bytes(tensor.get(_TENSOR_NAME, b"")).decode("utf-8", "replace") for tensor in outside]
+
+
+def has_half_weights(onnx_bytes: bytes) -> bool:
+    """Tell whether a weight of the main graph is float16; False for what is no ONNX file."""
+    try:
+        return any(dict(_fields(tensor)).get(_DATA_TYPE) == _FLOAT16 for tensor in _parts(onnx_bytes, _INITIALIZER))
+    except (IndexError, ValueError):
+        return False
 
 
 def _parts(onnx_bytes: bytes, wanted: int) -> Iterator[memoryview]:

@@ -53,6 +53,13 @@ def test_a_process_has_one_logger(version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_plugins_of_the_library_are_registered_once(version):
+    """TensorRT 8's parser makes InstanceNormalization of one."""
+    with tensorrt(version) as library:
+        assert open_library(library.name).module._world.plugin_namespaces == [""]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("use", [build_engine, load_engine])
 def test_a_missing_driver_is_said_to_be_missing(version, use):
     with tensorrt(version, driver=False) as library, pytest.raises(CoopexportError) as refusal:

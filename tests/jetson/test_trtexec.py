@@ -66,6 +66,19 @@ def test_how_each_version_is_told_to_build(version: str, settings: BuildSettings
     assert found == ["--onnx=/a b/g.onnx", "--saveEngine=/a b/e", *options]
 
 
+@pytest.mark.parametrize(("version", "flags"), [("8.2.1", ["--int8"]), ("8.5.2", ["--int8"]), ("10.3.0", [])])
+def test_half_is_allowed_only_where_the_graph_holds_it(version: str, flags: list[str]) -> None:
+    """TensorRT 8 would else take half for layers that the graph keeps in float32."""
+
+    def told(settings: BuildSettings, has_half: bool) -> list[str]:
+        options = build_options(version_of(version), "g", "e", FIXED, settings, has_half)
+        return [option for option in options if option in ("--int8", "--fp16")]
+
+    assert told(BuildSettings("int8"), False) == flags
+    assert told(BuildSettings("int8"), True) == [*flags, *["--fp16"] * len(flags)]
+    assert told(BuildSettings("int8", dla_core=0), False) == ["--int8", "--fp16"]
+
+
 def test_names_with_colons_are_quoted() -> None:
     odd = (End("x:0", "float32", (-1, 2)), End("y", "int32", (-1,)))
     assert "--useDLACore=1" in run_options("e", odd, ["/f/0", "/f/1"], 3, "o", dla_core=1)

@@ -46,11 +46,25 @@ def make_module(version, **machine):
     for template in _TEMPLATES:
         if surface.has(template.__name__):
             setattr(module, template.__name__, strict_class(template, surface, module))
+    if "init_libnvinfer_plugins" in surface.pick(surface.overlay["module"]):
+        module.init_libnvinfer_plugins = _plugin_initialiser(module)
     aliases = dict(_ALIASES, int64="INT64")
     for name in surface.pick(surface.overlay["module"]):
         if name in aliases:
             setattr(module, name, getattr(module.DataType, aliases[name]))
     return module
+
+
+def _plugin_initialiser(module):
+    """Return the function that registers NVIDIA's plugins: (logger, namespace), both positional in every version."""
+
+    def init_libnvinfer_plugins(logger, namespace):
+        if not isinstance(logger, module.ILogger) or not isinstance(namespace, str):
+            raise TypeError("init_libnvinfer_plugins(): incompatible function arguments")
+        module._world.plugin_namespaces.append(namespace)
+        return True
+
+    return init_libnvinfer_plugins
 
 
 def _logger_class(severities):

@@ -25,6 +25,7 @@ class World:
         # TensorRT 11 and RTX know nothing but strong typing.
         self.always_typed = self.is_rtx or self.numbers[0] >= 11
         self.deserialised = 0
+        self.plugin_namespaces = []
         self._logger = None
 
     @property
