@@ -86,6 +86,7 @@ def build(
     from engines.own_targets import own_targets
     from engines.targets import find_target
     from exporter.project import load_project
+    from jetson.errors import CoopexportError
 
     project = load_project(project_file)
     own = own_targets(project.settings.targets)
@@ -97,6 +98,8 @@ def build(
         if any(_can_be_measured(result) for result in built):
             next_step("coopexport bench")
     else:
+        if no_store:
+            raise CoopexportError("--no-store is about building here; a device keeps its own store: leave it out")
         build_elsewhere(project, targets, wanted, device, order_file, result_file)
 
 

@@ -138,6 +138,10 @@ def _place(
     with temporary_folder_beside(str(one.path)) as folder:
         write_files(folder, {names[0]: engine, names[1]: described})
         identity, data = admit(str(Path(folder) / names[0]), machine, expected)
+    if identity.golden_sha256 != item.golden_sha256:
+        raise CoopexportError(
+            f"{result.parcel.path}: {item.name} was checked with other golden data than there are now; order it again"
+        )
     # Without the DLA where the device could not build for it, which its notes say.
     if identity.settings not in (item.settings, item.settings._replace(dla_core=None)):
         raise CoopexportError(

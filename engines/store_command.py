@@ -71,6 +71,7 @@ def explain(engine: str) -> None:
     identity = read_engine(engine)[0] if Path(engine).exists() or os.sep in engine else _stored(engine)
     mismatches = explain_mismatch(identity, here)
     name = BACKEND_NAMES.get(identity.backend, identity.backend)
+    unknown = unverified(identity, here)
     runs_on = "any processor" if identity.backend == "onnxruntime" else "not known"
     facts = [
         ("built for", f"{identity.variant} {_part(identity)}, target {identity.target}"),
@@ -86,7 +87,7 @@ def explain(engine: str) -> None:
         ("graph", f"SHA-256 {identity.source_sha256}"),
         ("checked", "its golden data agree" if identity.parity else f"no: {identity.parity_reason}"),
         ("here", _machine(here)),
-        *(("not compared", text) for text in unverified(identity, here)),
+        *(("not compared", text) for text in unknown),
         *(("differs", text) for text in mismatches),
     ]
     for what, text in facts:
@@ -96,7 +97,7 @@ def explain(engine: str) -> None:
             f"engine {engine} may not be loaded here: {mismatches[0]}; build it again: coopexport build --target "
             f"{identity.target}"
         )
-    click.echo("it may be loaded here")
+    click.echo("it may be loaded here" + (", as far as this machine is known" if unknown else ""))
 
 
 @engines.command()

@@ -85,6 +85,7 @@ def test_without_ssh_two_files_do(
         (["--target", "nano", "--target", "orin-nano", "--order", "o.zip"], "name one target"),
         (["--target", "nano", "--order", "o.zip", "--result", "r.zip"], "one of --device, --order and --result"),
         (["--target", "nano", "--order", "order"], "an order is a .zip file"),
+        (["--target", "nano", "--order", "o.zip", "--no-store"], "--no-store is about building here"),
         (["--target", "nano", "--result", "nowhere.zip"], "nowhere.zip"),
     ],
 )

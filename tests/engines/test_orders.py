@@ -118,6 +118,10 @@ def another_level(ordered: OrderedEngine) -> OrderedEngine:
     return replace(ordered, item=ordered.item._replace(settings=settings))
 
 
+def other_golden_data(ordered: OrderedEngine) -> OrderedEngine:
+    return replace(ordered, item=ordered.item._replace(golden_sha256="0" * 64))
+
+
 def another_name(ordered: OrderedEngine) -> OrderedEngine:
     return replace(ordered, item=ordered.item._replace(name="small/conv2.head"))
 
@@ -133,6 +137,7 @@ def another_name(ordered: OrderedEngine) -> OrderedEngine:
             another_level,
             r"small/conv1\.head\.batch6 was built with other settings than are asked for now; order it again",
         ),
+        (other_golden_data, "was checked with other golden data than there are now; order it again"),
         (another_name, r"says nothing about small/conv2\.head: it is of another order"),
     ],
 )

@@ -63,7 +63,7 @@ def test_a_key_from_the_list_is_explained(store: EngineStore) -> None:
     assert "runs on       SM 8.9" in printed
     assert "checked       no: no GPU here" in printed
     assert "not compared  SM not known here, engine built for 8.9" in printed
-    assert printed.endswith("it may be loaded here\n")
+    assert printed.endswith("it may be loaded here, as far as this machine is known\n")
 
 
 def test_an_engine_of_another_machine_is_explained_and_ends_with_an_error(store: EngineStore) -> None:
@@ -73,9 +73,9 @@ def test_an_engine_of_another_machine_is_explained_and_ends_with_an_error(store:
 
 def test_a_file_is_explained(store: EngineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_engine(tmp_path, RTX_ENGINE, rtx_identity())
-    assert run("explain", path).endswith("it may be loaded here\n")
+    assert run("explain", path).endswith("it may be loaded here, as far as this machine is known\n")
     monkeypatch.chdir(tmp_path)
-    assert run("explain", Path(path).name).endswith("it may be loaded here\n")
+    assert run("explain", Path(path).name).endswith("it may be loaded here, as far as this machine is known\n")
     monkeypatch.setattr(engines.this_machine, "this_machine", lambda: RTX_HOST._replace(compute_capability="8.6"))
     with pytest.raises(CoopexportError, match=r"SM 8\.6 here, engine built for 8\.9; build it again"):
         run("explain", path)
