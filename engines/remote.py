@@ -71,8 +71,8 @@ def build_on_device(
     """Build engines on the device `name` and place them here; return what became of each.
 
     `on_event` gets what the agent tells while it works (`jetson.agent.progress`). Raises CoopexportError before
-    anything is copied when the device is not the target, and saying to run again when the connection is lost: engines
-    that the device has finished are not built again.
+    anything is copied when the device is not the target or cannot import NumPy, and saying to run again when the
+    connection is lost: engines that the device has finished are not built again.
     """
     with ssh.connect(name) as connection:
         agent = _send_agent(connection)
@@ -82,6 +82,7 @@ def build_on_device(
         except (KeyError, ValueError) as error:
             raise CoopexportError(f"{name} does not say what machine it is ({error!r})") from None
         require_device(order_target(target), machine, probe.get("jetpack"), name)
+        _require_numpy(probe, name)
         with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
             order_sha256 = _send_order(agent, target, ordered, Path(folder), on_event)
             # Of this run alone: one that lost its connection may still be writing its own.
@@ -119,6 +120,13 @@ def _send_agent(connection: Connection) -> _Agent:
 def _probe(agent: _Agent) -> dict[str, Any]:
     answer = ssh.run(agent.connection, agent.command("probe", "--json"), doing="probing")
     return decode_json(answer, PROBE_SCHEMA, f"what {agent.connection.name} says of itself")
+
+
+def _require_numpy(probe: dict[str, Any], name: str) -> None:
+    """Refuse a device whose Python cannot import NumPy, in the agent's own words: it could not check any engine."""
+    unknown = probe.get("unknown")
+    if isinstance(unknown, dict) and "numpy" in unknown:
+        raise CoopexportError(f"{name}: {unknown['numpy']}")
 
 
 def _send_order(

@@ -21,9 +21,11 @@ class ToolResult(NamedTuple):
 
     @property
     def last_words(self) -> str:
-        """Return the last line that is not blank, of the errors if there are any."""
+        """Return the last line that is not blank, of the errors if there are any; of a silent one what ended it."""
         lines = [line for line in (self.errors if self.errors.strip() else self.output).splitlines() if line.strip()]
-        return one_line(lines[-1]) if lines else "it said nothing"
+        if lines:
+            return one_line(lines[-1])
+        return "it said nothing" if self.code >= 0 else "{} ended it".format(signal_name(-self.code))
 
 
 def find_program(name: str, folders: Sequence[str] = ()) -> Optional[str]:
@@ -60,6 +62,14 @@ def run_program(
     return ToolResult(
         ended.returncode, ended.stdout.decode("utf-8", "replace"), ended.stderr.decode("utf-8", "replace")
     )
+
+
+def signal_name(number: int) -> str:
+    """Return "SIGILL" for 4; real-time signals, which have no name, by their number."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal {}".format(number)
 
 
 def end_with_parent() -> None:

@@ -10,13 +10,15 @@ import math
 import operator
 import os
 import re
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from jetson.build_settings import BuildSettings
 from jetson.device.system_files import system_path
 from jetson.errors import CoopexportError, one_line
 from jetson.processes import find_program, run_program
-from jetson.tensorrt_engines.ends import DYNAMIC, End
+
+if TYPE_CHECKING:  # its package imports NumPy, and the probe finds trtexec without
+    from jetson.tensorrt_engines.ends import End
 
 INSTALLED_FOLDER = "/usr/src/tensorrt/bin"
 _MEBIBYTE = 1 << 20
@@ -70,7 +72,7 @@ def build_options(
     version: Version,
     graph: str,
     engine: str,
-    inputs: Sequence[End],
+    inputs: Sequence["End"],
     settings: BuildSettings,
     has_half: bool = True,
 ) -> List[str]:
@@ -110,7 +112,7 @@ def build_options(
 
 
 def run_options(
-    engine: str, inputs: Sequence[End], files: Sequence[str], batch: int, output: str, dla_core: Optional[int] = None
+    engine: str, inputs: Sequence["End"], files: Sequence[str], batch: int, output: str, dla_core: Optional[int] = None
 ) -> List[str]:
     """Return the options with which trtexec runs `engine` once on the raw files `files`, one per input.
 
@@ -123,7 +125,7 @@ def run_options(
 
 
 def measure_options(
-    version: Version, engine: str, inputs: Sequence[End], batch: int, rounds: int, warm_up_ms: int, times: str,
+    version: Version, engine: str, inputs: Sequence["End"], batch: int, rounds: int, warm_up_ms: int, times: str,
     dla_core: Optional[int] = None
 ) -> List[str]:  # fmt: skip
     """Return the options with which trtexec measures `engine` at least `rounds` times, into the JSON file `times`.
@@ -139,7 +141,7 @@ def measure_options(
     return options
 
 
-def read_outputs(path: str, outputs: Sequence[End], batch: int) -> List[Any]:
+def read_outputs(path: str, outputs: Sequence["End"], batch: int) -> List[Any]:
     """Return the arrays in a file of `--exportOutput`, in the order of `outputs` and of their dtypes.
 
     Raises CoopexportError when one is missing, or has another number of values than it declares.
@@ -195,13 +197,15 @@ def reason_of_failure(code: int, output: str) -> str:
     return "trtexec failed: {}".format(words or "exit code {}, without a line of error".format(code))
 
 
-def _shapes(inputs: Sequence[End], batch: int) -> str:
+def _shapes(inputs: Sequence["End"], batch: int) -> str:
     return ",".join(
         "{}:{}".format(_quoted(end.name), "x".join(str(size) for size in (batch,) + end.shape[1:])) for end in inputs
     )
 
 
-def _dynamic_shapes(inputs: Sequence[End], batch: int) -> List[str]:
+def _dynamic_shapes(inputs: Sequence["End"], batch: int) -> List[str]:
+    from jetson.tensorrt_engines.ends import DYNAMIC
+
     dynamic = any(end.shape[:1] == (DYNAMIC,) for end in inputs)
     return ["--shapes=" + _shapes(inputs, batch)] if dynamic else []
 
@@ -216,7 +220,7 @@ def _quoted(name: str) -> str:
     return "'{}'".format(name) if ":" in name or "," in name else name
 
 
-def _printed_as_characters(path: str, outputs: Sequence[End], batch: int) -> Optional[Dict[str, Any]]:
+def _printed_as_characters(path: str, outputs: Sequence["End"], batch: int) -> Optional[Dict[str, Any]]:
     """Return the values of each output in a file of `--exportOutput` whose int8 and uint8 are single characters.
 
     8.5 prints them as C++ prints its char types, one byte each with ", " between, which is no JSON; later versions as

@@ -7,6 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from jetson.device.board import Board, read_board
 from jetson.device.clocks import Clocks, read_clocks
 from jetson.device.memory import Memory, free_disk_bytes, read_memory
+from jetson.device.numpy_check import find_numpy
 from jetson.device.power_mode import PowerMode, read_power_mode
 from jetson.device.tegrastats import TegraStats, read_tegrastats
 from jetson.device.tensorrt_versions import InstalledTensorRT, find_tensorrt
@@ -21,8 +22,8 @@ _MEBIBYTE = 1 << 20
 class Probe(NamedTuple):
     """What is known of this machine. `unknown` holds by name why something is None.
 
-    `python`: its version; `trtexec`: its path; `temperatures`: Celsius by zone; `throttle_events`: since boot, by
-    guard; `free_disk_bytes`: where this user's files go.
+    `python`, `numpy`: versions; `trtexec`: its path; `temperatures`: Celsius by zone; `throttle_events`: since boot,
+    by guard; `free_disk_bytes`: where this user's files go.
     """
 
     machine: Machine
@@ -38,6 +39,7 @@ class Probe(NamedTuple):
     throttle_events: Dict[str, int]
     tegrastats: Optional[TegraStats]
     unknown: Dict[str, str]
+    numpy: Optional[str] = None
 
     def to_json(self) -> Dict[str, Any]:
         """Return the probe as `coopexport.probe/1.0` holds it."""
@@ -64,7 +66,7 @@ class Probe(NamedTuple):
             "throttle_events": self.throttle_events,
             "unknown": self.unknown,
         }
-        for key, value in (("jetpack", self.jetpack), ("trtexec", self.trtexec)):
+        for key, value in (("jetpack", self.jetpack), ("trtexec", self.trtexec), ("numpy", self.numpy)):
             if value is not None:
                 content[key] = value
         content.update({key: part.to_json() for key, part in parts.items() if part is not None})
@@ -73,6 +75,7 @@ class Probe(NamedTuple):
 
 def take_probe(root: str) -> Probe:
     """Look at everything once; takes seconds, most of them the import of TensorRT in another process."""
+    numpy = find_numpy()
     board = read_board(root)
     trtexec = find_trtexec(root)
     tensorrt = find_tensorrt(trtexec)
@@ -82,6 +85,7 @@ def take_probe(root: str) -> Probe:
     memory = read_memory(root)
     unknown = {"power_mode": why_no_mode, "clocks": why_no_clocks, "tegrastats": why_no_stats}
     unknown.update({"tensorrt_" + key: reason for key, reason in tensorrt.reasons.items()})
+    unknown["numpy"] = numpy.reason
     unknown["board"] = "" if board.model else "there is no device tree: this is no Jetson"
     unknown["l4t"] = "" if board.l4t else "neither /etc/nv_tegra_release nor the package nvidia-l4t-core names it"
     unknown["trtexec"] = "" if trtexec else "it is neither on PATH nor in /usr/src/tensorrt/bin"
@@ -100,6 +104,7 @@ def take_probe(root: str) -> Probe:
         read_throttle_events(root),
         tegrastats,
         {key: reason for key, reason in unknown.items() if reason},
+        numpy.version,
     )
 
 
@@ -129,6 +134,7 @@ def describe_probe(probe: Probe) -> List[str]:
         ("CUDA", machine.cuda),
         ("trtexec", probe.trtexec),
         ("Python", "{} on {}".format(probe.python, machine.platform)),
+        ("NumPy", probe.numpy),
         ("power mode", None if probe.power_mode is None else _power_mode(probe.power_mode)),
         ("clocks", None if probe.clocks is None else _clocks(probe.clocks)),
         ("memory", None if probe.memory is None else _memory(probe.memory)),

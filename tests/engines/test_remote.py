@@ -134,6 +134,36 @@ def test_another_device_is_refused_before_anything_is_copied(
     assert {name for name in files_below(device.home) - before if ".pyz" not in name} == set()
 
 
+@pytest.mark.parametrize("wrong", ["missing", "ends Python by SIGILL"])
+def test_a_device_without_a_numpy_that_works_says_the_agents_line(
+    orin: tuple[FakeDevice, SshServer], tmp_path: Path, wrong: str
+) -> None:
+    device, server = orin
+    program = device.root / "usr/bin/python3"
+    before, there = program.read_text(), files_below(device.home)
+    paths = tmp_path / "site"
+    if wrong != "missing":
+        (paths / "numpy").mkdir(parents=True)
+        (paths / "numpy/__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
+    program.write_text(f'#!/bin/sh\nPYTHONPATH="{paths}" exec "{device.python}" -S "$@"\n')
+    target = find_target("orin-nano")
+    ordered = small_order(tmp_path, target, 7, BATCH)
+    try:
+        with pytest.raises(CoopexportError) as error:
+            build_on_device(server.name, target, ordered, lambda _: None)
+        agent = next((device.home / ".cache/coopexport/agent").glob("*.pyz"))
+        said = device.agent(agent, "build", "order.zip")
+        probed = probe_device(server.name)
+    finally:
+        program.write_text(before)
+    (line,) = said.stderr.splitlines()
+    assert said.returncode == 2
+    assert str(error.value) == f"{server.name}: {line.removeprefix('coop-agent: error: ')}"
+    assert str(error.value) == f"{server.name}: {probed['unknown']['numpy']}"
+    assert ("has no NumPy" if wrong == "missing" else wrong) in line
+    assert {name for name in files_below(device.home) - there if ".pyz" not in name} == set()
+
+
 def test_a_failure_there_is_told_here(orin: tuple[FakeDevice, SshServer], tmp_path: Path) -> None:
     device, server = orin
     target = find_target("orin-nano")

@@ -27,6 +27,14 @@ def python_3_6() -> str | None:
     return found if usable else None
 
 
+def any_python_3_6() -> str | None:
+    """Return a real Python 3.6, with or without NumPy, or None."""
+    found = shutil.which(os.environ.get("COOPEXPORT_PYTHON36") or "python3.6")
+    asked = found and subprocess.run([found, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
+    # A shim of pyenv is there without the Python behind it, and is not what the Python calls itself.
+    return asked.stdout.strip() if asked and asked.returncode == 0 else None
+
+
 @dataclass(frozen=True)
 class FakeDevice:
     """A fake Jetson below `root`. Its processes run with `environment`."""
