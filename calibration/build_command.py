@@ -263,7 +263,10 @@ _ORIGINS = {"kept": "kept", "stored": "from the store", "built": "built"}
 
 
 def _print_results(target: Target, items: Sequence[BuildItem], results: Sequence[BuildResult]) -> None:
+    from jetson.engine_identity import where_run
+
     unchecked = [result for result in results if not result.identity.parity]
+    elsewhere = [result for result in results if result.identity.parity and _other_architecture(target, result)]
     count = len({item.variant for item in items})
     if count > MOST_TABLES:
         reused = sum(result.reused for result in results)
@@ -278,10 +281,29 @@ def _print_results(target: Target, items: Sequence[BuildItem], results: Sequence
                 relative(result.path),
                 _ORIGINS[result.origin],
                 f"{result.identity.engine_bytes:,}",
-                "golden data agree" if result.identity.parity else "not run here",
+                _check(target, result),
             )
             for result in results
         ]
         print_table(f"Engines for {target.name} ({target.description})", ["engine", "", "bytes", "check"], rows, left=2)
     if unchecked:
         click.echo(f"note: {unchecked[0].identity.parity_reason}")
+    if elsewhere:
+        click.echo(
+            f"note: golden data agree on {where_run(elsewhere[0].identity)}; not run on the device ("
+            f"{target.architecture}, ONNX Runtime {target.onnxruntime})"
+        )
+
+
+def _check(target: Target, result: BuildResult) -> str:
+    """Return what is known of an engine's golden data, and the architecture that says so where it is another one."""
+    if not result.identity.parity:
+        return "not run on the device" if target.kind == "jetson" else "not run here"
+    elsewhere = _other_architecture(target, result)
+    return "golden data agree" if elsewhere is None else f"golden data agree on {elsewhere}"
+
+
+def _other_architecture(target: Target, result: BuildResult) -> str | None:
+    from engines.evidence import other_architecture
+
+    return other_architecture(target.architecture, result.identity.machine)

@@ -13,6 +13,7 @@ import onnx
 from engines.backends import find_backend
 from engines.backends.interface import Backend, Engine
 from engines.build_items import BuildItem
+from engines.evidence import Evidence, evidence, reason_for_none
 from engines.preflight import require_buildable_graph
 from engines.prepared_file import PreparedFile, prepare
 from engines.target import Target
@@ -24,7 +25,7 @@ from jetson.atomic_files import sha256_of_bytes, write_files
 from jetson.build_settings import BuildSettings
 from jetson.engine_admission import read_engine
 from jetson.engine_header import begins_like_engine
-from jetson.engine_identity import EngineIdentity, encode_identity, for_another_owner, identity_path
+from jetson.engine_identity import EngineIdentity, encode_identity, for_another_owner, identity_path, run_on
 from jetson.engine_key import EngineKey, engine_key, key_of
 from jetson.engine_store import EngineStore, obtain
 from jetson.errors import CoopexportError
@@ -120,7 +121,7 @@ def build(
         obtained = obtain(store, key, lambda: _built(prepared, machine))
         identity, data = obtained.identity, obtained.data
         if obtained.reused:
-            identity = _of_item(identity, data, prepared)
+            identity = _of_item(identity, data, prepared, machine)
         reason = "; ".join(text for text in (obtained.reason, obtained.not_kept) if text)
         result = BuildResult(path, identity, "stored" if obtained.reused else "built", reason)
     identity_name = Path(identity_path(str(path))).name
@@ -146,7 +147,7 @@ def _built(prepared: PreparedFile, machine: Machine) -> tuple[EngineIdentity, by
             f"{backend.name} {version} built something that does not begin like its engines ({engine.data[:4]!r}): "
             "this version of it is not known here"
         )
-    checks, reason = _check(prepared, backend, engine.data)
+    checks, reason = _check(prepared, backend, engine.data, machine)
     identity = EngineIdentity(
         engine_sha256=sha256_of_bytes(engine.data),
         engine_bytes=len(engine.data),
@@ -182,7 +183,7 @@ def _compute_capabilities(prepared: PreparedFile, machine: Machine) -> tuple[str
     return prepared.settings.compute_capabilities
 
 
-def _of_item(identity: EngineIdentity, data: bytes, prepared: PreparedFile) -> EngineIdentity:
+def _of_item(identity: EngineIdentity, data: bytes, prepared: PreparedFile, machine: Machine) -> EngineIdentity:
     """Return the identity of a stored engine as that of `prepared`: the same file may come from several bundles."""
     item, target = prepared.item, prepared.target
     owned = for_another_owner(
@@ -190,14 +191,15 @@ def _of_item(identity: EngineIdentity, data: bytes, prepared: PreparedFile) -> E
     )
     if owned.parity is not None:
         return owned
-    checks, reason = _check(prepared, find_backend(target.backend), data)
+    checks, reason = _check(prepared, find_backend(target.backend), data, machine)
     return owned._replace(parity=checks, parity_reason=reason)
 
 
 def _still_fits(path: Path, prepared: PreparedFile, key: EngineKey, machine: Machine) -> EngineIdentity | None:
     """Return the identity of the engine at `path` when building it again would change nothing that it says.
 
-    An engine that could not be checked when it was built is built again where it can be.
+    An engine is built again where a check shows more than the one that it had, or had none; and one whose check shows
+    nothing of its target.
     """
     if not path.is_file():
         return None
@@ -211,13 +213,31 @@ def _still_fits(path: Path, prepared: PreparedFile, key: EngineKey, machine: Mac
         and (identity.variant, identity.layer, identity.role) == (item.variant, item.layer, item.role)
         and (identity.source_sha256, identity.golden_sha256) == (item.graph.sha256, item.golden.sha256)
         and (identity.target, identity.compute_capabilities) == (target.name, _compute_capabilities(prepared, machine))
-        and (identity.parity is not None or not find_backend(target.backend).can_run(target).usable)
+        and _was_checked_as_well(identity, prepared, machine)
     )
     return identity if fits else None
 
 
-def _check(prepared: PreparedFile, backend: Backend, engine: bytes) -> tuple[list[dict[str, Any]] | None, str | None]:
-    """Run the engine on the golden data where that is possible; return the checks, or why there are none."""
+def _was_checked_as_well(identity: EngineIdentity, prepared: PreparedFile, machine: Machine) -> bool:
+    """Tell whether the check that an identity holds shows as much as one here would, and no less than it claims."""
+    model, target = prepared.model, prepared.target
+    if identity.parity is not None:
+        shown = evidence(model, target, identity.machine, machine)
+        if shown in (Evidence.NONE, Evidence.OWN):
+            return shown is Evidence.OWN
+    else:
+        shown = Evidence.NONE
+    here = evidence(model, target, machine, machine)
+    return here <= shown or not find_backend(target.backend).can_run(target).usable
+
+
+def _check(
+    prepared: PreparedFile, backend: Backend, engine: bytes, machine: Machine
+) -> tuple[list[dict[str, Any]] | None, str | None]:
+    """Run the engine on the golden data where that is possible; return the checks, or why there are none that count.
+
+    Raises CoopexportError when it computes something else, also where its agreement would show nothing.
+    """
     runnable = backend.can_run(prepared.target)
     if not runnable.usable:
         return None, runnable.reason
@@ -232,4 +252,7 @@ def _check(prepared: PreparedFile, backend: Backend, engine: bytes) -> tuple[lis
     finally:
         runner.close()
     where = f"{prepared.item.stem} for {prepared.target.name}"
-    return compare_outputs(prepared.forms, prepared.expected, found, where), None
+    checks = compare_outputs(prepared.forms, prepared.expected, found, where)
+    if evidence(prepared.model, prepared.target, machine, machine) is Evidence.NONE:
+        return None, reason_for_none(machine, machine.backends[backend.name])
+    return run_on(checks, machine, backend.name), None

@@ -17,6 +17,7 @@ else:
     import tomli as tomllib
 
 _CPU = "-cpu"
+_JETSON_ARCHITECTURE = "aarch64"
 _PREFERRED_MAJOR = 6  # JetPack 6: the one that Orin boards in the field have
 
 
@@ -120,7 +121,8 @@ def _jetson_cpu(name: str, board: dict[str, Any], jetpack: str) -> Target:
         ("CPUExecutionProvider",),
         onnxruntime=version,
         opset=_tables()["onnxruntime"][version].get("opset"),
-        fast_fp16=False,
+        # Whether computing in half is faster where there is half arithmetic, nobody has measured.
+        fast_fp16=None if board["half_arithmetic"] else False,
         **_machine(name, board, jetpack),
     )
 
@@ -133,6 +135,8 @@ def _machine(name: str, board: dict[str, Any], jetpack: str) -> dict[str, Any]:
         "kind": "jetson",
         "board": name,
         "chip": board["chip"],
+        "architecture": _JETSON_ARCHITECTURE,
+        "half_arithmetic": board["half_arithmetic"],
         "jetpack": jetpack,
         "l4t": first,
         "last_l4t": release["l4t"][1],

@@ -64,7 +64,8 @@ def explain(engine: str) -> None:
     Ends with exit code 2 when it may not.
     """
     from engines.this_machine import this_machine
-    from jetson.engine_admission import BACKEND_NAMES, explain_mismatch, read_engine, unverified
+    from jetson.engine_admission import explain_mismatch, read_engine, unverified
+    from jetson.engine_identity import BACKEND_NAMES
     from jetson.errors import CoopexportError
 
     here = this_machine()
@@ -85,7 +86,7 @@ def explain(engine: str) -> None:
         ("precision", f"{identity.precision}, batch {_batches(identity)}"),
         ("file", f"{identity.engine_bytes:,} bytes, SHA-256 {identity.engine_sha256}"),
         ("graph", f"SHA-256 {identity.source_sha256}"),
-        ("checked", "its golden data agree" if identity.parity else f"no: {identity.parity_reason}"),
+        ("checked", _checked(identity)),
         ("here", _machine(here)),
         *(("not compared", text) for text in unknown),
         *(("differs", text) for text in mismatches),
@@ -150,6 +151,12 @@ def _print_total(store: EngineStore) -> None:
 
 def _part(identity: EngineIdentity) -> str:
     return identity.layer if identity.role == identity.layer else f"{identity.layer} {identity.role}"
+
+
+def _checked(identity: EngineIdentity) -> str:
+    from jetson.engine_identity import where_run
+
+    return f"its golden data agree on {where_run(identity)}" if identity.parity else f"no: {identity.parity_reason}"
 
 
 def _batches(identity: EngineIdentity) -> str:

@@ -13,7 +13,8 @@ class Target:
     """One kind of machine and what builds for it. What is not known, or is as it is found there, is None.
 
     `kind`: what sort of machine. Of a Jetson: `board` ("orin-nano"), `chip` ("tegra234"), `jetpack` ("6.2"), `l4t`
-    and `last_l4t`: the first and the last Jetson Linux that it comes with ("36.4"). `tensorrt`: the version that is
+    and `last_l4t`: the first and the last Jetson Linux that it comes with ("36.4"), `architecture` ("aarch64"), and
+    `half_arithmetic`: whether its processor computes in float16. `tensorrt`: the version that is
     shipped there, compared as a prefix ("10.3.0"); `cuda`, `python`, `onnxruntime` likewise. `opset`: the newest that
     the backend reads. `dla_cores`: those that this TensorRT can use. `fast_fp16`, `fast_int8`: whether there are
     kernels that gain by it. `uint8`: whether the backend has that type at all. `memory_bytes`: of the module.
@@ -32,6 +33,8 @@ class Target:
     kind: Kind = "generic"
     board: str | None = None
     chip: str | None = None
+    architecture: str | None = None
+    half_arithmetic: bool | None = None
     jetpack: str | None = None
     l4t: str | None = None
     last_l4t: str | None = None

@@ -71,6 +71,8 @@ def _machine(target: Target) -> Iterable[tuple[str, str]]:
         yield "SM", target.compute_capability
     if target.kind == "jetson":
         yield "board", f"{target.board} ({target.chip})"
+        half = "computes in float16" if target.half_arithmetic else "has no float16 arithmetic"
+        yield "processor", f"{target.architecture}, {half}"
         last = "" if target.l4t == target.last_l4t else f" to {target.last_l4t}"
         yield "JetPack", f"{target.jetpack} (Jetson Linux {target.l4t}{last})"
         yield "CUDA", str(target.cuda)

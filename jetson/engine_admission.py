@@ -8,11 +8,10 @@ from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 from jetson.atomic_files import sha256_of_bytes
 from jetson.engine_header import MAGIC, OLD_PLAN_MAGIC, read_header, version_is_in_header
-from jetson.engine_identity import EngineIdentity, read_identity
+from jetson.engine_identity import BACKEND_NAMES, EngineIdentity, read_identity
 from jetson.errors import CoopexportError
 from jetson.machine import Machine
 
-BACKEND_NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX", "onnxruntime": "ONNX Runtime"}
 # Its engine is the ONNX file itself: any version, system and processor loads it.
 _PORTABLE = "onnxruntime"
 
@@ -192,12 +191,16 @@ def _unverified(identity: EngineIdentity, machine: Machine) -> Iterator[str]:
     if here is None:
         yield "the version of {} here is not known, engine built by {}".format(name, identity.backend_version)
     elif identity.backend == _PORTABLE and here != identity.backend_version:
-        yield "{} {} here, engine checked with {}".format(name, here, identity.backend_version)
+        done = "checked with" if identity.parity else "built by"
+        yield "{} {} here, engine {} {}".format(name, here, done, identity.backend_version)
     elif len(here.split(".")) != len(identity.backend_version.split(".")):
         yield "{} {} here, engine built by {}: only what both say was compared".format(
             name, here, identity.backend_version
         )
     if identity.backend == _PORTABLE:
+        if machine.platform != built_on.platform:
+            done = "checked" if identity.parity else "built and not checked"
+            yield "{} here, engine {} on {}".format(machine.platform, done, built_on.platform)
         return
     if machine.compute_capability is None or not identity.compute_capabilities:
         yield "SM {} here, engine built for {}".format(

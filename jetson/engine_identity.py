@@ -12,6 +12,7 @@ from jetson.machine import Machine, machine_from_json
 
 SCHEMA = "coopexport.engine/2.0"
 SUFFIX = ".engine.json"
+BACKEND_NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX", "onnxruntime": "ONNX Runtime"}
 
 _DIGEST = "identity_sha256"
 _TEXT_FIELDS = (
@@ -38,7 +39,8 @@ class EngineIdentity(NamedTuple):
     `docs/formats.md` defines the fields. `compute_capabilities`: those that it runs on, none for ONNX Runtime.
     `settings`: what the builder was told; `flags`: what it made of that. `builder`: "tensorrt module", "trtexec",
     "tensorrt-rtx module", "onnxruntime". `machine`: where it was built. `inputs` and `outputs`: objects with name,
-    dtype and shape. `build_seconds`: time in the builder alone. `parity` or `parity_reason` is None.
+    dtype and shape. `build_seconds`: time in the builder alone. `parity` or `parity_reason` is None; `parity` holds
+    what `run_on` returns.
     """
 
     engine_sha256: str
@@ -110,6 +112,24 @@ def for_another_owner(
     return again._replace(
         parity=None, parity_reason="built for {} and not checked with these golden data".format(identity.variant)
     )
+
+
+def run_on(checks: List[Dict[str, Any]], machine: Machine, backend: str) -> List[Dict[str, Any]]:
+    """Return parity records with where the engine was run: `run_on`, "Linux x86_64, ONNX Runtime 1.31.1"."""
+    return [dict(check, run_on=_place(machine, backend)) for check in checks]
+
+
+def where_run(identity: EngineIdentity) -> str:
+    """Return where an engine was run on its golden data; of records that do not say it, where it was built."""
+    places = [check["run_on"] for check in identity.parity or [] if isinstance(check.get("run_on"), str)]
+    return places[0] if places else _place(identity.machine, identity.backend)
+
+
+def _place(machine: Machine, backend: str) -> str:
+    device = machine.board or machine.gpu
+    version = machine.backends.get(backend, "of unknown version")
+    parts = ([] if device is None else [device]) + [machine.platform]
+    return ", ".join(parts + ["{} {}".format(BACKEND_NAMES.get(backend, backend), version)])
 
 
 def identity_path(engine_path: str) -> str:

@@ -5,8 +5,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 from jetson.atomic_files import sha256_of_bytes
 from jetson.build_settings import BuildSettings, settings_from_json
-from jetson.engine_admission import BACKEND_NAMES
-from jetson.engine_identity import EngineIdentity
+from jetson.engine_identity import BACKEND_NAMES, EngineIdentity
 from jetson.machine import Machine
 
 # What another graph says about an engine that is near otherwise: more than all of the settings together.

@@ -1,9 +1,10 @@
 """What a float16 graph computes, with every tensor rounded to half: as a float32 graph that ONNX Runtime runs.
 
-ONNX Runtime's CPU computes float16 convolutions in float32, fuses what is behind them, and so lets an activation of
-108,000 pass that is infinite in half. Here each node computes in float32 from inputs that are half's numbers, and its
-result is rounded to half (round half to even, infinite from 65,520 on). That is IEEE 754's result for every operator
-that is rounded once; in sums (convolutions, matrix products, means) the partial sums are float32's, as on tensor cores.
+On x86-64 ONNX Runtime computes float16 convolutions in float32, fuses what is behind them, and so lets an activation of
+108,000 pass that is infinite in half; on arm64 that depends on the processor. Here each node computes in float32 from
+inputs that are half's numbers, and its result is rounded to half (round half to even, infinite from 65,520 on). That is
+IEEE 754's result for every operator that is rounded once; in sums (convolutions, matrix products, means) the partial
+sums are float32's, as on tensor cores.
 A builder that fuses nodes rounds less often, one that sums in half rounds more.
 """
 

@@ -14,7 +14,7 @@ from jetson.device.memory import read_memory
 from jetson.device.probe import Probe
 from jetson.device.system_files import device_root
 from jetson.engine_admission import file_problems
-from jetson.engine_identity import EngineIdentity, for_another_owner
+from jetson.engine_identity import EngineIdentity, for_another_owner, run_on
 from jetson.engine_key import engine_key
 from jetson.engine_store import EngineStore, Hit, Obtained, find, obtain
 from jetson.errors import CoopexportError
@@ -179,7 +179,8 @@ def _checked(
         os.unlink(job["engine"])
     flags = dict(identity.flags)
     flags[_CHECKED] = _what_is_checked(item)
-    return identity._replace(parity=answer["parity"], parity_reason=None, flags=flags)
+    parity = run_on(answer["parity"], shop.probe.machine, BACKEND)
+    return identity._replace(parity=parity, parity_reason=None, flags=flags)
 
 
 def _job(shop: Workshop, number: int, step: str, settings: BuildSettings) -> Dict[str, Any]:

@@ -8,11 +8,14 @@ from importlib import util
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from engines.build_items import item_of_whole, items_of_layer
+from engines.evidence import other_architecture
 from engines.open_engine import open_engine
 from engines.targets import find_target
+from engines.this_machine import this_machine
 from exporter.bundle import read_golden
 from exporter.golden import golden_outputs, golden_sent, golden_taken
 from jetson.engine_identity import read_identity
@@ -58,6 +61,30 @@ def test_precisions_and_batches_lie_beside_each_other(coopexport: Callable, fini
         assert identity.precision == identity.settings.precision == precision
         record = json.loads((folder / f"conv4_1.{precision}.json").read_text())
         assert identity.golden_sha256 == record["golden"]["sha256"]
+
+
+def test_what_is_built_for_a_boards_processor_says_where_it_was_run(
+    coopexport: Callable, finished_project: Path
+) -> None:
+    build = ("build", "--target", "orin-nano-cpu", "--variant", "pruned", "--layer", "conv4_1")
+    version = onnxruntime.__version__
+    elsewhere = other_architecture("aarch64", this_machine())
+    exact = coopexport(finished_project, *build)
+    assert exact.code == 0, exact.errors
+    assert exact.output.count(f"golden data agree{'' if elsewhere is None else f' on {elsewhere}'} ") >= 3
+    note = f"ONNX Runtime {version}; not run on the device (aarch64, ONNX Runtime 1.23.2)"
+    assert (note in exact.output) == (elsewhere is not None)
+    half = coopexport(finished_project, *build, "--precision", "fp16", "--role", "tail")
+    assert half.code == 0, half.errors
+    table, _, notes = half.output.partition("note: ")
+    assert "not run on the device" in table
+    assert "golden data agree" not in table
+    assert notes.startswith(
+        "not run on the device: it holds float16, which ONNX Runtime computes as the processor does"
+    )
+    identity = read_identity(str(finished_project / "out/pruned/engines/orin-nano-cpu@6.2/conv4_1.tail.fp16.onnx"))
+    assert identity.parity is None
+    assert f"note: {identity.parity_reason}\n" in half.output
 
 
 def test_an_engine_in_int8_runs_with_the_golden_data_of_int8(coopexport: Callable, finished_project: Path) -> None:

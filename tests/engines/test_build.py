@@ -300,6 +300,84 @@ def test_an_engine_nobody_could_check_is_built_again_where_it_can_be(
     assert checked.identity.parity
 
 
+HERE = this_machine()._replace(operating_system="Linux", board=None, chip=None, l4t=None, gpu=None)
+PC = HERE._replace(architecture="x86_64")
+ORIN = HERE._replace(architecture="aarch64", chip="tegra234", board="NVIDIA Jetson Orin Nano Developer Kit")
+SERVER = HERE._replace(architecture="aarch64")
+ORIN_CPU = find_target("orin-nano-cpu")
+
+
+def rounding_to_half(item: BuildItem) -> BuildItem:
+    """Return an item whose graph rounds its outputs to half: too little for its golden data to tell."""
+    model = onnx.load(str(item.folder / item.graph.file))
+    (output,) = model.graph.output
+    name, output.name = output.name, "rounded"
+    cast = onnx.helper.make_node
+    half, single = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    model.graph.node.extend([cast("Cast", [name], ["half"], to=half), cast("Cast", ["half"], ["rounded"], to=single)])
+    return with_graph(item, model.SerializeToString())
+
+
+def test_float16_for_a_boards_processor_counts_on_the_board_only(folder: Path) -> None:
+    item = rounding_to_half(item_of(folder, "whole"))
+    for machine in (PC, SERVER):
+        result = build(item, ORIN_CPU, machine=machine)
+        assert not result.reused or machine == SERVER
+        identity = read_identity(str(result.path))
+        assert identity.parity is None
+        assert identity.parity_reason == (
+            "not run on the device: it holds float16, which ONNX Runtime computes as the processor does, in half or in "
+            f"float32; the golden data agree on Linux x86_64 with ONNX Runtime {onnxruntime.__version__}, which shows "
+            "nothing of the device"
+        )
+    there = build(item, ORIN_CPU, machine=ORIN)
+    assert not there.reused
+    assert there.identity.parity is not None
+    assert [check["run_on"] for check in there.identity.parity] == [
+        f"NVIDIA Jetson Orin Nano Developer Kit, Linux aarch64, ONNX Runtime {onnxruntime.__version__}"
+    ]
+    assert build(item, ORIN_CPU, machine=PC).identity == there.identity  # it shows more than a run here would
+    # The same file for any processor is judged where it runs.
+    assert build(item, CPU, machine=PC).identity.parity
+
+
+def test_an_engine_that_claims_more_than_its_check_showed_is_built_again(folder: Path) -> None:
+    item = rounding_to_half(item_of(folder, "whole"))
+    first = build(item, ORIN_CPU, machine=PC)
+    claimed = first.identity._replace(parity=[{"check": "build", "error": 0.0, "bound": 1e-3}], parity_reason=None)
+    Path(identity_path(str(first.path))).write_bytes(encode_identity(claimed))
+    again = build(item, ORIN_CPU, machine=PC)
+    assert (again.reused, again.identity.parity) == (False, None)
+
+
+def test_float16_that_computes_something_else_is_refused_for_a_device_as_well(folder: Path) -> None:
+    item = with_golden(rounding_to_half(item_of(folder, "whole")), shift_scores)
+    with pytest.raises(CoopexportError, match=r"whole for orin-nano-cpu@6.2: .* allowed is 1e-03"):
+        build(item, ORIN_CPU, machine=PC)
+    assert not (folder / "engines").exists()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_float32_for_a_boards_processor_says_where_it_was_run(folder: Path, role: str) -> None:
+    item, version = item_of(folder, role), onnxruntime.__version__
+    here = build(item, ORIN_CPU, machine=PC)
+    assert here.identity.parity is not None
+    assert {check["run_on"] for check in here.identity.parity} == {f"Linux x86_64, ONNX Runtime {version}"}
+    assert build(item, ORIN_CPU, machine=PC).reused
+    there = build(item, ORIN_CPU, machine=SERVER)
+    assert not there.reused
+    assert there.identity.parity is not None
+    assert {check["run_on"] for check in there.identity.parity} == {f"Linux aarch64, ONNX Runtime {version}"}
+    assert build(item, ORIN_CPU, machine=PC).identity == there.identity
+
+
+def test_an_engine_for_any_processor_is_checked_again_on_another_architecture(folder: Path) -> None:
+    item = item_of(folder, "tail")
+    first = build(item, CPU, machine=PC)
+    assert build(item, CPU, machine=PC).identity == first.identity
+    assert not build(item, CPU, machine=SERVER).reused
+
+
 @pytest.mark.parametrize("batch", [3, 16, 20])
 def test_larger_batches_are_checked_on_all_golden_data(folder: Path, batch: int) -> None:
     batches = (batch, batch, batch)

@@ -12,6 +12,7 @@ from engine_examples import PLAN, RTX_ENGINE, plan_identity, rtx_identity, write
 
 import engines.this_machine
 from engines.store_command import engines as command
+from jetson.engine_identity import run_on
 from jetson.engine_key import key_of
 from jetson.engine_store import EngineStore, add, entries
 from jetson.errors import CoopexportError
@@ -64,6 +65,14 @@ def test_a_key_from_the_list_is_explained(store: EngineStore) -> None:
     assert "checked       no: no GPU here" in printed
     assert "not compared  SM not known here, engine built for 8.9" in printed
     assert printed.endswith("it may be loaded here, as far as this machine is known\n")
+
+
+def test_a_check_is_explained_with_where_it_was_run(store: EngineStore, tmp_path: Path) -> None:
+    checks = [{"check": "build", "error": 1e-6, "bound": 1e-3}]
+    for parity in (checks, run_on(checks, RTX_HOST, "tensorrt-rtx")):
+        path = write_engine(tmp_path, RTX_ENGINE, rtx_identity(parity=parity, parity_reason=None))
+        printed = run("explain", path)
+        assert "checked       its golden data agree on Linux x86_64, TensorRT-RTX 1.7.1.116\n" in printed
 
 
 def test_an_engine_of_another_machine_is_explained_and_ends_with_an_error(store: EngineStore) -> None:

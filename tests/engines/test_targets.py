@@ -35,6 +35,7 @@ def test_every_target_has_a_backend_and_what_it_needs(name: str) -> None:
     is_jetson = target.kind == "jetson"
     for value in (target.board, target.chip, target.jetpack, target.l4t, target.last_l4t, target.cuda, target.python):
         assert (value is not None) == is_jetson
+    assert target.architecture == ("aarch64" if is_jetson else None)
     assert (target.memory_bytes is not None) == is_jetson
     assert (target.tensorrt is not None) == (is_jetson and target.backend == "tensorrt")
     assert (target.onnxruntime is not None) == (is_jetson and target.backend == "onnxruntime")
@@ -92,6 +93,15 @@ def test_dla_cores_are_those_that_this_tensorrt_drives(name: str, cores: int) ->
 def test_int8_is_for_chips_that_have_kernels() -> None:
     without = {target.board for target in TARGETS.values() if target.fast_int8 is False}
     assert without == {"nano", "tx2"}
+
+
+def test_processors_without_float16_arithmetic_gain_nothing_by_it_and_of_others_nobody_knows() -> None:
+    """Arm v8.0 of Nano and TX2 has none; Carmel (Xavier), Cortex-A78AE (Orin) and Neoverse V3AE (Thor) have it."""
+    jetsons = [target for target in TARGETS.values() if target.kind == "jetson"]
+    assert {target.board for target in jetsons if not target.half_arithmetic} == {"nano", "tx2"}
+    for target in jetsons:
+        if target.backend == "onnxruntime":
+            assert target.fast_fp16 is (None if target.half_arithmetic else False)
 
 
 @pytest.mark.parametrize(

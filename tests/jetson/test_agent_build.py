@@ -76,6 +76,9 @@ def test_an_order_is_built_checked_and_comes_back(tmp_path: Path) -> None:
         assert one.identity.flags["header_version"] == "8.2.1"  # before 8.6 the header does not say it
         assert one.identity.parity is not None
         assert [check["samples"] for check in one.identity.parity] == [SAMPLES]
+        assert {check["run_on"] for check in one.identity.parity} == {
+            f"{NANO_4_6_1.model}, {one.identity.machine.platform}, TensorRT 8.2.1"
+        }
         model, _ = decode_engine(one.path.read_bytes(), "tensorrt", NANO_4_6_1.tensorrt)
         assert model == ordered.files[ordered.item.graph_sha256]
     # 8.2 has no uint8: four bytes of two symbols each in an int32.

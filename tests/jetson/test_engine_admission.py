@@ -310,7 +310,22 @@ def test_problems_of_bytes_in_memory() -> None:
         (
             onnx_identity(),
             DESKTOP._replace(backends={"onnxruntime": "1.30.0"}),
+            ["ONNX Runtime 1.30.0 here, engine built by 1.31.1"],
+        ),
+        (
+            onnx_identity(parity=[{"check": "build"}], parity_reason=None),
+            DESKTOP._replace(backends={"onnxruntime": "1.30.0"}),
             ["ONNX Runtime 1.30.0 here, engine checked with 1.31.1"],
+        ),
+        (
+            onnx_identity(parity=[{"check": "build"}], parity_reason=None),
+            ORIN._replace(backends={"onnxruntime": "1.31.1"}),
+            ["Linux aarch64 here, engine checked on Linux x86_64"],
+        ),
+        (
+            onnx_identity(),
+            ORIN._replace(backends={"onnxruntime": "1.31.1"}),
+            ["Linux aarch64 here, engine built and not checked on Linux x86_64"],
         ),
     ],
 )

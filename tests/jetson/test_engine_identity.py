@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_examples import ORIN, RTX_ENGINE, plan_identity, rtx_identity, write_engine
+from engine_examples import DESKTOP, ORIN, RTX_ENGINE, plan_identity, rtx_identity, write_engine
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,9 +20,12 @@ from jetson.engine_identity import (
     for_another_owner,
     identity_path,
     read_identity,
+    run_on,
+    where_run,
 )
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json
+from jetson.machine import Machine
 
 OPTIONAL = ("parity", "parity_reason")
 WRITTEN = encode_identity(rtx_identity())
@@ -220,3 +223,23 @@ def test_another_owner_keeps_the_checks_only_with_the_same_golden_data(golden_sh
         **names,
     )
     assert decode_identity(encode_identity(again), "x") == again
+
+
+@pytest.mark.parametrize(
+    ("machine", "backend", "said"),
+    [
+        (Machine("Linux", "x86_64", backends={"onnxruntime": "1.31.1"}), "onnxruntime",
+         "Linux x86_64, ONNX Runtime 1.31.1"),
+        (ORIN, "tensorrt", "NVIDIA Jetson Orin Nano Developer Kit, Linux aarch64, TensorRT 10.3.0.30"),
+        (DESKTOP, "tensorrt-rtx", "NVIDIA GeForce RTX 4090, Linux x86_64, TensorRT-RTX of unknown version"),
+    ],
+)  # fmt: skip
+def test_checks_say_where_they_were_run(machine: Machine, backend: str, said: str) -> None:
+    checks = [{"check": "build", "error": 0.0}, {"check": "build", "error": 0.5}]
+    recorded = run_on(checks, machine, backend)
+    assert recorded == [{**check, "run_on": said} for check in checks]
+    identity = rtx_identity(parity=recorded, parity_reason=None, machine=Machine("Linux", "ppc64le"))
+    again = decode_identity(encode_identity(identity), "it")
+    assert (again, where_run(again)) == (identity, said)
+    # Older records do not say it: they were run where the engine was built.
+    assert where_run(rtx_identity(parity=checks, parity_reason=None, machine=machine, backend=backend)) == said

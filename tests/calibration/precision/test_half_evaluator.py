@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import numpy as np
 import onnx
 import pytest
@@ -122,8 +124,9 @@ def test_overflow_is_infinite_as_in_half_where_onnx_runtime_hides_it(largest: fl
         return
     found = run(open_session(rounding_graph(made), "disabled"), [inputs])[0]
     assert np.isfinite(found).all() == finite
-    # If this ever fails, ONNX Runtime has learnt to compute in half, and the evaluator is not needed.
-    assert np.isfinite(run(open_session(made, "disabled"), [inputs])[0]).all()
+    if platform.machine() == "x86_64":  # an arm64 processor with half arithmetic may compute in half
+        # If this ever fails, ONNX Runtime has learnt to compute in half, and the evaluator is not needed.
+        assert np.isfinite(run(open_session(made, "disabled"), [inputs])[0]).all()
 
 
 def test_optimisation_fuses_no_rounding_away() -> None:
