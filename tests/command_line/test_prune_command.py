@@ -176,7 +176,7 @@ def test_killed_at_any_time_it_goes_on_to_the_same_bits(
             break
     else:
         pytest.fail(f"it never printed {line}")
-    time.sleep(0.05)  # into what comes next
+    time.sleep(0.05)  # into what comes next: wherever that is, the bits are the same
     process.send_signal(signal.SIGKILL)
     process.wait()
     run(folder)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2, THOR_7_2, XAVIER_5_1, FakeBoard
-from fake_jetson.device import FakeDevice, make_device
+from fake_jetson.device import FakeDevice, Gate, make_device
 from fake_jetson.small_order import SAMPLES, small_order
 from fake_jetson.ssh_server import SERVER, SshServer, ssh_server
 from tensorrt_doubles.engine_file import decode_engine
@@ -186,18 +186,23 @@ def test_a_lost_connection_is_one_line_and_the_next_run_goes_on(
     device = make_device(AGX_ORIN_7_2, tmp_path / "device")
     target = find_target("agx-orin@7.2")
     ordered = small_order(tmp_path / "out", target, 8, BATCH)[:2]
-    device.set_faults({"when": "build", "seconds": 2, "holds": "classify"})
+    gate = Gate(tmp_path)
+    device.set_faults({"when": "build", "holds": "classify", **gate.fault})
     with ssh_server(device, tmp_path / "sshd") as server:
         monkeypatch.setenv("COOPEXPORT_SSH", server.client)
-        began = threading.Event()
 
-        def on_event(event: dict[str, Any]) -> None:
-            if event["event"] == "built" and not began.is_set():  # the head; now the tail, which takes long
-                began.set()
-                threading.Timer(0.5, server.stop_all).start()
+        def cut_off() -> None:
+            gate.wait()
+            server.stop_all()
 
-        with pytest.raises(CoopexportError) as error:
-            build_on_device(server.name, target, ordered, on_event)
+        watcher = threading.Thread(target=cut_off)
+        watcher.start()
+        try:
+            with pytest.raises(CoopexportError) as error:
+                build_on_device(server.name, target, ordered, lambda _: None)
+        finally:
+            gate.open()
+        watcher.join()
         said = str(error.value)
     assert said.startswith(f"the connection to {server.name} was lost while building (")
     assert said.endswith("run the same command again: what is finished there is not built again")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests_support import STUCK_S, wait_until
+
 from fake_jetson.boards import FakeBoard
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -33,6 +35,26 @@ def any_python_3_6() -> str | None:
     asked = found and subprocess.run([found, "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
     # A shim of pyenv is there without the Python behind it, and is not what the Python calls itself.
     return asked.stdout.strip() if asked and asked.returncode == 0 else None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Where trtexec stops: it makes the file `reached` in `folder`, and goes on when the gate is opened."""
+
+    folder: Path
+
+    @property
+    def fault(self) -> dict[str, str]:
+        """What a fault of `set_faults` needs for trtexec to stop there."""
+        return {"reached": str(self.folder / "reached"), "until": str(self.folder / "open")}
+
+    def wait(self) -> None:
+        """Return when trtexec stands at the gate."""
+        wait_until((self.folder / "reached").exists, "trtexec at the gate")
+
+    def open(self) -> None:
+        """Let trtexec go on."""
+        (self.folder / "open").touch()
 
 
 @dataclass(frozen=True)
@@ -65,7 +87,7 @@ class FakeDevice:
 
     def run(self, *arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command on it, to its end."""
-        return subprocess.run([str(item) for item in arguments], capture_output=True, text=True, timeout=120,
+        return subprocess.run([str(item) for item in arguments], capture_output=True, text=True, timeout=STUCK_S,
                               env=self.environment, cwd=cwd or self.home)  # fmt: skip
 
     def agent(self, agent_file: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -8,10 +8,11 @@ import os
 import shlex
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests_support import wait_until
 
 from fake_jetson.device import FakeDevice
 from fake_jetson.running import children_of
@@ -87,9 +88,10 @@ def ssh_server(device: FakeDevice, folder: Path) -> Iterator[SshServer]:
 
 
 def _wait_until_open(port: int, server: SshServer) -> None:
-    for _ in range(100):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
+    def answers() -> bool:
         assert server.process.poll() is None, server.log.read_text()
-        time.sleep(0.05)
-    raise AssertionError("the ssh server does not answer")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return True
+        return False
+
+    wait_until(answers, "an ssh server that answers")

@@ -102,8 +102,10 @@ def play_fault(log: Log, options: dict[str, str]) -> None:
             continue
         if not fault.get("always"):
             path.write_text(json.dumps(faults[:index] + faults[index + 1 :]))
-        if "seconds" in fault:
-            time.sleep(fault["seconds"])
+        if "until" in fault:
+            Path(fault["reached"]).touch()
+            while not Path(fault["until"]).exists():
+                time.sleep(0.02)
         if fault.get("does") == "killed":
             os.kill(os.getpid() if fault.get("whom") != "parent" else os.getppid(), signal.SIGKILL)
             time.sleep(1)

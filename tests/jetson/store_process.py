@@ -2,15 +2,15 @@
 
     python store_process.py ROLE ROOT LIMIT_BYTES ARGUMENT
 
-Roles: `obtain LOG` builds one engine slowly and notes that it did; `churn SEED` adds, finds and evicts at random until
-it is killed or has done 100 rounds; `fill COUNT` adds engines until the disk is full; `verify` reads everything;
-`admit FOLDER` writes an engine there, admits it, refuses it with a byte flipped, and prints its identity's SHA-256.
+Roles: `obtain LOG` builds one engine and notes that it did, which takes until it gets a line or the end of its input;
+`churn SEED` adds, finds and evicts at random until it is killed or has done 100 rounds, whose numbers it prints;
+`fill COUNT` adds engines until the disk is full; `verify` reads everything; `admit FOLDER` writes an engine there,
+admits it, refuses it with a byte flipped, and prints its identity's SHA-256.
 """
 
 import hashlib
 import random
 import sys
-import time
 from pathlib import Path
 
 from jetson.build_settings import BuildSettings
@@ -65,7 +65,7 @@ def main(role, root, limit_bytes, argument):
             with Path(argument).open("a") as log:
                 log.write("built\n")
             print("building", flush=True)
-            time.sleep(0.4)
+            sys.stdin.readline()
             return engine_of(0)
 
         found = obtain(store, key_of(engine_of(0)[0]), build, lambda: print("waiting", flush=True))
@@ -73,8 +73,8 @@ def main(role, root, limit_bytes, argument):
         print("reused" if found.reused else "built", flush=True)
     elif role == "churn":
         draw = random.Random(int(argument))
-        print("started", flush=True)
-        for _ in range(100):
+        for number in range(100):
+            print(number, flush=True)
             identity, data = engine_of(draw.choice(NUMBERS))
             what = draw.random()
             if what < 0.5:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2, THOR_7_2, XAVIER_5_1, FakeBoard
-from fake_jetson.device import FakeDevice, make_device
+from fake_jetson.device import FakeDevice, Gate, make_device
 from fake_jetson.running import running_with
 from fake_jetson.small_order import SAMPLES, small_order
 from tensorrt_doubles.engine_file import decode_engine
-from tests_support import files_below
+from tests_support import STUCK_S, files_below, wait_until
 
 from benchmarks.latency_run import read_run
 from engines.agent_file import write_agent
@@ -296,21 +295,18 @@ def test_trtexec_says_its_version_where_no_package_does(tmp_path: Path) -> None:
 
 def test_a_killed_agent_leaves_nothing_half_and_goes_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ORIN_NANO_6_2)
-    slow = {"when": "build", "seconds": 30, "holds": "classify"}  # the second and the third
-    bench.device.set_faults(slow)
+    gate = Gate(tmp_path)
+    bench.device.set_faults({"when": "build", "holds": "classify", **gate.fault})  # the second and the third hold it
     agent = bench.start()
-    assert agent.stderr is not None
-    while "conv1.head.batch6: built" not in agent.stderr.readline():
-        assert agent.poll() is None
-    deadline = time.monotonic() + 20
-    while "[]" not in (bench.device.root / "faults.json").read_text():  # trtexec is at the second
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    gate.wait()
+    assert running_with(str(bench.device.root)) != []
     agent.kill()
-    agent.wait()
-    agent.stderr.close()
-    time.sleep(0.3)
-    assert running_with(str(bench.device.root)) == []  # no builder is left that holds the GPU's memory
+    agent.communicate()
+    try:
+        # No builder is left that holds the GPU's memory: not even one that would never end.
+        wait_until(lambda: running_with(str(bench.device.root)) == [], "the end of all that the agent started")
+    finally:
+        gate.open()
     assert not bench.result.exists()
     ended = bench.build()
     assert ended.returncode == 0, ended.stderr
@@ -333,15 +329,17 @@ def test_what_a_killed_run_with_the_same_process_id_left_is_removed(tmp_path: Pa
 
 def test_an_interrupted_agent_says_how_to_go_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("head",))
-    bench.device.set_faults({"when": "build", "seconds": 30})
+    gate = Gate(tmp_path)
+    bench.device.set_faults({"when": "build", **gate.fault})
     agent = bench.start()
-    assert agent.stderr is not None
-    assert "1 engines for" in agent.stderr.readline()
-    time.sleep(0.5)
+    gate.wait()
     agent.send_signal(signal.SIGINT)
-    assert agent.wait(timeout=10) == 130
-    assert agent.stderr.read().splitlines()[-1] == (
+    try:
+        _, errors = agent.communicate(timeout=STUCK_S)
+    finally:
+        gate.open()
+    assert agent.returncode == 130
+    assert errors.splitlines()[-1] == (
         "coop-agent: error: interrupted; what is finished is kept on this device, run the command again to go on"
     )
-    agent.stderr.close()
     assert not bench.result.exists()

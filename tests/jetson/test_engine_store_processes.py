@@ -9,13 +9,12 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from store_process import engine_of
 from test_python36 import interpreters
-from tests_support import files_below, unshare_command
+from tests_support import STUCK_S, files_below, unshare_command
 
 import jetson
 from jetson.engine_identity import encode_identity
@@ -23,6 +22,7 @@ from jetson.engine_identity import encode_identity
 REPOSITORY = Path(jetson.__file__).parents[1]
 SCRIPT = Path(__file__).with_name("store_process.py")
 LIMIT_BYTES = 120_000  # six of the twelve engines
+DONE = [*map(str, range(100)), "done"]
 
 
 def command(role: str, root: Path, argument: object = "", python: str = "isolated") -> list[str]:
@@ -35,6 +35,7 @@ def start(role: str, root: Path, argument: object = "", python: str = "isolated"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen(
         command(role, root, argument, python),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -42,9 +43,15 @@ def start(role: str, root: Path, argument: object = "", python: str = "isolated"
     )
 
 
+def line_of(process: subprocess.Popen[str]) -> str:
+    """Return the next line that a process prints, once it has."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
 def ended(process: subprocess.Popen[str]) -> list[str]:
-    """Return the lines that a process printed; it has to end well."""
-    output, errors = process.communicate(timeout=60)
+    """Return the lines that a process printed, which gets no more input; it has to end well."""
+    output, errors = process.communicate(timeout=STUCK_S)
     assert process.returncode == 0, errors
     return output.split()
 
@@ -53,10 +60,12 @@ def ended(process: subprocess.Popen[str]) -> list[str]:
 def test_of_several_processes_one_builds(tmp_path: Path, python: str) -> None:
     log = tmp_path / "log"
     processes = [start("obtain", tmp_path / "store", log, python) for _ in range(4)]
-    said = sorted(ended(process) for process in processes)
+    first = [line_of(process) for process in processes]  # the builder goes on when it gets its input's end
+    assert sorted(first) == ["building", "waiting", "waiting", "waiting"]
+    builder = processes.pop(first.index("building"))
+    assert ended(builder) == ["built"]
+    assert [ended(process) for process in processes] == [["reused"]] * 3
     assert log.read_text() == "built\n"
-    assert said.count(["building", "built"]) == 1
-    assert sum(lines[-1] == "reused" for lines in said) == 3
     assert list((tmp_path / "store" / "locks").iterdir()) == []
 
 
@@ -69,21 +78,20 @@ def test_identities_are_the_same_in_every_python_and_decide_the_same(tmp_path: P
 def test_when_the_builder_is_killed_the_next_one_builds(tmp_path: Path) -> None:
     log = tmp_path / "log"
     first = start("obtain", tmp_path / "store", log)
-    assert first.stdout is not None
-    assert first.stdout.readline() == "building\n"
+    assert line_of(first) == "building"
     second = start("obtain", tmp_path / "store", log)
-    assert second.stdout is not None
-    assert second.stdout.readline() == "waiting\n"
+    assert line_of(second) == "waiting"
     first.send_signal(signal.SIGKILL)
     assert ended(second) == ["building", "built"]
     assert log.read_text() == "built\n" * 2
-    first.communicate(timeout=60)
+    first.communicate(timeout=STUCK_S)
+    assert first.returncode == -signal.SIGKILL
 
 
 def test_processes_that_add_find_and_evict_at_the_same_time(tmp_path: Path) -> None:
     processes = [start("churn", tmp_path / "store", seed) for seed in range(4)]
     for process in processes:
-        assert ended(process) == ["started", "done"]
+        assert ended(process) == DONE
     assert ended(start("verify", tmp_path / "store")) == []
     assert not any(name.endswith(".part") for name in files_below(tmp_path / "store"))
 
@@ -94,13 +102,12 @@ def kill_at_random_instants(root: Path, count: int, seed: int) -> int:
     traces = 0
     for round_ in range(count):
         victim, other = start("churn", root, 1000 + round_), start("churn", root, 2000 + round_)
-        assert victim.stdout is not None
-        assert victim.stdout.readline() == "started\n"
-        time.sleep(draw.uniform(0, 0.15))
+        for number in range(draw.randrange(1, 90)):
+            assert line_of(victim) == str(number)
         victim.send_signal(signal.SIGKILL)
-        victim.communicate(timeout=60)
+        victim.communicate(timeout=STUCK_S)
         assert victim.returncode in (0, -signal.SIGKILL)
-        assert ended(other) == ["started", "done"], "a kill hinders nobody else"
+        assert ended(other) == DONE, "a kill hinders nobody else"
         traces += any(".part" in name or name.startswith("locks/") for name in files_below(root))
         assert ended(start("verify", root)) == []
     return traces
@@ -139,11 +146,11 @@ for name in ("replace", "fsync", "unlink"):
 add(store, key_of(engine_of(3)[0]), *engine_of(3))
 """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    killed = subprocess.run([sys.executable, "-S", "-c", script], env=environment, timeout=60, check=False)
+    killed = subprocess.run([sys.executable, "-S", "-c", script], env=environment, timeout=STUCK_S, check=False)
     assert killed.returncode == -signal.SIGKILL
     root = tmp_path / "store"
     assert ended(start("verify", root)) == []
-    assert ended(start("churn", root, 5)) == ["started", "done"]
+    assert ended(start("churn", root, 5)) == DONE
     left = files_below(root)
     assert not any(".part" in name for name in left), left
     assert len([name for name in left if name.startswith("blobs/")]) == len(
@@ -161,7 +168,7 @@ def test_a_full_disk_keeps_what_it_has_and_hinders_no_build(tmp_path: Path) -> N
     script = f"mount -t tmpfs -o size=80k none {root} && {shlex.join(command('fill', root, 8))}"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     filled = subprocess.run(
-        [*unshare, script], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [*unshare, script], env=environment, capture_output=True, text=True, timeout=STUCK_S, check=False
     )
     assert filled.returncode == 0, filled.stderr
     assert 0 < int(filled.stdout) < 6
@@ -180,6 +187,9 @@ def test_a_read_only_store_is_read_and_hinders_no_build(tmp_path: Path) -> None:
         f"mount -o remount,rw {root} && {obtain} && mount -o remount,ro {root} && {obtain}"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    tried = subprocess.run([*unshare, script], env=environment, capture_output=True, text=True, timeout=60, check=False)
+    tried = subprocess.run(
+        [*unshare, script], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=STUCK_S,
+        check=False,
+    )  # fmt: skip
     assert tried.returncode == 0, tried.stderr
     assert tried.stdout.split() == ["building", "built", "building", "built", "reused"]

@@ -6,21 +6,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from tests_support import STUCK_S
 
 from jetson import file_lock
 from jetson.file_lock import locked
 
 REPOSITORY = Path(file_lock.__file__).parents[1]
 HOLDER = """
-import sys, time
+import sys
 from jetson.file_lock import locked
 with locked(sys.argv[1]) as held:
     print(held, flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.read()
 """
 COUNTER = """
 import sys
@@ -37,7 +37,7 @@ for _ in range(int(sys.argv[3])):
 def start(script: str, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-S", "-c", script, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def said(process: subprocess.Popen[str]) -> str:
@@ -58,17 +58,23 @@ def test_the_file_is_there_while_the_lock_is_held(tmp_path: Path) -> None:
 
 def test_a_second_one_waits_and_is_told_so_once(tmp_path: Path) -> None:
     path = str(tmp_path / "a.lock")
-    with start(HOLDER, path, "0.3") as holder:
+    with start(HOLDER, path) as holder:
         assert said(holder) == "True"
-        waits: list[float] = []
-        with locked(path, lambda: waits.append(time.monotonic())):
-            assert holder.wait(timeout=10) == 0
-            assert len(waits) == 1
+        assert holder.stdin is not None
+        waits: list[int | None] = []
+
+        def let_go() -> None:
+            waits.append(holder.poll())
+            holder.stdin.close()  # type: ignore[union-attr]
+
+        with locked(path, let_go):
+            assert holder.wait(timeout=STUCK_S) == 0
+            assert waits == [None]
 
 
 def test_a_kill_releases_it(tmp_path: Path) -> None:
     path = str(tmp_path / "a.lock")
-    with start(HOLDER, path, "60") as holder:
+    with start(HOLDER, path) as holder:
         assert said(holder) == "True"
         holder.send_signal(signal.SIGKILL)
         with locked(path) as held:
@@ -80,7 +86,7 @@ def test_no_two_hold_it_although_the_file_comes_and_goes(tmp_path: Path) -> None
     counter = tmp_path / "counter"
     counter.write_text("0")
     processes = [start(COUNTER, str(tmp_path / "a.lock"), str(counter), "200") for _ in range(4)]
-    assert [process.wait(timeout=60) for process in processes] == [0] * 4
+    assert [process.wait(timeout=STUCK_S) for process in processes] == [0] * 4
     assert counter.read_text() == "800"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["counter"]
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests_support import STUCK_S
 from torch import nn
 from toy_training import bits, toy_network, toy_set, toy_settings
 
@@ -134,18 +135,18 @@ def test_a_damaged_state_is_said_and_starts_anew(
 
 
 PROGRAM = """
-import sys, time
+import sys
 from pathlib import Path
 from toy_training import toy_network, toy_set, toy_settings
 from exporter.training.fit import fit
 import torch
 torch.set_num_threads(1)
-steps = 4
-def slow(done, total):
-    print(done, flush=True)
-    time.sleep(0.05)
+def stop_at_ten(done, total):  # in the middle of the third epoch
+    if done == 10:
+        print(done, flush=True)
+        sys.stdin.read()
 fit(toy_network(), toy_set(), toy_settings(schedule="cosine", shift_pixels=1), epochs=5, seed=7,
-    state_file=Path(sys.argv[1]), on_progress=slow)
+    state_file=Path(sys.argv[1]), on_progress=stop_at_ten)
 """
 
 
@@ -154,14 +155,16 @@ def test_a_process_that_is_killed_loses_less_than_an_epoch(tmp_path: Path) -> No
     folder = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(folder.parents[2])])}
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(file)], stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", PROGRAM, str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     ) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            if int(line) == 10:  # in the middle of the third epoch of four steps
-                process.send_signal(signal.SIGKILL)
-                break
-        process.wait(timeout=60)
+        assert process.stdout.readline() == "10\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=STUCK_S)
     assert process.returncode == -signal.SIGKILL
     steps: list[int] = []
     network, expected = toy_network(), toy_network()
