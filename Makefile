@@ -19,14 +19,7 @@ check-full: check system-packages
 
 # Tests marked `system` need these; without them pytest leaves those tests out and says so.
 system-packages:
-	@missing=""; for package in $$(cat tests/system-packages.txt); do \
-	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$package"; \
-	done; \
-	if [ -z "$$missing" ]; then :; \
-	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; } \
-	  || echo "leaving out tests that need$$missing: apt-get could not install it"; \
-	else echo "leaving out tests that need$$missing; to have them: sudo apt-get install$$missing"; fi
+	@sh tests/install_system_packages.sh tests/system-packages.txt
 
 # Style, types, and which room may import which.
 check: $(STAMP)
