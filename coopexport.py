@@ -114,24 +114,54 @@ def main() -> None:
 
 
 def refuse_hidden_rooms() -> None:
-    """Exit with one line when a folder of the user hides one of our packages, before any of them is imported.
+    """Exit with one line when something of the user's hides one of our packages, before any of them is imported.
 
-    That happens with `python -m coopexport` in a folder that has, say, a `benchmarks` package of its own.
+    That happens with `python -m coopexport` in a folder that has, say, a `benchmarks` package of its own, and with such
+    a folder on PYTHONPATH.
     """
-    here = Path(__file__).resolve().parent
     for room in ROOMS:
+        source = own_source(room)
         found = importlib.util.find_spec(room)
-        origin = None if found is None or found.origin is None else Path(found.origin).resolve().parent
-        if origin != here / room:
-            fail(
-                f"{origin or room} hides coopexport's own package '{room}'; rename it, or run the command "
-                "`coopexport` instead of `python -m coopexport`"
-            )
+        origin = None if found is None or found.origin is None else Path(found.origin).resolve()
+        if origin == source:
+            continue
+        place = origin.parent if origin is not None and origin.name == "__init__.py" else origin
+        fail(
+            f"{place or room} hides coopexport's own package '{room}'; rename it, take its folder off PYTHONPATH, or "
+            "run the command `coopexport` instead of `python -m coopexport`; coopexport doctor names all such"
+        )
+
+
+def import_own_rooms() -> None:
+    """Import our packages from where this file lies, whatever hides them: for `doctor`, which names what does."""
+    for room in ROOMS:
+        source = own_source(room)
+        spec = importlib.util.spec_from_file_location(room, source, submodule_search_locations=[str(source.parent)])
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[room] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[room])
+
+
+def own_source(room: str) -> Path:
+    """Return the file of one of our packages; exits with one line when it is gone.
+
+    Uninstalling another distribution that installed files into ours takes them away.
+    """
+    source = Path(__file__).resolve().parent / room / "__init__.py"
+    if not source.is_file():
+        fail(
+            f"{source} is missing, which is coopexport's own: install coopexport again (pip install --force-reinstall)"
+        )
+    return source
 
 
 def run() -> None:
     """Run the command line: user errors become one line and exit code 2."""
-    refuse_hidden_rooms()
+    if sys.argv[1:2] == ["doctor"]:
+        import_own_rooms()
+    else:
+        refuse_hidden_rooms()
     from jetson.errors import CoopexportError
 
     interrupted = []

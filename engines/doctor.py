@@ -9,9 +9,9 @@ from importlib import metadata, util
 from pathlib import Path
 
 from engines.backends import all_backends
+from engines.name_clashes import name_clashes
 from engines.nvidia_driver import query_gpus
 from engines.targets import load_targets
-from exporter.user_code import find_clashes
 from jetson.errors import CoopexportError
 from jetson.wire import rans_implementation
 
@@ -38,7 +38,10 @@ _OPTIONAL = (
 
 
 def examine(folder: Path) -> list[Finding]:
-    """Return findings about Python, GPUs, targets, entropy coder, optional packages and name clashes in `folder`."""
+    """Return findings about Python, GPUs, targets, entropy coder, optional packages and clashes of names.
+
+    `folder`: the working directory, whose modules and packages are looked at as well as those on Python's path.
+    """
     python = f"{platform.python_version()} ({platform.system()} {platform.machine()})"
     findings = [Finding("Python", True, python, sys.executable), _gpu()]
     backends = all_backends()
@@ -55,10 +58,7 @@ def examine(folder: Path) -> list[Finding]:
         findings.append(Finding(f"target {target.name}", building.usable, building.version or "", detail))
     findings.append(_entropy_coder())
     findings += [_package(*row) for row in _OPTIONAL]
-    for name in find_clashes(folder):
-        findings.append(
-            Finding(f"name {name}", False, "", f"{folder / name} has the name of a package of coopexport; rename it")
-        )
+    findings += [Finding(f"name {clash.name}", False, "", clash.detail) for clash in name_clashes(folder, sys.path)]
     return findings
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
+import coopexport as coopexport_module
 from engines.build_items import item_of_whole, items_of_layer
 from engines.open_engine import open_engine
 from engines.pair import open_pair
@@ -225,20 +226,56 @@ def test_names_that_hide_ours_are_named(coopexport: Callable, tmp_path: Path, pr
     assert '"benchmarks"' in result.errors
     assert "rename" in result.errors
     assert "benchmarks" in coopexport(project, "doctor").output
-    # The other way round: a folder of the user's that python finds before ours.
-    (tmp_path / "jetson").mkdir()
-    (tmp_path / "jetson" / "__init__.py").write_text("")
-    shadowed = subprocess.run(
-        [sys.executable, "-m", "coopexport", "--help"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
-    )
+
+
+def test_what_python_finds_before_ours_is_refused_and_doctor_still_runs_and_names_it(tmp_path: Path) -> None:
+    here, before = tmp_path / "here", tmp_path / "before"
+    for package in (here / "jetson", before / "engines"):
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("raise SystemExit('not ours')")
+    (before / "calibration.py").write_text("raise SystemExit('not ours')")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "coopexport", *arguments],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PYTHONPATH": f"{before}:{REPOSITORY}", "PATH": "", "COLUMNS": "400"},
+        )
+
+    shadowed = run("--help")
     assert shadowed.returncode == 2
     assert len(shadowed.stderr.splitlines()) == 1
-    assert "hides coopexport's own package 'jetson'" in shadowed.stderr
+    assert f"{here / 'jetson'} hides coopexport's own package 'jetson'; rename it" in shadowed.stderr
+    doctor = run("doctor")
+    assert doctor.returncode == 0, doctor.stderr
+    listed = " ".join(doctor.stdout.replace("│", " ").split())
+    for said in (
+        f"{here / 'jetson'} has the name of a package of coopexport; rename it",
+        f"{before / 'engines'} hides coopexport's own 'engines'; rename it, or take {before} off PYTHONPATH",
+        f"{before / 'calibration.py'} hides coopexport's own 'calibration'; rename it, or take {before} off PYTHONPATH",
+    ):
+        assert said in listed
+    (here / "jetson" / "__init__.py").unlink()
+    (before / "engines" / "__init__.py").unlink()
+    assert f"{before / 'calibration.py'} hides coopexport's own package 'calibration'" in run("targets").stderr
+
+
+def test_a_package_of_ours_that_is_gone_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after uninstalling a distribution that had installed files into it."""
+    monkeypatch.setattr(coopexport_module, "__file__", str(tmp_path / "coopexport.py"))
+    for arguments in (["doctor"], ["targets"]):
+        monkeypatch.setattr(sys, "argv", ["coopexport", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            coopexport_module.run()
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"coopexport: error: {tmp_path / 'jetson' / '__init__.py'} is missing")
+        assert line.endswith("install coopexport again (pip install --force-reinstall)")
 
 
 def test_wheel_ships_the_rooms_and_no_tests(tmp_path: Path) -> None:
