@@ -9,6 +9,7 @@ import onnx
 from onnx import helper
 
 from exporter.cut_points import CutPlan, crossing_after, describe_crossing, plan_cut
+from exporter.data_sizes import sizes_from_data
 from exporter.graph_index import GraphIndex, index_graph, nodes_in
 from exporter.onnx_graph import functions_used, tensors_read
 from exporter.tensor_types import TensorType, boundary_value, tensor_types
@@ -74,6 +75,13 @@ def require_clean(index: GraphIndex, tensors: Sequence[str], types: Mapping[str,
     if unread:
         raise CoopexportError(f"{where}: nothing behind the cut reads {', '.join(unread)}")
     unsized = [name for name in plan.crossing if name not in types]
+    causes = sizes_from_data(index.model, types.keys()) if unsized else {}
+    for name in unsized:
+        if name in causes:
+            raise CoopexportError(
+                f"{where}: {name} would cross, whose size may depend on the data (through {causes[name]}); only "
+                "tensors of a fixed size can cross: cut before it"
+            )
     if unsized:
         raise CoopexportError(
             f"{where}: {', '.join(unsized)} would cross; only tensors can that hold numbers and have a fixed size"

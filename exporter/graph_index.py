@@ -13,7 +13,7 @@ import onnx
 from exporter.onnx_graph import tensors_read
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
-_RANDOM = frozenset(
+RANDOM_OPERATORS = frozenset(
     ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
 )
 
@@ -103,7 +103,7 @@ def index_graph(model: onnx.ModelProto) -> GraphIndex:
 
 def _is_constant(node: onnx.NodeProto) -> bool:
     """Tell whether a node that reads constants alone makes constants: drawn numbers are none."""
-    if node.domain not in _STANDARD_DOMAINS or node.op_type in _RANDOM:
+    if node.domain not in _STANDARD_DOMAINS or node.op_type in RANDOM_OPERATORS:
         return False
     return not any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute)
 

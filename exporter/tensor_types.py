@@ -1,4 +1,7 @@
-"""Type and size of the tensors in a graph: by shape inference at two batch sizes, by running it as a last resort."""
+"""Type and size of the tensors in a graph: by shape inference at two batch sizes, by running it as a last resort.
+
+Sizes that may depend on the data are never taken from a run: two that agree show nothing of a third.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from exporter.data_sizes import sizes_from_data
 from exporter.drawn_inputs import drawn_inputs
 from exporter.graph_index import index_graph
 from exporter.onnx_graph import copy_without_weights, network_inputs
@@ -54,8 +58,9 @@ class TensorType:
 def tensor_types(model: onnx.ModelProto, weights_folder: Path | None = None) -> dict[str, TensorType]:
     """Return the type of each tensor whose size is known and, behind the batch dimension, fixed.
 
-    `weights_folder`: where external weights lie that `model` does not hold; without it a graph with such weights is
-    not run. Raises CoopexportError when an input of the network has a size other than the batch that is not fixed.
+    A tensor whose size may depend on the values of the inputs (`sizes_from_data`) has none. `weights_folder`: where
+    external weights lie that `model` does not hold; without it a graph with such weights is not run. Raises
+    CoopexportError when an input of the network has a size other than the batch that is not fixed.
     """
     inputs = network_inputs(model)
     for value in inputs:
@@ -76,7 +81,10 @@ def tensor_types(model: onnx.ModelProto, weights_folder: Path | None = None) -> 
     varying = index_graph(model).varying
     types = _merged(found, sizes, varying)
     wanted = {name for node in model.graph.node for name in node.output if name} - set(types)
-    wanted -= {name for name, (_, shape) in first.items() if shape is not None}
+    inferred = {name for name, (_, shape) in first.items() if shape is not None}
+    wanted -= inferred
+    if wanted:
+        wanted -= sizes_from_data(model, inferred).keys()
     is_whole = not _has_external_weights(model)
     if wanted and (is_whole or weights_folder is not None):
         folder = None if is_whole else weights_folder
@@ -161,12 +169,12 @@ def _observed(
     watched.CopyFrom(model)
     del watched.graph.output[:]
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in tensors)
-    feed = drawn_inputs(model, size, seed)  # others each time: a size that depends on the data must show
+    feed = drawn_inputs(model, size, seed)
     values: list[Any] = open_session(watched, "disabled", weights_folder=folder).run(None, feed)
     return {
         name: (helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
         for name, value in zip(tensors, values, strict=True)
-        if isinstance(value, np.ndarray)
+        if isinstance(value, np.ndarray) and value.dtype != object  # text has no size in bytes
     }
 
 

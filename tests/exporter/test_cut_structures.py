@@ -187,10 +187,23 @@ def test_a_tensor_without_a_fixed_size_is_refused_by_name() -> None:
             helper.make_node("Add", ["x", "total"], ["y"]),
         ]
     )
-    with pytest.raises(
-        CoopexportError, match=r"cannot cut at where, x: where would cross; only tensors .* have a fixed size"
-    ):
+    with pytest.raises(CoopexportError) as caught:
         cut(model, ["where", "x"])
+    assert str(caught.value) == (
+        "cannot cut at where, x: where would cross, whose size may depend on the data (through NonZero 'where'); only "
+        "tensors of a fixed size can cross: cut before it"
+    )
+
+
+def test_what_is_no_tensor_cannot_cross() -> None:
+    model = model_of(
+        [
+            helper.make_node("SplitToSequence", ["x"], ["parts"], axis=1),
+            helper.make_node("ConcatFromSequence", ["parts"], ["y"], axis=1),
+        ]
+    )
+    with pytest.raises(CoopexportError, match=r"cannot cut at parts: parts would cross; only tensors can that hold"):
+        cut(model, ["parts"])
 
 
 def test_what_nothing_reads_behind_the_cut_is_refused() -> None:

@@ -80,6 +80,30 @@ def test_options_of_given_files_need_one() -> None:
             CliRunner().invoke(split_command, ["--all", *arguments], catch_exceptions=False)
 
 
+def saved(text: str, path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    onnx.save(onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}'), str(path))
+    return path
+
+
+# Of noise all is found, so that two runs agree on how much: of real images, it is not.
+FINDING = """net (float[1, 8] x) => (float[2, found] y) {
+    r = Elu (x) n = NonZero (r) f = Cast <to = 1> (n) y = Neg (f) }"""
+
+
+def test_a_size_that_depends_on_the_data_cannot_cross_and_all_else_can(tmp_path: Path) -> None:
+    path = saved(FINDING, tmp_path / "network.onnx")
+    with pytest.raises(
+        CoopexportError, match=r"f would cross, whose size may depend on the data \(through NonZero 'n'\)"
+    ):
+        split(path, "--layer", "f")
+    assert not (tmp_path / "out").exists()
+    result = split(path, "--all")
+    assert result.exit_code == 0, result.output
+    (pair,) = read_pairs(tmp_path / "out").pairs
+    assert pair.source_tensors == ("r",)
+
+
 def test_all_cuts_of_up_to_so_many_tensors(tmp_path: Path) -> None:
     path = tmp_path / "network.onnx"
     onnx.save(exported("two_inputs_small"), str(path))

@@ -131,16 +131,31 @@ def test_sizes_are_folded_only_from_what_is_known() -> None:
 
 
 def test_what_inference_does_not_know_is_run() -> None:
-    """NonZero's size depends on the data; what is padded to a known size again does not."""
+    """A size that the data say is taken from no run, though two may agree: of drawn numbers none is zero."""
     nodes = [
-        helper.make_node("NonZero", ["x"], ["where"]),
-        helper.make_node("Shape", ["where"], ["found"], start=1),
-        helper.make_node("Mul", ["found", "zeros"], ["nothing"]),
-        helper.make_node("Add", ["nothing", "sizes"], ["same"]),
-        helper.make_node("Reshape", ["x", "same"], ["y"]),
+        helper.make_node("Gelu", ["x"], ["g"], domain="com.microsoft"),
+        helper.make_node("Flatten", ["g"], ["y"]),
+        helper.make_node("NonZero", ["y"], ["where"]),
+        helper.make_node("Transpose", ["where"], ["places"]),
     ]
-    weights = {"zeros": np.int64([0, 0]), "sizes": np.int64([-1, 4])}
-    assert tensor_types(model_of(nodes, ["batch", 2, 2], weights))["y"].shape == (4,)
+    model = model_of(nodes, [3, 2, 2], {})
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    types = tensor_types(model)
+    assert types["y"] == TensorType((4,))
+    assert "g" in types
+    assert not {"where", "places"} & types.keys()
+
+
+def test_text_that_a_run_shows_has_no_size() -> None:
+    nodes = [
+        helper.make_node("ArgMax", ["x"], ["k"], axis=1, keepdims=0),
+        helper.make_node("LabelEncoder", ["k"], ["text"], domain="ai.onnx.ml", keys_int64s=[0], values_strings=["a"]),
+        helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft"),
+    ]
+    model = model_of(nodes, ["batch", 4], {})
+    model.opset_import.extend(helper.make_opsetid(domain, 2) for domain in ("ai.onnx.ml", "com.microsoft"))
+    model.opset_import[-1].version = 1
+    assert tensor_types(model).keys() == {"x", "k", "y"}
 
 
 def test_external_weights_are_found_where_they_lie(tmp_path: Path) -> None:
