@@ -43,7 +43,7 @@ def cut(
     whole = index.model
     known = tensor_types(whole) if types is None else types
     plan = require_clean(index, tensors, known)
-    names = {name: f"{name}/crossing" for name in plan.crossing if name in index.inputs}
+    names = _names_of_inputs(index, plan)
     boundary = [boundary_value(names.get(name, name), known[name], whole) for name in plan.crossing]
     outputs = {value.name: value for value in whole.graph.output}
     exits = [outputs[name] for name in plan.head_outputs if name not in plan.crossing]
@@ -87,6 +87,18 @@ def require_clean(index: GraphIndex, tensors: Sequence[str], types: Mapping[str,
             f"{where}: {', '.join(unsized)} would cross; only tensors can that hold numbers and have a fixed size"
         )
     return plan
+
+
+def _names_of_inputs(index: GraphIndex, plan: CutPlan) -> dict[str, str]:
+    """Return what the network's inputs that cross are called between the halves: a name that no tensor has."""
+    names = {}
+    for name in plan.crossing:
+        if name in index.inputs:
+            other = f"{name}/crossing"
+            while other in index.makers or other in index.inputs:
+                other += "_"
+            names[name] = other
+    return names
 
 
 def _describe_missing(index: GraphIndex, tensors: Sequence[str], plan: CutPlan, types: Mapping[str, TensorType]) -> str:

@@ -94,12 +94,16 @@ def tensor_types(model: onnx.ModelProto, weights_folder: Path | None = None) -> 
 
 
 def boundary_value(name: str, item: TensorType, model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """Return what declares a boundary tensor as input or output; its batch dimension is that of the network's input."""
+    """Return what declares a boundary tensor as input or output; its batch dimension is that of the network's inputs.
+
+    Where these call theirs differently (images and boxes), it has no name: which of them it is, is not known.
+    """
     shape: list[str | int | None] = list(item.shape)
     if item.has_batch:
-        dimensions = network_inputs(model)[0].type.tensor_type.shape.dim
-        batch = dimensions[0] if dimensions else onnx.TensorShapeProto.Dimension()
-        shape.insert(0, batch.dim_param or batch.dim_value or None)
+        leading = [dim for value in network_inputs(model) for dim in value.type.tensor_type.shape.dim[:1]]
+        names = {dim.dim_param or dim.dim_value for dim in leading if not dim.HasField("dim_value")}
+        names = names or {dim.dim_value for dim in leading[:1]}
+        shape.insert(0, (names.pop() or None) if len(names) == 1 else None)
     return helper.make_tensor_value_info(name, item.element_type, shape)
 
 

@@ -49,6 +49,21 @@ def test_every_cut_of_a_drawn_graph_is_exact(model: onnx.ModelProto, data) -> No
         assert_exact(model, cut(index, tensors, types), feed)
 
 
+def parsed(text: str) -> onnx.ModelProto:
+    return onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}')
+
+
+def test_a_tensor_that_has_the_name_of_an_input_that_crosses_keeps_it() -> None:
+    model = parsed("""net (float[n, 4] x, float[n, 4] x2) => (float[n, 4] y) {
+        kept = Neg (x2) a = Relu (x) s = Add (a, kept) y = Mul (s, x2) }""")
+    for node in model.graph.node:  # the text form knows no names with a slash
+        for names in (node.input, node.output):
+            names[:] = ["x2/crossing" if name == "kept" else name for name in names]
+    halves = cut(model, ["x2", "x2/crossing", "a"])
+    assert [value.name for value in halves.tail.graph.input] == ["x2/crossing_", "x2/crossing", "a"]
+    assert_exact(model, halves, {"x": X, "x2": X[::-1].copy()})
+
+
 def test_an_input_that_crosses_goes_through_the_head() -> None:
     model = model_of(
         [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Add", ["a", "x2"], ["y"])], inputs=("x", "x2")

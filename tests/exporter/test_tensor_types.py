@@ -158,6 +158,17 @@ def test_text_that_a_run_shows_has_no_size() -> None:
     assert tensor_types(model).keys() == {"x", "k", "y"}
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "declared"),
+    [("batch", "batch", "batch"), ("batch", "boxes", None), (2, "boxes", "boxes"), (2, 2, 2)],
+)
+def test_a_boundary_is_called_as_the_inputs_call_their_batch(first, second, declared) -> None:
+    model = model_of([helper.make_node("Relu", ["x"], ["y"])], [first, 4], {})
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [second, 4]))
+    (batch, _) = boundary_value("y", TensorType((4,)), model).type.tensor_type.shape.dim
+    assert (batch.dim_param or batch.dim_value or None) == declared
+
+
 def test_external_weights_are_found_where_they_lie(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["h"]),
