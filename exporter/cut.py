@@ -11,9 +11,14 @@ from onnx import helper
 from exporter.cut_points import CutPlan, crossing_after, describe_crossing, plan_cut
 from exporter.data_sizes import sizes_from_data
 from exporter.graph_index import GraphIndex, index_graph, nodes_in
-from exporter.onnx_graph import functions_used, tensors_read
+from exporter.onnx_graph import copy_fields, functions_used, tensors_read
 from exporter.tensor_types import TensorType, boundary_value, tensor_types
 from jetson.errors import CoopexportError
+
+# What a part of a graph has only some of, or its own.
+_OF_SOME_NODES = (
+    "node", "input", "output", "initializer", "sparse_initializer", "value_info", "quantization_annotation",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ def cut(
 
     `model`: the whole graph, or its index where it is cut many times; `types`: of `tensors` at least, found by shape
     inference without it. Tensors cross in the order of the graph. One that is an input of the network passes through
-    the head, and is called `NAME/crossing` between the halves. External weights stay where they are.
+    the head, and is called `NAME/crossing` between the halves. External weights stay where they are. Both halves keep
+    the metadata of the whole.
 
     Raises CoopexportError as `require_clean` does.
     """
@@ -44,7 +50,7 @@ def cut(
     known = tensor_types(whole) if types is None else types
     plan = require_clean(index, tensors, known)
     names = _names_of_inputs(index, plan)
-    boundary = [boundary_value(names.get(name, name), known[name], whole) for name in plan.crossing]
+    boundary = [_boundary(name, names.get(name, name), known[name], whole) for name in plan.crossing]
     outputs = {value.name: value for value in whole.graph.output}
     exits = [outputs[name] for name in plan.head_outputs if name not in plan.crossing]
     inputs = [value for value in whole.graph.input if value.name in index.inputs]
@@ -101,6 +107,16 @@ def _names_of_inputs(index: GraphIndex, plan: CutPlan) -> dict[str, str]:
     return names
 
 
+def _boundary(name: str, new: str, item: TensorType, model: onnx.ModelProto) -> onnx.ValueInfoProto:
+    """Return what declares the boundary tensor `name`, called `new`, with the words that `model` has about it."""
+    value = boundary_value(new, item, model)
+    for other in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        if other.name == name:
+            copy_fields(other, value, but=("name", "type"))
+            break
+    return value
+
+
 def _describe_missing(index: GraphIndex, tensors: Sequence[str], plan: CutPlan, types: Mapping[str, TensorType]) -> str:
     if len(tensors) == 1:
         return describe_crossing(crossing_after(index, tensors[0], types), types)
@@ -116,17 +132,21 @@ def _part(
     inputs: Sequence[onnx.ValueInfoProto],
     outputs: Sequence[onnx.ValueInfoProto],
 ) -> onnx.ModelProto:
-    """Return a model of some nodes of `model` with the weights and local functions that they use."""
-    read = tensors_read(nodes) | {value.name for value in outputs}
-    part = onnx.ModelProto(ir_version=model.ir_version)
-    part.opset_import.extend(model.opset_import)
+    """Return a model of some nodes of `model` with the weights, local functions and metadata that belong to them."""
+    graph = model.graph
+    ends = {value.name for value in (*inputs, *outputs)}
+    present = tensors_read(nodes) | ends | {name for node in nodes for name in node.output}
+    annotations = [item for item in graph.quantization_annotation if item.tensor_name in present]
+    present |= {entry.value for item in annotations for entry in item.quant_parameter_tensor_names}
+    part = onnx.ModelProto()
+    copy_fields(model, part, but=("graph", "functions", "training_info"))
     part.functions.extend(functions_used(model, nodes))
-    part.graph.name = model.graph.name
+    copy_fields(graph, part.graph, but=_OF_SOME_NODES)
     part.graph.node.extend(nodes)
+    part.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in present)
+    part.graph.sparse_initializer.extend(item for item in graph.sparse_initializer if item.values.name in present)
     part.graph.input.extend(inputs)
     part.graph.output.extend(outputs)
-    part.graph.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in read)
-    part.graph.sparse_initializer.extend(
-        tensor for tensor in model.graph.sparse_initializer if tensor.values.name in read
-    )
+    part.graph.value_info.extend(value for value in graph.value_info if value.name in present - ends)
+    part.graph.quantization_annotation.extend(annotations)
     return part

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 import onnx
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx import TensorProto, numpy_helper
 
 # Far more than any shape, axes or scales take that shape inference looks into.
 LARGEST_SIZES_BYTES = 4096
 _FIRST_IR_WITH_PLAIN_INITIALISERS = 4
+# The fields of a tensor that hold its values, or say where they lie.
+TENSOR_VALUES = (
+    "raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data", "external_data",
+)  # fmt: skip
+_Message = TypeVar("_Message", bound=Message)
 
 
 def normalise(model: onnx.ModelProto) -> None:
@@ -63,22 +70,31 @@ def rename_reads(nodes: Iterable[onnx.NodeProto], names: Mapping[str, str]) -> N
 def copy_without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return `model` with the values of its large initialisers left out: enough to infer shapes from.
 
-    Weights are never copied, however many there are.
+    All else is kept, metadata too. Weights are never copied, however many there are.
     """
-    skeleton = onnx.ModelProto(ir_version=model.ir_version)
-    skeleton.opset_import.extend(model.opset_import)
-    skeleton.functions.extend(model.functions)
-    for name in ("node", "input", "output", "value_info", "sparse_initializer"):
-        getattr(skeleton.graph, name).extend(getattr(model.graph, name))
-    skeleton.graph.name = model.graph.name
+    skeleton = onnx.ModelProto()
+    copy_fields(model, skeleton, but=("graph",))
+    copy_fields(model.graph, skeleton.graph, but=("initializer",))
     for tensor in model.graph.initializer:
         if tensor.ByteSize() <= LARGEST_SIZES_BYTES:
             skeleton.graph.initializer.append(tensor)
         else:
-            skeleton.graph.initializer.add(
-                name=tensor.name, dims=tensor.dims, data_type=tensor.data_type, data_location=TensorProto.EXTERNAL
-            )
+            copied = skeleton.graph.initializer.add(data_location=TensorProto.EXTERNAL)
+            copy_fields(tensor, copied, but=("data_location", *TENSOR_VALUES))
     return skeleton
+
+
+def copy_fields(source: _Message, target: _Message, but: Collection[str] = ()) -> None:
+    """Add the fields of `source`, those named in `but` left out, to `target`, a message of the same type."""
+    for field, value in source.ListFields():
+        if field.name in but:
+            continue
+        if isinstance(value, (bool, int, float, str, bytes)):
+            setattr(target, field.name, value)
+        elif isinstance(value, Message):
+            getattr(target, field.name).MergeFrom(value)
+        else:
+            getattr(target, field.name).extend(value)
 
 
 def _constant_of(node: onnx.NodeProto) -> onnx.TensorProto | None:

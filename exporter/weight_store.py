@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from exporter.bundle import WEIGHTS_FOLDER
-from exporter.onnx_graph import all_nodes, copy_without_weights
+from exporter.onnx_graph import TENSOR_VALUES, all_nodes, copy_without_weights
 from jetson.atomic_files import sha256_of_file, temporary_folder_beside
 from jetson.errors import CoopexportError
 
@@ -154,7 +154,7 @@ def _values(tensor: TensorProto) -> bytes:
 
 def _refer(tensor: TensorProto, name: str, length: int) -> None:
     """Let `tensor` take its values from a whole file."""
-    for field in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data", "external_data"):
+    for field in TENSOR_VALUES:
         tensor.ClearField(field)
     for key, value in (("location", name), ("offset", "0"), ("length", str(length))):
         tensor.external_data.add(key=key, value=value)

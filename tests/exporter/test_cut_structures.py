@@ -53,6 +53,39 @@ def parsed(text: str) -> onnx.ModelProto:
     return onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> {text}')
 
 
+def test_both_halves_say_what_the_whole_says_and_what_is_said_of_their_tensors() -> None:
+    model = parsed("""net (float[n, 4] x) => (float[n, 4] y)
+        <float s1 = {0.5}, float s2 = {0.25}, float[4] w = {1, 2, 3, 4}> {
+        a = Add (x, w) b = Relu (a) c = Mul (b, w) y = Neg (c) }""")
+    model.producer_name, model.producer_version, model.domain = "pytorch", "2.9", "org.example"
+    model.model_version, model.doc_string, model.graph.doc_string = 7, "a model", "a graph"
+    helper.set_model_props(model, {"names": "{0: 'cat', 1: 'dog'}", "imgsz": "[16, 16]"})
+    model.graph.metadata_props.add(key="task", value="detect")
+    model.graph.input[0].doc_string, model.graph.output[0].doc_string = "an image", "scores"
+    model.graph.node[0].doc_string = "a sum"
+    model.graph.node[3].metadata_props.add(key="namespace", value="net.head")
+    for name in "abc":
+        value = helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4], doc_string=f"tensor {name}")
+        model.graph.value_info.append(value)
+    for name, scale in (("a", "s1"), ("c", "s2")):
+        annotation = model.graph.quantization_annotation.add(tensor_name=name)
+        annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value=scale)
+    halves = cut(model, ["b"])
+    for part in (halves.head, halves.tail):
+        onnx.checker.check_model(part, full_check=True)
+        said = ("producer_name", "producer_version", "domain", "model_version", "doc_string", "metadata_props")
+        assert [getattr(part, name) for name in said] == [getattr(model, name) for name in said]
+        assert (part.graph.doc_string, part.graph.metadata_props) == ("a graph", model.graph.metadata_props)
+    head, tail = halves.head.graph, halves.tail.graph
+    assert (head.input[0].doc_string, tail.output[0].doc_string) == ("an image", "scores")
+    assert [head.output[0].doc_string, tail.input[0].doc_string] == ["tensor b", "tensor b"]
+    assert (head.node[0].doc_string, tail.node[1].metadata_props[0].value) == ("a sum", "net.head")
+    assert [[value.name for value in graph.value_info] for graph in (head, tail)] == [["a"], ["c"]]
+    assert [[item.tensor_name for item in graph.quantization_annotation] for graph in (head, tail)] == [["a"], ["c"]]
+    assert [{item.name for item in graph.initializer} for graph in (head, tail)] == [{"w", "s1"}, {"w", "s2"}]
+    assert_exact(model, halves, {"x": X})
+
+
 def test_a_tensor_that_has_the_name_of_an_input_that_crosses_keeps_it() -> None:
     model = parsed("""net (float[n, 4] x, float[n, 4] x2) => (float[n, 4] y) {
         kept = Neg (x2) a = Relu (x) s = Add (a, kept) y = Mul (s, x2) }""")

@@ -161,6 +161,35 @@ def test_copy_without_weights_keeps_small_constants_only() -> None:
     assert types == {"x": (4,), "h": (4000,), "y": (40, 100)}
 
 
+def test_copy_without_weights_keeps_all_that_is_said_about_the_model() -> None:
+    weight = numpy_helper.from_array(np.zeros((4, 4000), np.float32), "w")
+    model = model_of([helper.make_node("MatMul", ["x", "w"], ["y"], doc_string="a product")])
+    model.graph.initializer.append(weight)
+    model.graph.initializer[0].doc_string = "weights"
+    model.graph.initializer[0].metadata_props.add(key="unit", value="volt")
+    say_everything(model)
+    skeleton = copy_without_weights(model)
+    (left,) = skeleton.graph.initializer
+    assert (left.doc_string, left.metadata_props[0].value, list(left.dims)) == ("weights", "volt", [4, 4000])
+    assert not left.raw_data
+    left.CopyFrom(model.graph.initializer[0])
+    assert skeleton == model
+
+
+def say_everything(model: onnx.ModelProto) -> None:
+    """Fill every field of a model and its graph that says something about it."""
+    model.producer_name, model.producer_version, model.domain = "pytorch", "2.9", "org.example"
+    model.model_version, model.doc_string, model.graph.doc_string = 7, "a model", "a graph"
+    helper.set_model_props(model, {"names": "{0: 'cat'}", "stride": "32"})
+    model.graph.metadata_props.add(key="task", value="detect")
+    model.graph.value_info.append(helper.make_tensor_value_info("h", TensorProto.FLOAT, ["batch", 4]))
+    annotation = model.graph.quantization_annotation.add(tensor_name="x")
+    annotation.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value="scale")
+    told = {field.name for field, _ in (*model.ListFields(), *model.graph.ListFields())}
+    known = {field.name for field in (*model.DESCRIPTOR.fields, *model.graph.DESCRIPTOR.fields)}
+    assert known - told <= {"training_info", "functions", "configuration", "sparse_initializer", "initializer"}
+
+
 def test_functions_that_functions_call_are_found() -> None:
     opsets = [helper.make_opsetid("", 13), helper.make_opsetid("own", 1)]
     inner = helper.make_function("own", "Inner", ["a"], ["b"], [helper.make_node("Neg", ["a"], ["b"])], opsets)
