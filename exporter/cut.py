@@ -26,7 +26,8 @@ class Halves:
     """Head and tail of a graph.
 
     The first outputs of `head` are the inputs of `tail`, in the same order and under the same names; further outputs
-    of `head` are the network's own, which it makes on the way (early exits).
+    of `head` are the network's own, which it makes on the way (early exits). Further inputs of either are those inputs
+    of the network that it reads and that have a default value, an initialiser of the same name.
     """
 
     head: onnx.ModelProto
@@ -145,7 +146,8 @@ def _part(
     part.graph.node.extend(nodes)
     part.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name in present)
     part.graph.sparse_initializer.extend(item for item in graph.sparse_initializer if item.values.name in present)
-    part.graph.input.extend(inputs)
+    defaults = {tensor.name for tensor in part.graph.initializer}
+    part.graph.input.extend([*inputs, *(value for value in graph.input if value.name in defaults)])
     part.graph.output.extend(outputs)
     part.graph.value_info.extend(value for value in graph.value_info if value.name in present - ends)
     part.graph.quantization_annotation.extend(annotations)

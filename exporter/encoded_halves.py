@@ -34,7 +34,7 @@ def encode_halves(halves: Halves, specifications: Sequence[EncodeSpecification])
     its name; where all do, the halves are returned as they are. Raises CoopexportError naming a tensor that is no
     float32 or has a dimension of unknown size.
     """
-    crossing = list(halves.tail.graph.input)
+    crossing = list(halves.tail.graph.input)[: len(specifications)]
     assert len(crossing) == len(specifications)
     if all(item.kind == "float32" for item in specifications):
         return halves

@@ -26,8 +26,8 @@ def normalise(model: onnx.ModelProto) -> None:
     """Turn constant nodes into initialisers and drop Identity nodes that only share them, in place.
 
     Both hide cuts: a constant looks like a second tensor that crosses, and the exporter shares equal weights
-    between layers through Identity nodes. Initialisers that are listed as inputs too, as IR version 3 wanted it, are
-    no longer.
+    between layers through Identity nodes. Initialisers that are listed as inputs too are no longer where IR version 3
+    wanted that of all; since IR version 4 such an input is one with a default value, and stays.
     """
     graph = model.graph
     initialisers = {tensor.name for tensor in graph.initializer}
@@ -47,11 +47,10 @@ def normalise(model: onnx.ModelProto) -> None:
     rename_reads(kept, alias)
     del graph.node[:]
     graph.node.extend(kept)
-    inputs = [value for value in graph.input if value.name not in initialisers]
-    if len(inputs) < len(graph.input):
+    if model.ir_version < _FIRST_IR_WITH_PLAIN_INITIALISERS and len(inputs := network_inputs(model)) < len(graph.input):
         del graph.input[:]
         graph.input.extend(inputs)
-        model.ir_version = max(model.ir_version, _FIRST_IR_WITH_PLAIN_INITIALISERS)
+        model.ir_version = _FIRST_IR_WITH_PLAIN_INITIALISERS
 
 
 def rename_reads(nodes: Iterable[onnx.NodeProto], names: Mapping[str, str]) -> None:

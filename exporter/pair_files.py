@@ -155,6 +155,6 @@ def _record(
     head, tail = (FileRecord(file=file, sha256=sha256_of_bytes(data)) for file, data in files.items())
     boundary = tuple(
         BoundaryRecord(name=value.name, dtype=types[source].dtype, shape=types[source].shape)
-        for source, value in zip(crossing, halves.tail.graph.input, strict=True)
+        for source, value in zip(crossing, halves.tail.graph.input, strict=False)  # inputs with a default value follow
     )
     return PairRecord(name=name, source_tensors=tuple(crossing), tensors=boundary, head=head, tail=tail)

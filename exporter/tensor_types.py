@@ -124,7 +124,7 @@ def _with_batch(skeleton: onnx.ModelProto, size: int) -> onnx.ModelProto:
     """Return `skeleton` with open first dimensions of its inputs set to `size`; output shapes are forgotten."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(skeleton)
-    for value in fixed.graph.input:
+    for value in network_inputs(fixed):
         if _is_open(value):
             value.type.tensor_type.shape.dim[0].dim_value = size
     for value in fixed.graph.output:

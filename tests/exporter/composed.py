@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from exporter.cut import Halves
+from exporter.onnx_graph import network_inputs
 from exporter.onnx_session import Optimisation, open_session
 
 
@@ -20,7 +21,7 @@ def outputs_of(model: onnx.ModelProto, feed: Mapping[str, np.ndarray], level: Op
 def composed(halves: Halves, feed: Mapping[str, np.ndarray], level: Optimisation = "disabled"):
     """Return what the head makes beside the boundary, and what the tail makes out of the boundary alone."""
     made = outputs_of(halves.head, feed, level)
-    boundary = [value.name for value in halves.tail.graph.input]
+    boundary = [value.name for value in network_inputs(halves.tail)]
     assert list(made)[: len(boundary)] == boundary
     results = {name: value for name, value in made.items() if name not in boundary}
     results.update(outputs_of(halves.tail, {name: made[name] for name in boundary}, level))

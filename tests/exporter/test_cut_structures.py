@@ -15,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from exporter.cut import cut
 from exporter.cut_points import crossing_after, multi_tensor_cuts, single_tensor_cuts
 from exporter.graph_index import index_graph
+from exporter.onnx_graph import normalise
+from exporter.onnx_session import open_session
 from exporter.tensor_types import tensor_types
 from jetson.errors import CoopexportError
 
@@ -84,6 +86,27 @@ def test_both_halves_say_what_the_whole_says_and_what_is_said_of_their_tensors()
     assert [[item.tensor_name for item in graph.quantization_annotation] for graph in (head, tail)] == [["a"], ["c"]]
     assert [{item.name for item in graph.initializer} for graph in (head, tail)] == [{"w", "s1"}, {"w", "s2"}]
     assert_exact(model, halves, {"x": X})
+
+
+def test_inputs_with_a_default_value_stay_inputs_where_they_are_read() -> None:
+    model = parsed("""net (float[n, 4] x, float[4] low, float[4] high) => (float[n, 4] y)
+        <float[4] low = {0, 0, 0, 0}, float[4] high = {1, 1, 1, 1}, float[4] w = {1, 2, 3, 4}> {
+        a = Add (x, low) b = Mul (a, w) c = Mul (b, high) y = Sub (c, low) }""")
+    before = model.graph.input[1:]
+    normalise(model)
+    halves = cut(model, ["b"])
+    assert [value.name for value in halves.head.graph.input] == ["x", "low"]
+    assert [value.name for value in halves.tail.graph.input] == ["b", "low", "high"]
+    assert halves.tail.graph.input[1:] == before
+    assert_exact(model, halves, {"x": X})
+    for part in (halves.head, halves.tail):
+        onnx.checker.check_model(part, full_check=True)
+    others = {"low": np.float32([1, 0, 2, 0]), "high": np.float32([3, 1, 4, 1])}
+    (expected,) = open_session(model, "disabled").run(None, {"x": X, **others})
+    (feature,) = open_session(halves.head, "disabled").run(None, {"x": X, "low": others["low"]})
+    (found,) = open_session(halves.tail, "disabled").run(None, {"b": feature, **others})
+    assert found.tobytes() == expected.tobytes()
+    assert not np.array_equal(found, open_session(model, "disabled").run(None, {"x": X})[0])
 
 
 def test_a_tensor_that_has_the_name_of_an_input_that_crosses_keeps_it() -> None:

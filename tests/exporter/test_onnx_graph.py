@@ -15,6 +15,7 @@ from exporter.onnx_graph import (
     copy_without_weights,
     functions_used,
     macs_of,
+    network_inputs,
     normalise,
     tensors_read,
     weight_shapes,
@@ -148,6 +149,16 @@ def test_initialisers_that_are_listed_as_inputs_are_no_inputs() -> None:
     assert [value.name for value in model.graph.input] == ["x"]
     assert model.ir_version == 4  # the first that has initialisers which are no inputs
     assert open_session(model, "disabled").run(None, {"x": np.zeros((1, 4), np.float32)})[0].tolist() == [[1, 2, 3, 4]]
+
+
+def test_an_input_with_a_default_value_stays_one() -> None:
+    model = model_of([helper.make_node("Add", ["x", "w"], ["y"])], [("w", np.float32([1, 2, 3, 4]))])
+    model.graph.input.append(helper.make_tensor_value_info("w", 1, [4]))
+    normalise(model)
+    assert [value.name for value in model.graph.input] == ["x", "w"]
+    assert [value.name for value in network_inputs(model)] == ["x"]
+    feed = {"x": np.zeros((1, 4), np.float32), "w": np.float32([5, 6, 7, 8])}
+    assert open_session(model, "disabled").run(None, feed)[0].tolist() == [[5, 6, 7, 8]]
 
 
 def test_copy_without_weights_keeps_small_constants_only() -> None:
