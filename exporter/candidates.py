@@ -12,7 +12,8 @@ from exporter.graph_index import GraphIndex, index_graph
 from exporter.onnx_graph import consumers, macs_of, weight_shapes
 from exporter.tensor_types import TensorType, tensor_types
 
-_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+# Operators whose layer goes on to the activation behind them.
+_FOLLOWED = ("Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization")
 _ACTIVATIONS = frozenset(
     ("Relu", "LeakyRelu", "PRelu", "Sigmoid", "Tanh", "Clip", "Elu", "Selu", "Softplus", "HardSigmoid", "HardSwish")
 )
@@ -68,7 +69,7 @@ def layers_of(index: GraphIndex, types: Mapping[str, TensorType]) -> tuple[Layer
     for name, numbers in sorted(groups.items(), key=lambda group: group[1][-1]):
         nodes = [graph.node[number] for number in numbers]
         before = nodes[-1].output[0]
-        is_followed = any(node.op_type in (*_WEIGHTED, "BatchNormalization") for node in nodes)
+        is_followed = any(node.op_type in _FOLLOWED for node in nodes)
         after = after_activation(graph, before, readers) if is_followed else before
         if after in by_tensor:
             twin = layers[by_tensor[after]]
@@ -158,6 +159,15 @@ def layer_name(node: onnx.NodeProto) -> str:
     for part in parts:
         path = part if not path or part.startswith(path + ".") else f"{path}.{part}"
     return path or node.name or node.output[0]
+
+
+def behind_node(graph: onnx.GraphProto, node: onnx.NodeProto, readers: dict[str, list[int]]) -> str:
+    """Return the tensor behind `node`: its first output, or behind its batch norm and activation where it has weights.
+
+    `readers`: `consumers` of the graph.
+    """
+    made = next(filter(None, node.output), "")
+    return after_activation(graph, made, readers) if node.op_type in _FOLLOWED else made
 
 
 def after_activation(graph: onnx.GraphProto, tensor: str, readers: dict[str, list[int]]) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence, Set
 
-from exporter.candidates import Layer, layer_name
+from exporter.candidates import Layer, behind_node
 from exporter.graph_index import GraphIndex
+from exporter.onnx_graph import consumers
 from jetson.errors import CoopexportError
+
+_TENSOR = "tensor:"
 
 
 def find_layer(layers: Sequence[Layer], wanted: str) -> Layer:
@@ -32,26 +35,56 @@ def find_layer(layers: Sequence[Layer], wanted: str) -> Layer:
 def find_tensors(layers: Sequence[Layer], index: GraphIndex, wanted: str) -> tuple[str, ...]:
     """Return the tensors that cross where `wanted` says, in a graph that need not be an exported module.
 
-    `wanted`: a layer (as `find_layer`: the cut lies behind its activation), a node (the cut lies behind the layer that
-    it belongs to), a tensor (the cut lies exactly there), or several of these joined by "+". Raises CoopexportError
-    listing the nearest names otherwise.
+    `wanted`: a layer (as `find_layer`: the cut lies behind its activation), a node (behind it, its batch norm and
+    activation), a tensor (the cut lies exactly there), or several of these joined by "+". `tensor:NAME` is always the
+    tensor. Raises CoopexportError listing the tensors when a name leads to several, and the nearest names when to none.
     """
     tensors = {name for names in index.makes for name in names} | set(index.inputs)
-    if wanted in tensors or "+" not in wanted:
-        return (_find_tensor(layers, index, wanted, tensors),)
-    return tuple(dict.fromkeys(_find_tensor(layers, index, part.strip(), tensors) for part in wanted.split("+")))
+    whole = _places(layers, index, wanted, tensors)
+    parts = [part.strip() for part in wanted.split("+")]
+    if len(parts) == 1 or (whole and (_explicit(wanted, tensors) or not _all_lead(layers, index, parts, tensors))):
+        return (_only_place(layers, index, wanted, tensors),)
+    if whole:
+        raise CoopexportError(f'"{wanted}" is one name, and several joined by "+"; write {_listed(index, whole)}')
+    return tuple(dict.fromkeys(_only_place(layers, index, part, tensors) for part in parts))
 
 
-def _find_tensor(layers: Sequence[Layer], index: GraphIndex, wanted: str, tensors: Set[str]) -> str:
-    nodes = [node for node in index.model.graph.node if node.name == wanted and node.output[0] in tensors]
-    try:
-        return find_layer(layers, wanted).tensor
-    except CoopexportError:
-        if wanted in tensors:
-            return wanted
-        if not nodes:
-            raise
-    return find_layer(layers, layer_name(nodes[0])).tensor
+def _only_place(layers: Sequence[Layer], index: GraphIndex, wanted: str, tensors: Set[str]) -> str:
+    places = _places(layers, index, wanted, tensors)
+    if len(places) > 1:
+        raise CoopexportError(f'"{wanted}" names {len(places)} places to cut; use one of {_listed(index, places)}')
+    return places[0] if places else find_layer(layers, wanted).tensor
+
+
+def _places(layers: Sequence[Layer], index: GraphIndex, wanted: str, tensors: Set[str]) -> list[str]:
+    """Return the tensors that a layer, a node or a tensor of exactly this name leads to, in the order of the graph."""
+    explicit = _explicit(wanted, tensors)
+    if explicit is not None:
+        return [explicit]
+    graph = index.model.graph
+    found = {layer.tensor for layer in layers if wanted in (layer.name, *layer.aliases)}
+    found |= {wanted} & tensors
+    nodes = [node for node in graph.node if node.name == wanted]
+    readers = consumers(graph) if nodes else {}
+    found |= {behind_node(graph, node, readers) for node in nodes} & tensors
+    return sorted(found, key=lambda name: index.makers.get(name, -1))
+
+
+def _explicit(wanted: str, tensors: Set[str]) -> str | None:
+    """Return the tensor that "tensor:NAME" means, if there is one and nothing is called that as a whole."""
+    name = wanted.removeprefix(_TENSOR)
+    return name if wanted.startswith(_TENSOR) and name in tensors and wanted not in tensors else None
+
+
+def _all_lead(layers: Sequence[Layer], index: GraphIndex, parts: Sequence[str], tensors: Set[str]) -> bool:
+    return all(_places(layers, index, part, tensors) for part in parts)
+
+
+def _listed(index: GraphIndex, tensors: Sequence[str]) -> str:
+    """Return how each of `tensors` can be asked for, and which node makes it."""
+    nodes = index.model.graph.node
+    made = {name: f" (behind {nodes[index.makers[name]].op_type})" for name in tensors if name in index.makers}
+    return ", ".join(f'"{_TENSOR}{name}"{made.get(name, " (an input)")}' for name in tensors)
 
 
 def nearest_names(layers: Sequence[Layer], wanted: str, count: int = 3) -> list[str]:

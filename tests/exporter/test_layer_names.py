@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import onnx
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -97,15 +100,61 @@ def plain() -> tuple[tuple[Layer, ...], GraphIndex]:
         ("net/conv", ("same",)),  # a node: behind the activation of its layer
         ("net/conv:0", ("net/conv:0",)),  # a tensor: exactly there
         ("act", ("same",)),
-        ("same", ("a+b",)),  # layers and nodes come before tensors
+        ("tensor:same", ("same",)),  # a node is called so, too
         ("a+b", ("a+b",)),
-        ("act + same", ("same", "a+b")),
+        ("last + act", ("y", "same")),
+        ("tensor:a+b", ("a+b",)),
+        ("tensor:same + act", ("same",)),
         ("act+act", ("same",)),
         ("x", ("x",)),
     ],
 )
 def test_nodes_and_tensors_of_any_graph_can_be_named(plain, wanted: str, tensors: tuple[str, ...]) -> None:
     assert find_tensors(*plain, wanted) == tensors
+
+
+def test_a_name_of_several_places_is_refused_with_all_of_them(plain) -> None:
+    for wanted in ("same", "act + same"):
+        with pytest.raises(CoopexportError) as caught:
+            find_tensors(*plain, wanted)
+        assert str(caught.value) == (
+            '"same" names 2 places to cut; use one of "tensor:same" (behind Relu), "tensor:a+b" (behind Sin)'
+        )
+
+
+def cut_at(text: str, names: Sequence[str], wanted: str) -> tuple[str, ...]:
+    """Find `wanted` in a graph whose nodes have these names, in order."""
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 13]> {text}')
+    for node, name in zip(model.graph.node, names, strict=True):
+        node.name = name
+    return find_tensors(candidates(model), index_graph(model), wanted)
+
+
+CHAIN = """net (float[4, 4] x) => (y) {
+    m1 = MatMul (x, x) s1 = Add (m1, x) r1 = Relu (s1) m2 = MatMul (r1, x) s2 = Relu (m2) y = Neg (s2) }"""
+FROZEN = ["net/fc1", "net/bias", "net/relu1", "net/fc2", "net/relu2", "net/neg"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tensor"),
+    [("net/fc1", "m1"), ("net/bias", "s1"), ("net/relu1", "r1"), ("net/fc2", "s2"), ("net/relu2", "s2"), ("net", "y")],
+)
+def test_a_node_is_cut_behind_itself_though_all_are_of_one_scope(wanted: str, tensor: str) -> None:
+    """A frozen graph calls its nodes SCOPE/NAME: the scope is a layer, and each of its nodes is a place of its own."""
+    assert cut_at(CHAIN, FROZEN, wanted) == (tensor,)
+
+
+@pytest.mark.parametrize(("wanted", "places"), [("fc", ("m1", "s1", "r1")), ("act", ("r1", "s2"))])
+def test_nodes_that_share_a_name_are_told_apart_by_their_tensors(wanted: str, places: tuple[str, ...]) -> None:
+    """The layer of that name, which ends behind its activation, is a place of its own, too."""
+    listed = ", ".join(f'"tensor:{name}" .behind [A-Za-z]+.' for name in places)
+    with pytest.raises(CoopexportError, match=f'"{wanted}" names {len(places)} places to cut; use one of {listed}$'):
+        cut_at(CHAIN, ["fc", "fc", "act", "fc2", "act", "neg"], wanted)
+
+
+def test_one_name_or_several_joined_is_refused_when_both_are_there() -> None:
+    with pytest.raises(CoopexportError, match=r'"a\+b" is one name, and several joined by "\+"; write "tensor:r1"'):
+        cut_at(CHAIN, ["a", "b", "a+b", "c", "d", "e"], "a+b")
 
 
 def test_an_unknown_name_in_any_graph_lists_the_nearest(plain) -> None:
