@@ -11,6 +11,7 @@ from exporter.layer_names import find_tensors, short_name
 from exporter.pair_files import pair_name
 from exporter.tensor_types import TensorType
 from jetson.atomic_files import sha256_of_bytes
+from jetson.errors import CoopexportError
 
 
 def wanted_cuts(index: GraphIndex, layers: Sequence[Layer], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -18,7 +19,7 @@ def wanted_cuts(index: GraphIndex, layers: Sequence[Layer], names: Sequence[str]
 
     Each of `names` is a layer, a node or a tensor, or several joined by "+". Raises CoopexportError when one is none.
     """
-    return _named([find_tensors(layers, index, name) for name in names], layers)
+    return _named(index, [find_tensors(layers, index, name) for name in names], layers)
 
 
 def all_cuts(
@@ -29,15 +30,26 @@ def all_cuts(
     Those with a tensor whose size is not fixed are left out.
     """
     found = [(name,) for name in single_tensor_cuts(index)] + list(multi_tensor_cuts(index, maximum))
-    return _named([tensors for tensors in found if all(name in types for name in tensors)], layers)
+    return _named(index, [tensors for tensors in found if all(name in types for name in tensors)], layers)
 
 
-def _named(cuts: Sequence[tuple[str, ...]], layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:
+def _named(index: GraphIndex, cuts: Sequence[tuple[str, ...]], layers: Sequence[Layer]) -> dict[str, tuple[str, ...]]:
+    """Return `cuts` by the names of their pairs: the same name for the same cut, whichever others are made with it.
+
+    Where names differ only in signs that files cannot have, the first of the graph has the plain one, layers before
+    other tensors; the others get a hash. Raises CoopexportError when that does not tell them apart.
+    """
     short = {layer.tensor: short_name(layers, layer.name) for layer in layers}
+    owners: dict[str, str] = {}
+    for tensor in (*short, *index.inputs, *(name for names in index.makes for name in names)):
+        owners.setdefault(pair_name([short.get(tensor, tensor)]), tensor)
     named: dict[str, tuple[str, ...]] = {}
     for tensors in dict.fromkeys(cuts):
-        name = pair_name([short.get(tensor, tensor) for tensor in tensors])
-        if name in named:  # two tensors whose names differ only in signs that files cannot have
+        parts = [short.get(tensor, tensor) for tensor in tensors]
+        name = pair_name(parts)
+        if any(owners[pair_name([part])] != tensor for part, tensor in zip(parts, tensors, strict=True)):
             name = f"{name}-{sha256_of_bytes('+'.join(tensors).encode())[:8]}"
+        if name in named:
+            raise CoopexportError(f"two cuts would be called '{name}'; ask for one of them at a time, with --layer")
         named[name] = tensors
     return named

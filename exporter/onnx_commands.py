@@ -33,7 +33,8 @@ def split_onnx_file(
     cuts = all_cuts(index, layers, types, max_tensors) if is_all else wanted_cuts(index, layers, layer_names)
     if not cuts:
         raise CoopexportError(f"{onnx_file} has no cut where {max_tensors} tensors cross or fewer; raise --max-tensors")
-    pairs = write_pairs(model, cuts, types, folder, onnx_file.parent, sha256_of_file(str(onnx_file)), standalone)
+    source = sha256_of_file(str(onnx_file))
+    pairs = write_pairs(model, cuts, types, folder, onnx_file.parent, source, standalone, onnx_file.name)
     with progress(f"proving {onnx_file.name}", len(pairs.pairs)) as on_progress:
         proofs = {proof.name: proof for proof in prove_pairs(folder, on_progress=on_progress)}
     rows = []

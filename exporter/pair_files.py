@@ -20,7 +20,7 @@ from jetson.atomic_files import sha256_of_bytes, write_files
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json
 
-PAIRS_SCHEMA = "coopexport.pairs/1.0"
+PAIRS_SCHEMA = "coopexport.pairs/1.1"
 PAIRS_FILE, WHOLE_GRAPH_FILE = "pairs.json", "model.onnx"
 _RESERVED_NAMES = ("input", "output", "whole", "model", "pairs")
 _LONGEST_NAME = 100
@@ -50,10 +50,14 @@ class PairRecord(BaseModel):
 
 
 class PairsFile(BaseModel):
-    """`pairs.json`: the whole graph in the plain form, and the pairs cut from it."""
+    """`pairs.json`: the whole graph in the plain form, and the pairs cut from it.
+
+    `source_sha256`, `source_name`: of the file that the graph came from, where there is one; version 1.0 had no name.
+    """
 
     model_config = ConfigDict(frozen=True)
     source_sha256: str | None
+    source_name: str | None = None
     model: FileRecord
     standalone: bool
     pairs: tuple[PairRecord, ...]
@@ -67,26 +71,32 @@ def write_pairs(
     source_folder: Path | None = None,
     source_sha256: str | None = None,
     standalone: bool = False,
+    source_name: str | None = None,
 ) -> PairsFile:
     """Write head and tail of every cut, and `pairs.json`, into `folder`; nothing is proven yet.
 
     `model`: in the plain form (`normalise`), its external weights in `source_folder`; `cuts`: name of each pair to the
     tensors that cross; `types`: of those tensors. The graphs share the weights in `folder`/weights; with `standalone`
-    head and tail hold their own. `source_sha256`: hash of the file that the graph came from.
+    head and tail hold their own. `source_sha256`, `source_name`: of the file that the graph came from.
 
-    Pairs of the same graph that `folder` has from before stay in the manifest. Every cut is checked before anything is
-    written. Raises OSError, and CoopexportError as `require_clean` does, naming the pair; when a name cannot be a
-    file's; when `folder` holds another model; and when a self-contained file would be above 2 GB.
+    Pairs of the same graph that `folder` has from before stay. Every cut is checked before anything is written. Raises
+    OSError, and CoopexportError as `require_clean` does, naming the pair; when a name cannot be a file's; when `folder`
+    holds another model, pairs of another network or form, or a pair of that name and other tensors; and when a
+    self-contained file would be above 2 GB.
     """
     if (folder / WHOLE_GRAPH_FILE).exists() and not (folder / PAIRS_FILE).exists():
         raise CoopexportError(f"{folder} holds another {WHOLE_GRAPH_FILE}; choose an empty folder")
     unchecked = index_graph(model)
     plans = {name: _checked(unchecked, name, tensors, types) for name, tensors in cuts.items()}
+    earlier = read_pairs(folder) if (folder / PAIRS_FILE).exists() else None
+    if earlier is not None:
+        found = store_weights(model, folder, source_folder, is_dry=True)
+        _require_same(earlier, _whole_graph(found)[0], source_sha256, standalone, folder)
+        _require_same_tensors(earlier, plans, folder)
     stored = store_weights(model, folder, source_folder)
     index = index_graph(stored)
-    whole = stored.SerializeToString(deterministic=True)
-    model_file = FileRecord(file=WHOLE_GRAPH_FILE, sha256=sha256_of_bytes(whole))
-    records = {record.name: record for record in _earlier_pairs(folder, model_file, standalone)}
+    model_file, whole = _whole_graph(stored)
+    records = {} if earlier is None else {record.name: record for record in earlier.pairs}
     graphs = {WHOLE_GRAPH_FILE: whole}
     for name, plan in plans.items():
         halves = cut(index, plan.crossing, types)
@@ -97,7 +107,11 @@ def write_pairs(
         else:
             graphs.update(files)
     pairs = PairsFile(
-        source_sha256=source_sha256, model=model_file, standalone=standalone, pairs=tuple(records.values())
+        source_sha256=source_sha256,
+        source_name=source_name,
+        model=model_file,
+        standalone=standalone,
+        pairs=tuple(records.values()),
     )
     write_files(str(folder), {**graphs, PAIRS_FILE: encode_json(PAIRS_SCHEMA, pairs.model_dump(mode="json"))})
     return pairs
@@ -119,12 +133,40 @@ def pair_name(names: Sequence[str]) -> str:
     return f"cut-{name}" if name in _RESERVED_NAMES or not name else name
 
 
-def _earlier_pairs(folder: Path, model: FileRecord, standalone: bool) -> tuple[PairRecord, ...]:
-    """Return the pairs that `folder` has of the same graph in the same form."""
-    if not (folder / PAIRS_FILE).is_file():
-        return ()
-    earlier = read_pairs(folder)
-    return earlier.pairs if (earlier.model, earlier.standalone) == (model, standalone) else ()
+def _whole_graph(stored: onnx.ModelProto) -> tuple[FileRecord, bytes]:
+    """Return record and content of the whole graph; its hash covers the weights, which it names by theirs."""
+    whole = stored.SerializeToString(deterministic=True)
+    return FileRecord(file=WHOLE_GRAPH_FILE, sha256=sha256_of_bytes(whole)), whole
+
+
+def _require_same(
+    earlier: PairsFile, model: FileRecord, source_sha256: str | None, standalone: bool, folder: Path
+) -> None:
+    """Raise CoopexportError unless the pairs that `folder` holds are of this graph, and in this form."""
+    remedy = "choose another folder, or delete this one first"
+    if earlier.model != model:
+        if source_sha256 is not None and earlier.source_sha256 == source_sha256:
+            raise CoopexportError(
+                f"{folder} holds pairs of this file that were made when its external weights were others, or by "
+                f"another version of coopexport; {remedy}"
+            )
+        source = ""
+        if earlier.source_sha256 is not None:
+            source = f", {earlier.source_name or 'a file'} (SHA-256 {earlier.source_sha256})"
+        raise CoopexportError(f"{folder} holds pairs of another network{source}; {remedy}")
+    if earlier.standalone != standalone:
+        form = "with their weights inside; give" if earlier.standalone else "that share their weights; leave out"
+        raise CoopexportError(f"{folder} holds pairs {form} --standalone, or choose another folder")
+
+
+def _require_same_tensors(earlier: PairsFile, plans: Mapping[str, CutPlan], folder: Path) -> None:
+    """Raise CoopexportError when a pair of `folder` would be overwritten by one that is cut elsewhere."""
+    for record in earlier.pairs:
+        if record.name in plans and plans[record.name].crossing != record.source_tensors:
+            raise CoopexportError(
+                f"{folder} holds a pair '{record.name}' that is cut at {', '.join(record.source_tensors)}, not at "
+                f"{', '.join(plans[record.name].crossing)}; choose another folder"
+            )
 
 
 def _checked(index: GraphIndex, name: str, tensors: Sequence[str], types: Mapping[str, TensorType]) -> CutPlan:

@@ -28,31 +28,22 @@ _GRAPH_ONLY_TYPES = (TensorProto.STRING, TensorProto.INT4, TensorProto.UINT4, Te
 _STORED_NAME = re.compile(rf"{WEIGHTS_FOLDER}/[0-9a-f]{{64}}\.bin")
 
 
-def store_weights(model: onnx.ModelProto, folder: Path, source_folder: Path | None = None) -> onnx.ModelProto:
+def store_weights(
+    model: onnx.ModelProto, folder: Path, source_folder: Path | None = None, is_dry: bool = False
+) -> onnx.ModelProto:
     """Write the weights of `model` into `folder`/weights and return the graph that refers to them there.
 
-    `model` is not changed; `source_folder`: where its external weights lie. What is stored already is checked and not
-    written again; each file appears whole or not at all. Raises OSError, and CoopexportError when a weight is missing,
-    shorter than the graph says, or outside of `source_folder`.
+    `model` is not changed; `source_folder`: where its external weights lie; `is_dry`: return the graph and write
+    nothing. What is stored already is checked and not written again; each file appears whole or not at all. Raises
+    OSError, and CoopexportError when a weight is missing, shorter than the graph says, or outside of `source_folder`.
     """
     stored = copy_without_weights(model)
-    originals = {tensor.name: tensor for tensor in model.graph.initializer}
+    if is_dry:
+        _refer_to_weights(stored, model, source_folder, folder, None)
+        return stored
     (folder / WEIGHTS_FOLDER).mkdir(parents=True, exist_ok=True)
-    known: dict[tuple[str, int, int], str] = {}
     with temporary_folder_beside(str(folder / WEIGHTS_FOLDER)) as temporary:
-        for tensor in stored.graph.initializer:
-            original = originals[tensor.name]
-            if original.data_location == TensorProto.EXTERNAL:
-                _store_external(tensor, original, source_folder, folder, Path(temporary), known)
-                continue
-            data = _values(original)
-            if len(data) < LEAST_EXTERNAL_BYTES:
-                tensor.CopyFrom(original)
-            else:
-                _refer(tensor, _store([data], folder, Path(temporary)), len(data))
-        for tensor in _inner_tensors(stored):
-            if tensor.data_location == TensorProto.EXTERNAL:
-                _store_external(tensor, tensor, source_folder, folder, Path(temporary), known)
+        _refer_to_weights(stored, model, source_folder, folder, Path(temporary))
     descriptor = os.open(folder / WEIGHTS_FOLDER, os.O_RDONLY)  # the names, too, are to survive a power cut
     try:
         os.fsync(descriptor)
@@ -103,12 +94,33 @@ def inline_small_weights(model: onnx.ModelProto, folder: Path) -> None:
             tensor.ClearField("data_location")
 
 
+def _refer_to_weights(
+    stored: onnx.ModelProto, model: onnx.ModelProto, source_folder: Path | None, folder: Path, temporary: Path | None
+) -> None:
+    """Let the tensors of `stored` refer to `folder`, and write their values there, unless `temporary` is None."""
+    originals = {tensor.name: tensor for tensor in model.graph.initializer}
+    known: dict[tuple[str, int, int], str] = {}
+    for tensor in stored.graph.initializer:
+        original = originals[tensor.name]
+        if original.data_location == TensorProto.EXTERNAL:
+            _store_external(tensor, original, source_folder, folder, temporary, known)
+            continue
+        data = _values(original)
+        if len(data) < LEAST_EXTERNAL_BYTES:
+            tensor.CopyFrom(original)
+        else:
+            _refer(tensor, _store([data], folder, temporary), len(data))
+    for tensor in _inner_tensors(stored):
+        if tensor.data_location == TensorProto.EXTERNAL:
+            _store_external(tensor, tensor, source_folder, folder, temporary, known)
+
+
 def _store_external(
     tensor: TensorProto,
     original: TensorProto,
     source_folder: Path | None,
     folder: Path,
-    temporary: Path,
+    temporary: Path | None,
     known: dict[tuple[str, int, int], str],
 ) -> None:
     if source_folder is None:
@@ -172,9 +184,16 @@ def _blocks(path: Path, offset: int, length: int) -> Iterator[bytes]:
             yield block
 
 
-def _store(blocks: Iterator[bytes] | list[bytes], folder: Path, temporary: Path) -> str:
-    """Write `blocks` to a file named by their hash and return its name, relative to `folder`."""
+def _store(blocks: Iterator[bytes] | list[bytes], folder: Path, temporary: Path | None) -> str:
+    """Write `blocks` to a file named by their hash and return its name, relative to `folder`.
+
+    Without `temporary`, a folder beside the weights, nothing is written.
+    """
     digest = hashlib.sha256()
+    if temporary is None:
+        for block in blocks:
+            digest.update(block)
+        return _name_of(digest.hexdigest())
     path = temporary / "weight"
     with path.open("wb") as file:
         for block in blocks:
@@ -182,11 +201,15 @@ def _store(blocks: Iterator[bytes] | list[bytes], folder: Path, temporary: Path)
             file.write(block)
         file.flush()
         os.fsync(file.fileno())
-    name = f"{WEIGHTS_FOLDER}/{digest.hexdigest()}.bin"
+    name = _name_of(digest.hexdigest())
     final = folder / name
     if not (final.is_file() and sha256_of_file(str(final)) == digest.hexdigest()):
         path.replace(final)
     return name
+
+
+def _name_of(digest: str) -> str:
+    return f"{WEIGHTS_FOLDER}/{digest}.bin"
 
 
 def _inner_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:

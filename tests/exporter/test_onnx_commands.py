@@ -104,6 +104,15 @@ def test_a_size_that_depends_on_the_data_cannot_cross_and_all_else_can(tmp_path:
     assert pair.source_tensors == ("r",)
 
 
+def test_the_pairs_of_another_file_are_not_mixed_in(tmp_path: Path) -> None:
+    split(saved(FINDING, tmp_path / "network.onnx"), "--all")
+    other = saved(FINDING.replace("Elu", "Tanh"), tmp_path / "other.onnx")
+    with pytest.raises(
+        CoopexportError, match=r"out holds pairs of another network, network\.onnx \(SHA-256 [0-9a-f]{64}\)"
+    ):
+        split(other, "--all")
+
+
 def test_all_cuts_of_up_to_so_many_tensors(tmp_path: Path) -> None:
     path = tmp_path / "network.onnx"
     onnx.save(exported("two_inputs_small"), str(path))

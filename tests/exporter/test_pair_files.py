@@ -67,17 +67,70 @@ def test_a_refused_cut_names_its_pair_and_writes_nothing(tmp_path: Path) -> None
     assert not (tmp_path / "new").exists()
 
 
-def test_pairs_of_the_same_network_add_up_and_another_network_starts_anew(tmp_path: Path) -> None:
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_pairs_of_the_same_network_add_up_and_another_network_is_refused(tmp_path: Path) -> None:
     model = exported("unet_small")
     index, types = index_graph(model), tensor_types(model)
     first, second = single_tensor_cuts(index)[:2]
-    write_pairs(model, {"first": [first]}, types, tmp_path)
-    pairs = write_pairs(model, {"second": [second]}, types, tmp_path)
+    write_pairs(model, {"first": [first]}, types, tmp_path, None, "ab12", source_name="unet.onnx")
+    pairs = write_pairs(model, {"second": [second]}, types, tmp_path, None, "ab12", source_name="unet.onnx")
     assert [pair.name for pair in pairs.pairs] == ["first", "second"]
     other = exported("branchynet_small")
     index, types = index_graph(other), tensor_types(other)
-    pairs = write_pairs(other, {"third": [single_tensor_cuts(index)[0]]}, types, tmp_path)
-    assert [pair.name for pair in pairs.pairs] == ["third"]
+    before = contents(tmp_path)
+    third = {"third": [single_tensor_cuts(index)[0]]}
+    with pytest.raises(CoopexportError) as caught:
+        write_pairs(other, third, types, tmp_path, None, "cd34", source_name="branchy.onnx")
+    assert str(caught.value) == (
+        f"{tmp_path} holds pairs of another network, unet.onnx (SHA-256 ab12); choose another folder, or delete this "
+        "one first"
+    )
+    with pytest.raises(CoopexportError, match="pairs of this file that were made when its external weights were oth"):
+        write_pairs(other, third, types, tmp_path, None, "ab12", source_name="unet.onnx")
+    assert contents(tmp_path) == before
+
+
+def test_other_weights_are_another_network(tmp_path: Path) -> None:
+    model = exported("unet_small")
+    types = tensor_types(model)
+    (first, *_) = single_tensor_cuts(index_graph(model))
+    write_pairs(model, {"first": [first]}, types, tmp_path)
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    weight = max(changed.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weight.raw_data = bytes(len(weight.raw_data))
+    before = contents(tmp_path)
+    with pytest.raises(CoopexportError, match="holds pairs of another network; choose another folder"):
+        write_pairs(changed, {"first": [first]}, types, tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(("standalone", "remedy"), [(True, "give --standalone"), (False, "leave out --standalone")])
+def test_pairs_of_another_form_are_not_replaced(standalone: bool, remedy: str, tmp_path: Path) -> None:
+    model = exported("unet_small")
+    types = tensor_types(model)
+    first, second = single_tensor_cuts(index_graph(model))[:2]
+    write_pairs(model, {"first": [first]}, types, tmp_path, standalone=standalone)
+    before = contents(tmp_path)
+    with pytest.raises(CoopexportError, match=f"weights.*; {remedy}, or choose another folder"):
+        write_pairs(model, {"second": [second]}, types, tmp_path, standalone=not standalone)
+    assert contents(tmp_path) == before
+
+
+def test_a_pair_is_not_overwritten_by_one_that_is_cut_elsewhere(tmp_path: Path) -> None:
+    model = exported("unet_small")
+    types = tensor_types(model)
+    first, second = single_tensor_cuts(index_graph(model))[:2]
+    write_pairs(model, {"pair": [first]}, types, tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(CoopexportError, match=f"holds a pair 'pair' that is cut at {first}, not at {second}; choose"):
+        write_pairs(model, {"pair": [second]}, types, tmp_path)
+    assert contents(tmp_path) == before
+    write_pairs(model, {"pair": [first]}, types, tmp_path)
+    assert contents(tmp_path) == before
 
 
 def test_the_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
@@ -116,3 +169,18 @@ def test_names_that_no_file_could_tell_apart_get_a_hash() -> None:
     assert list(cuts.values()) == [("a:b",), ("a/b",)]
     assert [name[:3] for name in cuts] == ["a_b", "a_b"]
     assert len(cuts) == 2
+    # Each has the same name when it is asked for alone, and in a cut of several.
+    assert {**wanted_cuts(index, (), ["a/b"]), **wanted_cuts(index, (), ["a:b"])} == cuts
+    assert len(wanted_cuts(index, (), ["a:b+x", "a/b+x"])) == 2
+
+
+def test_a_layer_has_its_own_name_before_a_tensor_that_is_called_like_it() -> None:
+    """Nodes and what they make have one name: the layer conv ends behind its activation, the tensor conv before it."""
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]> net (float[4, 4] x) => (y) {
+        conv = MatMul (x, x) act = Relu (conv) y = Neg (act) }""")
+    for node in model.graph.node:
+        node.name = node.output[0]
+    index, types = index_graph(model), tensor_types(model)
+    cuts = all_cuts(index, layers_of(index, types), types)
+    assert cuts["conv"] == ("act",)
+    assert set(cuts.values()) == {("conv",), ("act",)}

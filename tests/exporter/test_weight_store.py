@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,18 @@ def test_stored_weights_are_not_written_again_and_damaged_ones_are(tmp_path: Pat
     damaged.write_bytes(b"short")
     store_weights(model(), tmp_path)
     assert damaged.stem == hashlib.sha256(damaged.read_bytes()).hexdigest()
+
+
+def test_what_would_be_stored_is_told_without_a_file(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "folder"
+    source.mkdir()
+    onnx.save(model(), str(source / "m.onnx"), save_as_external_data=True, location="all.bin", size_threshold=0)
+    for graph, where in ((model(), None), (read_graph(source / "m.onnx"), source)):
+        told = store_weights(graph, folder, where, is_dry=True)
+        assert not folder.exists()
+        stored = store_weights(graph, folder, where)
+        assert told.SerializeToString(deterministic=True) == stored.SerializeToString(deterministic=True)
+        shutil.rmtree(folder)
 
 
 def test_equal_weights_are_one_file(tmp_path: Path) -> None:
