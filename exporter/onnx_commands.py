@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from exporter.command_line import next_step, print_table, progress, wrote
+
+if TYPE_CHECKING:
+    from exporter.pair_gates import PairProof
 
 
 def split_onnx_file(
@@ -42,9 +46,18 @@ def split_onnx_file(
         shapes = " + ".join("x".join(map(str, item.shape)) or "scalar" for item in pair.tensors)
         size = sum(types[name].size_bytes for name in pair.source_tensors)
         proof = proofs[pair.name]
-        differences = (f"{value:.1e}" for value in (proof.difference_extended, proof.difference_all))
-        rows.append((pair.name, shapes, f"{size:,}", "same bits", *differences))
+        differences = (proof.difference_extended, proof.difference_all)
+        told = ("other sizes" if value is None else f"{value:.1e}" for value in differences)
+        rows.append((pair.name, shapes, f"{size:,}", _shown(proof), *told))
     columns = ["cut after", "feature", "bytes", "not optimised", "extended", "all"]
     print_table(f"Pairs of {onnx_file.name}: head and tail against the whole, by optimisation", columns, rows, left=2)
     wrote(folder / PAIRS_FILE)
     next_step("run head and tail in ONNX Runtime, or split in a project to have the feature encoded")
+
+
+def _shown(proof: PairProof) -> str:
+    """Return what a proof shows in words: of outputs that never change, nothing."""
+    if not proof.varying_outputs:
+        return "constant: nothing is shown"
+    constant = ", ".join(proof.constant_outputs)
+    return f"same bits, but {constant} constant: not shown" if constant else "same bits"

@@ -45,7 +45,7 @@ def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> f
     Both: samples x outputs..., floating point. The spread is the largest range of any one output over the
     samples: dividing by the size of the outputs instead would let an error pass in a network whose outputs
     hardly depend on its input. Raises CoopexportError when shapes differ or something is not finite, UnprovenError
-    when the reference varies so little that the comparison would prove nothing.
+    when the reference is empty or varies so little that the comparison would prove nothing.
     """
     if reference.shape != other.shape:
         raise CoopexportError(f"{what}: outputs have shape {other.shape}, expected {reference.shape}")
@@ -53,6 +53,8 @@ def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> f
         raise CoopexportError(f"{what}: the reference's outputs are not finite; check the checkpoint and inputs")
     if not np.isfinite(other).all():
         raise CoopexportError(f"{what}: outputs are not finite where the reference's are")
+    if len(reference):
+        require_values(reference, f"{what}: outputs")
     spread = float(np.ptp(reference, axis=0).max()) if reference.size else 0.0
     if len(reference) < 2 or spread <= _LEAST_RELATIVE_SPREAD * float(np.abs(reference).max()):
         raise UnprovenError(
@@ -60,6 +62,15 @@ def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> f
             "shown; give more varied example inputs, or check that the network is trained"
         )
     return float(np.abs(reference - other).max()) / spread
+
+
+def require_values(values: NDArray[Any], what: str) -> None:
+    """Raise UnprovenError naming `what` when there are no values: to compare them would show nothing."""
+    if not values.size:
+        shape = "x".join(map(str, values.shape))
+        raise UnprovenError(
+            f"{what}: empty ({shape}), so that equality cannot be shown; give inputs for which something comes out"
+        )
 
 
 def require(parity: Parity, where: str) -> Parity:

@@ -18,7 +18,7 @@ from exporter.encoding import EncodeSpecification, decode, encode
 from exporter.graph_index import GraphIndex
 from exporter.layer_names import short_name
 from exporter.onnx_session import open_session, run
-from exporter.parity import Parity, require
+from exporter.parity import Parity, require, require_values
 from exporter.tensor_types import TensorType
 from exporter.wire_form import from_wire, to_wire
 from jetson.errors import CoopexportError
@@ -119,10 +119,14 @@ def prove_exact(
     """Check that head and tail together equal the whole graph bit for bit, optimisation disabled.
 
     `expected`: `whole_outputs` for `inputs`. Returns the features at the cut, the open tail and the check; raises
-    CoopexportError naming `where` on any difference.
+    CoopexportError naming `where` on any difference, and when an output or a feature is empty.
     """
+    for name, value in expected.items():
+        require_values(value, f"{where}: parity check 'cut': output '{name}'")
     made = run(_open(halves.head, weights_folder), [inputs])
     features = made[: len(halves.tail.graph.input)]
+    for boundary, feature in zip(halves.tail.graph.input, features, strict=True):
+        require_values(feature, f"{where}: parity check 'cut': tensor '{boundary.name}'")
     tail = _open(halves.tail, weights_folder)
     outputs = run(tail, features)
     found = dict(zip([value.name for value in halves.head.graph.output], made, strict=True))
@@ -165,6 +169,8 @@ def _prove_encoding(
     reference = [encode(item.encoding, one) for item, one in zip(boundaries, features, strict=True)]
     decoded = [decode(item.encoding, one, item.shape) for item, one in zip(boundaries, reference, strict=True)]
     reference_outputs = run(plain_tail, decoded)
+    for one in (*sent, *outputs):
+        require_values(one, f"{where}: parity check 'encode': what is compared")
     pairs = [*zip(sent, reference, strict=True), *zip(outputs, reference_outputs, strict=True)]
     different = sum(bits_that_differ(one, other) for one, other in pairs)
     how = "symbols and outputs that differ from the NumPy reference, ONNX Runtime, optimisation disabled"

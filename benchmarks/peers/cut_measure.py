@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -120,9 +120,17 @@ def measure_own(name: str, path: Path, folder: Path) -> OwnResult:
         steps,
         tuple(enumerations),
         gates,
-        max(proof.difference_extended for proof in proofs),
-        max(proof.difference_all for proof in proofs),
+        _largest(proof.difference_extended for proof in proofs),
+        _largest(proof.difference_all for proof in proofs),
     )
+
+
+def _largest(differences: Iterable[float | None]) -> float:
+    """Return the largest; raises CoopexportError when outputs had other sizes, which is no number."""
+    known = list(differences)
+    if None in known:
+        raise CoopexportError("outputs of a pair have other sizes than the whole graph's at an optimisation level")
+    return max(value for value in known if value is not None)
 
 
 def _named_cuts(model: onnx.ModelProto, types: Mapping[str, TensorType]) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from exporter.graph import ExportedGraph, export
 from exporter.layer_names import find_layer
 from exporter.onnx_session import open_session, run
+from exporter.parity import UnprovenError
 from jetson.errors import CoopexportError
 
 SHAPE = (3, 12, 12)
@@ -215,6 +216,18 @@ class BakesTheBatchIn(nn.Module):
 def test_a_graph_that_computes_something_else_is_refused() -> None:
     with pytest.raises(CoopexportError, match=r"export: parity check 'export' failed: error \d"):
         exported(seeded(BakesTheBatchIn))
+
+
+class MakesNothing(nn.Module):
+    """The second output has no values, whatever comes in."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x * 2, x[:, 4:]
+
+
+def test_an_output_without_values_proves_nothing() -> None:
+    with pytest.raises(UnprovenError, match=r"parity check 'export': outputs: empty \(4x0\), so that equality"):
+        export(MakesNothing().eval(), torch.rand(4, 4))
 
 
 def test_training_mode_is_refused_even_of_one_module() -> None:

@@ -104,6 +104,16 @@ def test_a_size_that_depends_on_the_data_cannot_cross_and_all_else_can(tmp_path:
     assert pair.source_tensors == ("r",)
 
 
+def test_what_stays_the_same_is_said_to_show_nothing(tmp_path: Path) -> None:
+    """All of noise is not zero: the places are the same for all inputs."""
+    result = split(saved(FINDING, tmp_path / "network.onnx"), "--all")
+    assert "constant: nothing is shown" in " ".join(result.output.split())
+    assert "same bits" not in result.output
+    partly = FINDING.replace("=> (", "=> (float[1, 8] z, ").replace("y = Neg (f)", "y = Neg (f) z = Neg (r)")
+    result = split(saved(partly, tmp_path / "more" / "network.onnx"), "--all")
+    assert "same bits, but y constant: not shown" in " ".join(result.output.split())
+
+
 def test_the_pairs_of_another_file_are_not_mixed_in(tmp_path: Path) -> None:
     split(saved(FINDING, tmp_path / "network.onnx"), "--all")
     other = saved(FINDING.replace("Elu", "Tanh"), tmp_path / "other.onnx")

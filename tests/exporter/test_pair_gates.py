@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporter import pair_gates
 from exporter.pair_files import write_pairs
-from exporter.pair_gates import PROOFS_FILE, prove_pairs
+from exporter.pair_gates import PROOFS_FILE, PairProof, prove_pairs
+from exporter.parity import UnprovenError
 from exporter.tensor_types import tensor_types
 from jetson.errors import CoopexportError
 
@@ -86,6 +88,106 @@ def test_outputs_that_are_not_finite_prove_nothing(tmp_path: Path) -> None:
     write_all(exported("branchynet_small"), tmp_path)
     with pytest.raises(CoopexportError, match="output 'scores' is not finite for these inputs"):
         prove_pairs(tmp_path, {"images": np.full((1, 3, 32, 32), np.nan, np.float32)})
+
+
+HEAD = '<ir_version: 8, opset_import: ["" : 17, "ai.onnx.ml" : 2]>'
+
+
+def parsed(text: str) -> onnx.ModelProto:
+    return onnx.parser.parse_model(f"{HEAD} {text}")
+
+
+def proofs_of(text: str, tensor: str, folder: Path, **inputs: np.ndarray) -> tuple[PairProof, ...]:
+    """Cut the graph of `text` at one tensor, and prove the pair."""
+    model = parsed(text)
+    write_pairs(model, {"pair": [tensor]}, tensor_types(model), folder)
+    return prove_pairs(folder, inputs or None)
+
+
+def test_an_empty_output_is_no_proof(tmp_path: Path) -> None:
+    """Nothing of x is above 5 but where x is: noise never is, and not its cosine."""
+    found = "float[2, 4] x) => (int64[2, n] y) { a = Cos (x) t = Constant <value_float = 5.0> () b = Greater (a, t)"
+    with pytest.raises(UnprovenError, match=r"^pair: written and not proven: output 'y': empty \(2x0\), so that"):
+        proofs_of(f"net ({found} y = NonZero (b) }}", "a", tmp_path)
+    assert not (tmp_path / PROOFS_FILE).exists()
+
+
+def test_where_noise_finds_nothing_louder_noise_is_taken(tmp_path: Path) -> None:
+    found = "float[2, 4] x) => (int64[2, n] y) { a = Abs (x) t = Constant <value_float = 5.0> () b = Greater (a, t)"
+    (proof,) = proofs_of(f"net ({found} y = NonZero (b) }}", "a", tmp_path)
+    assert proof.values_compared > 8  # the feature has 8; the rest is what was found
+    assert proof.varying_outputs == ("y",)
+    notes = (tmp_path / PROOFS_FILE).stat().st_mtime_ns
+    assert prove_pairs(tmp_path) == (proof,)
+    assert (tmp_path / PROOFS_FILE).stat().st_mtime_ns == notes  # it is known which noise it was
+
+
+def test_given_inputs_for_which_something_comes_out_prove_it(tmp_path: Path) -> None:
+    text = """net (float[2, 4] x) => (int64[2, n] y) {
+        a = Cos (x) t = Constant <value_float = 0.999> () b = Greater (a, t) y = NonZero (b) }"""
+    with pytest.raises(UnprovenError, match="output 'y': empty"):
+        proofs_of(text, "a", tmp_path, x=np.full((2, 4), 3.0, np.float32))
+    (proof,) = prove_pairs(tmp_path, {"x": np.float32([[0, 1, 2, 3], [3, 0, 1, 2]])})
+    assert proof.values_compared == 8 + 4
+
+
+def test_outputs_that_never_change_show_nothing_and_are_named(tmp_path: Path) -> None:
+    """Behind a dead activation all is constant; so is what is made of constants, of which nothing else is expected."""
+    text = """net (float[n, 4] x) => (float[n, 4] dead, float[n, 4] alive, float[k] anchors) {
+        a = Tanh (x) far = Constant <value_float = -9.0> () shifted = Add (a, far) dead = Relu (shifted)
+        alive = Neg (a) c = Constant <value_floats = [1.0, 2.0]> () anchors = Identity (c) }"""
+    (proof,) = proofs_of(text, "a", tmp_path)
+    assert (proof.varying_outputs, proof.constant_outputs) == (("alive",), ("dead",))
+    (other,) = proofs_of(text.replace("alive = Neg (a)", "alive = Identity (dead)"), "a", tmp_path / "other")
+    assert (other.varying_outputs, other.constant_outputs) == ((), ("dead", "alive"))
+
+
+def test_a_network_that_draws_numbers_is_told_from_a_wrong_pair(tmp_path: Path) -> None:
+    text = "net (float[n, 4] x) => (float[n, 4] y) { a = Relu (x) b = RandomNormalLike (a) y = Add (a, b) }"
+    with pytest.raises(UnprovenError, match="output 'y' of the network is another each time for the same inputs"):
+        proofs_of(text, "a", tmp_path)
+
+
+def test_texts_are_compared_as_texts(tmp_path: Path) -> None:
+    text = """net (float[n, 4] x) => (string[n] y) { a = Tanh (x) k = ArgMax <axis = 1, keepdims = 0> (a)
+        y = ai.onnx.ml.LabelEncoder <keys_int64s = [0, 1, 2, 3], values_strings = ["cat", "dog", "eel", "fly"]> (k) }"""
+    (proof,) = proofs_of(text, "a", tmp_path)
+    assert (proof.values_compared, proof.difference_all) == (8 + 2, 0.0)
+    manifest = tmp_path / "pairs.json"
+    tail = onnx.load(str(tmp_path / "pair.tail.onnx"))
+    labels = next(item for item in tail.graph.node[-1].attribute if item.name == "values_strings")
+    labels.strings[:] = [b"cat", b"cat", b"cat", b"cat"]
+    before = next(iter(prove_pairs(tmp_path))).tail_sha256
+    data = tail.SerializeToString(deterministic=True)
+    (tmp_path / "pair.tail.onnx").write_bytes(data)
+    manifest.write_text(manifest.read_text().replace(before, pair_gates.sha256_of_bytes(data)))
+    with pytest.raises(UnprovenError, match="'y' of head and tail differs"):
+        prove_pairs(tmp_path)
+
+
+def test_an_output_that_is_no_tensor_is_refused_by_name(tmp_path: Path) -> None:
+    text = """net (float[2, 4] x) => (seq(float[2, 2]) y, float[2, 4] z) {
+        a = Relu (x) y = SplitToSequence <axis = 1> (a) z = Neg (a) }"""
+    with pytest.raises(CoopexportError, match="output 'y' of the whole graph is no tensor but a sequence"):
+        proofs_of(text, "a", tmp_path)
+
+
+def test_outputs_of_other_sizes_at_a_reported_level_are_no_number() -> None:
+    whole = {"y": np.zeros((2, 3), np.float32)}
+    assert pair_gates._difference(whole, pair_gates._Made({}, {"y": np.zeros((2, 2), np.float32)})) is None
+    assert pair_gates._difference(whole, pair_gates._Made({}, {"y": np.ones((2, 3), np.float32)})) == 1.0
+
+
+def test_what_version_1_0_noted_is_proven_again(tmp_path: Path) -> None:
+    """It did not look whether outputs vary."""
+    text = "net (float[n, 4] x) => (float[n, 4] y) { a = Tanh (x) y = Neg (a) }"
+    (proof,) = proofs_of(text, "a", tmp_path)
+    path = tmp_path / PROOFS_FILE
+    content = json.loads(path.read_text())
+    del content["proofs"][0]["varying_outputs"], content["proofs"][0]["constant_outputs"]
+    path.write_text(json.dumps({**content, "schema": "coopexport.pair-proofs/1.0"}))
+    assert prove_pairs(tmp_path) == (proof,)
+    assert json.loads(path.read_text())["proofs"][0]["varying_outputs"] == ["y"]
 
 
 def test_another_feature_with_the_same_outputs_is_caught(tmp_path: Path) -> None:

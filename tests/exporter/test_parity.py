@@ -44,6 +44,7 @@ def test_a_large_offset_does_not_hide_an_error() -> None:
         (np.ones((4, 2)), np.ones((4, 2)), "vary by only 0.0e+00 over 4 inputs"),
         (np.array([[1.0, 2.0]]), np.array([[1.0, 2.0]]), "over 1 inputs"),
         (np.zeros((0, 2)), np.zeros((0, 2)), "over 0 inputs"),
+        (np.zeros((4, 0)), np.zeros((4, 0)), "outputs: empty (4x0), so that equality cannot be shown"),
         (np.ones((4, 2)), np.ones((4, 3)), "(4, 3), expected (4, 2)"),
         (np.array([[1.0], [np.nan]]), np.ones((2, 1)), "reference's outputs are not finite"),
         (np.array([[1.0], [2.0]]), np.array([[1.0], [np.inf]]), "not finite where the reference's are"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from onnx import numpy_helper
@@ -12,10 +13,12 @@ from small_networks import images, settled_residual
 from torch import nn
 
 from exporter.candidates import Layer
+from exporter.cut import cut
 from exporter.encoding import FLOAT32, ClipRange, EncodeSpecification, affine_specification, encode
 from exporter.graph import ExportedGraph, export
 from exporter.layer_names import find_layer
 from exporter.onnx_session import open_session, run
+from exporter.parity import UnprovenError
 from exporter.split import Boundary, Split, boundary_tensor, display_name, prove_exact, whole_outputs
 from exporter.split import split as split_at
 from jetson.errors import CoopexportError
@@ -107,6 +110,21 @@ def test_a_tail_with_one_wrong_bit_is_caught(vgg: ExportedGraph, random_images: 
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     with pytest.raises(CoopexportError, match=r"conv4_1: parity check 'cut' failed: error \d"):
         prove_exact(whole_outputs(vgg.model, random_images), halves, random_images, "conv4_1")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "what"), [("f", r"output 'y'"), ("z", r"tensor 'z'")], ids=["empty output", "empty feature"]
+)
+def test_what_is_empty_proves_no_cut(tensor: str, what: str) -> None:
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17]> net (float[n, 4] x) => (y) {
+        f = Relu (x) low = Constant <value_ints = [4]> () high = Constant <value_ints = [8]> ()
+        axis = Constant <value_ints = [1]> () z = Slice (f, low, high, axis) s = ReduceSum (z, axis) y = Neg (z) }""")
+    if tensor == "z":  # then the output is not
+        model.graph.node[-1].input[0] = "s"
+    inputs = np.ones((3, 4), np.float32)
+    expected = whole_outputs(model, inputs)
+    with pytest.raises(UnprovenError, match=rf"^here: parity check 'cut': {what}: empty \(3x0\)"):
+        prove_exact(expected, cut(model, [tensor]), inputs, "here")
 
 
 def test_display_names_are_file_names_and_differ(vgg: ExportedGraph, residual: ExportedGraph) -> None:
