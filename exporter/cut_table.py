@@ -40,13 +40,15 @@ def cut_rows(index: GraphIndex, types: Mapping[str, TensorType], layers: Sequenc
     for layer in layers:
         tensors: tuple[str, ...] = (layer.tensor,)
         size_bytes: int | None = layer.feature_bytes
+        clean = layer.clean
         if layer.clean:
             smallest = min(smallest, layer.feature_bytes)
         elif layer.tensor not in index.outputs:
             crossing = crossing_after(index, layer.tensor, types, cuts)
             tensors, size_bytes = tuple(name for name, _ in crossing.tensors), crossing.total_bytes
+            clean = tensors == (layer.tensor,)  # nodes that read no inputs hide such cuts from single_tensor_cuts
         shapes = _shapes(tensors, types)
-        rows.append(CutRow(layer, tensors, shapes, size_bytes, layer.macs_before, layer.clean, layer.dominated))
+        rows.append(CutRow(layer, tensors, shapes, size_bytes, layer.macs_before, clean, layer.dominated))
     outputs = [name for name in index.outputs if name in types]
     size = sum(types[name].size_bytes for name in outputs) if len(outputs) == len(index.outputs) else None
     dominated = size is not None and size >= smallest

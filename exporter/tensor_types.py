@@ -80,6 +80,10 @@ def tensor_types(model: onnx.ModelProto, weights_folder: Path | None = None) -> 
     found = first, _inferred(_with_batch(skeleton, sizes[1])) if is_open else first
     varying = index_graph(model).varying
     types = _merged(found, sizes, varying)
+    outputs = {value.name for value in model.graph.output}
+    for tensor in model.graph.initializer:
+        if tensor.name in outputs and tensor.data_type != TensorProto.STRING:
+            types[tensor.name] = TensorType(tuple(tensor.dims), tensor.data_type, has_batch=False)
     wanted = {name for node in model.graph.node for name in node.output if name} - set(types)
     inferred = {name for name, (_, shape) in first.items() if shape is not None}
     wanted -= inferred

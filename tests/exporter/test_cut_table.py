@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from composed import assert_exact
 from family_graphs import exported
 from onnx import helper
 from small_networks import images, settled_residual
 
 from exporter.candidates import candidates, layers_of
+from exporter.cut import cut
 from exporter.cut_points import crossing_after, multi_tensor_cuts
 from exporter.cut_table import cut_rows, multi_tensor_rows
 from exporter.given_file import read_graph
@@ -86,6 +89,19 @@ def test_a_set_as_large_as_an_earlier_one_is_dominated() -> None:
     assert [(row.tensors, row.size_bytes, row.dominated) for row in rows] == [
         (("x", "a"), 36, True), (("a", "b"), 8, False), (("a", "c"), 8, True),
     ]  # fmt: skip
+
+
+def test_a_cut_that_constants_of_other_operators_hide_is_no_output() -> None:
+    """Nobody knows of a local function that it makes constants; the cut before it can be made all the same."""
+    model = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["" : 17, "own" : 1]>
+        net (float[n, 2] x) => (float[n, 2] y) <float[2] w = {1, 2}> {
+            made = own.Twice (w) a = Add (x, w) b = Mul (a, made) y = Neg (b) }
+        <domain: "own", opset_import: ["" : 17]> Twice (v) => (u) { u = Add (v, v) }""")
+    index, types = index_graph(model), tensor_types(model)
+    cleans = {row.layer.tensor: row.clean for row in cut_rows(index, types, layers_of(index, types)) if row.layer}
+    assert cleans == {"a": True, "b": True, "y": False}
+    halves = cut(index, ["a"], types)
+    assert_exact(model, halves, {"x": np.float32([[1, -2], [3, 4]])})
 
 
 def test_the_inputs_of_a_network_with_two_are_one_row() -> None:

@@ -146,6 +146,12 @@ def test_what_inference_does_not_know_is_run() -> None:
     assert not {"where", "places"} & types.keys()
 
 
+def test_an_output_that_is_a_constant_has_the_size_of_it() -> None:
+    model = model_of([helper.make_node("Relu", ["x"], ["y"])], [3, 2], {"anchors": np.zeros((3, 2), np.float32)})
+    model.graph.output.append(helper.make_tensor_value_info("anchors", TensorProto.FLOAT, [3, 2]))
+    assert tensor_types(model)["anchors"] == TensorType((3, 2), has_batch=False)
+
+
 def test_text_that_a_run_shows_has_no_size() -> None:
     nodes = [
         helper.make_node("ArgMax", ["x"], ["k"], axis=1, keepdims=0),
