@@ -17,7 +17,7 @@ from torch import fx, nn
 
 from exporter.channel_classes import Atoms
 from exporter.channel_flow import ChannelFlow
-from exporter.feature import Feature, along
+from exporter.feature import Feature, along, coordinates_of, flat_numbers
 from exporter.graph_walk import instances, walk
 from exporter.joining_rules import with_new_dimension
 from exporter.kept_channels import KeptClasses, complete
@@ -42,7 +42,7 @@ class Ordered:
     def coordinates(self, dimension: int) -> Indices:
         """Return which index of `dimension` of the full tensor each channel has."""
         if self.feature.varies(dimension):
-            return np.unravel_index(self.origin, self.feature.atoms.shape)[dimension]
+            return coordinates_of(self.origin, self.feature.atoms.shape)[dimension]
         return along(dimension, len(self.shape), np.arange(self.shape[dimension]))
 
 
@@ -177,8 +177,7 @@ def _remember(known: dict[str, Indices], name: str, found: Indices, operand: Ord
 def _moved(flow: ChannelFlow, kept: KeptClasses, node: fx.Node, operand: Ordered, arguments: Any, options: Any) -> Any:
     """Run a movement on the kept elements, and see that it brings them where the full network has them."""
     feature = operand.feature
-    strides = np.cumprod((1, *feature.shape[:0:-1]))[::-1]
-    numbers = sum(operand.coordinates(dim) * int(stride) for dim, stride in enumerate(strides))
+    numbers = flat_numbers([operand.coordinates(dim) for dim in range(len(feature.shape))], feature.shape)
     values = torch.from_numpy(np.ascontiguousarray(np.broadcast_to(numbers, operand.shape), dtype=np.float64))
     conflict = _OrderError(
         f"'{node_name(node)}' takes fixed numbers of channels", _fixed_part(node, feature), feature.atoms
@@ -213,7 +212,7 @@ def _placed(kept: KeptClasses, full: Feature, places: Indices) -> Ordered | None
     shape = full.shape
     if places.ndim != len(shape) or (places < 0).any():
         return None
-    coordinates = np.unravel_index(places, shape)
+    coordinates = coordinates_of(places, shape)
     chosen = tuple(slice(None) if full.varies(dim) else slice(0, 1) for dim in range(places.ndim))
     for dim, found in enumerate(coordinates):
         expected = found[chosen] if full.varies(dim) else along(dim, places.ndim, np.arange(places.shape[dim]))
@@ -223,7 +222,7 @@ def _placed(kept: KeptClasses, full: Feature, places: Indices) -> Ordered | None
         found[chosen] if full.varies(dim) else np.zeros((1,) * places.ndim, dtype=np.int64)
         for dim, found in enumerate(coordinates)
     )
-    origin = np.ravel_multi_index(np.broadcast_arrays(*compressed), full.atoms.shape)
+    origin = flat_numbers(compressed, full.atoms.shape)
     if not np.array_equal(np.sort(origin.reshape(-1)), np.flatnonzero(kept.holds(full.atoms))):
         return None
     return Ordered(tuple(places.shape), origin, full)
@@ -264,7 +263,7 @@ def _joined(kept: KeptClasses, node: fx.Node, full: Feature, operands: list[Orde
         raise _OrderError(f"'{node_name(node)}' joins tensors that are cut differently", atoms) from None
     shape = next(iter(coordinates.values())).shape
     numbers = [coordinates.get(other, np.zeros(shape, dtype=np.int64)) for other in range(len(full.shape))]
-    origin = np.ravel_multi_index(numbers, full.atoms.shape)
+    origin = flat_numbers(numbers, full.atoms.shape)
     return Ordered(_shape(full, origin), origin, full)
 
 

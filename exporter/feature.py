@@ -6,6 +6,8 @@ that the channels of N x C x H x W are an array of 1 x C x 1 x 1.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +89,33 @@ def constants_along(feature: Feature, dimension: int) -> Constants:
 def element_numbers(shape: tuple[int, ...]) -> torch.Tensor:
     """Return a tensor of `shape` in which every element is its own flat index, float64 so that any operation runs."""
     return torch.arange(int(np.prod(shape)), dtype=torch.float64).reshape(shape)
+
+
+def coordinates_of(numbers: NDArray[np.int64], shape: tuple[int, ...]) -> tuple[NDArray[np.int64], ...]:
+    """Return the index in every dimension of `shape` of the elements with the flat indices `numbers`, int64, C order.
+
+    Not numpy.unravel_index: that of NumPy 2.4.6 is wrong for more than 8,192 numbers in an array whose last dimension
+    has size 1.
+    """
+    return tuple(numbers // stride % size for stride, size in zip(_strides(shape), shape, strict=True))
+
+
+def flat_numbers(coordinates: Sequence[NDArray[np.int64]], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the flat indices of the elements at `coordinates`, one array per dimension of `shape`, broadcast, int64.
+
+    Raises ValueError when a coordinate lies outside of `shape`.
+    """
+    numbers = np.zeros((), dtype=np.int64)
+    for found, stride, size in zip(coordinates, _strides(shape), shape, strict=True):
+        if found.size and not 0 <= found.min() <= found.max() < size:
+            raise ValueError(f"there are elements {found.min()} to {found.max()} of a dimension of {size}")
+        numbers = numbers + found * stride
+    return numbers
+
+
+def _strides(shape: tuple[int, ...]) -> list[int]:
+    """Return how many elements apart neighbours in each dimension are."""
+    return [math.prod(shape[dimension + 1 :]) for dimension in range(len(shape))]
 
 
 def moved(feature: Feature, positions: NDArray[np.int64]) -> Feature:

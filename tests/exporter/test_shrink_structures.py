@@ -339,3 +339,45 @@ def test_constants_behind_a_pool_that_changes_them_are_not_trusted() -> None:
         shrunk = shrink(network, Masks({"0": HALF}, "weight"), images(INPUT_SHAPE))
         (kept,) = shrunk.plan.kept_although_masked
         assert kept.channels == (1, 3)
+
+
+class OwnConvolutions(nn.Module):
+    """A wide convolution that is called as a function of its module's weight, as in EfficientNet-PyTorch."""
+
+    def __init__(self, width: int, reads: int) -> None:
+        super().__init__()
+        self.stem, self.wide = nn.Conv2d(3, reads, 1), nn.Conv2d(reads, width, 1, bias=False)
+        self.norm, self.head, self.fc = nn.BatchNorm2d(width), nn.Conv2d(width, 8, 1), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = functional.conv2d(torch.relu(self.stem(x)), self.wide.weight)
+        return self.fc(torch.relu(self.head(torch.relu(self.norm(x)))).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("width", "reads"), [(240, 40), (40, 240)])
+def test_free_parameters_of_many_elements_stay_whole(width: int, reads: int) -> None:
+    """Above 8,192 elements numpy.unravel_index of NumPy 2.4.6 loses rows of a weight whose kernel is 1 x 1."""
+    network = settle(seeded(OwnConvolutions, width, reads), (3, 4, 4))
+    masks = Masks({"head": np.arange(8) % 2 == 0}, "channel")
+    shrunk = shrink(network, masks, images((3, 4, 4)))
+    assert shrunk.network.norm.num_features == width
+    assert shrunk.network.head.weight.shape[:2] == (4, width)
+    assert shrunk.plan.parameters == {}
+
+
+def test_a_large_parameter_is_cut_with_the_channels_that_it_scales() -> None:
+    """One number per channel and position: 4 x 96 x 96 are far more than 8,192 elements."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.scale = nn.Conv2d(3, 4, 1), nn.Parameter(torch.rand(1, 4, 96, 96, 1))
+            self.fc = nn.Linear(4, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(self.conv(x)).unsqueeze(4) * self.scale
+            return self.fc(x.mean((2, 3, 4)))
+
+    network = seeded(Scaled).eval()
+    shrunk = shrink(network, Masks({"conv": HALF}, "channel"), images((3, 96, 96), count=2))
+    assert torch.equal(shrunk.network.scale, network.scale[:, [0, 2]])
