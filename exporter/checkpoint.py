@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Where training scripts put the weights inside a larger dictionary.
 _NESTED_KEYS = ("state_dict", "model_state_dict", "model")
+# What entries are called that hold averages of the weights in another form, such as a list of tensors.
+_AVERAGES = frozenset(("ema", "swa", "shadow", "average", "averaged", "polyak"))
 # DataParallel puts this before every name.
 _PARALLEL_PREFIX = "module."
 _WEIGHTS_ALONE = "save the weights alone, as torch.save(model.state_dict(), ...) or with safetensors"
@@ -119,16 +122,57 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """Read the weights in `path` (safetensors, or what torch.save wrote), on the CPU.
 
     Nothing but tensors and plain containers is accepted: `weights_only=True`, never anything else.
-    Raises CoopexportError naming the file and, for a refused type, the type and the way out.
+    Raises CoopexportError naming the file and, for a refused type, the type and the way out; and when it holds other
+    weights of the same network as well (an average of them, EMA or SWA), naming both entries.
     """
     if not path.is_file():
         raise CoopexportError(f"checkpoint {path} is missing; check model.checkpoint")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch_file(path)
     for key in _NESTED_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-            break
+            weights = _only_tensors(content[key], path)
+            _refuse_second_weights(content, key, weights, path)
+            return weights
     return _only_tensors(content, path)
+
+
+def _refuse_second_weights(content: dict[Any, Any], key: str, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Raise CoopexportError when an entry of `content` beside `key` holds other values for the weights in it."""
+    for other, value in content.items():
+        if other == key or not _is_other_version(str(other), value, weights):
+            continue
+        raise CoopexportError(
+            f"checkpoint {path} holds two versions of the weights, {key!r} and {other!r}; save the one that you want "
+            f"alone: torch.save(torch.load({path.name!r}, weights_only=True)[{key!r}], ...), or [{other!r}]"
+        )
+
+
+def _is_other_version(name: str, value: Any, weights: dict[str, torch.Tensor]) -> bool:
+    """Tell whether `value` holds tensors for half of `weights` or of its own, by name and shape, of other values."""
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    if any(word.startswith("optim") for word in words):  # it may name its moments after the weights
+        return False
+    tensors = dict(_tensors_in(value))
+    pairs = []
+    for place, tensor in tensors.items():
+        parts = place.split(".")
+        own = next((end for start in range(len(parts)) if (end := ".".join(parts[start:])) in weights), None)
+        if own is not None and weights[own].shape == tensor.shape:
+            pairs.append((weights[own], tensor))
+    if 2 * len(pairs) >= min(len(weights), len(tensors)) > 0:
+        return not all(one.equal(another) for one, another in pairs)
+    return not words.isdisjoint(_AVERAGES) and any(tensor.ndim for tensor in tensors.values())
+
+
+def _tensors_in(value: Any, place: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield every tensor in nested dictionaries and lists with its keys, joined by dots."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield place, value
+    elif isinstance(value, (dict, list, tuple)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _tensors_in(item, f"{place}.{key}" if place else str(key))
 
 
 def _read_safetensors(path: Path) -> Any:

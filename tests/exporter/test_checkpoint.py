@@ -119,6 +119,61 @@ def test_what_is_no_state_dict_is_refused(tmp_path: Path, content: object, word:
     assert word in refusal(tmp_path / "net.pt")
 
 
+MOVED = {name: value + 1 for name, value in WEIGHTS.items()}
+
+
+@pytest.mark.parametrize(
+    ("key", "other", "average"),
+    [
+        ("state_dict", "state_dict_ema", MOVED),  # timm
+        ("model", "model_ema", MOVED),  # ConvNeXt, DeiT
+        ("model", "model_ema", {"n_averaged": torch.tensor(7), **{f"module.{n}": v for n, v in MOVED.items()}}),
+        ("model", "ema", {"module": MOVED, "updates": 7}),  # RT-DETR
+        ("model", "ema", {"shadow": {name: value for name, value in MOVED.items() if name != "bias"}}),
+        ("model_state_dict", "ema", {"decay": 0.9, "shadow_params": list(MOVED.values())}),  # torch-ema
+        ("model_state_dict", "swa_model", {f"averaged.{name}": value for name, value in MOVED.items()}),
+        ("state_dict", "model", MOVED),
+        ("state_dict", "teacher", MOVED),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_two_versions_of_the_weights_are_refused_by_both_names(
+    tmp_path: Path, key: str, other: str, average: object, first: bool
+) -> None:
+    """None is taken for the other without a word, in whatever form the average is kept."""
+    entries = [(key, {f"module.{name}": value for name, value in WEIGHTS.items()}), (other, average), ("epoch", 3)]
+    torch.save(dict(entries if first else reversed(entries)), tmp_path / "net.pt")
+    message = refusal(tmp_path / "net.pt")
+    assert f"'{key}' and '{other}'" in message
+    way_out = re.search(r"torch\.load\('net.pt', weights_only=True\)\['(\w+)'\]", message)
+    assert way_out is not None
+    torch.save(torch.load(tmp_path / "net.pt", weights_only=True)[way_out[1]], tmp_path / "alone.pt")
+    assert_same(read_state_dict(tmp_path / "alone.pt"))
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"model": {name: value.clone() for name, value in WEIGHTS.items()}},  # the same twice
+        {"ema": None, "ema_decay": 0.999, "ema_updates": torch.tensor(7)},
+        {"optimizer": {"state": {0: {"exp_avg": WEIGHTS["weight"]}, 1: {"exp_avg": WEIGHTS["bias"]}}}},
+        {"optimizer": {"momentum": MOVED}},
+        {"discriminator": {"weight": torch.ones(4, 4), "scale": torch.ones(4), "bias": torch.ones(4)}},
+        {"config": {"bias": True, "classes": ["cat", "dog"]}},
+    ],
+)
+def test_what_is_no_other_version_of_the_weights_is_left_alone(tmp_path: Path, beside: dict) -> None:
+    torch.save({"state_dict": WEIGHTS, **beside}, tmp_path / "net.pt")
+    assert_same(read_state_dict(tmp_path / "net.pt"))
+
+
+def test_weights_and_their_average_under_prefixes_of_one_dictionary_do_not_fit(tmp_path: Path) -> None:
+    mixed = {**WEIGHTS, **{f"ema.{name}": value for name, value in MOVED.items()}}
+    torch.save({"state_dict": mixed}, tmp_path / "net.pt")
+    with pytest.raises(CoopexportError, match=r"2 unknown \(ema.bias, ema.weight\)"):
+        load_weights(nn.Linear(3, 2), read_state_dict(tmp_path / "net.pt"), "net.pt")
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "missing" in refusal(tmp_path / "net.pt")
 
