@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import io
 import logging
+import re
+import traceback
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from exporter import parity
@@ -27,6 +32,10 @@ OPSET = 13
 INPUT_NAME = "images"
 OUTPUT_NAME = "scores"
 BATCH_NAME = "batch"
+_OUT_OF_SIGHT = (
+    "takes values out of the exporter's sight (x.data, x.numpy(), x.tolist(), torch.tensor(x)); use x.detach() for "
+    "x.data, and operations on tensors for the others"
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,9 @@ def export(network: nn.Module, example_inputs: Inputs) -> ExportedGraph:
     if any(module.training for module in network.modules()):
         raise CoopexportError("the network is in training mode; call eval() first: batch norm would change")
     inputs = as_tuple(example_inputs)
-    reference = [tensor.numpy() for tensor in run_network(network, inputs)]
+    reference = [_as_array(tensor, index) for index, tensor in enumerate(run_network(network, inputs))]
     model = onnx.load_from_string(_export_bytes(network, tuple(tensor[:1] for tensor in inputs), len(reference)))
+    _require_inputs(model, len(inputs))
     found = next(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
     if found != OPSET:
         raise CoopexportError(f"the exporter wrote opset {found} instead of {OPSET}; use torch 2.10 to 2.13")
@@ -86,6 +96,32 @@ def with_sequential_aliases(layers: tuple[Layer, ...], network: nn.Module) -> tu
     return tuple(replace(layer, aliases=(*layer.aliases, *extra.get(index, ()))) for index, layer in enumerate(layers))
 
 
+def _as_array(tensor: torch.Tensor, index: int) -> NDArray[Any]:
+    """Return an output as an array; raises CoopexportError when it cannot be one or has no dimension for the batch."""
+    if tensor.ndim == 0:
+        raise CoopexportError(
+            f"output {index} of the network is one number for the whole batch; return one for each sample, N x ..."
+        )
+    try:
+        return tensor.numpy()
+    except (TypeError, RuntimeError) as error:  # bfloat16, quantised
+        raise CoopexportError(
+            f"output {index} of the network is {tensor.dtype}, which cannot be compared with the exported graph's "
+            f"({one_line(error)[:120]}); return float32"
+        ) from None
+
+
+def _require_inputs(model: onnx.ModelProto, count: int) -> None:
+    """Raise CoopexportError when the exporter left out an input that nothing in the graph depends on."""
+    found = {value.name for value in model.graph.input}
+    for index, name in enumerate(_numbered(INPUT_NAME, count)):
+        if name not in found:
+            raise CoopexportError(
+                f"the exported graph does not depend on input {index} of the network: forward() does not use it, or "
+                f"{_OUT_OF_SIGHT}"
+            )
+
+
 def _numbered(name: str, count: int) -> list[str]:
     return [name, *(f"{name}_{index}" for index in range(1, count))]
 
@@ -93,7 +129,8 @@ def _numbered(name: str, count: int) -> list[str]:
 def _export_bytes(network: nn.Module, inputs: tuple[torch.Tensor, ...], output_count: int) -> bytes:
     input_names, output_names = _numbered(INPUT_NAME, len(inputs)), _numbered(OUTPUT_NAME, output_count)
     buffer = io.BytesIO()
-    hook = network.register_forward_pre_hook(lambda module, _: _use_full_paths(module))
+    hook = network.register_forward_pre_hook(lambda module, _: _prepare(module))
+    prints = torch._C._jit_is_onnx_log_enabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own deprecation, and tracer notes that the parity check answers
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -109,10 +146,42 @@ def _export_bytes(network: nn.Module, inputs: tuple[torch.Tensor, ...], output_c
                 dynamo=False,
             )
         except Exception as error:  # noqa: BLE001  the exporter raises many types
-            raise CoopexportError(f"the network cannot be exported to ONNX: {one_line(error)[:300]}") from None
+            raise CoopexportError(f"the network cannot be exported to ONNX: {_explained(error)}") from None
         finally:
             hook.remove()
+            torch._C._jit_set_onnx_log_enabled(prints)
     return buffer.getvalue()
+
+
+def _explained(error: Exception) -> str:
+    """Return what the exporter says without its graph, and where in the user's code it was."""
+    text = str(error)
+    if "observable data dependence" in text:
+        return f"an output does not depend on the inputs, or {_OUT_OF_SIGHT}"
+    place = _place_in_user_code(error)
+    at = f" at {place}" if place else ""
+    if "not constant" in text:
+        return f"a size that forward() computes{at} has to be a number there; write it as one"
+    what = one_line(re.split(r"\[Caused by|Please feel free|Support for this operator", text)[0])
+    return f"{what[:300].rstrip('. ')}{at}; write it with other operations"
+
+
+def _place_in_user_code(error: Exception) -> str:
+    """Return file and line where `forward` made the exporter fail, of what it says and where it was; "" if unknown."""
+    in_text = re.findall(r"# (\S+?):(\d+)|^\s*(?:\(node defined in )?(\S+)\((\d+)\): ", str(error), re.M)
+    places = [(file or frame, line or number) for file, line, frame, number in in_text]
+    places += [(frame.filename, str(frame.lineno)) for frame in reversed(traceback.extract_tb(error.__traceback__))]
+    foreign = (str(Path(torch.__file__).parent), __file__)
+    return next((f"{file}:{line}" for file, line in places if not file.startswith(foreign)), "")
+
+
+def _prepare(network: nn.Module) -> None:
+    """Set the exporter up while it is tracing `network`: whole paths for names, no graph on the standard output.
+
+    It turns its log on whenever it begins, and prints the graph there before it raises an error.
+    """
+    torch._C._jit_set_onnx_log_enabled(False)
+    _use_full_paths(network)
 
 
 def _use_full_paths(network: nn.Module) -> None:

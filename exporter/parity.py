@@ -42,13 +42,19 @@ class Parity:
 def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> float:
     """Return the largest absolute difference over the spread of `reference`.
 
-    Both: samples x outputs..., floating point. The spread is the largest range of any one output over the
+    Both: samples x outputs..., real numbers or bool. The spread is the largest range of any one output over the
     samples: dividing by the size of the outputs instead would let an error pass in a network whose outputs
     hardly depend on its input. Raises CoopexportError when shapes differ or something is not finite, UnprovenError
     when the reference is empty or varies so little that the comparison would prove nothing.
     """
     if reference.shape != other.shape:
         raise CoopexportError(f"{what}: outputs have shape {other.shape}, expected {reference.shape}")
+    if reference.ndim == 0:
+        raise CoopexportError(
+            f"{what}: an output is one number for the whole batch; return one for each sample, N x ..."
+        )
+    if reference.dtype.kind in "bui":  # differences of bool and unsigned integers are none
+        reference, other = reference.astype(np.float64), other.astype(np.float64)
     if not np.isfinite(reference).all():
         raise CoopexportError(f"{what}: the reference's outputs are not finite; check the checkpoint and inputs")
     if not np.isfinite(other).all():
@@ -56,7 +62,7 @@ def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> f
     if len(reference):
         require_values(reference, f"{what}: outputs")
     spread = float(np.ptp(reference, axis=0).max()) if reference.size else 0.0
-    if len(reference) < 2 or spread <= _LEAST_RELATIVE_SPREAD * float(np.abs(reference).max()):
+    if not reference.size or len(reference) < 2 or spread <= _LEAST_RELATIVE_SPREAD * float(np.abs(reference).max()):
         raise UnprovenError(
             f"{what}: outputs vary by only {spread:.1e} over {len(reference)} inputs, so that equality cannot be "
             "shown; give more varied example inputs, or check that the network is trained"

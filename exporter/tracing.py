@@ -128,12 +128,18 @@ def run_network(network: nn.Module, inputs: Inputs) -> tuple[torch.Tensor, ...]:
             f"the network does not take inputs of shape {shapes} ({one_line(error)[:160]}); check "
             "model.input_shape and preprocessing"
         ) from None
-    return tuple(output_tensors(outputs))
+    return tuple(tensor.detach() for tensor in output_tensors(outputs))
 
 
 def output_tensors(outputs: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors in what a network returns; raises CoopexportError naming any other type."""
+    """Yield the tensors in what a network returns; raises CoopexportError naming any other type.
+
+    Complex and sparse tensors are others: a comparison would leave half of them out.
+    """
     if isinstance(outputs, torch.Tensor):
+        if outputs.is_complex() or outputs.layout != torch.strided:
+            kind = outputs.dtype if outputs.is_complex() else outputs.layout
+            raise CoopexportError(f"the network returns a tensor of {kind}; return dense tensors of real numbers")
         yield outputs
     elif isinstance(outputs, Mapping):
         yield from (tensor for value in outputs.values() for tensor in output_tensors(value))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper
+from torch import nn
+
+import coopexport as command_line
 
 
 @pytest.fixture
@@ -70,3 +76,61 @@ def test_what_does_not_fit_is_one_line(
     assert result.code == 2
     assert len(result.error_lines) == 1
     assert reason in result.error_lines[0]
+
+
+NETWORK = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.conv(x))
+        {line}
+        return self.fc(x.mean((2, 3)))
+"""
+PROJECT = """
+schema = "coopexport.project/1.0"
+[model]
+factory = "{module}:Net"
+checkpoint = "net.pt"
+input_shape = [3, 8, 8]
+"""
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Put back what the command line does to signals."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "reason"),
+    [
+        ("reads_data", "x = x.data", "does not depend on input 0 of the network"),
+        ("writes_data", "x.data.mul_(x.abs().max())", "parity check 'export' failed"),
+        ("pools_by_size", "x = nn.functional.avg_pool2d(x, x.size()[2:])", "pools_by_size.py:12 has to be a number"),
+    ],
+)
+def test_a_network_that_cannot_be_exported_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], signals: None,
+    module: str, line: str, reason: str,
+) -> None:  # fmt: skip
+    (tmp_path / f"{module}.py").write_text(NETWORK.format(line=line))
+    (tmp_path / "coopexport.toml").write_text(PROJECT.format(module=module))
+    state = nn.ModuleDict({"conv": nn.Conv2d(3, 4, 3), "fc": nn.Linear(4, 5)}).state_dict()
+    torch.save(state, tmp_path / "net.pt")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["coopexport", "layers"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SystemExit) as ended:
+        command_line.run()
+    output, errors = capfd.readouterr()
+    assert (ended.value.code, output, len(errors.splitlines())) == (2, "", 1), (output, errors)
+    assert reason in errors
+    assert not (tmp_path / "out").exists()

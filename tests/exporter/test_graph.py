@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 import pytest
@@ -200,6 +203,102 @@ def test_what_onnx_does_not_know_is_one_line() -> None:
     with pytest.raises(CoopexportError, match="cannot be exported to ONNX") as caught:
         export(NotExportable().eval(), images(SHAPE))
     assert "\n" not in str(caught.value)
+
+
+class Written(nn.Module):
+    """A convolution and a linear with something written between them that the exporter does not take."""
+
+    def __init__(self, between: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.conv, self.fc, self.between = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), between
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.between(torch.relu(self.conv(x))))
+
+
+def attend(x: torch.Tensor) -> torch.Tensor:
+    x = x.flatten(2).transpose(1, 2)
+    return functional.scaled_dot_product_attention(x, x, x).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("between", "words"),
+    [
+        (lambda x: functional.avg_pool2d(x, x.size()[2:]).flatten(1), ["a size", "number", f"{__file__}:"]),
+        (lambda x: functional.adaptive_avg_pool2d(x, (None, 1)).mean((2, 3)), ["a size", "number", f"{__file__}:"]),
+        (lambda x: functional.unfold(x, x.shape[2]).view(len(x), 4, -1).mean(2), ["0-d tensor", f"{__file__}:"]),
+        (attend, ["scaled_dot_product_attention", "opset version 13"]),
+        (lambda x: x.data.mean((2, 3)), ["input 0", "x.data", "x.detach()"]),
+        (lambda x: (x.data + 1).mean((2, 3)), ["input 0", "x.data"]),
+        (lambda x: torch.from_numpy(x.detach().numpy()).mean((2, 3)), ["input 0", "x.numpy()"]),
+        (lambda x: torch.tensor(x.tolist()).mean((2, 3)), ["input 0", "x.tolist()"]),
+        (lambda x: x.mean((2, 3)) * float(x.mean()), ["parity check 'export' failed"]),
+        (lambda x: torch.relu_(x).mean((2, 3)) * 0, ["vary by only"]),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line_and_nothing_is_printed(
+    between: Callable[[torch.Tensor], torch.Tensor], words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """PyTorch prints its graph, on the process's own standard output, before it raises."""
+    with pytest.raises(CoopexportError) as caught:
+        export(seeded(Written, between).eval(), images(SHAPE))
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert not re.search(r"%\w+|prim::|aten::_|\[ torch\.", message)
+    assert (*capfd.readouterr(),) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        (lambda y: y.data, ["does not depend on the inputs", "x.data"]),
+        (lambda y: (y, y.data * 2), ["outputs have shape (1, 5), expected (16, 5)"]),
+        (lambda y: y.sum(), ["output 0", "for the whole batch"]),
+        (lambda y: (y, y.mean()), ["output 1", "for the whole batch"]),
+        (lambda y: torch.fft.fft(y), ["complex64"]),
+        (lambda y: y.to_sparse(), ["sparse_coo"]),
+        (lambda y: y.bfloat16(), ["output 0", "bfloat16", "float32"]),
+        (lambda y: {"scores": y, "count": 3}, ["int"]),
+        (lambda y: None, ["NoneType"]),
+    ],
+)
+def test_outputs_that_cannot_be_compared_are_named(returned: Callable[[torch.Tensor], object], words) -> None:
+    class Returning(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(432, 5)
+
+        def forward(self, x: torch.Tensor) -> object:
+            return returned(self.fc(x.flatten(1)))
+
+    with pytest.raises(CoopexportError) as caught:
+        export(seeded(Returning).eval(), images(SHAPE))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_an_input_that_is_not_used_is_named() -> None:
+    class FirstOnly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(432, 5)
+
+        def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            return self.fc(x.flatten(1))
+
+    with pytest.raises(CoopexportError, match="does not depend on input 1 of the network"):
+        export(seeded(FirstOnly).eval(), (images(SHAPE), images(SHAPE)))
+
+
+def test_outputs_of_true_and_false_are_compared() -> None:
+    class Decides(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(432, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x.flatten(1)) > 0
+
+    assert export(seeded(Decides).eval(), images(SHAPE)).parity.error == 0
 
 
 class BakesTheBatchIn(nn.Module):

@@ -45,6 +45,7 @@ def test_a_large_offset_does_not_hide_an_error() -> None:
         (np.array([[1.0, 2.0]]), np.array([[1.0, 2.0]]), "over 1 inputs"),
         (np.zeros((0, 2)), np.zeros((0, 2)), "over 0 inputs"),
         (np.zeros((4, 0)), np.zeros((4, 0)), "outputs: empty (4x0), so that equality cannot be shown"),
+        (np.array(1.0), np.array(1.0), "one number for the whole batch"),
         (np.ones((4, 2)), np.ones((4, 3)), "(4, 3), expected (4, 2)"),
         (np.array([[1.0], [np.nan]]), np.ones((2, 1)), "reference's outputs are not finite"),
         (np.array([[1.0], [2.0]]), np.array([[1.0], [np.inf]]), "not finite where the reference's are"),
@@ -55,6 +56,15 @@ def test_what_proves_nothing_is_refused(reference, other, word: str) -> None:
         relative_error(reference, other, "parity check 'shrink'")
     assert word in str(caught.value)
     assert "parity check 'shrink'" in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int64])
+def test_outputs_that_are_no_floats_are_compared_as_numbers(dtype: type) -> None:
+    """Neither wraps around, as differences of unsigned integers would, nor stops at bool."""
+    reference = np.array([[1, 0], [0, 1]], dtype=dtype)
+    assert relative_error(reference, reference.copy(), "here") == 0
+    assert relative_error(reference, np.zeros_like(reference), "here") == 1
+    assert relative_error(np.zeros_like(reference) + reference, np.ones_like(reference), "here") == 1
 
 
 def test_an_error_above_the_bound_names_the_place_and_the_number() -> None:
