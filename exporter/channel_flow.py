@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import fx, nn
+from torch.nn import functional
 
 from exporter.channel_classes import Atoms, ChannelClasses
 from exporter.channel_constants import border_is_uniform, layer_outputs
@@ -19,7 +20,7 @@ from exporter.flow_record import Flow, first_feature
 from exporter.graph_walk import instances, walk
 from exporter.layer_ends import channel_dimension, layer_end, layer_nodes
 from exporter.masks import Masks
-from exporter.operations import CONVOLUTIONS, LAYERS, TRANSPOSED_CONVOLUTIONS, kind_of
+from exporter.operations import CONVOLUTIONS, LAYERS, TRANSPOSED_CONVOLUTIONS, is_batch_norm, kind_of
 from exporter.tracing import TracedNetwork, node_name, shape_of
 from exporter.weight_layout import groups_of
 from jetson.errors import CoopexportError
@@ -220,8 +221,9 @@ def require_one_function(traced: TracedNetwork) -> None:
                     f"cannot shrink: '{node_name(node)}' drops values in eval mode too; call it with "
                     "training=self.training"
                 )
-        if module is not None and kind_of(node, module) == "batch_norm" and module.running_mean is None:
+        by_batch = module is not None and is_batch_norm(module) and module.running_mean is None
+        if by_batch or (node.target is functional.batch_norm and node.kwargs.get("training") is not False):
             raise CoopexportError(
                 f"cannot shrink through '{node_name(node)}': a batch norm without running statistics gives each batch "
-                "another result; train it with track_running_stats=True"
+                "another result; train it with track_running_stats=True, and call it with training=self.training"
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import fx, nn
 
+from exporter.elementwise import own_activation
+from exporter.layer_roles import first_operand, readers, role_of, values_read
 from exporter.operations import kind_of
 from exporter.tracing import TracedNetwork, shape_of
 
@@ -26,22 +28,35 @@ def layer_chain(traced: TracedNetwork, start: fx.Node) -> tuple[fx.Node, ...]:
 
     A layer is a convolution or linear with the batch norms and activations behind it, as long as each is the only
     reader of the one before; dropouts may stand between them, and pools may stand before them (convolution, pool,
-    batch norm, activation). The last node returned is where a mask of meaning `channel` applies.
+    batch norm, activation). Of an activation of the user's own the last operation is in the result. The last node
+    returned is where a mask of meaning `channel` applies.
     """
+    chain, end = followed_chain(traced, start)
+    return chain[:end]
+
+
+def followed_chain(traced: TracedNetwork, start: fx.Node) -> tuple[tuple[fx.Node, ...], int]:
+    """Return the nodes of `layer_chain`, with the pools and dropouts behind its last one, and how many are its own."""
     chain = [start]
     end = 1
-    node = start
-    while len(node.users) == 1:
-        (node,) = node.users
-        if node.op == "output" or node.all_input_nodes != [chain[-1]]:
-            break
-        kind = kind_of(node, traced.module(node))
-        if kind not in ("identity", *_OWN, *(_POOLS if end == 1 else ())):
-            break
+    while True:
+        own = own_activation(traced, chain[-1])
+        node = _next(traced, chain[-1], with_pools=end == 1) if own is None else own
+        if node is None:
+            return tuple(chain), end
         chain.append(node)
-        if kind in _OWN:
+        if own is not None or role_of(traced, node) in _OWN:
             end = len(chain)
-    return tuple(chain[:end])
+
+
+def _next(traced: TracedNetwork, last: fx.Node, *, with_pools: bool) -> fx.Node | None:
+    """Return the operation behind `last` that can belong to its layer, if that is all that reads it."""
+    following = readers(traced, last)
+    if len(following) != 1 or following[0].op == "output" or first_operand(following[0]) is not last:
+        return None
+    role = role_of(traced, following[0])
+    alone = role == "batch_norm" or values_read(traced, following[0]) == [last]
+    return following[0] if alone and role in ("identity", *_OWN, *(_POOLS if with_pools else ())) else None
 
 
 def layer_end(traced: TracedNetwork, start: fx.Node) -> fx.Node:
@@ -63,8 +78,8 @@ def _is_output(traced: TracedNetwork, node: fx.Node) -> bool:
     for user in node.users:
         if user.op == "output":
             return True
-        kind = kind_of(user, traced.module(user))
-        passes_on = len(user.all_input_nodes) == 1 and kind not in (*_LAYER_KINDS, "opaque", "arithmetic")
+        alone = values_read(traced, user) == [node]
+        passes_on = alone and role_of(traced, user) not in (*_LAYER_KINDS, "opaque", "arithmetic")
         if passes_on and _is_output(traced, user):
             return True
     return False

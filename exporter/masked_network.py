@@ -11,6 +11,7 @@ from exporter.layer_ends import channel_dimension, layer_end, layer_nodes
 from exporter.masks import Masks
 from exporter.operations import LAYERS
 from exporter.tracing import Inputs, TracedNetwork, copied, shape_of, trace
+from exporter.unclear_ends import check_layer_ends
 from exporter.weight_layout import filters_of
 from jetson.errors import CoopexportError
 
@@ -32,13 +33,16 @@ def masked_network(network: nn.Module, masks: Masks, example_inputs: Inputs) -> 
 
 
 def check_masks(traced: TracedNetwork, masks: Masks) -> None:
-    """Raise CoopexportError, naming the layer, when a mask does not fit the traced network."""
+    """Raise CoopexportError, naming the layer, when a mask does not fit the traced network.
+
+    Also when nobody can tell behind which operation a `channel` mask applies.
+    """
     layers = {name: output_channels(traced.network.get_submodule(name)) for name in layer_nodes(traced)}
     for name, keep in masks.keep.items():
         if name not in layers and isinstance(_module(traced.network, name), LAYERS):
             raise CoopexportError(
-                f"the mask of '{name}' cannot be followed: forward() does not call the layer as a module, or its "
-                "weight is made by a parametrisation; leave it out of the masks, or make the weight permanent"
+                f"the mask of '{name}' cannot be followed: forward() does not call the layer as a module, its "
+                "weight is made by a parametrisation, or it has hooks; leave it out of the masks, or take them off"
             )
         if name not in layers:
             raise CoopexportError(
@@ -52,6 +56,7 @@ def check_masks(traced: TracedNetwork, masks: Masks) -> None:
             )
         if not keep.any():
             raise CoopexportError(f"the mask of '{name}' removes every channel; keep at least one")
+    check_layer_ends(traced, masks)
 
 
 def _module(network: nn.Module, name: str) -> nn.Module | None:
@@ -87,10 +92,10 @@ def _with_zero_weights(network: nn.Module, masks: Masks) -> nn.Module:
 
 def _with_channel_masks(traced: TracedNetwork, masks: Masks) -> nn.Module:
     graph_module = traced.graph_module
-    for name, nodes in layer_nodes(traced).items():
-        if name not in masks.keep:
-            continue
-        for end in [layer_end(traced, node) for node in nodes]:
+    masked = {name: nodes for name, nodes in layer_nodes(traced).items() if name in masks.keep}
+    ends = {name: [layer_end(traced, node) for node in nodes] for name, nodes in masked.items()}
+    for name, places in ends.items():
+        for end in places:
             keep = torch.from_numpy(masks.keep[name]).float()
             dimension = channel_dimension(end, traced.network.get_submodule(name))
             # Numbered: dots and underscores in names must not make two layers share a mask.

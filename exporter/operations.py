@@ -77,8 +77,11 @@ _FUNCTIONS: tuple[tuple[Kind, tuple[Callable[..., Any], ...]], ...] = (
             functional.hardswish, functional.gelu, torch.sigmoid, functional.sigmoid, torch.tanh, functional.tanh,
             functional.elu, functional.celu, functional.selu, functional.hardsigmoid, functional.hardtanh,
             functional.softplus, functional.mish, functional.logsigmoid, functional.softsign, torch.exp, torch.abs,
-            torch.neg, torch.sqrt, torch.rsqrt, torch.square, torch.clamp, torch.erf, torch.log, torch.reciprocal,
-            operator.neg, operator.abs, torch.relu_, torch.sigmoid_, torch.tanh_,
+            torch.neg, torch.sqrt, torch.rsqrt, torch.square, torch.clamp, torch.clip, torch.erf, torch.log,
+            torch.reciprocal, torch.sin, torch.cos, torch.log1p, torch.expm1, operator.neg, operator.abs,
+            torch.relu_, torch.sigmoid_, torch.tanh_, torch.selu_, torch.celu_, torch.threshold_, functional.relu_,
+            functional.leaky_relu_, functional.elu_, functional.selu_, functional.celu_, functional.hardtanh_,
+            functional.hardshrink, functional.softshrink, functional.tanhshrink, functional.threshold,
         ),
     ),
     (
@@ -113,7 +116,8 @@ _FUNCTIONS: tuple[tuple[Kind, tuple[Callable[..., Any], ...]], ...] = (
 )  # fmt: skip
 
 _METHOD_NAMES: dict[Kind, str] = {
-    "activation": "relu relu_ sigmoid sigmoid_ tanh tanh_ exp abs neg sqrt rsqrt square clamp clamp_ hardtanh erf",
+    "activation": "relu relu_ sigmoid sigmoid_ tanh tanh_ exp abs neg sqrt rsqrt square clamp clamp_ clip clip_ "
+    "hardtanh erf log reciprocal sin cos log1p expm1",
     "identity": "contiguous clone detach float",
     "reduce": "mean sum amax amin",
     "arithmetic": "add add_ sub sub_ mul mul_ div div_ pow maximum minimum",
@@ -123,19 +127,36 @@ _METHOD_NAMES: dict[Kind, str] = {
 _METHODS: dict[str, Kind] = {name: kind for kind, names in _METHOD_NAMES.items() for name in names.split()}
 _FUNCTION_KINDS: dict[Any, Kind] = {function: kind for kind, functions in _FUNCTIONS for function in functions}
 
+# These take no values from the tensor that they are given, only its type, place and maybe size.
+_NEW_METHODS = frozenset(("new_zeros", "new_ones", "new_full", "new_empty", "new_tensor"))
+_NEW_FUNCTIONS = frozenset((torch.zeros_like, torch.ones_like, torch.full_like, torch.empty_like))
+
 # Functions whose names do not end in an underscore and that write into their first operand all the same.
 _WRITING = frozenset({operator.iadd, operator.isub, operator.imul, operator.itruediv})
 
 
-def module_kind(module: nn.Module) -> Kind:
-    """Return the kind of a module; a subclass is what its base is as long as it computes the same forward."""
-    if module._forward_hooks or module._forward_pre_hooks or parametrize.is_parametrized(module):
-        return "opaque"  # its parameters or outputs are made anew in every forward
+def module_kind(module: nn.Module, *, with_hooks: bool = False) -> Kind:
+    """Return the kind of a module; a subclass is what its base is as long as it computes the same forward.
+
+    `with_hooks`: also of one whose outputs or parameters are made anew in every forward, by hooks or parametrisations.
+    """
+    hooked = module._forward_hooks or module._forward_pre_hooks or parametrize.is_parametrized(module)
+    if hooked and not with_hooks:
+        return "opaque"
     for kind, types in _MODULES:
         for base in types:
             if isinstance(module, base) and type(module).forward is base.forward and not _overrides(module, base):
                 return kind
     return "opaque"
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Tell whether a module is a batch norm, be it with a forward of its own, which may contain the activation.
+
+    timm's BatchNormAct2d is such a one. What contains a convolution or linear as well is more than a batch norm.
+    """
+    inside = any(isinstance(item, LAYERS) for item in module.modules())
+    return isinstance(module, nn.modules.batchnorm._BatchNorm) and not inside
 
 
 def _overrides(module: nn.Module, base: type[nn.Module]) -> bool:
@@ -163,10 +184,17 @@ def call(node: fx.Node, module: nn.Module | None, arguments: Sequence[Any], opti
     return node.target(*arguments, **options)
 
 
+def asks_for_form_only(node: fx.Node) -> bool:
+    """Tell whether `node` makes a tensor that is only like the one that it reads, with values of its own."""
+    return node.target in _NEW_FUNCTIONS or (node.op == "call_method" and node.target in _NEW_METHODS)
+
+
 def writes_into_its_input(node: fx.Node, module: nn.Module | None) -> bool:
     """Tell whether `node` changes its first operand in place, which later readers of that operand see."""
     if kind_of(node, module) == "identity":
         return False
+    if module is not None and is_batch_norm(module):
+        return False  # `inplace` is said of an activation in it
     if getattr(module, "inplace", False) is True or node.kwargs.get("inplace") is True:
         return True
     name = str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", "")

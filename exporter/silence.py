@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from torch import fx, nn
 
 from exporter.channel_constants import average_pool_keeps_constants, evaluated
+from exporter.elementwise import module_ending_at, number_made, own_activation
 from exporter.feature import Constants
 from exporter.layer_ends import channel_dimension, layer_chain, layer_nodes
+from exporter.layer_roles import role_of, values_read
 from exporter.masks import Masks
 from exporter.operations import kind_of
 from exporter.shrink_plan import ShrinkPlan, SilencePlan
@@ -35,20 +39,33 @@ def with_silence(plan: ShrinkPlan, traced: TracedNetwork, masks: Masks) -> Shrin
                 for silent in (name, *norms):
                     layers[silent] = layers[silent].model_copy(update={"zeroed_outputs": zeroed})
                 continue
-            end = chain[-1]
-            if end.op != "call_module" or _calls(traced, end) > 1 or end is node:
+            place = _module_before_zeros(traced, chain)
+            if place is None:
                 why = next((item.reason for item in plan.kept_although_masked if item.layer == name), "")
                 raise CoopexportError(
                     f"cannot shrink '{name}': {len(zeroed)} of its masked channels have to stay ({why}), and "
-                    f"'{node_name(end)}' gives no zero for them; leave it out of the masks, or make the activation a "
-                    "module of its own"
+                    f"'{node_name(chain[-1])}' gives no zero for them; leave it out of the masks, or make the "
+                    "activation a module of its own"
                 )
+            module, made = place
             kept = layers[name].kept_outputs
-            dimension = channel_dimension(end, traced.network.get_submodule(name))
-            shape = tuple(len(kept) if dim == dimension else 1 for dim in range(len(shape_of(end))))
+            dimension = channel_dimension(made, traced.network.get_submodule(name))
+            shape = tuple(len(kept) if dim == dimension else 1 for dim in range(len(shape_of(made))))
             mask = tuple(int(channel not in zeroed) for channel in kept)
-            silenced[node_name(end)] = SilencePlan(mask=mask, shape=shape)
+            silenced[module] = SilencePlan(mask=mask, shape=shape)
     return plan.model_copy(update={"layers": layers, "silenced": silenced})
+
+
+def _module_before_zeros(traced: TracedNetwork, chain: tuple[fx.Node, ...]) -> tuple[str, fx.Node] | None:
+    """Return the last module of a layer behind which zeros stay zeros up to the layer's end, and what it makes."""
+    for index in range(len(chain) - 1, 0, -1):
+        rest = chain[index:]
+        if any(role_of(traced, item) == "batch_norm" for item in rest[1:]) or not _gives_zero(traced, rest):
+            return None
+        module = module_ending_at(traced, chain[index], chain[0])
+        if module is not None:
+            return module, chain[index]
+    return None
 
 
 def _used_elsewhere(traced: TracedNetwork, names: list[str]) -> bool:
@@ -63,17 +80,17 @@ def _only_in_chains(traced: TracedNetwork, norm: str, nodes: list[fx.Node]) -> b
     return inside == {item for item in traced.nodes if item.op == "call_module" and item.target == norm}
 
 
-def _calls(traced: TracedNetwork, node: fx.Node) -> int:
-    return sum(other.op == "call_module" and other.target == node.target for other in traced.nodes)
-
-
 def _gives_zero(traced: TracedNetwork, chain: tuple[fx.Node, ...]) -> bool:
     """Tell whether a layer whose parameters, and those of its batch norms, are zero in a channel gives zero there."""
     values: Constants = np.zeros((1, 1, 1, 1))
-    for node in chain[1:]:
+    for last, node in itertools.pairwise(chain):
         module = traced.module(node)
         kind = kind_of(node, module)
-        if kind == "batch_norm":
+        if own_activation(traced, last) is node:
+            values = np.full((1, 1, 1, 1), number_made(traced, last, node, float(values.item())))
+        elif kind == "opaque" or values_read(traced, node) != [last]:
+            return False  # a batch norm of the user's own
+        elif kind == "batch_norm":
             affine = getattr(module, "weight", None) is not None
             if values.any() and not affine:
                 return False

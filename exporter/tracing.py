@@ -9,16 +9,17 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import torch
 from torch import fx, nn
 
-from exporter.operations import module_kind
+from exporter.operations import asks_for_form_only, is_batch_norm, module_kind, writes_into_its_input
 from jetson.errors import CoopexportError, one_line
 
-# Where a node keeps what it makes: a torch.Size for every tensor.
-_SHAPES = "shapes"
+# Where a node keeps what it makes, a torch.Size for every tensor; and, where that is one tensor, one like it, empty.
+_SHAPES, _LIKE = "shapes", "like"
 Inputs: TypeAlias = torch.Tensor | tuple[torch.Tensor, ...]
 
 
@@ -34,6 +35,39 @@ class TracedNetwork:
         """Return the operations in execution order."""
         return tuple(self.graph_module.graph.nodes)
 
+    @cached_property
+    def fed(self) -> frozenset[fx.Node]:
+        """Return the nodes whose values depend on the network's inputs: neither parameters nor sizes."""
+        found: set[fx.Node] = set()
+        for node in self.nodes:
+            from_inputs = node.op == "placeholder" or not found.isdisjoint(node.all_input_nodes)
+            if from_inputs and not asks_for_form_only(node) and node.op != "output" and makes_tensors(node):
+                found.add(node)
+        return frozenset(found)
+
+    @cached_property
+    def alive(self) -> frozenset[fx.Node]:
+        """Return the nodes on which the outputs depend, and those that write into their inputs."""
+        found: set[fx.Node] = set()
+        for node in reversed(self.nodes):
+            if node.op == "output" or node in found or writes_into_its_input(node, self.module(node)):
+                found.update((node, *node.all_input_nodes))
+        return frozenset(found)
+
+    @cached_property
+    def places(self) -> dict[fx.Node, int]:
+        """Return the place of every operation in the order of execution."""
+        return {node: place for place, node in enumerate(self.nodes)}
+
+    @cached_property
+    def by_call(self) -> dict[str, list[fx.Node]]:
+        """Return the nodes of every call of a module, those of modules in it included; see `calls_around`."""
+        found: dict[str, list[fx.Node]] = {}
+        for node in self.nodes:
+            for call_of_module in calls_around(node):
+                found.setdefault(call_of_module, []).append(node)
+        return found
+
     def module(self, node: fx.Node) -> nn.Module | None:
         """Return the module that `node` calls, if it calls one."""
         return self.graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -47,14 +81,16 @@ class _ShapeRecorder(fx.Interpreter):
         n.meta[_SHAPES] = fx.node.map_aggregate(
             result, lambda item: item.shape if isinstance(item, torch.Tensor) else item
         )
+        if isinstance(result, torch.Tensor):
+            n.meta[_LIKE] = torch.empty(0, dtype=result.dtype, device=result.device)
         return result
 
 
 class _Tracer(fx.Tracer):
-    """Takes a subclass of a known module for that module, where torch.fx would look inside."""
+    """Takes a subclass of a known module, and any batch norm, for one operation, where torch.fx would look inside."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return super().is_leaf_module(m, module_qualified_name) or module_kind(m) != "opaque"
+        return super().is_leaf_module(m, module_qualified_name) or module_kind(m) != "opaque" or is_batch_norm(m)
 
 
 def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
@@ -65,6 +101,7 @@ def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
     inputs = tuple(tensor[:1] for tensor in as_tuple(example_inputs))
     try:
         graph_module = fx.GraphModule(network, _Tracer().trace(network))
+        _read_what_was_written(graph_module)
     except Exception as error:  # noqa: BLE001  fx raises whatever the forward raises
         raise CoopexportError(
             f"the network cannot be traced ({one_line(error)[:200]}); control flow that depends on data "
@@ -80,6 +117,22 @@ def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
                 "forward()"
             ) from None
     return TracedNetwork(network, graph_module)
+
+
+def _read_what_was_written(graph_module: fx.GraphModule) -> None:
+    """Let what reads a tensor after an operation wrote into it read that operation, which is the same tensor.
+
+    `self.bn(x)`, then `x.relu_()`, then a layer that reads x: the layer is behind the activation.
+    """
+    nodes = list(graph_module.graph.nodes)
+    places = {node: place for place, node in enumerate(nodes)}
+    for node in nodes:
+        module = graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        target = node.args[0] if node.args else None
+        if isinstance(target, fx.Node) and writes_into_its_input(node, module):
+            for user in [user for user in target.users if places[user] > places[node]]:
+                user.replace_input_with(target, node)
+    graph_module.recompile()
 
 
 def as_tuple(inputs: Inputs) -> tuple[torch.Tensor, ...]:
@@ -164,9 +217,36 @@ def shapes_of(node: fx.Node) -> Any:
     return node.meta[_SHAPES]
 
 
+def empty_like(node: fx.Node) -> torch.Tensor:
+    """Return an empty tensor of the type, and on the device, of the one tensor that `node` makes."""
+    like = node.meta[_LIKE]
+    assert isinstance(like, torch.Tensor)
+    return like
+
+
+def makes_tensors(node: fx.Node) -> bool:
+    """Tell whether `node` makes a tensor, or several, rather than sizes."""
+    return _holds_a_tensor(node.meta[_SHAPES])
+
+
+def _holds_a_tensor(made: Any) -> bool:
+    if isinstance(made, torch.Size):
+        return True
+    items = made.values() if isinstance(made, dict) else made if isinstance(made, (tuple, list)) else ()
+    return any(_holds_a_tensor(item) for item in items)
+
+
 def makes_one_tensor(node: fx.Node) -> bool:
     """Tell whether `node` makes one tensor."""
     return isinstance(node.meta[_SHAPES], torch.Size)
+
+
+def calls_around(node: fx.Node) -> dict[str, str]:
+    """Return the calls of modules that `node` is part of, the outermost first, each with the module's path.
+
+    A call is known by the path, and from the second one on by a number behind it.
+    """
+    return {key: path for key, (path, _) in node.meta.get("nn_module_stack", {}).items()}
 
 
 def node_name(node: fx.Node) -> str:

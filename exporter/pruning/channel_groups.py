@@ -19,6 +19,7 @@ from exporter.feature import Feature, vector_along
 from exporter.layer_ends import layer_chain, layer_nodes, output_layers
 from exporter.masks import Masks
 from exporter.tracing import Inputs, TracedNetwork, trace
+from exporter.unclear_ends import unclear_operation
 from jetson.errors import CoopexportError
 
 # The group of channels that cannot be removed.
@@ -70,7 +71,8 @@ def channel_groups(network: torch.nn.Module, example_inputs: Inputs) -> ChannelG
     """Return which channels of `network` can only be removed together.
 
     `example_inputs`: N x ..., as the network takes them; the network's weights are made contiguous. Raises
-    CoopexportError when it cannot be traced, and when two modules share a weight.
+    CoopexportError when it cannot be traced, and when two modules share a weight. Channels stay where it cannot be told
+    behind which operation they would be zero.
     """
     _refuse_shared_weights(network)
     for tensor in (*network.parameters(), *network.buffers()):  # sums are in one order, before and after training
@@ -90,10 +92,20 @@ def channel_groups(network: torch.nn.Module, example_inputs: Inputs) -> ChannelG
     for name in output_layers(traced):
         if name in flow.layers:
             fixed.update(classes.find(flow.layers[name].outputs).tolist())
+    unclear = _unclear_layers(traced, flow)
+    for name in unclear:
+        fixed.update(classes.find(flow.layers[name].outputs).tolist())
     made = [classes.find(layer.outputs) for layer in flow.layers.values()]
     free = np.setdiff1d(np.concatenate([np.zeros(0, np.int64), *made]), np.array(sorted(fixed)))
     if not len(free):
-        raise CoopexportError("nothing of the network can be pruned: every channel is tied to an input or an output")
+        why = "every channel is tied to an input or an output"
+        if unclear:
+            name, operation = next(iter(unclear.items()))
+            why += (
+                f", or to a layer of which cannot be told where it ends, as '{name}': {operation} behind it may be its "
+                "batch norm or activation, or neither; use torch.nn's own modules there"
+            )
+        raise CoopexportError(f"nothing of the network can be pruned: {why}")
     return ChannelGroups(
         traced,
         flow,
@@ -102,6 +114,14 @@ def channel_groups(network: torch.nn.Module, example_inputs: Inputs) -> ChannelG
         {name: _numbers(flow, free, atoms) for name, atoms in flow.vectors.items()},
         frozenset(name for name, layer in flow.layers.items() if _is_depthwise(layer)),
     )
+
+
+def _unclear_layers(traced: TracedNetwork, flow: ChannelFlow) -> dict[str, str]:
+    """Return the layers of which cannot be told where a mask applies, each with the operation that leaves it open."""
+    found = {
+        name: unclear_operation(traced, nodes) for name, nodes in layer_nodes(traced).items() if name in flow.layers
+    }
+    return {name: operation for name, operation in found.items() if operation is not None}
 
 
 def _refuse_shared_weights(network: torch.nn.Module) -> None:

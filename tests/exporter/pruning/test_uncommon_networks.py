@@ -15,6 +15,7 @@ from torch import nn
 from exporter.pruning.channel_groups import ChannelGroups, channel_groups
 from exporter.pruning.criteria import Evidence, score_channels
 from exporter.pruning.dense_network import DenseNetwork, State, state_of, without_groups, write_back
+from exporter.pruning.one_shot import prune
 from exporter.pruning.ranking import scored_layers
 from exporter.pruning.step_one import prune_whole
 from exporter.pruning.step_two import Narrowed, Series, prune_series
@@ -134,7 +135,7 @@ class Shifted(nn.Module):
             self.stuck.weight[1:] *= 0.01
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stuck(torch.relu(self.first(x))) + 1
+        x = (self.stuck(torch.relu(self.first(x))).permute(0, 2, 3, 1) + 1).permute(0, 3, 1, 2)
         return self.fc(torch.relu(self.last(x)).mean((2, 3)))
 
 
@@ -163,3 +164,57 @@ def test_channels_go_from_before_a_norm_of_the_sample_itself(kind: str, affine: 
     assert dense.removed.sum() == len(set(dense.groups.of_layer["first"][:4].tolist()))
     dense.groups.traced.network.load_state_dict(full)
     shrink(dense.groups.traced.network, dense.masks, INPUTS)  # proves it
+
+
+class Frozen(nn.Module):
+    """A batch norm of one's own: nothing but its author says that it is one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(8, 1, 1)), nn.Parameter(torch.zeros(8, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.scale + self.shift
+
+
+class HardSigmoid(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.relu6(x + 3.0) / 6.0
+
+
+def test_a_layer_of_which_cannot_be_told_where_it_ends_stays_whole() -> None:
+    """Also as long as the shift is zero, which training changes."""
+    groups = channel_groups(seeded(Chain, Frozen()).eval(), INPUTS)
+    assert (groups.of_layer["first"] < 0).all()
+    assert (groups.of_layer["second"] >= 0).all()
+    masks = prune(seeded(Chain, Frozen()).eval(), INPUTS, 1.5)
+    assert set(masks.keep) == {"second"}
+    shrink(seeded(Chain, Frozen()).eval(), masks, INPUTS)  # proves it
+
+
+def test_where_no_end_can_be_told_nothing_is_pruned_and_the_reason_is_named() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), Frozen(), nn.ReLU(), nn.Conv2d(8, 5, 6), nn.Flatten()).eval()
+    with pytest.raises(
+        CoopexportError, match=r"can be pruned: .* as '0': '1' \(Frozen\) behind it may be its batch norm"
+    ):
+        channel_groups(network, INPUTS)
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "taylor-absolute"])
+def test_scores_are_taken_behind_an_activation_of_ones_own(criterion: str) -> None:
+    """Against activation and gradient that hooks see in the network itself, behind its module."""
+    network = seeded(Chain, nn.Sequential(nn.BatchNorm2d(8), HardSigmoid())).eval()
+    groups = channel_groups(network, INPUTS)
+    none = np.zeros(groups.count, dtype=np.bool_)
+    dense, _ = without_groups(groups, state_of(network), none, "test")
+    evidence = Evidence(
+        dense.network, groups.traced, scored_layers(dense), lambda: [(INPUTS, LABELS)], nn.functional.cross_entropy, 0
+    )
+    found = score_channels(criterion, evidence)["first"]
+    seen: list[torch.Tensor] = []
+    network.norm.register_forward_hook(lambda _, given, made: seen.append(made) or made.retain_grad())
+    (nn.functional.cross_entropy(network(INPUTS), LABELS) * len(INPUTS)).backward()
+    products = (seen[0] * seen[0].grad).sum((2, 3)).detach().numpy()
+    expected = np.abs(products.sum(0)) if criterion == "taylor" else np.abs(products).sum(0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    assert expected.max() > 1e-3
