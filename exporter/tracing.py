@@ -109,14 +109,38 @@ def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
         ) from None
     with eval_mode(network, graph_module), torch.no_grad():
         try:
-            _ShapeRecorder(graph_module).run(*(tensor.clone() for tensor in inputs))
+            outputs = _ShapeRecorder(graph_module).run(*(tensor.clone() for tensor in inputs))
         except Exception as error:  # noqa: BLE001  the network is the user's code
             run_network(network, inputs)  # for its clear message on a wrong shape
             raise CoopexportError(
                 f"the network cannot be traced ({one_line(error)[:200]}); leave arguments with defaults out of "
                 "forward()"
             ) from None
+    if not any(module.training for module in network.modules()):  # there other branches of forward() were read
+        _require_same_outputs(network, inputs, outputs)
     return TracedNetwork(network, graph_module)
+
+
+def _require_same_outputs(network: nn.Module, inputs: tuple[torch.Tensor, ...], traced: Any) -> None:
+    """Raise CoopexportError when torch.fx has read something else than `network`, which it does not notice itself.
+
+    A network that gives other outputs every time is left to those who refuse it by name.
+    """
+    made = run_network(network, inputs)
+    if _are_same(made, tuple(output_tensors(traced))) or not _are_same(made, run_network(network, inputs)):
+        return
+    raise CoopexportError(
+        "the network cannot be traced: what torch.fx reads of forward() gives other outputs than forward() itself; it "
+        "misreads isinstance(x, torch.Tensor), x += y where x has a second name, and what forward() counts or "
+        "remembers: leave them out of it"
+    )
+
+
+def _are_same(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
+    return len(some) == len(others) and all(
+        one.shape == other.shape and torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-6, equal_nan=True)
+        for one, other in zip(some, others, strict=True)
+    )
 
 
 def _read_what_was_written(graph_module: fx.GraphModule) -> None:

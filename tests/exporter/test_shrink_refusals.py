@@ -29,6 +29,23 @@ class DependsOnData(nn.Module):
         return self.fc(x) if x.sum() > 0 else x
 
 
+class Misread(nn.Module):
+    """What torch.fx reads otherwise than Python runs it, without noticing."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.conv, self.fc, self.how = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.conv(x))
+        if self.how == "type" and isinstance(x, torch.Tensor):
+            x = x - x.amax((2, 3), keepdim=True)
+        if self.how == "second name":
+            y = x
+            y += 1.0
+        return self.fc(x.square().mean((2, 3)))
+
+
 def pruned_by_hook() -> nn.Module:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 7 * 6, 5))
     prune.ln_structured(network[0], "weight", 0.5, 2, 0)
@@ -37,6 +54,8 @@ def pruned_by_hook() -> nn.Module:
 
 REFUSED_NETWORKS = [
     (DependsOnData, "fc", (4,), ["cannot be traced"]),
+    (lambda: Misread("type"), "conv", INPUT_SHAPE, ["cannot be traced", "other outputs than forward", "isinstance"]),
+    (lambda: Misread("second name"), "conv", INPUT_SHAPE, ["cannot be traced", r"x \+= y"]),
     (pruned_by_hook, "0", INPUT_SHAPE, ["'0'", "hook", "prune.remove"]),
     (
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten()),
