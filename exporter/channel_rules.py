@@ -80,7 +80,7 @@ def _reduce(
     flow: Flow, node: fx.Node, module: nn.Module | None, feature: Feature, arguments: Any, options: Any
 ) -> Feature | None:
     dims = options.get("dim", options.get("axis", arguments[1] if len(arguments) > 1 else None))
-    keep = bool(options.get("keepdim", arguments[2] if len(arguments) > 2 else False))
+    keep = bool(options.get("keepdim", options.get("keepdims", arguments[2] if len(arguments) > 2 else False)))
     if dims is None or isinstance(dims, bool):
         return None
     numbers = {dim % len(feature.shape) for dim in ([dims] if isinstance(dims, int) else dims)}

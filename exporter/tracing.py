@@ -104,8 +104,8 @@ def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
         _read_what_was_written(graph_module)
     except Exception as error:  # noqa: BLE001  fx raises whatever the forward raises
         raise CoopexportError(
-            f"the network cannot be traced ({one_line(error)[:200]}); control flow that depends on data "
-            "must leave forward()"
+            f"the network cannot be traced ({one_line(error)[:200]}); conditions, loops and numbers that depend on "
+            "inputs or their sizes must leave forward()"
         ) from None
     with eval_mode(network, graph_module), torch.no_grad():
         try:
@@ -194,16 +194,22 @@ def run_network(network: nn.Module, inputs: Inputs) -> tuple[torch.Tensor, ...]:
     but tensors, or lists, tuples and dictionaries of them.
     """
     tensors = as_tuple(inputs)
+    run = network.forward if isinstance(network, fx.GraphModule) else network  # called, a traced one prints what fails
     try:
         with torch.no_grad():
-            outputs = network(*(tensor.clone() for tensor in tensors))  # it may write into them
+            outputs = run(*(tensor.clone() for tensor in tensors))  # it may write into them
     except torch.OutOfMemoryError:  # that is not the network's fault
         raise
     except Exception as error:  # noqa: BLE001  the network is the user's code
         shapes = " and ".join(str(tuple(tensor.shape[1:])) for tensor in tensors)
+        if any(tensor.dtype == torch.float64 for tensor in tensors):
+            raise CoopexportError(
+                f"the network does not run in float64, in which equality is proven ({one_line(error)[:160]}); leave "
+                ".float(), .half() and torch.float32 out of forward()"
+            ) from None
         raise CoopexportError(
             f"the network does not take inputs of shape {shapes} ({one_line(error)[:160]}); check "
-            "model.input_shape and preprocessing"
+            "model.input_shape and preprocessing, and that its weights are float32"
         ) from None
     return tuple(tensor.detach() for tensor in output_tensors(outputs))
 

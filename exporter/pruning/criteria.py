@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import nn
 from exporter.pruning.gates import gate_shapes, gated_network
 from exporter.tracing import TracedNetwork, output_tensors
 from exporter.weight_layout import filters_of
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, one_line
 
 # For each layer one score per channel that it makes, float64; only their proportions within a layer count.
 Scores: TypeAlias = Mapping[str, NDArray[np.float64]]
@@ -139,7 +139,7 @@ def _products(evidence: Evidence, *, at_end: bool, absolute: bool) -> dict[str, 
             torch.ones(shape, device=inputs.device, dtype=inputs.dtype, requires_grad=True)
             for shape in gate_shapes(gated, len(inputs))
         ]
-        outputs = next(iter(output_tensors(gated.network(inputs, *gates))))
+        outputs = next(iter(output_tensors(_run(gated.network, inputs, *gates))))
         loss = evidence.loss(outputs, labels) * len(inputs)  # of the sum, whatever the size of the batch
         gradients = torch.autograd.grad(loss, gates, allow_unused=True)
         for layer, gradient in zip(gated.layers, gradients, strict=True):
@@ -147,6 +147,19 @@ def _products(evidence: Evidence, *, at_end: bool, absolute: bool) -> dict[str, 
                 per_sample = gradient.reshape(len(gradient), -1).double().cpu()
                 totals[layer] += (per_sample.abs() if absolute else per_sample).sum(dim=0)
     return {name: total.numpy() for name, total in totals.items()}
+
+
+def _run(network: nn.Module, *inputs: torch.Tensor) -> Any:
+    """Return the network's outputs, with gradients; raises CoopexportError when it does not run."""
+    try:
+        return network.forward(*inputs)  # called, a traced network prints what fails
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  the network is the user's code
+        raise CoopexportError(
+            f"the network does not run with gradients, which Taylor's criteria take ({one_line(error)[:160]}); mend "
+            "forward(), or prune by l1-norm or geometric-median"
+        ) from None
 
 
 def _singly(batches: Batches) -> Batches:

@@ -76,6 +76,24 @@ def test_networks_without_one_function_are_refused_by_name(make, layer: str, sha
         assert re.search(word, str(caught.value)), str(caught.value)
 
 
+def test_a_network_of_one_precision_is_refused_for_that_and_nothing_is_printed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """torch.fx prints what fails in a traced network, with a traceback, before it raises."""
+
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.weight = nn.Conv2d(3, 4, 3), nn.Parameter(torch.rand(4, 5))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.mm(torch.relu(self.conv(x)).mean((2, 3)).to(torch.float32), self.weight)
+
+    with pytest.raises(CoopexportError, match=r"does not run in float64, in which equality is proven .*\.float\(\)"):
+        shrink(seeded(Single).eval(), Masks({"conv": HALF}, "channel"), images(INPUT_SHAPE))
+    assert (*capfd.readouterr(),) == ("", "")
+
+
 def test_weights_that_are_not_numbers_are_refused_by_name() -> None:
     network = chain()
     with torch.no_grad():

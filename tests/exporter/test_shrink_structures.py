@@ -328,6 +328,11 @@ def test_functional_forms_are_followed_too() -> None:
     assert shrunk.network.fc.in_features == 8
 
 
+def test_sums_over_positions_are_followed_in_the_words_of_numpy_too() -> None:
+    network = seeded(Functional, lambda x: x.mean(axis=(2, 3), keepdims=True).flatten(1), 4).eval()
+    assert shrink(network, Masks({"conv": HALF}, "channel"), images(INPUT_SHAPE)).network.fc.in_features == 2
+
+
 def test_constants_behind_a_pool_that_changes_them_are_not_trusted() -> None:
     """An average pool with a divisor of its own, or with a border of zeros, makes something else of a constant."""
     for pool in (nn.AvgPool2d(2, divisor_override=3), nn.AvgPool2d(3, padding=1)):

@@ -17,6 +17,7 @@ from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.criteria import CRITERIA, Evidence, score_channels
 from exporter.pruning.dense_network import DenseNetwork, state_of, without_groups
 from exporter.pruning.gates import gated_network
+from exporter.pruning.one_shot import prune as prune_once
 from exporter.pruning.ranking import scored_layers
 from exporter.tracing import trace
 from jetson.errors import CoopexportError
@@ -137,3 +138,17 @@ def test_project_file_and_command_know_the_same_criteria() -> None:
 def test_an_unknown_criterion_lists_the_others() -> None:
     with pytest.raises(CoopexportError, match="choose one of taylor, taylor-absolute"):
         score_channels("magic", evidence(dense_residual()))
+
+
+def test_a_network_that_does_not_run_with_gradients_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fixed, self.fc = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Linear(8, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(self.fixed(torch.relu(self.conv(x))).requires_grad_(False).mean((2, 3)))
+
+    with pytest.raises(CoopexportError, match="does not run with gradients, which Taylor's criteria take"):
+        prune_once(seeded(Fixed).eval(), INPUTS, 1.1, "taylor", [(INPUTS, LABELS)])
+    assert (*capfd.readouterr(),) == ("", "")
