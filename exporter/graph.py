@@ -22,7 +22,7 @@ from torch import nn
 
 from exporter import parity
 from exporter.candidates import Layer, candidates
-from exporter.onnx_graph import normalise
+from exporter.onnx_graph import network_inputs, normalise
 from exporter.onnx_session import open_session, run
 from exporter.parity import Parity
 from exporter.tracing import Inputs, as_tuple, run_network
@@ -66,7 +66,7 @@ def export(network: nn.Module, example_inputs: Inputs) -> ExportedGraph:
         raise CoopexportError(f"the exporter wrote opset {found} instead of {OPSET}; use torch 2.10 to 2.13")
     normalise(model)
     onnx.checker.check_model(model)
-    outputs = run(open_session(model, "disabled"), [tensor.numpy() for tensor in inputs])
+    outputs = run(open_session(model, "disabled"), [tensor.detach().numpy() for tensor in inputs])
     error = max(
         parity.relative_error(one, other, "parity check 'export'")
         for one, other in zip(reference, outputs, strict=True)
@@ -112,8 +112,13 @@ def _as_array(tensor: torch.Tensor, index: int) -> NDArray[Any]:
 
 
 def _require_inputs(model: onnx.ModelProto, count: int) -> None:
-    """Raise CoopexportError when the exporter left out an input that nothing in the graph depends on."""
-    found = {value.name for value in model.graph.input}
+    """Raise CoopexportError when the graph has others than the network's: one that nothing depends on is left out."""
+    found = {value.name for value in network_inputs(model)}
+    for name in found.difference(_numbered(INPUT_NAME, count)):
+        raise CoopexportError(
+            f"the exported graph has another input, '{name}', which is an argument of forward() with a default; leave "
+            "it out of forward()"
+        )
     for index, name in enumerate(_numbered(INPUT_NAME, count)):
         if name not in found:
             raise CoopexportError(
@@ -129,7 +134,13 @@ def _numbered(name: str, count: int) -> list[str]:
 def _export_bytes(network: nn.Module, inputs: tuple[torch.Tensor, ...], output_count: int) -> bytes:
     input_names, output_names = _numbered(INPUT_NAME, len(inputs)), _numbered(OUTPUT_NAME, output_count)
     buffer = io.BytesIO()
-    hook = network.register_forward_pre_hook(lambda module, _: _prepare(module))
+    try:
+        hook = network.register_forward_pre_hook(lambda module, _: _prepare(module))
+    except RuntimeError as error:  # a ScriptModule
+        raise CoopexportError(
+            f"the network cannot be exported to ONNX ({one_line(error)[:120]}); let the factory return the nn.Module "
+            "itself, not torch.jit's"
+        ) from None
     prints = torch._C._jit_is_onnx_log_enabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own deprecation, and tracer notes that the parity check answers

@@ -160,8 +160,13 @@ def _read_what_was_written(graph_module: fx.GraphModule) -> None:
 
 
 def as_tuple(inputs: Inputs) -> tuple[torch.Tensor, ...]:
-    """Return the network's inputs as a tuple, be it one tensor or several."""
-    return (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+    """Return the network's inputs as a tuple, be it one tensor or several; raises CoopexportError for anything else."""
+    tensors = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+    if not tensors or not all(isinstance(item, torch.Tensor) and item.ndim and len(item) for item in tensors):
+        raise CoopexportError(
+            "the example inputs are no tensors of samples, N x ...; give one tensor, or a tuple of one for each input"
+        )
+    return tensors
 
 
 def copied(network: nn.Module) -> nn.Module:

@@ -46,7 +46,13 @@ class DenseNetwork:
 
 
 def state_of(network: nn.Module) -> State:
-    """Return a copy of all parameters and buffers of `network`."""
+    """Return a copy of all parameters and buffers of `network`; raises CoopexportError when one is no tensor."""
+    for name, value in network.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise CoopexportError(
+                f"the network cannot be pruned: '{name}' in its state_dict() is a {type(value).__name__}; prune a "
+                "network of tensors alone, as it was before it was quantised"
+            )
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 

@@ -289,6 +289,38 @@ def test_an_input_that_is_not_used_is_named() -> None:
         export(seeded(FirstOnly).eval(), (images(SHAPE), images(SHAPE)))
 
 
+def test_an_argument_with_a_default_is_named() -> None:
+    """The exporter makes an input of it, which nobody would feed."""
+
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(432, 5)
+
+        def forward(self, x: torch.Tensor, factor: float = 2.0) -> torch.Tensor:
+            return self.fc(x.flatten(1)) * factor
+
+    with pytest.raises(
+        CoopexportError, match=r"another input, '.*', which is an argument of forward\(\) with a default"
+    ):
+        export(seeded(Scaled).eval(), images(SHAPE))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_script_is_refused() -> None:
+    script = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(432, 5)).eval())
+    with pytest.raises(CoopexportError, match=r"return the nn\.Module itself, not torch\.jit's"):
+        export(script, images(SHAPE))
+
+
+@pytest.mark.parametrize(
+    "inputs", [images(SHAPE)[:0], torch.tensor(1.0), images(SHAPE).numpy(), (), (images(SHAPE), None)]
+)
+def test_example_inputs_that_are_no_samples_are_refused(inputs: object) -> None:
+    with pytest.raises(CoopexportError, match="no tensors of samples"):
+        export(nn.Sequential(nn.Flatten(), nn.Linear(432, 5)).eval(), inputs)
+
+
 def test_outputs_of_true_and_false_are_compared() -> None:
     class Decides(nn.Module):
         def __init__(self) -> None:

@@ -218,3 +218,14 @@ def test_scores_are_taken_behind_an_activation_of_ones_own(criterion: str) -> No
     expected = np.abs(products.sum(0)) if criterion == "taylor" else np.abs(products).sum(0)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
     assert expected.max() > 1e-3
+
+
+def test_a_network_with_more_than_tensors_in_its_state_is_refused_by_name() -> None:
+    """Quantised modules have such entries."""
+
+    class Counting(Chain):
+        def get_extra_state(self) -> int:
+            return 3
+
+    with pytest.raises(CoopexportError, match=r"cannot be pruned: '_extra_state' .* is a int"):
+        prune(seeded(Counting).eval(), INPUTS, 1.3)
