@@ -38,8 +38,8 @@ class Missing:
 def own_coders(shape: tuple[int, ...], bits: int, order_0: SymbolModel, contexts: SymbolModel) -> list[Coder | Missing]:
     """Return this project's codecs as whole messages for samples of `shape`, 1 x C x H x W, under two models."""
     specifications = {
-        "rans": TensorSpecification("uint8", shape, "rans", bits, False, order_0),
-        "rans-context": TensorSpecification("uint8", shape, "rans-context", bits, False, contexts),
+        "rans": TensorSpecification("uint8", shape, "rans", bits, order_0),
+        "rans-context": TensorSpecification("uint8", shape, "rans-context", bits, contexts),
         "zlib-huffman": TensorSpecification("uint8", shape, "zlib-huffman", bits),
         "raw": TensorSpecification("uint8", shape, "raw", bits),
     }

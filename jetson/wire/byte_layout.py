@@ -1,5 +1,7 @@
 """Numbers to bytes and back without loss: symbols packed to 8 // bits per byte, floats split into byte planes."""
 
+from typing import Sequence
+
 import numpy as np
 
 from jetson.errors import CoopexportError
@@ -69,6 +71,14 @@ def byte_planes(numbers: np.ndarray) -> np.ndarray:
 def join_byte_planes(planes: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return the numbers, 1-D of little-endian `dtype`, whose `byte_planes` these are."""
     return np.ascontiguousarray(planes.reshape(dtype.itemsize, -1).T).view(dtype)[:, 0]
+
+
+def element_count(shape: Sequence[int]) -> int:
+    """Return the number of elements of an array of `shape`."""
+    count = 1
+    for dimension in shape:
+        count *= int(dimension)
+    return count
 
 
 def filling_is_not_zero() -> CoopexportError:

@@ -7,7 +7,6 @@ and `rans-context` are arithmetic-grade coding with probabilities that both side
 """
 
 import zlib
-from typing import Tuple
 
 import numpy as np
 
@@ -35,15 +34,14 @@ def encode(tensor: np.ndarray, specification: TensorSpecification) -> bytes:
     """
     bits, codec = specification.bits, specification.codec
     flat = np.ascontiguousarray(tensor, np.dtype(specification.dtype).newbyteorder("<")).ravel()
-    is_symbols = specification.dtype == "uint8" and not specification.packed
+    is_symbols = specification.dtype == "uint8"
     if is_symbols and bits < 8 and flat.size and int(flat.max()) >> bits:
         raise CoopexportError(
             "a symbol is {}, specified are {} bits: head and tail are not of the same cut".format(int(flat.max()), bits)
         )
     if codec in ("rans", "rans-context"):
-        symbols = unpack_symbols(flat, bits) if specification.packed else flat
         assert specification.model is not None  # the agreement is checked
-        return rans_encode(symbols.reshape(symbol_shape(specification)), specification.model)
+        return rans_encode(flat.reshape(specification.shape), specification.model)
     if is_symbols and bits in (1, 2, 4):
         flat = pack_symbols(flat, bits)
     elif is_symbols and bits < 8 and codec == "raw":
@@ -64,11 +62,8 @@ def decode(coded: bytes, specification: TensorSpecification) -> np.ndarray:
     count = specification.element_count
     if codec in ("rans", "rans-context"):
         assert specification.model is not None  # the agreement is checked
-        symbols = rans_decode(coded, symbol_shape(specification), specification.model)
-        if specification.packed:
-            symbols = pack_symbols(symbols.ravel(), bits)
-        return symbols.reshape(specification.shape)
-    is_symbols = specification.dtype == "uint8" and not specification.packed
+        return rans_decode(coded, specification.shape, specification.model)
+    is_symbols = specification.dtype == "uint8"
     is_packed_here = is_symbols and (bits in (1, 2, 4) or (bits < 8 and codec == "raw"))
     size_bytes = -(-count * bits // 8) if is_packed_here else specification.size_bytes
     data = coded if codec == "raw" else _inflate(coded, size_bytes)
@@ -94,15 +89,6 @@ def decode(coded: bytes, specification: TensorSpecification) -> np.ndarray:
     little = dtype.newbyteorder("<")
     ordered = numbers.view(little) if codec == "raw" else join_byte_planes(numbers, little)
     return ordered.astype(dtype).reshape(specification.shape)
-
-
-def symbol_shape(specification: TensorSpecification) -> Tuple[int, ...]:
-    """Return the shape of the symbols: where they are packed, the last dimension holds 8 // bits times as many."""
-    shape = tuple(specification.shape)
-    if not specification.packed:
-        return shape
-    inner = shape[-1] if shape else 1
-    return shape[:-1] + (inner * (8 // specification.bits),)
 
 
 def _deflate(planes: np.ndarray) -> bytes:

@@ -1,7 +1,7 @@
-"""The message, version 2: what goes over the link for one request. Little-endian throughout.
+"""The message, version 3: what goes over the link for one request. Little-endian throughout.
 
     offset  bytes  meaning
-    0       1      0xC0 + version of this layout (2)
+    0       1      0xC0 + version of this layout (3)
     1       2      fingerprint of what both sides agreed on (jetson.wire.specification)
     3       4      CRC-32 of all the other bytes, begun with the full digest of the agreement
     7       ...    length of each tensor's coded bytes but the last one's, as a LEB128 varint of at most 9 bytes
@@ -25,7 +25,7 @@ from jetson.errors import CoopexportError
 from jetson.wire.codecs import decode, encode
 from jetson.wire.specification import Agreement, TensorSpecification, agree
 
-_VERSION = 2
+_VERSION = 3
 _FIRST_BYTE = 0xC0  # no ASCII: text, HTTP for one, is not taken for a message
 _VERSION_1_MAGIC = b"cx"
 _HEADER = struct.Struct("<B2s")  # magic and version, fingerprint

@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 
 from jetson.errors import CoopexportError
+from jetson.wire.byte_layout import element_count
 from jetson.wire.symbol_model import MAXIMUM_BITS, SymbolModel
 
 CODEC_NAMES = ("raw", "zlib-huffman", "rans", "rans-context")
@@ -16,17 +17,15 @@ DTYPES = ("uint8", "float32", "float16", "int32")
 MAXIMUM_TENSORS = 16
 MAXIMUM_DIMENSIONS = 8
 FINGERPRINT_BYTES = 2
-_PACKED_BITS = (1, 2, 4)
 _RANS_CODECS = ("rans", "rans-context")
-_AGREEMENT_PREFIX = b"coopexport.wire/2\0"
+_AGREEMENT_PREFIX = b"coopexport.wire/3\0"
 
 
 class TensorSpecification(NamedTuple):
     """What one tensor of a message is, and how it is coded.
 
     `dtype`: one of DTYPES. `shape`: with the batch dimension. `codec`: one of CODEC_NAMES. `bits`: of a
-    symbol, 1 to 8, for uint8; every symbol is below 2^bits. `packed`: the array holds bytes of 8 // bits
-    symbols each (1, 2 or 4 bits), the first in the lowest bits, and `shape` is that of the bytes. `model`:
+    symbol, 1 to 8, for uint8; every symbol is below 2^bits, and the array holds one to an element. `model`:
     for "rans" (of order 0) and "rans-context".
     """
 
@@ -34,7 +33,6 @@ class TensorSpecification(NamedTuple):
     shape: Tuple[int, ...]
     codec: str = "raw"
     bits: int = 8
-    packed: bool = False
     model: Optional[SymbolModel] = None
 
     @property
@@ -45,10 +43,7 @@ class TensorSpecification(NamedTuple):
     @property
     def element_count(self) -> int:
         """Elements of the decoded tensor."""
-        count = 1
-        for dimension in self.shape:
-            count *= int(dimension)
-        return count
+        return element_count(self.shape)
 
 
 class Agreement(NamedTuple):
@@ -62,9 +57,9 @@ class Agreement(NamedTuple):
 def agree(specifications: Sequence[TensorSpecification], contract: bytes) -> Agreement:
     """Return what both sides derive from the same specifications and further bytes `contract`.
 
-    Its digest is the SHA-256 of "coopexport.wire/2", a zero byte, the specifications as JSON without blanks
-    (lists of dtype, shape, codec, bits, whether packed, the model's fingerprint in hexadecimal or null), a
-    zero byte and `contract`. The fingerprint is its first two bytes, the seed the CRC-32 of all of it.
+    Its digest is the SHA-256 of "coopexport.wire/3", a zero byte, the specifications as JSON without blanks
+    (lists of dtype, shape, codec, bits, the model's fingerprint in hexadecimal or null), a zero byte and
+    `contract`. The fingerprint is its first two bytes, the seed the CRC-32 of all of it.
     Raises CoopexportError for specifications that the format cannot carry.
     """
     fixed = tuple(
@@ -83,9 +78,9 @@ def _agree(specifications: Tuple[TensorSpecification, ...], contract: bytes) -> 
     rows = []
     for index, specification in enumerate(specifications):
         _check(index, specification)
-        dtype, shape, codec, bits, packed, model = specification
+        dtype, shape, codec, bits, model = specification
         shape = tuple(int(dimension) for dimension in shape)
-        rows.append([dtype, shape, codec, int(bits), bool(packed), model.fingerprint.hex() if model else None])
+        rows.append([dtype, shape, codec, int(bits), model.fingerprint.hex() if model else None])
     described = json.dumps(rows, separators=(",", ":"), sort_keys=True).encode("ascii")
     digest = hashlib.sha256(_AGREEMENT_PREFIX + described + b"\0" + contract).digest()
     return Agreement(specifications, digest[:FINGERPRINT_BYTES], zlib.crc32(digest))
@@ -93,7 +88,7 @@ def _agree(specifications: Tuple[TensorSpecification, ...], contract: bytes) -> 
 
 def _check(index: int, specification: TensorSpecification) -> None:
     """Raise CoopexportError when the format cannot carry tensor `index` as specified."""
-    dtype, shape, codec, bits, packed, model = specification
+    dtype, shape, codec, bits, model = specification
     if dtype not in DTYPES or len(shape) > MAXIMUM_DIMENSIONS:
         raise _unfit(
             index,
@@ -107,8 +102,6 @@ def _check(index: int, specification: TensorSpecification) -> None:
         raise CoopexportError("codec {!r} is unknown; use one of {}".format(codec, ", ".join(CODEC_NAMES)))
     if bits not in range(1, MAXIMUM_BITS + 1) or (dtype != "uint8" and bits != 8):
         raise _unfit(index, "{} with {} bits; uint8 holds symbols of 1 to 8 bits, others say 8".format(dtype, bits))
-    if packed and (dtype != "uint8" or bits not in _PACKED_BITS):
-        raise _unfit(index, "packed {} of {} bits; only symbols of 1, 2 or 4 bits are packed".format(dtype, bits))
     if codec not in _RANS_CODECS:
         if model is not None:
             raise _unfit(index, "coded with {}, which takes no symbol model".format(codec))

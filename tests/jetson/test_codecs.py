@@ -13,7 +13,7 @@ from symbol_examples import random_model
 from jetson.errors import CoopexportError
 from jetson.wire import CODEC_NAMES, TensorSpecification
 from jetson.wire.byte_layout import byte_planes, pack_bits, pack_symbols, unpack_bits, unpack_symbols
-from jetson.wire.codecs import decode, encode, symbol_shape
+from jetson.wire.codecs import decode, encode
 
 PLAIN_CODECS = ("raw", "zlib-huffman")
 quick = settings(deadline=None, max_examples=100)
@@ -25,11 +25,11 @@ def deflate(data, level=9):
     return compressor.compress(data) + compressor.flush()
 
 
-def specification(shape, codec, bits=8, packed=False):
+def specification(shape, codec, bits=8):
     """Return the specification of symbols, with a random model where the codec needs one."""
     class_count = {"rans": 1, "rans-context": 3}.get(codec)
     model = class_count and random_model(np.random.default_rng(bits), bits, class_count)
-    return TensorSpecification("uint8", tuple(shape), codec, bits, packed, model)
+    return TensorSpecification("uint8", tuple(shape), codec, bits, model)
 
 
 def assert_round_trip(tensor, wanted):
@@ -57,18 +57,6 @@ def test_the_names_are_what_bundles_hold():
 def test_symbols_come_back(codec, shape, bits, seed):
     symbols = np.random.default_rng(seed).integers(0, 1 << bits, shape, dtype=np.uint8)
     assert_round_trip(symbols, specification(shape, codec, bits))
-
-
-@pytest.mark.parametrize("codec", CODEC_NAMES)
-@given(
-    shape=arrays.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4),
-    bits=st.sampled_from([1, 2, 4]),
-    seed=st.integers(0, 2**32),
-)
-@quick
-def test_packed_symbols_come_back(codec, shape, bits, seed):
-    packed = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    assert_round_trip(packed, specification(shape, codec, bits, packed=True))
 
 
 @pytest.mark.parametrize("codec", PLAIN_CODECS)
@@ -127,16 +115,6 @@ def test_the_packed_bytes_are_what_huffman_codes():
     assert zlib.decompress(coded, wbits=-15) == pack_symbols(symbols, 2).tobytes()
     odd = encode(symbols, specification((1000,), "zlib-huffman", 3))
     assert zlib.decompress(odd, wbits=-15) == symbols.tobytes()
-
-
-def test_packed_bytes_give_the_code_of_their_symbols():
-    """Packed in the graph or not packed at all: rANS sends the same bytes."""
-    symbols = np.random.default_rng(0).integers(0, 4, (1, 3, 4, 8), dtype=np.uint8)
-    for codec in ("rans", "rans-context"):
-        packed = specification((1, 3, 4, 2), codec, 2, packed=True)
-        assert symbol_shape(packed) == (1, 3, 4, 8)
-        in_bytes = pack_symbols(symbols.ravel(), 2).reshape(1, 3, 4, 2)
-        assert encode(in_bytes, packed) == encode(symbols, specification((1, 3, 4, 8), codec, 2))
 
 
 def test_every_byte_plane_of_floats_has_codes_of_its_own():

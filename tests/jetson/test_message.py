@@ -38,27 +38,26 @@ def specifications(carried, codec="raw"):
                 model = random_model(np.random.default_rng(index), 8, 1 if codec == "rans" else 2)
             else:
                 own = "zlib-huffman"
-        agreed.append(TensorSpecification(tensor.dtype.name, tensor.shape, own, 8, False, model))
+        agreed.append(TensorSpecification(tensor.dtype.name, tensor.shape, own, 8, model))
     return agreed
 
 
 def digest_of(agreed, contract=b""):
     """Return the digest of an agreement, as docs/formats.md describes it."""
     rows = ",".join(
-        '["{}",[{}],"{}",{},{},{}]'.format(
+        '["{}",[{}],"{}",{},{}]'.format(
             row.dtype,
             ",".join(map(str, row.shape)),
             row.codec,
             row.bits,
-            "true" if row.packed else "false",
             f'"{row.model.fingerprint.hex()}"' if row.model else "null",
         )
         for row in agreed
     )
-    return hashlib.sha256(b"coopexport.wire/2\0" + f"[{rows}]".encode() + b"\0" + contract).digest()
+    return hashlib.sha256(b"coopexport.wire/3\0" + f"[{rows}]".encode() + b"\0" + contract).digest()
 
 
-def sealed(agreed, rest, contract=b"", first=0xC2, fingerprint=None):
+def sealed(agreed, rest, contract=b"", first=0xC3, fingerprint=None):
     """Return a message with a right checksum around whatever `rest` (table and bodies) is."""
     digest = digest_of(agreed, contract)
     header = bytes([first]) + (fingerprint or digest[:2])
@@ -151,7 +150,7 @@ def test_size_of_a_specification():
 
 
 def test_golden_bytes():
-    """The layout of version 2, byte for byte: a change here needs another version."""
+    """The layout of version 3, byte for byte: a change here needs another version."""
     carried = [
         np.arange(6, dtype=np.uint8).reshape(1, 2, 3),
         np.array(1.0, dtype=np.float32),
@@ -160,7 +159,7 @@ def test_golden_bytes():
         np.zeros((200, 0), dtype=np.uint8),
     ]
     golden = bytes.fromhex(
-        "c2 fe3d b3536650"  # version 2, fingerprint, CRC-32
+        "c3 ec6e 8d3c187d"  # version 3, fingerprint, CRC-32
         "06 04 08 04"  # lengths of all but the last
         "000102030405"
         "0000803f"
@@ -176,8 +175,8 @@ def test_golden_bytes_of_rans():
     some_active = [0] * 2 + [1] * 254
     model = symbol_model(2, [0, 1, 1, 1], [[30000, 2000, 700, 68], [10000, 15000, 7000, 768]] * 2, some_active)
     symbols = (np.arange(24) ** 2 // 5 % 4).astype(np.uint8).reshape(1, 2, 3, 4)
-    agreed = [TensorSpecification("uint8", (1, 2, 3, 4), "rans-context", 2, False, model)]
-    golden = bytes.fromhex("c2866216abb120235cfd01c970b70084fe8010ec7f")
+    agreed = [TensorSpecification("uint8", (1, 2, 3, 4), "rans-context", 2, model)]
+    golden = bytes.fromhex("c32966e25623e0235cfd01c970b70084fe8010ec7f")
     assert pack([symbols], agreed) == golden
     np.testing.assert_array_equal(unpack(golden, agreed)[0], symbols)
 
@@ -222,9 +221,10 @@ def test_a_message_takes_at_most_16_bytes_above_its_information(bits, class_coun
     for planes in (10, 40, 200):
         symbols = draw(generator, model, (planes, 10, 10))
         agreed = [
-            TensorSpecification("uint8", (1, planes, 10, 10), "rans-context" if class_count > 1 else "rans", bits,
-                                False, model)
-        ]  # fmt: skip
+            TensorSpecification(
+                "uint8", (1, planes, 10, 10), "rans-context" if class_count > 1 else "rans", bits, model
+            )
+        ]
         message = pack([symbols[np.newaxis]], agreed)
         assert len(message) <= 1.02 * information_bytes(symbols, model) + 16
         np.testing.assert_array_equal(unpack(message, agreed)[0][0], symbols)
@@ -247,13 +247,11 @@ ORDER_0, WITH_CONTEXTS = (random_model(np.random.default_rng(0), 4, count) for c
         (TensorSpecification("uint8", (3,), "raw", 0), "with 0 bits"),
         (TensorSpecification("uint8", (3,), "raw", 9), "with 9 bits"),
         (TensorSpecification("float32", (3,), "raw", 4), "float32 with 4 bits"),
-        (TensorSpecification("uint8", (3,), "raw", 3, True), "packed uint8 of 3 bits"),
-        (TensorSpecification("int32", (3,), "raw", 8, True), "packed int32"),
-        (TensorSpecification("uint8", (3,), "raw", 4, False, ORDER_0), "takes no symbol model"),
+        (TensorSpecification("uint8", (3,), "raw", 4, ORDER_0), "takes no symbol model"),
         (TensorSpecification("uint8", (3,), "rans", 4), "with no symbol model; codec rans needs"),
-        (TensorSpecification("uint8", (3,), "rans-context", 2, False, ORDER_0), "a model of 4 bits"),
-        (TensorSpecification("float32", (3,), "rans", 8, False, ORDER_0), "codec rans needs uint8"),
-        (TensorSpecification("uint8", (3,), "rans", 4, False, WITH_CONTEXTS), "use rans-context"),
+        (TensorSpecification("uint8", (3,), "rans-context", 2, ORDER_0), "a model of 4 bits"),
+        (TensorSpecification("float32", (3,), "rans", 8, ORDER_0), "codec rans needs uint8"),
+        (TensorSpecification("uint8", (3,), "rans", 4, WITH_CONTEXTS), "use rans-context"),
     ],
 )
 def test_specifications_that_cannot_be_carried_are_refused(specification, match):
@@ -285,10 +283,9 @@ def test_tensors_that_are_not_as_specified_are_not_sent():
         TensorSpecification("uint8", (3, 1)),
         TensorSpecification("uint8", (3,), "zlib-huffman"),
         TensorSpecification("uint8", (3,), "raw", 4),
-        TensorSpecification("uint8", (3,), "raw", 4, True),
-        TensorSpecification("uint8", (3,), "rans", 4, False, ORDER_0),
-        TensorSpecification("uint8", (3,), "rans-context", 4, False, ORDER_0),
-        TensorSpecification("uint8", (3,), "rans-context", 4, False, WITH_CONTEXTS),
+        TensorSpecification("uint8", (3,), "rans", 4, ORDER_0),
+        TensorSpecification("uint8", (3,), "rans-context", 4, ORDER_0),
+        TensorSpecification("uint8", (3,), "rans-context", 4, WITH_CONTEXTS),
     ],
 )
 def test_any_other_agreement_is_noticed(other):
@@ -352,9 +349,11 @@ def test_the_reason_says_what_is_wrong_and_how_to_mend_it():
     agreed = specifications(SMALL)
     rest = pack(SMALL, agreed)[HEADER_BYTES:]
     assert_refused(b"GET / HTTP/1.1\r\n", agreed, match="does not begin as a message of coopexport does")
-    assert_refused(sealed(agreed, rest, first=0xC3), agreed, match="version 3, this side speaks 2: update the older")
+    assert_refused(sealed(agreed, rest, first=0xC4), agreed, match="version 4, this side speaks 3: update the older")
+    version_2 = bytes.fromhex("c2 8662 16abb120 235cfd01c970b70084fe8010ec7f")
+    assert_refused(version_2, agreed, match="version 2, this side speaks 3: update the older")
     version_1 = bytes.fromhex("6378010001 9d1f9e0c 000103 03 000102")
-    assert_refused(version_1, agreed, match="version 1, this side speaks 2: update the older")
+    assert_refused(version_1, agreed, match="version 1, this side speaks 3: update the older")
     assert_refused(sealed(agreed, rest, fingerprint=b"\x12\x34"), agreed, match="made for 1234, this side expects")
 
 
