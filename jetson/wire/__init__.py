@@ -1,5 +1,6 @@
 """What really goes over the link: messages of coded tensors, the same code on both sides."""
 
+from jetson.wire.feature import FeatureCodec, FeatureTensor
 from jetson.wire.message import pack, unpack
 from jetson.wire.rans import RansImplementation, rans_implementation
 from jetson.wire.specification import CODEC_NAMES, MAXIMUM_TENSORS, TensorSpecification
@@ -8,6 +9,8 @@ from jetson.wire.symbol_model import SymbolModel, model_from_bytes, model_to_byt
 __all__ = [
     "CODEC_NAMES",
     "MAXIMUM_TENSORS",
+    "FeatureCodec",
+    "FeatureTensor",
     "RansImplementation",
     "SymbolModel",
     "TensorSpecification",
