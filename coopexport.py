@@ -42,7 +42,7 @@ API = {
     "lower": "calibration.precision.lower:lower",
     "rounding_graph": "calibration.precision.half_evaluator:rounding_graph",
     "fit_symbol_model": "calibration.entropy_tables:fit_symbol_model",
-    "wire_specification": "exporter.wire_form:wire_specification",
+    "wire_specification": "exporter.encoding:wire_specification",
     "pack": "jetson.wire:pack",
     "unpack": "jetson.wire:unpack",
     "build": "engines.build:build_engine",

@@ -19,10 +19,9 @@ from calibration.clip_methods import ClipSettings
 from calibration.clip_range import FeatureSample, clip_range
 from calibration.entropy_tables import fit_symbol_model
 from calibration.metric import Score
-from exporter.encoding import EncodeSpecification, affine_specification, decode, encode
-from exporter.wire_form import wire_specification
+from exporter.encoding import EncodeSpecification, affine_specification, decode, encode, feature_tensor
 from jetson.errors import CoopexportError
-from jetson.wire import TensorSpecification, pack, unpack
+from jetson.wire import FeatureCodec
 
 BITS = (8, 6, 5, 4, 3, 2, 1)
 METHODS = (("minmax", 100.0), ("percentile", 99.9), ("mse", 100.0), ("kl", 100.0))
@@ -177,21 +176,22 @@ def _coded(
     """
     count = len(symbols[0])
     half = count // 2
-    wire = []
-    for one, specification in zip(symbols, specifications, strict=True):
+    tensors = []
+    for index, (one, specification) in enumerate(zip(symbols, specifications, strict=True)):
         model = None
         if codec in ("rans", "rans-context"):
             model = fit_symbol_model(one[:half], specification.bits, contexts=codec == "rans-context")
-        wire.append(wire_specification(specification, one.shape[1:], codec, model))
+        tensors.append(feature_tensor(specification, f"symbols_{index}", one.shape[1:], codec, model))
+    feature_codec = FeatureCodec(tuple(tensors))
     held_out = [[one[index : index + 1] for one in symbols] for index in range(half, count)]
-    sizes = [len(pack(sample, wire)) for sample in held_out]
-    times = [_timed(sample, wire) for sample in held_out[:_TIMED_MESSAGES]]
+    sizes = [len(feature_codec.encode(sample)) for sample in held_out]
+    times = [_timed(sample, feature_codec) for sample in held_out[:_TIMED_MESSAGES]]
     return float(np.mean(sizes)), median(item[0] for item in times), median(item[1] for item in times)
 
 
-def _timed(sample: Sequence[NDArray[Any]], wire: Sequence[TensorSpecification]) -> tuple[float, float]:
+def _timed(sample: Sequence[NDArray[Any]], codec: FeatureCodec) -> tuple[float, float]:
     begin = time.perf_counter()
-    message = pack(sample, wire)
+    message = codec.encode(sample)
     middle = time.perf_counter()
-    unpack(message, wire)
+    codec.decode(message)
     return 1e6 * (middle - begin), 1e6 * (time.perf_counter() - middle)

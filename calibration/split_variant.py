@@ -28,17 +28,16 @@ from exporter.bundle import (
     write_bundle,
 )
 from exporter.candidates import Layer
-from exporter.encoding import symbols_of
 from exporter.golden import golden_of_split
 from exporter.onnx_session import run
 from exporter.split import Boundary, display_name, split
 from exporter.user_code import find_source
 from exporter.weight_store import with_weights
-from exporter.wire_form import from_wire, to_wire, wire_specification
 from jetson import preprocessing
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError
-from jetson.wire import TensorSpecification, pack
+from jetson.wire import FeatureCodec
+from jetson.wire.feature import symbols_of
 from jetson.wire.symbol_model import SymbolModel, model_to_bytes
 
 # Tables are fitted to as many samples as have this many symbols: more change little and take seconds.
@@ -79,9 +78,8 @@ def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary
     result = split(context.index, crossing, gate, layer.name, context.whole_outputs, folder)
     head, tail = context.open(result.encoded.head), context.open(result.encoded.tail)
     sent = run(head, [context.evaluation_inputs])[: len(crossing)]
-    arrived = [to_wire(item.encoding, one, item.shape) for item, one in zip(crossing, sent, strict=True)]
-    taken = [from_wire(item.encoding, one) for item, one in zip(crossing, arrived, strict=True)]
-    outputs = run(tail, taken)[0]
+    without_tables = FeatureCodec(tuple(item.feature for item in crossing))
+    outputs = run(tail, without_tables.tail_inputs(without_tables.symbols(sent)))[0]
     measured = context.compare(metric.score(context.metric, outputs, context.evaluation.labels))
     _require_little_loss(context, name, measured)
     models = _symbol_models(context, crossing, run(head, [context.calibration_inputs]))
@@ -103,10 +101,7 @@ def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary
         )
         for index, item in enumerate(crossing)
     )
-    messages = [
-        wire_specification(item.encoding, item.shape, item.codec, model)
-        for item, model in zip(tensors, models, strict=True)
-    ]
+    codec = FeatureCodec(tuple(item.feature._replace(model=model) for item, model in zip(tensors, models, strict=True)))
     manifest = SplitFile(
         variant=context.graph.variant,
         layer=name,
@@ -119,7 +114,7 @@ def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary
         preprocessing=preprocessing.to_json(context.project.preprocessing),
         golden=records[f"{name}.golden.npz"],
         parity=tuple(check.to_json() for check in result.parity),
-        payload_bytes=_payload_bytes(arrived, messages),
+        payload_bytes=_payload_bytes(sent, codec),
         metric=measured,
         recipe_sha256=recipe_sha256,
     )
@@ -198,12 +193,12 @@ def _symbol_models(
             models.append(None)
             continue
         enough = max(2, _FITTED_SYMBOLS // prod(boundary.shape))
-        symbols = symbols_of(boundary.encoding, one[:enough], boundary.shape)
+        symbols = symbols_of(boundary.feature, one[:enough])
         models.append(fit_symbol_model(symbols, boundary.encoding.bits, contexts=codec == "rans-context"))
     return models
 
 
-def _payload_bytes(arrays: Sequence[NDArray[Any]], specifications: Sequence[TensorSpecification]) -> PayloadBytes:
-    """Return the sizes of the real messages, one image each, header included."""
-    samples = zip(*(np.split(array, len(array)) for array in arrays), strict=True)
-    return input_coding.payload_statistics([len(pack(sample, specifications)) for sample in samples])
+def _payload_bytes(sent: Sequence[NDArray[Any]], codec: FeatureCodec) -> PayloadBytes:
+    """Return the sizes of the real messages of what leaves the head, one image each, header included."""
+    samples = zip(*(np.split(array, len(array)) for array in sent), strict=True)
+    return input_coding.payload_statistics([len(codec.encode(sample)) for sample in samples])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import onnx
@@ -18,12 +18,13 @@ from onnx import TensorProto, helper, numpy_helper
 from engines.target import Target
 from exporter.bundle import BoundaryTensor
 from exporter.encoded_halves import symbols_name
-from exporter.encoding import PACKABLE_BITS, EncodeSpecification, pack, symbols_of
+from exporter.encoding import EncodeSpecification, Packing
 from exporter.encoding_functions import DOMAIN, Coding, decoding_of, encoding_of
 from exporter.golden import golden_exits, golden_of_split, golden_outputs, golden_sent, golden_taken
 from exporter.onnx_graph import functions_used, tensors_read
-from exporter.wire_form import from_wire
 from jetson.errors import CoopexportError
+from jetson.wire.feature import symbols_of, tail_input_of, without_uint8
+from jetson.wire.packing import pack_tensor
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,9 @@ class EncodedPart:
                 sent.append(sent_before)
                 taken.append(taken_before)
                 continue
-            symbols = symbols_of(bundled.encoding, sent_before, bundled.shape)
-            sent.append(pack(tensor.encoding, symbols))
-            taken.append(from_wire(tensor.encoding, symbols))
+            symbols = symbols_of(bundled.feature, sent_before)
+            sent.append(pack_tensor(symbols, tensor.encoding.bits, tensor.encoding.packing))
+            taken.append(tail_input_of(tensor.feature, symbols))
         known = golden_of_split(sent, taken, golden_exits(golden), golden_outputs(golden))
         return {**{key: golden[key] for key in golden if key in ("images", "inputs")}, **known}
 
@@ -79,11 +80,8 @@ def encode_form(
 
 
 def _without_uint8(tensor: BoundaryTensor) -> BoundaryTensor:
-    encoding = tensor.encoding
-    if encoding.kind != "affine" or encoding.symbol_dtype == "int32":
-        return tensor
-    packing: Literal["words", "integers"] = "words" if encoding.bits in PACKABLE_BITS else "integers"
-    return tensor.model_copy(update={"encoding": replace(encoding, packing=packing)})
+    packing = cast(Packing, without_uint8(tensor.feature).packing)
+    return tensor.model_copy(update={"encoding": replace(tensor.encoding, packing=packing)})
 
 
 def _recode(model: onnx.ModelProto, role: Literal["head", "tail"], tensor: BoundaryTensor, symbols: str) -> None:

@@ -14,27 +14,21 @@ from engines.backends.interface import Runner
 from engines.build_items import items_of_layer
 from engines.open_engine import open_engine
 from engines.targets import Target
-from exporter.bundle import BoundaryTensor, read_split, wire_specifications
-from exporter.wire_form import from_wire, to_wire
+from exporter.bundle import read_feature_codec, read_split
 from jetson import preprocessing
 from jetson.preprocessing import Preprocessing
-from jetson.wire import TensorSpecification, pack, unpack
+from jetson.wire import FeatureCodec
 
 Arrays = list[NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Head and tail of one cut, opened; each takes one image at a time.
-
-    `agreement`: what sender and receiver of a message have to agree on beside its specifications.
-    """
+    """Head and tail of one cut, opened, and what codes the feature between them; each takes one image at a time."""
 
     head: Runner
     tail: Runner
-    tensors: tuple[BoundaryTensor, ...]
-    specifications: Sequence[TensorSpecification]
-    agreement: bytes
+    codec: FeatureCodec
     contract: Preprocessing
 
     def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -43,13 +37,11 @@ class Pair:
 
     def encode(self, sent: Sequence[NDArray[Any]]) -> bytes:
         """Return the message that carries what the head sends (its first outputs): what goes over the link."""
-        arrays = [to_wire(item.encoding, one, item.shape) for item, one in zip(self.tensors, sent, strict=False)]
-        return pack(arrays, self.specifications, self.agreement)
+        return self.codec.encode(sent)
 
     def decode(self, message: bytes) -> Arrays:
         """Return what the tail takes out of a message; raises CoopexportError when it is not of this cut."""
-        arrived = unpack(message, self.specifications, self.agreement)
-        return [from_wire(item.encoding, one) for item, one in zip(self.tensors, arrived, strict=True)]
+        return self.codec.decode(message)
 
     def infer(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], int]:
         """Return the tail's first output (1 x ...) for one image, and the bytes that crossed."""
@@ -69,8 +61,6 @@ def open_pair(folder: Path, layer: str, device: Target, edge: Target) -> Pair:
     return Pair(
         open_engine(head, device),
         open_engine(tail, edge),
-        bundle.tensors,
-        wire_specifications(folder, bundle),
-        bundle.agreement,
+        read_feature_codec(folder, bundle),
         bundle.contract(),
     )

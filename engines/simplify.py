@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from engines.target import Target
 from exporter import parity
 from exporter.bundle import BoundaryTensor
-from exporter.encoding import symbols_of
 from exporter.onnx_session import open_session
 from jetson.errors import CoopexportError, one_line
+from jetson.wire.feature import symbols_of
 
 Simplifier = Callable[[onnx.ModelProto], onnx.ModelProto]
 Arrays = Sequence[NDArray[Any]]
@@ -185,7 +185,7 @@ def _require_same_outputs(before: Arrays, after: Arrays, tensors: Sequence[Bound
 
 
 def _require_same_symbols(one: NDArray[Any], other: NDArray[Any], tensor: BoundaryTensor, number: int) -> None:
-    symbols = [symbols_of(tensor.encoding, item, tensor.shape).astype(np.int16) for item in (one, other)]
+    symbols = [symbols_of(tensor.feature, item).astype(np.int16) for item in (one, other)]
     difference = np.abs(symbols[0] - symbols[1])
     share = float((difference > 0).mean())
     if difference.max() > 1 or share > _SYMBOL_FRACTION_BOUND:

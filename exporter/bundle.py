@@ -12,16 +12,14 @@ import onnx
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from exporter.encoding import EncodeSpecification
+from exporter.encoding import EncodeSpecification, feature_tensor
 from exporter.records import read_record
-from exporter.wire_form import wire_specification
 from jetson import preprocessing as preprocessing_contract
 from jetson.atomic_files import sha256_of_file, write_files
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json
 from jetson.preprocessing import Preprocessing
-from jetson.wire import TensorSpecification
-from jetson.wire.symbol_model import model_from_bytes
+from jetson.wire import FeatureCodec, FeatureTensor, SymbolModel, model_from_bytes
 
 SPLIT_SCHEMA = "coopexport.split/2.0"
 WHOLE_SCHEMA = "coopexport.whole/1.0"
@@ -78,6 +76,11 @@ class BoundaryTensor(_Record):
     codec: str
     tables: FileRecord | None = None
 
+    @property
+    def feature(self) -> FeatureTensor:
+        """What takes its symbols out of the head and into the tail; without tables, so not yet into a message."""
+        return feature_tensor(self.encoding, self.name, self.shape, self.codec)
+
     @field_validator("encoding", mode="before")
     @classmethod
     def _without_percentile(cls, value: Any) -> Any:
@@ -116,11 +119,6 @@ class SplitFile(_Record):
         kinds = (f"{item.encoding.bits}-bit" if item.encoding.kind == "affine" else item.encoding.kind
                  for item in self.tensors)  # fmt: skip
         return f"{'+'.join(dict.fromkeys(kinds))} {self.codec}"
-
-    @property
-    def agreement(self) -> bytes:
-        """What both sides of the link have to agree on: a message of another pair is refused."""
-        return f"{self.head.sha256} {self.tail.sha256}".encode()
 
     def contract(self) -> Preprocessing:
         """Return the preprocessing that inputs of the head go through."""
@@ -191,18 +189,18 @@ def read_whole(folder: Path) -> WholeFile:
     return read_record(WholeFile, path, WHOLE_SCHEMA, "make it again with: coopexport split")
 
 
-def wire_specifications(folder: Path, bundle: SplitFile, batch: int = 1) -> list[TensorSpecification]:
-    """Return what a message of this bundle holds; raises CoopexportError when tables are missing or damaged."""
-    return [
-        wire_specification(
-            item.encoding,
-            item.shape,
-            item.codec,
-            None if item.tables is None else model_from_bytes(check_file(folder, item.tables).read_bytes()),
-            batch,
-        )
-        for item in bundle.tensors
-    ]
+def read_feature_codec(folder: Path, bundle: SplitFile, batch: int = 1) -> FeatureCodec:
+    """Return the codec of a bundle in `folder`, for messages of `batch` samples.
+
+    Raises CoopexportError when tables are missing or damaged.
+    """
+    tensors = tuple(item.feature._replace(model=_symbol_model(folder, item.tables)) for item in bundle.tensors)
+    # What both sides of the link have to agree on: a message of another pair is refused.
+    return FeatureCodec(tensors, f"{bundle.head.sha256} {bundle.tail.sha256}".encode(), batch)
+
+
+def _symbol_model(folder: Path, tables: FileRecord | None) -> SymbolModel | None:
+    return None if tables is None else model_from_bytes(check_file(folder, tables).read_bytes())
 
 
 def split_layers(folder: Path) -> list[str]:

@@ -15,17 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetson.errors import CoopexportError
-from jetson.wire.byte_layout import pack_symbols, unpack_symbols
+from jetson.wire import FeatureTensor, SymbolModel, TensorSpecification
+from jetson.wire.packing import PACKABLE_BITS, pack_tensor, packed_dtype, packed_shape, tail_shape, unpack_tensor
 
 ClipMethod = Literal["minmax", "percentile", "mse", "kl"]
 Granularity = Literal["tensor", "channel"]
 Packing = Literal["none", "bytes", "words", "integers"]
-# Packings that hold one symbol a number, and those of int32.
-_PLAIN, _INT32 = ("none", "integers"), ("words", "integers")
 LARGEST_FLOAT16 = 65504.0
-_BYTES_PER_WORD = 4
-# Widths of which a byte holds a whole number.
-PACKABLE_BITS = (1, 2, 4, 8)
 
 
 @dataclass(frozen=True)
@@ -57,10 +53,9 @@ class EncodeSpecification:
     """How one tensor is encoded at the cut.
 
     `affine`: symbol = clip(round((x - low) * inverse_step), 0, 2^bits - 1) in float32, round half to even; NaN becomes
-    symbol 0. `low`, `step` and `inverse_step`: one number, or one per channel. `packing`: `none`, one symbol per
-    byte; `bytes`, as many as fit, the first lowest; `words`, the same bytes as little-endian int32, for TensorRT 8.2,
-    which has no uint8; `integers`, one symbol per int32, for widths that fill no byte there. `float16`: rounded,
-    saturating at 65504, NaN becomes 0. `float32`: sent as it is.
+    symbol 0. `low`, `step` and `inverse_step`: one number, or one per channel. `packing`: how symbols lie in what
+    leaves the head (jetson.wire.packing): `words` for TensorRT 8.2, which has no uint8, `integers` for widths that fill
+    no byte there. `float16`: rounded, saturating at 65504, NaN becomes 0. `float32`: sent as it is.
     """
 
     kind: Literal["affine", "float16", "float32"]
@@ -74,9 +69,7 @@ class EncodeSpecification:
     @property
     def symbol_dtype(self) -> str:
         """NumPy's name for the dtype that leaves the head and that the tail takes."""
-        if self.kind != "affine":
-            return self.kind
-        return "int32" if self.packing in _INT32 else "uint8"
+        return packed_dtype(self.packing) if self.kind == "affine" else self.kind
 
     @property
     def highest_symbol(self) -> int:
@@ -86,18 +79,15 @@ class EncodeSpecification:
     @property
     def symbols_per_byte(self) -> int:
         """How many symbols a byte of the head's output holds."""
-        return 1 if self.packing in _PLAIN else 8 // self.bits
+        return 1 if self.packing in ("none", "integers") else 8 // self.bits
 
     def symbol_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Return the shape of what leaves the head for a feature of `shape`, both without the batch dimension."""
-        if self.kind != "affine" or self.packing in _PLAIN:
-            return tuple(shape)
-        count = -(-prod(shape) // self.symbols_per_byte)
-        return (count,) if self.packing == "bytes" else (-(-count // _BYTES_PER_WORD),)
+        return packed_shape(shape, self.bits, self.packing) if self.kind == "affine" else tuple(shape)
 
     def tail_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Return the shape of what the tail takes for a feature of `shape`, both without the batch dimension."""
-        return tuple(shape) if self.packing == "words" else self.symbol_shape(shape)
+        return tail_shape(shape, self.bits, self.packing) if self.kind == "affine" else tuple(shape)
 
 
 FLOAT32 = EncodeSpecification("float32", 32)
@@ -112,7 +102,7 @@ def affine_specification(clip: ClipRange, bits: int = 8, packing: Packing = "non
     """
     if not 1 <= bits <= 8:
         raise CoopexportError(f"{bits} bits per symbol were asked for; use 1 to 8")
-    if packing not in _PLAIN and bits not in PACKABLE_BITS:
+    if packing in ("bytes", "words") and bits not in PACKABLE_BITS:
         raise CoopexportError(
             f"{bits}-bit symbols do not fill a byte; pack 1, 2, 4 or 8 bits, or leave packing to the codec"
         )
@@ -158,18 +148,8 @@ def encode(specification: EncodeSpecification, feature: NDArray[np.float32]) -> 
     low, inverse_step = (per_channel(v, feature.ndim) for v in (specification.low, specification.inverse_step))
     with np.errstate(invalid="ignore", over="ignore"):
         clipped = np.clip(np.rint((feature - low) * inverse_step), 0, specification.highest_symbol)
-    return pack(specification, np.where(np.isnan(clipped), np.float32(0), clipped).astype(np.uint8))
-
-
-def pack(specification: EncodeSpecification, symbols: NDArray[np.uint8]) -> NDArray[Any]:
-    """Return `symbols` (N x ..., uint8) as they leave an affine head: packed where its specification says so."""
-    if specification.packing in _PLAIN:
-        return symbols.astype(specification.symbol_dtype, copy=False)
-    packed = np.stack([pack_symbols(one.reshape(-1), specification.bits) for one in symbols])
-    if specification.packing == "bytes":
-        return packed
-    padding = -packed.shape[1] % _BYTES_PER_WORD
-    return np.pad(packed, ((0, 0), (0, padding))).view("<i4").astype(np.int32)
+    symbols = np.where(np.isnan(clipped), np.float32(0), clipped).astype(np.uint8)
+    return pack_tensor(symbols, specification.bits, specification.packing)
 
 
 def decode(
@@ -181,18 +161,33 @@ def decode(
     """
     if specification.kind != "affine":
         return np.asarray(sent, dtype=np.float32)
-    symbols = symbols_of(specification, sent, shape or ())
+    shape = sent.shape[1:] if shape is None else shape
+    symbols = unpack_tensor(sent, specification.bits, specification.packing, prod(shape)).reshape(len(sent), *shape)
     step, low = (per_channel(v, symbols.ndim) for v in (specification.step, specification.low))
     return np.asarray(symbols.astype(np.float32) * step + low)
 
 
-def symbols_of(specification: EncodeSpecification, sent: NDArray[Any], shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Return the symbols (N x shape, uint8) in what left an affine head: those of packed bytes or words one by one.
+def feature_tensor(
+    encoding: EncodeSpecification,
+    name: str,
+    shape: Sequence[int],
+    codec: str = "raw",
+    model: SymbolModel | None = None,
+) -> FeatureTensor:
+    """Return what carries the tensor `name`, a feature of `shape` (without the batch dimension) that is encoded so.
 
-    `shape`: of the feature, without batch.
+    `codec`: of jetson.wire.CODEC_NAMES; `model`: the tables of an entropy codec.
     """
-    if specification.packing in _PLAIN:
-        return sent.astype(np.uint8, copy=False)
-    data = sent.astype("<i4").view(np.uint8) if specification.packing == "words" else sent
-    unpacked = [unpack_symbols(one, specification.bits)[: prod(shape)] for one in data]
-    return np.stack(unpacked).reshape(len(sent), *shape)
+    if encoding.kind != "affine":
+        return FeatureTensor(name, tuple(shape), encoding.kind, codec=codec, model=model)
+    return FeatureTensor(name, tuple(shape), "affine", encoding.bits, encoding.packing, codec, model)
+
+
+def wire_specification(
+    encoding: EncodeSpecification, shape: Sequence[int], codec: str, model: SymbolModel | None = None, batch: int = 1
+) -> TensorSpecification:
+    """Return what a message holds of a feature of `shape` (without the batch dimension) that is encoded so.
+
+    `codec`: of jetson.wire.CODEC_NAMES; `model`: the tables of an entropy codec.
+    """
+    return feature_tensor(encoding, "", shape, codec, model).specification(batch)

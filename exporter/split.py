@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from exporter.candidates import Layer
 from exporter.cut import Halves, cut
 from exporter.encoded_halves import encode_halves
-from exporter.encoding import EncodeSpecification, decode, encode
+from exporter.encoding import EncodeSpecification, decode, encode, feature_tensor
 from exporter.graph_index import GraphIndex
 from exporter.layer_names import short_name
 from exporter.onnx_session import open_session, run
 from exporter.parity import Parity, require, require_values
 from exporter.tensor_types import TensorType
-from exporter.wire_form import from_wire, to_wire
 from jetson.errors import CoopexportError
+from jetson.wire import FeatureCodec, FeatureTensor
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -37,6 +37,11 @@ class Boundary:
     tensor: str
     shape: tuple[int, ...]
     encoding: EncodeSpecification
+
+    @property
+    def feature(self) -> FeatureTensor:
+        """What takes its symbols out of the head and into the tail."""
+        return feature_tensor(self.encoding, self.tensor, self.shape)
 
 
 @dataclass(frozen=True)
@@ -161,10 +166,8 @@ def _prove_encoding(
     """Check what is sent against the reference, and the tail on it against the plain tail on decoded features."""
     made = run(_open(encoded.head, weights_folder), [inputs])
     sent = made[: len(boundaries)]
-    taken = [
-        from_wire(item.encoding, to_wire(item.encoding, one, item.shape))
-        for item, one in zip(boundaries, sent, strict=True)
-    ]
+    codec = FeatureCodec(tuple(item.feature for item in boundaries))
+    taken = codec.tail_inputs(codec.symbols(made))
     outputs = run(_open(encoded.tail, weights_folder), taken)
     reference = [encode(item.encoding, one) for item, one in zip(boundaries, features, strict=True)]
     decoded = [decode(item.encoding, one, item.shape) for item, one in zip(boundaries, reference, strict=True)]

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 import numpy as np
 
 from jetson.errors import CoopexportError
-from jetson.wire.byte_layout import unpack_symbols
+from jetson.wire.packing import PACKINGS, unpack_tensor
 
 # At most one symbol in a thousand may be off, and by one, unless an order says less.
 SYMBOL_FRACTION_BOUND = 1e-3
@@ -19,9 +19,8 @@ Runner = Callable[[Sequence[Any]], Arrays]
 class OutputForm(NamedTuple):
     """What one output holds, and how far it may be off.
 
-    `kind`: "symbols", `symbols` of them for each sample, of `bits`: one per number (`packing` "none": uint8,
-    "integers": int32), 8 / bits per byte ("bytes", first in the lowest bits), or four such bytes per little-endian
-    int32 ("words"); or "numbers".
+    `kind`: "symbols", `symbols` of them for each sample, of `bits`, packed as `packing` says (jetson.wire.packing); or
+    "numbers".
     `bound`: fraction of symbols that may differ, by `difference` at most; or largest difference of numbers relative to
     their spread.
     """
@@ -37,21 +36,10 @@ class OutputForm(NamedTuple):
 def form_from_json(content: Dict[str, Any]) -> OutputForm:
     """Return a form that `_asdict` wrote; raises TypeError or ValueError for anything else."""
     form = OutputForm(**content)
-    known = form.kind in ("symbols", "numbers") and form.packing in ("none", "integers", "bytes", "words")
+    known = form.kind in ("symbols", "numbers") and form.packing in PACKINGS
     if not known or not 0 <= form.bound <= 1 or form.bits not in range(1, 9) or form.difference < 1:
         raise ValueError("{} is no form of an output".format(form))
     return form
-
-
-def symbols_in(form: OutputForm, sent: np.ndarray) -> np.ndarray:
-    """Return the symbols, N x `symbols`, in what left a head (N x ..., uint8 or int32) in the form `form`."""
-    samples = len(sent)
-    if form.packing in ("none", "integers"):
-        return sent.reshape(samples, -1)
-    data = np.ascontiguousarray(sent.reshape(samples, -1))
-    if form.packing == "words":
-        data = data.astype("<i4").view(np.uint8)
-    return np.stack([unpack_symbols(one, form.bits)[: form.symbols] for one in data])
 
 
 def run_in_batches(runner: Runner, inputs: Sequence[Any], batch: int) -> Arrays:
@@ -107,7 +95,10 @@ def _compare(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: s
 
 
 def _fraction_of_symbols(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: str) -> float:
-    difference = np.abs(symbols_in(form, expected).astype(np.int64) - symbols_in(form, found).astype(np.int64))
+    golden, made = (
+        unpack_tensor(one, form.bits, form.packing, form.symbols).astype(np.int64) for one in (expected, found)
+    )
+    difference = np.abs(golden - made)
     if difference.max() > form.difference:
         raise CoopexportError(
             "{}: a symbol differs by {} from the golden data; allowed is {}".format(

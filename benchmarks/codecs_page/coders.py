@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jetson.wire import SymbolModel, TensorSpecification, pack, rans_implementation, unpack
+from jetson.wire import FeatureCodec, FeatureTensor, SymbolModel, rans_implementation
 from jetson.wire.rans import ENVIRONMENT_VARIABLE
 
 Symbols = NDArray[np.uint8]
@@ -37,28 +37,26 @@ class Missing:
 
 def own_coders(shape: tuple[int, ...], bits: int, order_0: SymbolModel, contexts: SymbolModel) -> list[Coder | Missing]:
     """Return this project's codecs as whole messages for samples of `shape`, 1 x C x H x W, under two models."""
-    specifications = {
-        "rans": TensorSpecification("uint8", shape, "rans", bits, order_0),
-        "rans-context": TensorSpecification("uint8", shape, "rans-context", bits, contexts),
-        "zlib-huffman": TensorSpecification("uint8", shape, "zlib-huffman", bits),
-        "raw": TensorSpecification("uint8", shape, "raw", bits),
+    models = {"rans": order_0, "rans-context": contexts, "zlib-huffman": None, "raw": None}
+    tensors = {
+        name: FeatureTensor("symbols", shape[1:], "affine", bits, "none", name, model) for name, model in models.items()
     }
     implementation = rans_implementation()
     made: list[Coder | Missing] = []
-    for name, specification in specifications.items():
-        is_rans = specification.model is not None
+    for name, tensor in tensors.items():
+        is_rans = tensor.model is not None
         if is_rans and implementation.name != "c":
             made.append(Missing(f"{name}, C", implementation.reason))
         else:
-            made.append(_message_coder(f"{name}, C" if is_rans else name, specification))
+            made.append(_message_coder(f"{name}, C" if is_rans else name, tensor))
     for name in ("rans", "rans-context"):
-        made.append(_in_python(_message_coder(f"{name}, Python", specifications[name])))
+        made.append(_in_python(_message_coder(f"{name}, Python", tensors[name])))
     return made
 
 
-def _message_coder(name: str, specification: TensorSpecification) -> Coder:
-    agreed = [specification]
-    return Coder(name, True, "", lambda sample: pack([sample], agreed), lambda message: unpack(message, agreed)[0])
+def _message_coder(name: str, tensor: FeatureTensor) -> Coder:
+    codec = FeatureCodec((tensor,))
+    return Coder(name, True, "", lambda sample: codec.encode([sample]), lambda message: codec.decode(message)[0])
 
 
 def _in_python(coder: Coder) -> Coder:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from calibration.precision.subject import PairRun, Subject
 from exporter import parity
 from exporter.bundle import BoundaryTensor
-from exporter.encoding import symbols_of
 from exporter.onnx_session import open_session, run
 from exporter.precision_file import Rounding
+from jetson.wire.feature import symbols_of
 
 # Docs: what a float32 engine may differ by.
 SYMBOL_FRACTION_BOUND = 1e-3
@@ -52,7 +52,7 @@ def _between(
     for place, (one, other) in enumerate(zip(expected, found, strict=True)):
         item = tensors[place] if place < len(tensors) else None
         if item is not None and item.encoding.kind == "affine":
-            first, second = (symbols_of(item.encoding, array, item.shape).astype(np.int16) for array in (one, other))
+            first, second = (symbols_of(item.feature, array).astype(np.int16) for array in (one, other))
             difference = np.abs(first - second)
             fraction = max(fraction, float((difference > 0).mean()))
             largest = max(largest, int(difference.max(initial=0)))

@@ -16,8 +16,8 @@ from exporter.bundle import BoundaryTensor, FileRecord, check_file, check_weight
 from exporter.candidates import Layer
 from exporter.onnx_session import open_session, run
 from exporter.weight_store import with_weights
-from exporter.wire_form import from_wire, to_wire
 from jetson.errors import CoopexportError
+from jetson.wire import FeatureCodec
 
 WHOLE = "whole"
 Arrays = list[NDArray[Any]]
@@ -107,8 +107,8 @@ def run_parts(
         made = _run(graphs["head"], [inputs])
         count = len(subject.tensors)
         sent, exits = made[:count], made[count:]
-        arrived = [to_wire(item.encoding, one, item.shape) for item, one in zip(subject.tensors, sent, strict=True)]
-        taken = [from_wire(item.encoding, one) for item, one in zip(subject.tensors, arrived, strict=True)]
+        codec = FeatureCodec(tuple(item.feature for item in subject.tensors))
+        taken = codec.tail_inputs(codec.symbols(made))
     else:
         sent, exits, taken = known.sent, known.exits, known.taken
     return PairRun(sent, exits, taken, _run(graphs["tail"], taken))

@@ -17,7 +17,7 @@ from calibration.metric import Score, top1
 from calibration.split_context import SplitContext, boundaries, open_context
 from calibration.split_variant import write_split
 from calibration.whole_variant import write_whole
-from exporter.bundle import SPLIT_SCHEMA, SplitFile, WholeFile, read_golden, read_split, read_whole, wire_specifications
+from exporter.bundle import SPLIT_SCHEMA, SplitFile, WholeFile, read_feature_codec, read_golden, read_split, read_whole
 from exporter.candidates import Layer
 from exporter.datasets import load_dataset
 from exporter.encoding import decode, encode
@@ -29,7 +29,6 @@ from exporter.variants import layer_graph
 from jetson import preprocessing
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json
-from jetson.wire import pack, unpack
 
 VARIANTS = ("original", "pruned")
 LAYERS = ("conv4_1", "pool3")
@@ -54,9 +53,9 @@ def test_metric_and_bytes_are_those_of_the_written_files(finished: Project, vari
     inputs = preprocessing.apply(bundle.contract(), evaluation.images)
     symbols = graph_outputs(folder / bundle.head.file, inputs)
     # Each image's message, through the link and out again, then the tail.
-    expected = wire_specifications(folder, bundle)
-    messages = [pack([symbols[index : index + 1]], expected) for index in range(len(symbols))]
-    arrived = np.concatenate([unpack(message, expected)[0] for message in messages])
+    codec = read_feature_codec(folder, bundle)
+    messages = [codec.encode([symbols[index : index + 1]]) for index in range(len(symbols))]
+    arrived = np.concatenate([codec.decode(message)[0] for message in messages])
     right = graph_outputs(folder / bundle.tail.file, arrived).argmax(axis=1) == evaluation.labels
     right_uncut = graph_outputs(folder / "model.onnx", inputs).argmax(axis=1) == evaluation.labels
     found = bundle.metric
@@ -272,9 +271,8 @@ def test_float32_crosses_as_it_is(context: SplitContext) -> None:
     assert manifest.payload_bytes.least == manifest.payload_bytes.largest
     golden = read_golden(context.graph.folder, manifest.golden)
     assert golden["symbols_0"].dtype == np.float32
-    assert manifest.payload_bytes.mean == len(
-        pack([golden["symbols_0"][:1]], wire_specifications(context.graph.folder, manifest))
-    )
+    codec = read_feature_codec(context.graph.folder, manifest)
+    assert manifest.payload_bytes.mean == len(codec.encode([golden["symbols_0"][:1]]))
 
 
 def test_the_reference_is_the_whole_network_on_the_same_images(context: SplitContext) -> None:

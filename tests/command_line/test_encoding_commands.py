@@ -14,12 +14,11 @@ from small_residual import IMAGES, LABELS
 
 from engines.pair import open_pair
 from engines.targets import find_target
-from exporter.bundle import read_golden, read_split, wire_specifications
+from exporter.bundle import read_feature_codec, read_golden, read_split
 from exporter.datasets import load_dataset
 from exporter.onnx_session import open_session, run
 from exporter.project import load_project
 from jetson.errors import CoopexportError
-from jetson.wire import pack, unpack
 
 CPU = find_target("cpu")
 WAYS = {
@@ -64,18 +63,20 @@ def test_a_message_needs_the_tables_and_the_pair_that_it_was_made_with(
         assert coopexport(finished_project, "split", "--layer", layer, "--variant", "pruned", *options).code == 0
     folder = finished_project / "out" / "pruned"
     bundle = read_split(folder, "conv4_1")
-    wire = wire_specifications(folder, bundle)
-    symbols = np.zeros(wire[0].shape, np.uint8)
-    message = pack([symbols], wire, bundle.agreement)
-    assert np.array_equal(unpack(message, wire, bundle.agreement)[0], symbols)
-    other = wire_specifications(folder, read_split(folder, "pool3"))[0]
-    for changed, agreement in (([wire[0]._replace(model=other.model)], bundle.agreement), (wire, b"another pair")):
+    codec = read_feature_codec(folder, bundle)
+    symbols = np.arange(np.prod(bundle.tensors[0].shape)).reshape(1, *bundle.tensors[0].shape).astype(np.uint8) % 8
+    message = codec.encode([symbols])
+    assert np.array_equal(codec.decode(message)[0], symbols)
+    other_model = read_feature_codec(folder, read_split(folder, "pool3")).tensors[0].model
+    assert other_model is not None
+    changed_tables = codec._replace(tensors=(codec.tensors[0]._replace(model=other_model),))
+    for changed in (changed_tables, codec._replace(associated_data=b"another pair"), codec._replace(batch=2)):
         with pytest.raises(CoopexportError, match="not of the same cut"):
-            unpack(message, changed, agreement)
+            changed.decode(message)
     tables = folder / bundle.tensors[0].tables.file  # type: ignore[union-attr]
     tables.write_bytes(tables.read_bytes()[:-1] + b"x")
     with pytest.raises(CoopexportError, match="is not the file that its manifest names"):
-        wire_specifications(folder, bundle)
+        read_feature_codec(folder, bundle)
 
 
 def test_the_search_recommends_and_split_follows(coopexport: Callable, finished_project: Path) -> None:

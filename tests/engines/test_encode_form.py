@@ -24,17 +24,16 @@ from exporter.encoded_halves import encode_halves
 from exporter.encoding import (
     FLOAT16,
     FLOAT32,
-    PACKABLE_BITS,
     ClipRange,
     EncodeSpecification,
     affine_specification,
-    symbols_of,
 )
 from exporter.golden import golden_of_split, golden_sent, golden_taken
 from exporter.onnx_session import open_session, run
-from exporter.wire_form import from_wire, to_wire
 from jetson.build_settings import BuildSettings
 from jetson.errors import CoopexportError
+from jetson.wire import FeatureCodec
+from jetson.wire.packing import PACKABLE_BITS
 
 NANO, ORIN, ADA = find_target("nano"), find_target("orin-nano"), find_target("rtx-ada")
 installed = pytest.mark.skipif(
@@ -83,8 +82,10 @@ def test_symbols_and_outputs_are_the_same_bits(
     bundle_head = EncodedPart(halves.head, (tensor,), (tensor,))
     bundle_tail = EncodedPart(halves.tail, (tensor,), (tensor,))
     sent = run(open_file(bundle_head, ORIN, count), [inputs])[0]
-    symbols = symbols_of(encoding, sent, FEATURE_SHAPE)
-    taken = from_wire(encoding, to_wire(encoding, sent, FEATURE_SHAPE))
+    codec = FeatureCodec((tensor.feature,), batch=count)
+    (symbols,) = codec.symbols([sent])
+    message = codec.encode([sent])
+    (taken,) = codec.decode(message)
     outputs = run(open_file(bundle_tail, ORIN, count), [taken])[0]
 
     head, tail = forms(halves, tensor, NANO)
@@ -93,14 +94,17 @@ def test_symbols_and_outputs_are_the_same_bits(
     (new,) = head.tensors
     assert found.dtype == np.int32
     assert found.tobytes() == golden_sent(golden)[0].tobytes()
-    assert np.array_equal(symbols_of(new.encoding, found, FEATURE_SHAPE), symbols)
+    here = FeatureCodec((new.feature,), batch=count)
+    assert np.array_equal(here.symbols([found])[0], symbols)
     (given_to_tail,) = golden_taken(golden)
     assert given_to_tail.dtype == np.int32
     assert np.array_equal(given_to_tail, symbols)
     assert run(open_file(tail, NANO, count), [given_to_tail])[0].tobytes() == outputs.tobytes()
     assert golden["outputs"].tobytes() == outputs.tobytes()
     # What goes over the link does not change: either side may be the one without uint8.
-    assert to_wire(new.encoding, found, FEATURE_SHAPE).tobytes() == symbols.tobytes()
+    assert here.encode([found]) == message
+    assert codec.decode(message)[0].tobytes() == taken.tobytes()
+    assert here.decode(message)[0].tobytes() == given_to_tail.tobytes()
 
 
 @pytest.mark.parametrize("bits", range(1, 9))

@@ -66,7 +66,7 @@ def test_a_message_carries_the_symbols_and_nothing_else(folder: Path, pair: Pair
         assert np.array_equal(pair.decode(message)[0], symbols[np.newaxis])
     with pytest.raises(CoopexportError, match="checksum"):
         pair.decode(message[:-1] + bytes([message[-1] ^ 1]))
-    other = dataclasses.replace(pair, agreement=b"another pair")
+    other = dataclasses.replace(pair, codec=pair.codec._replace(associated_data=b"another pair"))
     with pytest.raises(CoopexportError, match="not of the same cut"):
         pair.decode(other.encode([symbols[np.newaxis]]))
 

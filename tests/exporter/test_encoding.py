@@ -12,16 +12,17 @@ from exporter.encoding import (
     FLOAT16,
     FLOAT32,
     LARGEST_FLOAT16,
-    PACKABLE_BITS,
     ClipRange,
     EncodeSpecification,
     affine_specification,
     decode,
     encode,
-    symbols_of,
+    feature_tensor,
+    wire_specification,
 )
-from exporter.wire_form import from_wire, to_wire, wire_specification
 from jetson.errors import CoopexportError
+from jetson.wire import FeatureCodec, TensorSpecification, pack, unpack
+from jetson.wire.packing import PACKABLE_BITS
 
 SYMBOLS = np.arange(256, dtype=np.uint8)
 any_float32 = st.floats(width=32, allow_nan=True, allow_infinity=True, allow_subnormal=True)
@@ -218,16 +219,11 @@ def test_packing_loses_nothing_and_is_as_small_as_it_says(bits: int, packing, co
     sent = encode(packed, feature)
     assert (sent.dtype, sent.shape[1:]) == (packed.symbol_dtype, packed.symbol_shape((count,)))
     assert sent.nbytes == 3 * (-(-count * bits // 8) if packing == "bytes" else 4 * -(-count * bits // 32))
-    assert np.array_equal(symbols_of(packed, sent, (count,)), encode(plain, feature))
     assert np.array_equal(decode(packed, sent, (count,)), decode(plain, encode(plain, feature)))
-    on_the_wire = to_wire(packed, sent, (count,))
-    assert np.array_equal(on_the_wire, encode(plain, feature))
-    wire = wire_specification(packed, (count,), "raw", batch=3)
-    assert (on_the_wire.dtype, on_the_wire.shape) == (wire.dtype, wire.shape)
-    taken = from_wire(packed, on_the_wire)
-    expected = sent if packing == "bytes" else encode(plain, feature).astype(np.int32)
-    assert taken.dtype == expected.dtype
-    assert np.array_equal(taken, expected)
+    codec = FeatureCodec((feature_tensor(packed, "f", (count,)),))
+    assert np.array_equal(codec.symbols([sent])[0], encode(plain, feature))
+    (taken,) = codec.tail_inputs(codec.symbols([sent]))
+    assert (taken.dtype, taken.shape[1:]) == (packed.symbol_dtype, packed.tail_shape((count,)))
 
 
 @given(st.integers(1, 8), st.integers(1, 40))
@@ -238,10 +234,24 @@ def test_integers_are_the_symbols_in_int32(bits: int, count: int) -> None:
     assert (sent.dtype, packed.symbol_dtype) == (np.int32, "int32")
     assert packed.symbol_shape((count,)) == packed.tail_shape((count,)) == (count,)
     assert np.array_equal(sent, symbols)
-    assert np.array_equal(to_wire(packed, sent, (count,)), symbols)
-    assert to_wire(packed, sent, (count,)).dtype == np.uint8
-    assert from_wire(packed, symbols).tobytes() == sent.tobytes()
+    codec = FeatureCodec((feature_tensor(packed, "f", (count,)),))
+    (found,) = codec.symbols([sent])
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, symbols)
+    assert codec.tail_inputs([symbols])[0].tobytes() == sent.tobytes()
     assert decode(packed, sent, (count,)).tobytes() == decode(plain, symbols).tobytes()
+
+
+@pytest.mark.parametrize("packing", ["none", "bytes", "words", "integers"])
+def test_the_specification_of_a_message_is_that_of_the_symbols(packing) -> None:
+    packed = affine_specification(clip_of((0.0,), (1.0,)), 4, packing)
+    assert wire_specification(packed, (5, 2), "zlib-huffman") == TensorSpecification(
+        "uint8", (1, 5, 2), "zlib-huffman", 4
+    )
+    wire = wire_specification(FLOAT16, (5, 2), "raw", batch=3)
+    assert wire == TensorSpecification("float16", (3, 5, 2))
+    sent = encode(FLOAT16, np.random.default_rng(0).random((3, 5, 2), np.float32))
+    assert np.array_equal(unpack(pack([sent], [wire]), [wire])[0], sent)
 
 
 def test_the_first_symbol_is_in_the_lowest_bits_of_bytes_and_words_alike() -> None:

@@ -19,16 +19,17 @@ from exporter.encoded_halves import encode_halves
 from exporter.encoding import (
     FLOAT16,
     FLOAT32,
-    PACKABLE_BITS,
     ClipRange,
     EncodeSpecification,
     affine_specification,
     decode,
     encode,
+    feature_tensor,
 )
 from exporter.onnx_session import open_session
-from exporter.wire_form import from_wire, to_wire
 from jetson.errors import CoopexportError
+from jetson.wire import FeatureCodec
+from jetson.wire.packing import PACKABLE_BITS
 
 SHAPES = ((4, 4, 4), (3, 5, 7), (9,), (2, 5))
 any_float32 = st.floats(width=32, allow_nan=True, allow_infinity=True, allow_subnormal=True)
@@ -73,7 +74,8 @@ def in_runtime(
     for part in (encoded.head, encoded.tail):
         onnx.checker.check_model(part, full_check=True)
     (sent,) = open_session(encoded.head, optimisation).run(None, {"x": feature})
-    taken = from_wire(specification, to_wire(specification, sent, shape))
+    codec = FeatureCodec((feature_tensor(specification, "f", shape),), batch=len(feature))
+    (taken,) = codec.decode(codec.encode([sent]))
     (decoded,) = open_session(encoded.tail, optimisation).run(None, {"symbols_0": taken})
     return sent, decoded
 

@@ -1,34 +1,23 @@
-"""Golden data: symbols as the encoder's own reference takes them apart, and the bounds."""
+"""Golden data: symbols of every packing, and the bounds."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_graphs import small_specification
+from packed_examples import WIDTHS, packed_by_hand
 
-from exporter.encoding import PACKABLE_BITS, pack, symbols_of
 from jetson.errors import CoopexportError
-from jetson.golden_check import OutputForm, compare_outputs, form_from_json, run_in_batches, symbols_in
-
-WIDTHS = [(bits, packing) for bits in range(1, 9) for packing in ("none", "integers", "bytes", "words")
-          if packing in ("none", "integers") or bits in PACKABLE_BITS]  # fmt: skip
+from jetson.golden_check import OutputForm, compare_outputs, form_from_json, run_in_batches
 
 
 @pytest.mark.parametrize(("bits", "packing"), WIDTHS)
-@pytest.mark.parametrize("shape", [(3,), (2, 3, 5), (4, 8, 8)])
-def test_symbols_are_those_of_the_encoder(bits: int, packing: str, shape: tuple[int, ...]) -> None:
-    symbols = np.random.default_rng(bits).integers(0, 1 << bits, (4, *shape)).astype(np.uint8)
-    specification = replace(small_specification(), bits=bits, packing=packing)  # type: ignore[arg-type]
-    sent = pack(specification, symbols)
-    form = OutputForm("symbols", 1e-3, bits, packing, int(np.prod(shape)))
-    found = symbols_in(form, sent)
-    assert np.array_equal(found, symbols.reshape(4, -1))
-    assert np.array_equal(found, symbols_of(specification, sent, shape).reshape(4, -1))
+def test_forms_come_back_from_json(bits: int, packing: str) -> None:
+    form = OutputForm("symbols", 1e-3, bits, packing, 30)
     assert form_from_json(dict(form._asdict())) == form
+    with pytest.raises(ValueError, match="is no form of an output"):
+        form_from_json({**form._asdict(), "packing": "nibbles"})
 
 
 @given(st.sampled_from(WIDTHS), st.integers(1, 3000), st.integers(0, 8), st.integers(0, 2**32 - 1))
@@ -42,9 +31,8 @@ def test_one_symbol_of_a_thousand_may_be_off_by_one(
     chosen = generator.choice(2 * count, min(different, 2 * count), replace=False)
     flat = found.reshape(-1)
     flat[chosen] = np.where(flat[chosen] == 0, 1, flat[chosen] - 1)
-    specification = replace(small_specification(), bits=bits, packing=packing)  # type: ignore[arg-type]
     form = OutputForm("symbols", 1e-3, bits, packing, count)
-    pair = [pack(specification, expected)], [pack(specification, found)]
+    pair = [packed_by_hand(expected, bits, packing)], [packed_by_hand(found, bits, packing)]
     share = len(chosen) / (2 * count)
     if share <= 1e-3:
         (check,) = compare_outputs([form], *pair, "here")

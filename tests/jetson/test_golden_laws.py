@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packed_examples import WIDTHS, packed_by_hand
 
-from exporter.encoding import ClipRange, EncodeSpecification, affine_specification, pack, symbols_of
 from jetson.errors import CoopexportError
-from jetson.golden_check import OutputForm, compare_outputs, run_in_batches, symbols_in
+from jetson.golden_check import OutputForm, compare_outputs, run_in_batches
 
 NUMBERS = OutputForm("numbers", 1e-3)
 
@@ -67,28 +67,28 @@ def test_no_symbol_may_differ_by_more_than_one(expected: int, found: int) -> Non
             compare(symbols(1000), golden, other)
 
 
-@given(
-    st.sampled_from([(1, "bytes"), (2, "bytes"), (4, "bytes"), (8, "bytes"), (1, "words"), (2, "words"), (4, "words"),
-                     (8, "words"), (3, "none"), (5, "none"), (8, "none"), (4, "integers"), (6, "integers")]),
-    st.integers(1, 70),
-    st.integers(0, 2**32 - 1),
-)  # fmt: skip
-def test_symbols_come_out_of_every_form_as_the_host_takes_them_out(
-    form: tuple[int, str], count: int, seed: int
+@given(st.sampled_from(WIDTHS), st.integers(1, 70), st.data())
+def test_one_symbol_that_is_off_by_one_is_counted_in_every_packing(
+    width: tuple[int, str], count: int, data: st.DataObject
 ) -> None:
-    bits, packing = form
-    encoding = specification(bits, packing)
-    values = np.random.default_rng(seed).integers(0, 1 << bits, (3, count)).astype(np.uint8)
-    sent = pack(encoding, values)
-    described = symbols(count, bits, packing)
-    assert np.array_equal(symbols_in(described, sent), values)
-    assert np.array_equal(symbols_in(described, sent), symbols_of(encoding, sent, (count,)))
-    assert compare(described, sent, sent.copy()) == 0
+    bits, packing = width
+    values = np.random.default_rng(count).integers(0, 1 << bits, (3, count)).astype(np.uint8)
+    other = values.copy()
+    place = data.draw(st.integers(0, count - 1))
+    other[1, place] ^= 1
+    described = symbols(count, bits, packing)._replace(bound=1.0)
+    golden, found = (packed_by_hand(one, bits, packing) for one in (values, other))
+    assert compare(described, golden, golden.copy()) == 0
+    assert compare(described, golden, found) == pytest.approx(1 / (3 * count))
 
 
-def specification(bits: int, packing: str) -> EncodeSpecification:
-    clip = ClipRange((0.0,), (6.0,), "minmax", None, 16, (0.0,), (6.0,))
-    return affine_specification(clip, bits, packing)  # type: ignore[arg-type]
+def test_a_number_that_is_no_symbol_is_found_in_integers() -> None:
+    """256 more is the same byte."""
+    golden = np.full((2, 9), 7, np.int32)
+    other = golden.copy()
+    other[1, 8] += 256
+    with pytest.raises(CoopexportError, match="a symbol differs by 256"):
+        compare(symbols(9, 4, "integers"), golden, other)
 
 
 def test_a_lower_precision_may_be_further_off() -> None:
@@ -102,12 +102,11 @@ def test_a_lower_precision_may_be_further_off() -> None:
 
 
 def test_a_packed_symbol_that_is_off_is_found() -> None:
-    encoding = specification(4, "words")
     values = np.full((2, 9), 7, np.uint8)
     other = values.copy()
     other[1, 8] = 9
     with pytest.raises(CoopexportError, match="a symbol differs by 2"):
-        compare(symbols(9, 4, "words"), pack(encoding, values), pack(encoding, other))
+        compare(symbols(9, 4, "words"), packed_by_hand(values, 4, "words"), packed_by_hand(other, 4, "words"))
 
 
 @pytest.mark.parametrize(

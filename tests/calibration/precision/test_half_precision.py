@@ -20,9 +20,9 @@ from calibration.precision.half_precision import constants_out_of_range, half_en
 from calibration.precision.judge import output_error
 from exporter.cut import cut
 from exporter.encoded_halves import encode_halves
-from exporter.encoding import FLOAT16, FLOAT32, ClipRange, EncodeSpecification, affine_specification, symbols_of
+from exporter.encoding import FLOAT16, FLOAT32, ClipRange, EncodeSpecification, affine_specification, feature_tensor
 from exporter.onnx_session import open_session, run
-from exporter.wire_form import from_wire, to_wire
+from jetson.wire import FeatureCodec
 
 CHAIN = chain()
 NODES = len(CHAIN.graph.node)
@@ -155,6 +155,7 @@ def test_a_dtype_that_an_attribute_sets_is_left_alone() -> None:
 )
 def test_every_encoding_at_the_cut_stays_what_it_is(specification: EncodeSpecification, dtype: type) -> None:
     halves = encode_halves(cut(CHAIN, ["conv2_out_relu"]), [specification])
+    codec = FeatureCodec((feature_tensor(specification, "conv2_out_relu", (8, 8, 8)),))
     inputs, sent, feature = images(4), {}, {}
     for name, lower in (("float32", lambda model: model), ("half", to_half)):
         head, tail = (lower(part) for part in (halves.head, halves.tail))
@@ -163,11 +164,11 @@ def test_every_encoding_at_the_cut_stays_what_it_is(specification: EncodeSpecifi
             assert (made.graph.input, made.graph.output) == (part.graph.input, part.graph.output)
         sent[name] = run(open_session(rounding_graph(head), "disabled"), [inputs])[0]
         assert sent[name].dtype == dtype
-        taken = from_wire(specification, to_wire(specification, sent[name], (8, 8, 8)))
-        feature[name] = run(open_session(rounding_graph(tail), "disabled"), [taken])[0]
+        taken = codec.tail_inputs(codec.symbols([sent[name]]))
+        feature[name] = run(open_session(rounding_graph(tail), "disabled"), taken)[0]
     assert 0 < output_error(feature["float32"], feature["half"]) < 0.02
     if specification.kind == "affine":
-        one, other = (symbols_of(specification, sent[name], (8, 8, 8)).astype(int) for name in ("float32", "half"))
+        one, other = (codec.symbols([sent[name]])[0].astype(int) for name in ("float32", "half"))
         assert np.abs(one - other).max() <= 1
         assert (one != other).mean() < 0.05
 
