@@ -17,7 +17,6 @@ from calibration import input_coding, metric
 from calibration.entropy_tables import fit_symbol_model
 from calibration.split_context import GATE_SAMPLES, SplitContext, golden_file
 from exporter.bundle import (
-    SPLIT_SCHEMA,
     BoundaryTensor,
     FileRecord,
     Metric,
@@ -35,6 +34,7 @@ from exporter.user_code import find_source
 from exporter.weight_store import with_weights
 from jetson import preprocessing
 from jetson.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.bundle_manifest import SPLIT_SCHEMA
 from jetson.errors import CoopexportError
 from jetson.wire import FeatureCodec
 from jetson.wire.feature import symbols_of

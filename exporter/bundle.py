@@ -14,14 +14,15 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from exporter.encoding import EncodeSpecification, feature_tensor
 from exporter.records import read_record
+from jetson import bundle_manifest
 from jetson import preprocessing as preprocessing_contract
 from jetson.atomic_files import sha256_of_file, write_files
+from jetson.bundle_manifest import SPLIT_SCHEMA, RecordedFile
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json
 from jetson.preprocessing import Preprocessing
-from jetson.wire import FeatureCodec, FeatureTensor, SymbolModel, model_from_bytes
+from jetson.wire import FeatureCodec, FeatureTensor
 
-SPLIT_SCHEMA = "coopexport.split/2.0"
 WHOLE_SCHEMA = "coopexport.whole/1.0"
 WEIGHTS_FOLDER = "weights"
 
@@ -190,17 +191,13 @@ def read_whole(folder: Path) -> WholeFile:
 
 
 def read_feature_codec(folder: Path, bundle: SplitFile, batch: int = 1) -> FeatureCodec:
-    """Return the codec of a bundle in `folder`, for messages of `batch` samples.
+    """Return the codec of a bundle in `folder`, for messages of `batch` samples, as a device makes it.
 
-    Raises CoopexportError when tables are missing or damaged.
+    Raises CoopexportError when tables are missing or damaged, or when no message can carry what crosses.
     """
-    tensors = tuple(item.feature._replace(model=_symbol_model(folder, item.tables)) for item in bundle.tensors)
-    # What both sides of the link have to agree on: a message of another pair is refused.
-    return FeatureCodec(tensors, f"{bundle.head.sha256} {bundle.tail.sha256}".encode(), batch)
-
-
-def _symbol_model(folder: Path, tables: FileRecord | None) -> SymbolModel | None:
-    return None if tables is None else model_from_bytes(check_file(folder, tables).read_bytes())
+    content = bundle.model_dump(mode="json", exclude_none=True)
+    manifest = bundle_manifest.manifest_from_json(content, str(folder / f"{bundle.layer}.split.json"))
+    return bundle_manifest.read_feature_codec(str(folder), manifest, batch)
 
 
 def split_layers(folder: Path) -> list[str]:
@@ -210,12 +207,7 @@ def split_layers(folder: Path) -> list[str]:
 
 def check_file(folder: Path, record: FileRecord) -> Path:
     """Return the path of a recorded file; raises CoopexportError when it is missing or has another hash."""
-    path = folder / record.file
-    if not path.is_file():
-        raise CoopexportError(f"{path} is missing; make the bundle again with: coopexport split")
-    if sha256_of_file(str(path)) != record.sha256:
-        raise CoopexportError(f"{path} is not the file that its manifest names; make it again with: coopexport split")
-    return path
+    return Path(bundle_manifest.check_file(str(folder), RecordedFile(record.file, record.sha256)))
 
 
 def check_weights(folder: Path, graph: Path) -> None:

@@ -17,7 +17,7 @@ from calibration.metric import Score, top1
 from calibration.split_context import SplitContext, boundaries, open_context
 from calibration.split_variant import write_split
 from calibration.whole_variant import write_whole
-from exporter.bundle import SPLIT_SCHEMA, SplitFile, WholeFile, read_feature_codec, read_golden, read_split, read_whole
+from exporter.bundle import SplitFile, WholeFile, read_feature_codec, read_golden, read_split, read_whole
 from exporter.candidates import Layer
 from exporter.datasets import load_dataset
 from exporter.encoding import decode, encode
@@ -27,6 +27,7 @@ from exporter.project import Project, SplitSection, load_project
 from exporter.split import Boundary
 from exporter.variants import layer_graph
 from jetson import preprocessing
+from jetson.bundle_manifest import SPLIT_SCHEMA
 from jetson.errors import CoopexportError
 from jetson.json_files import encode_json
 

@@ -13,7 +13,6 @@ from onnx import numpy_helper
 from torch import nn
 
 from exporter.bundle import (
-    SPLIT_SCHEMA,
     WHOLE_SCHEMA,
     BoundaryTensor,
     FileRecord,
@@ -37,6 +36,7 @@ from exporter.onnx_session import open_session, run
 from exporter.weight_store import store_weights
 from jetson import preprocessing
 from jetson.atomic_files import sha256_of_bytes
+from jetson.bundle_manifest import SPLIT_SCHEMA
 from jetson.errors import CoopexportError
 
 GOLDEN = {"images": np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3), "outputs": np.float32([[1.5, -0.0, 1e-45]])}
