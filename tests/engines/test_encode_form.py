@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from encodings_of_range import specification
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -24,9 +25,7 @@ from exporter.encoded_halves import encode_halves
 from exporter.encoding import (
     FLOAT16,
     FLOAT32,
-    ClipRange,
     EncodeSpecification,
-    affine_specification,
 )
 from exporter.golden import golden_of_split, golden_sent, golden_taken
 from exporter.onnx_session import open_session, run
@@ -40,12 +39,6 @@ installed = pytest.mark.skipif(
     util.find_spec("tensorrt_rtx") is None, reason="left out: TensorRT-RTX exists for Linux on x86-64 only"
 )
 PACKINGS = st.sampled_from(["none", "bytes", "words"])
-
-
-def specification(bits: int, packing: str = "none", channels: int = 1) -> EncodeSpecification:
-    lows = tuple(-0.5 - 0.1 * index for index in range(channels))
-    highs = tuple(3.0 + index for index in range(channels))
-    return affine_specification(ClipRange(lows, highs, "minmax", None, 16, lows, highs), bits, packing)  # type: ignore[arg-type]
 
 
 def bundle_of(encoding: EncodeSpecification) -> tuple[Halves, BoundaryTensor]:

@@ -6,8 +6,8 @@ import itertools
 from importlib import util
 
 import pytest
+from encodings_of_range import specification
 from small_graphs import FEATURE_SHAPE, small_network
-from test_encode_form import specification
 
 from engines.backends import find_backend
 from engines.encode_form import encode_form

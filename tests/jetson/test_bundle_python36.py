@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_python36 import interpreters
+from python36 import interpreters
 
 import jetson
 from exporter.bundle import read_feature_codec, read_golden, read_split, split_layers

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from python36 import interpreters
 from store_process import engine_of
-from test_python36 import interpreters
 from tests_support import STUCK_S, files_below, unshare_command
 
 import jetson

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from python36 import interpreters
 
 import jetson
 
@@ -338,25 +339,6 @@ samples, failures = sampling.sample_interleaved([("a", int), ("b", lambda: 1 // 
 assert len(samples["a"]) == 3 and sorted(failures) == ["b"], (samples, failures)
 print(sys.version_info[0], sys.version_info[1], np.__version__, digest.hexdigest())
 """
-
-
-def works(python):
-    """Tell whether `python` is a Python 3.6 with NumPy (the shims of pyenv are there without one)."""
-    question = "import sys, numpy; sys.exit(sys.version_info[:2] != (3, 6))"
-    return subprocess.run([python, "-c", question], capture_output=True, timeout=60).returncode == 0
-
-
-def interpreters():
-    """Return the commands to run the script with: this Python, isolated, and a real 3.6 if there is one."""
-    found = [pytest.param("isolated", id="isolated")]
-    python36 = os.environ.get("COOPEXPORT_PYTHON36")
-    if not python36:
-        python36 = shutil.which("python3.6")
-        if python36 and not works(python36):
-            python36 = None
-    if python36:
-        found.append(pytest.param(python36, id="python3.6"))
-    return found
 
 
 @functools.cache
