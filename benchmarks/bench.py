@@ -24,8 +24,8 @@ from engines.targets import Target
 from exporter.bundle import read_golden, read_split, read_whole
 from exporter.golden import golden_sent, golden_taken
 from jetson.errors import CoopexportError
-from jetson.sampling import sample_interleaved
-from jetson.wire import rans_implementation
+from jetson.runtime.sampling import sample_interleaved
+from jetson.wire.rans import rans_implementation
 
 
 @dataclass(frozen=True)

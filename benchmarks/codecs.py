@@ -19,7 +19,7 @@ from benchmarks.codecs_page.page import Results, page
 from benchmarks.codecs_page.subjects import DEPTHS, PERCENTILES, Depth, make_subjects
 from benchmarks.host import describe_host, installed_versions
 from benchmarks.page_command import deliver, page_parser, say
-from jetson.wire import rans_implementation
+from jetson.wire.rans import rans_implementation
 
 _TOOLS = ("coopexport", "numpy", "zstandard", "lz4", "brotli", "pillow", "imagecodecs")
 _TRAINING_THREADS = 2

@@ -29,7 +29,7 @@ from exporter.bundle import SplitFile
 from exporter.layer_names import find_layer
 from exporter.project import SplitSection, load_project
 from exporter.variants import ORIGINAL, layer_graph
-from jetson.atomic_files import write_file
+from jetson.files.atomic_files import write_file
 
 LAYERS = ("conv1_2", "pool1", "pool2", "pool3", "pool4")
 WAYS: tuple[dict[str, Any], ...] = (

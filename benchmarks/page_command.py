@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from jetson.atomic_files import write_file
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import write_file
 
 
 def page_parser(description: str | None, example: str) -> argparse.ArgumentParser:

@@ -13,8 +13,8 @@ from benchmarks.report_steps import steps
 from benchmarks.report_text import assumptions, link_name, link_sentences, other_slowdowns, summary
 from benchmarks.select_project import ProjectSelection, describe
 from benchmarks.selector import INPUT, LinkChoice
-from jetson.atomic_files import write_files
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import write_files
 
 REPORT_FILE = "report.html"
 BYTES_FIGURE = "figures/bytes_and_time_per_layer.svg"

@@ -15,8 +15,8 @@ from exporter.split import display_name
 from exporter.variant_record import VariantRecord
 from exporter.variants import ORIGINAL, PRUNED, pruning_records, read_layer_graph, variants
 from jetson.errors import CoopexportError
-from jetson.json_files import write_json
-from jetson.plan import SCHEMA
+from jetson.files.json_files import write_json
+from jetson.runtime.plan import SCHEMA
 
 PLAN_FILE = "plan.json"
 TABLE_FILE = "latency.sqlite"

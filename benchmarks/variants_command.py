@@ -52,7 +52,7 @@ def variants(project_file: Path | None, by: str | None) -> None:
 def write_figures(project: Project, rows: list[VariantRow]) -> list[Path]:
     """Write both figures and return their paths; raises OSError."""
     from benchmarks.variants_figures import Quantity, accuracy_figure
-    from jetson.atomic_files import write_files
+    from jetson.files.atomic_files import write_files
 
     bound = project.settings.select.maximum_loss_points
     quantities: tuple[Quantity, ...] = ("macs", "bytes")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from engines.build_items import BuildItem
     from engines.target import Target
     from exporter.project import Project
-    from jetson.build_settings import BuildSettings
-    from jetson.engine_store import EngineStore
+    from jetson.engines.build_settings import BuildSettings
+    from jetson.store.store import EngineStore
 
 
 @dataclass(frozen=True)
@@ -247,8 +247,8 @@ def parse_batches(text: str) -> tuple[int, int, int]:
 def _store() -> EngineStore:
     import os
 
-    from jetson.engine_store import EngineStore
-    from jetson.store_location import store_limit_bytes, store_root
+    from jetson.store.location import store_limit_bytes, store_root
+    from jetson.store.store import EngineStore
 
     return EngineStore(store_root(os.environ), store_limit_bytes(os.environ))
 
@@ -263,7 +263,7 @@ _ORIGINS = {"kept": "kept", "stored": "from the store", "built": "built"}
 
 
 def _print_results(target: Target, items: Sequence[BuildItem], results: Sequence[BuildResult]) -> None:
-    from jetson.engine_identity import where_run
+    from jetson.engines.identity import where_run
 
     unchecked = [result for result in results if not result.identity.parity]
     elsewhere = [result for result in results if result.identity.parity and _other_architecture(target, result)]

@@ -16,9 +16,9 @@ from exporter.datasets import Dataset
 from exporter.encoding import ClipRange
 from exporter.project import Project, SplitSection
 from exporter.variants import LayerGraph
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
-from jetson.json_files import read_json, write_json
+from jetson.files.atomic_files import sha256_of_bytes
+from jetson.files.json_files import read_json, write_json
 
 SCHEMA = "coopexport.calibration/2.0"
 FILE_NAME = "calibration.json"

@@ -16,7 +16,7 @@ from engines.target import Target
 from exporter.command_line import next_step, print_table, progress, relative
 from exporter.variant_choice import naming
 from jetson.agent.progress import describe_event
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 

@@ -13,7 +13,7 @@ from calibration.encoding_search import Trial
 from exporter.project import SplitSection
 from exporter.records import read_record
 from jetson.errors import CoopexportError
-from jetson.json_files import write_json
+from jetson.files.json_files import write_json
 
 SCHEMA = "coopexport.encodings/1.0"
 

@@ -21,7 +21,7 @@ from calibration.entropy_tables import fit_symbol_model
 from calibration.metric import Score
 from exporter.encoding import EncodeSpecification, affine_specification, decode, encode, feature_tensor
 from jetson.errors import CoopexportError
-from jetson.wire import FeatureCodec
+from jetson.wire.feature import FeatureCodec
 
 BITS = (8, 6, 5, 4, 3, 2, 1)
 METHODS = (("minmax", 100.0), ("percentile", 99.9), ("mse", 100.0), ("kl", 100.0))

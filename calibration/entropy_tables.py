@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetson.errors import CoopexportError
-from jetson.wire import SymbolModel, symbol_model
 from jetson.wire.rans import plane_shape
 from jetson.wire.symbol_model import (
     ACTIVITIES,
     FREQUENCY_TOTAL,
     MAXIMUM_BITS,
+    SymbolModel,
     contexts_of,
     predictions_and_activities,
+    symbol_model,
 )
 
 # Numbers of classes that are tried, of predictions and of activities; those with more than symbols are left out.

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from exporter.bundle import PayloadBytes
-from jetson.wire import TensorSpecification, pack, unpack
+from jetson.wire.message import pack, unpack
+from jetson.wire.specification import TensorSpecification
 
 
 def raw_payload(image: NDArray[np.uint8]) -> bytes:

@@ -34,9 +34,9 @@ from exporter.training.training_set import TrainingSet, load_training_set, with_
 from exporter.user_code import find_source
 from exporter.variant_record import read_variant_record
 from exporter.variants import ORIGINAL, PRUNED, STEP_ONE, example_inputs, layer_graph, variants
-from jetson import preprocessing
-from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.runtime import preprocessing
 
 _OF_STEP_TWO = ("widths", "step_two_epochs", "step_two_learning_rate")
 

@@ -18,8 +18,8 @@ from exporter.candidates import Layer
 from exporter.cut import cut
 from exporter.onnx_session import run
 from exporter.split import display_name
-from jetson.atomic_files import sha256_of_bytes
-from jetson.wire import rans_implementation
+from jetson.files.atomic_files import sha256_of_bytes
+from jetson.wire.rans import rans_implementation
 
 # Features of all samples are held at once; beyond this many bytes fewer samples are taken.
 _FEATURE_BYTES = 1 << 29

@@ -27,8 +27,8 @@ from exporter.project import Project, SplitSection
 from exporter.split import Boundary, boundary_tensor, whole_outputs
 from exporter.tensor_types import TensorType, tensor_types
 from exporter.variants import LayerGraph
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

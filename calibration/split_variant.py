@@ -32,12 +32,11 @@ from exporter.onnx_session import run
 from exporter.split import Boundary, display_name, split
 from exporter.user_code import find_source
 from exporter.weight_store import with_weights
-from jetson import preprocessing
-from jetson.atomic_files import sha256_of_bytes, sha256_of_file
-from jetson.bundle_manifest import SPLIT_SCHEMA
 from jetson.errors import CoopexportError
-from jetson.wire import FeatureCodec
-from jetson.wire.feature import symbols_of
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.runtime import preprocessing
+from jetson.runtime.bundle_manifest import SPLIT_SCHEMA
+from jetson.wire.feature import FeatureCodec, symbols_of
 from jetson.wire.symbol_model import SymbolModel, model_to_bytes
 
 # Tables are fitted to as many samples as have this many symbols: more change little and take seconds.

@@ -19,8 +19,8 @@ from exporter.datasets import Dataset, network_inputs
 from exporter.golden import golden_of_whole
 from exporter.onnx_session import run
 from exporter.variants import GRAPH_FILE
-from jetson import preprocessing
-from jetson.atomic_files import sha256_of_bytes
+from jetson.files.atomic_files import sha256_of_bytes
+from jetson.runtime import preprocessing
 
 
 def write_whole(context: SplitContext) -> tuple[Path, WholeFile]:

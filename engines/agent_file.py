@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jetson
-from jetson.atomic_files import write_file
+from jetson.files.atomic_files import write_file
 from jetson.version import VERSION
 
 AGENT_FILE = "coop-agent.pyz"

@@ -21,16 +21,16 @@ from engines.target_file import target_file
 from engines.targets import find_target
 from engines.this_machine import this_machine
 from engines.wishes import require_possible
-from jetson.atomic_files import sha256_of_bytes, write_files
-from jetson.build_settings import BuildSettings
-from jetson.engine_admission import read_engine
-from jetson.engine_header import begins_like_engine
-from jetson.engine_identity import EngineIdentity, encode_identity, for_another_owner, identity_path, run_on
-from jetson.engine_key import EngineKey, engine_key, key_of
-from jetson.engine_store import EngineStore, obtain
+from jetson.engines.admission import read_engine
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.golden_check import compare_outputs, run_in_batches
+from jetson.engines.header import begins_like_engine
+from jetson.engines.identity import EngineIdentity, encode_identity, for_another_owner, identity_path, run_on
+from jetson.engines.machine import Machine
 from jetson.errors import CoopexportError
-from jetson.golden_check import compare_outputs, run_in_batches
-from jetson.machine import Machine
+from jetson.files.atomic_files import sha256_of_bytes, write_files
+from jetson.store.key import EngineKey, engine_key, key_of
+from jetson.store.store import EngineStore, obtain
 from jetson.version import VERSION
 
 # Its engine is the ONNX file itself: nothing to be saved by keeping it twice.

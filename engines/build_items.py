@@ -11,9 +11,9 @@ from engines.target import Target
 from exporter.bundle import BoundaryTensor, FileRecord, read_split, read_whole
 from exporter.parity import BUILD_BOUND
 from exporter.precision_file import PrecisionFile, Rounding, check_role, read_precision, require_same_data
-from jetson.build_settings import BuildSettings
-from jetson.golden_check import SYMBOL_FRACTION_BOUND, OutputForm
-from jetson.preprocessing import Preprocessing
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.golden_check import SYMBOL_FRACTION_BOUND, OutputForm
+from jetson.runtime.preprocessing import Preprocessing
 
 WHOLE = "whole"
 FLOAT32 = "fp32"

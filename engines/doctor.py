@@ -13,7 +13,7 @@ from engines.name_clashes import name_clashes
 from engines.nvidia_driver import query_gpus
 from engines.targets import load_targets
 from jetson.errors import CoopexportError
-from jetson.wire import rans_implementation
+from jetson.wire.rans import rans_implementation
 
 
 @dataclass(frozen=True)

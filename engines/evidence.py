@@ -9,7 +9,7 @@ import onnx
 
 from engines.target import Target
 from exporter.onnx_graph import all_nodes
-from jetson.machine import Machine
+from jetson.engines.machine import Machine
 
 # What macOS and Windows call the architectures that Linux's names are used for here.
 _LINUX_NAMES = {"arm64": "aarch64", "amd64": "x86_64"}

@@ -7,7 +7,7 @@ from engines.backends.interface import Runner
 from engines.build_items import BuildItem
 from engines.target import Target
 from engines.this_machine import this_machine
-from jetson.engine_admission import Expected, admit
+from jetson.engines.admission import Expected, admit
 
 
 def open_engine(item: BuildItem, target: Target, batches: tuple[int, int, int] = (1, 1, 1)) -> Runner:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from engines.prepared_file import PreparedFile
 from engines.target import Target
-from jetson import work_order
-from jetson.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
-from jetson.engine_admission import Expected, admit
-from jetson.engine_identity import EngineIdentity, identity_path
+from jetson.engines.admission import Expected, admit
+from jetson.engines.identity import EngineIdentity, identity_path
+from jetson.engines.machine import machine_from_json
 from jetson.errors import CoopexportError
-from jetson.machine import machine_from_json
+from jetson.files.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
+from jetson.requests import build_request as work_order
+from jetson.requests.build_request import OrderItem, OrderTarget
 from jetson.tensorrt_engines.ends import declared_ends
 from jetson.version import VERSION
-from jetson.work_order import OrderItem, OrderTarget
 
 
 @dataclass(frozen=True)

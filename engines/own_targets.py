@@ -11,7 +11,7 @@ from engines.target import Target
 from engines.targets import find_target, load_targets
 from engines.wishes import refuse_impossible_name, require_possible
 from exporter.project import BuildSection, TargetSection
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 

@@ -15,9 +15,9 @@ from engines.build_items import items_of_layer
 from engines.open_engine import open_engine
 from engines.targets import Target
 from exporter.bundle import read_feature_codec, read_split
-from jetson import preprocessing
-from jetson.preprocessing import Preprocessing
-from jetson.wire import FeatureCodec
+from jetson.runtime import preprocessing
+from jetson.runtime.preprocessing import Preprocessing
+from jetson.wire.feature import FeatureCodec
 
 Arrays = list[NDArray[Any]]
 

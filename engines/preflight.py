@@ -13,7 +13,7 @@ from engines.preflight_operators import foreign_problems, gemm_problems, operato
 from engines.preflight_quantization import quantization_problems
 from engines.problems import Problem, describe
 from engines.target import Target
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 

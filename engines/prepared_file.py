@@ -19,11 +19,11 @@ from engines.target_file import describe_values, target_file
 from engines.wishes import require_possible
 from exporter.bundle import check_file, check_weights, read_golden
 from exporter.golden import golden_exits, golden_outputs, golden_sent, golden_taken
-from jetson import preprocessing
-from jetson.atomic_files import sha256_of_bytes
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.golden_check import OutputForm
 from jetson.errors import CoopexportError
-from jetson.golden_check import OutputForm
+from jetson.files.atomic_files import sha256_of_bytes
+from jetson.runtime import preprocessing
 
 Arrays = list[NDArray[Any]]
 

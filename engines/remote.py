@@ -17,14 +17,14 @@ from engines.agent_file import agent_bytes
 from engines.orders import OrderedEngine, PlacedEngine, order_target, place_result, write_order
 from engines.ssh import Connection
 from engines.target import Target
-from jetson import parcels
 from jetson.agent.progress import describe_event
-from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.device.matching import require_device
+from jetson.engines.machine import machine_from_json
 from jetson.errors import CoopexportError
-from jetson.json_files import decode_json
-from jetson.machine import machine_from_json
-from jetson.work_order import RESULT_NAME, Result, ResultItem, open_result
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.files.json_files import decode_json
+from jetson.requests import archive as parcels
+from jetson.requests.build_request import RESULT_NAME, Result, ResultItem, open_result
 
 PROBE_SCHEMA = "coopexport.probe/1.0"
 _FOLDER = '"${COOPEXPORT_AGENT_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/coopexport/agent}"'

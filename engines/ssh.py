@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError, one_line
+from jetson.files.atomic_files import sha256_of_bytes
 
 # Another client, or more options for it, such as "ssh -F my_config".
 COMMAND_VARIABLE = "COOPEXPORT_SSH"

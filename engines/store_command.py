@@ -12,9 +12,9 @@ import click
 from exporter.command_line import print_table
 
 if TYPE_CHECKING:
-    from jetson.engine_identity import EngineIdentity
-    from jetson.engine_store import EngineStore
-    from jetson.machine import Machine
+    from jetson.engines.identity import EngineIdentity
+    from jetson.engines.machine import Machine
+    from jetson.store.store import EngineStore
 
 _DIGEST_CHARACTERS = 12
 
@@ -27,7 +27,7 @@ def engines() -> None:
 @engines.command("list")
 def list_engines() -> None:
     """List the stored engines, the most recently used first."""
-    from jetson.engine_store import entries
+    from jetson.store.store import entries
 
     store = _store()
     rows = []
@@ -64,8 +64,8 @@ def explain(engine: str) -> None:
     Ends with exit code 2 when it may not.
     """
     from engines.this_machine import this_machine
-    from jetson.engine_admission import explain_mismatch, read_engine, unverified
-    from jetson.engine_identity import BACKEND_NAMES
+    from jetson.engines.admission import explain_mismatch, read_engine, unverified
+    from jetson.engines.identity import BACKEND_NAMES
     from jetson.errors import CoopexportError
 
     here = this_machine()
@@ -105,8 +105,8 @@ def explain(engine: str) -> None:
 @click.option("--limit", help="What to keep, such as 500MB; default: COOPEXPORT_STORE_LIMIT, or 4 GiB. 0 empties it.")
 def prune(limit: str | None) -> None:
     """Remove the least recently used engines beyond a size, and what interrupted builds left behind."""
-    from jetson.engine_store import evict
-    from jetson.store_location import byte_count
+    from jetson.store.location import byte_count
+    from jetson.store.store import evict
 
     store = _store()
     gone_bytes = evict(store, store.limit_bytes if limit is None else byte_count(limit, "--limit"))
@@ -115,16 +115,16 @@ def prune(limit: str | None) -> None:
 
 
 def _store() -> EngineStore:
-    from jetson.engine_store import EngineStore
-    from jetson.store_location import store_limit_bytes, store_root
+    from jetson.store.location import store_limit_bytes, store_root
+    from jetson.store.store import EngineStore
 
     return EngineStore(store_root(os.environ), store_limit_bytes(os.environ))
 
 
 def _stored(digest: str) -> EngineIdentity:
     """Return the identity of the stored engine whose key begins with `digest`; raises CoopexportError."""
-    from jetson.engine_store import Hit, entries, find
     from jetson.errors import CoopexportError
+    from jetson.store.store import Hit, entries, find
 
     store = _store()
     keys = [entry.key for entry in entries(store) if digest and entry.key.digest.startswith(digest)]
@@ -141,8 +141,8 @@ def _stored(digest: str) -> EngineIdentity:
 
 
 def _print_total(store: EngineStore) -> None:
-    from jetson.engine_store import entries
-    from jetson.stored_engines import stored_bytes
+    from jetson.store.entries import stored_bytes
+    from jetson.store.store import entries
 
     count = len(entries(store))
     size = f"{stored_bytes(store):,} of {store.limit_bytes:,} bytes"
@@ -154,7 +154,7 @@ def _part(identity: EngineIdentity) -> str:
 
 
 def _checked(identity: EngineIdentity) -> str:
-    from jetson.engine_identity import where_run
+    from jetson.engines.identity import where_run
 
     return f"its golden data agree on {where_run(identity)}" if identity.parity else f"no: {identity.parity_reason}"
 

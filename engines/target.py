@@ -21,7 +21,7 @@ class Target:
     `power_modes`: names by nvpmodel's id.
 
     What a project may choose: `precision`, `batches` (least, best, most), `workspace_bytes`, `dla_core`,
-    `gpu_fallback` and `optimization_level` as in `jetson.build_settings`; `power_mode` to measure in, by name;
+    `gpu_fallback` and `optimization_level` as in `jetson.engines.build_settings`; `power_mode` to measure in, by name;
     `simplify`: whether onnx-simplifier goes over the graph first.
     """
 

@@ -8,9 +8,9 @@ import platform
 from engines.nvidia_driver import query_gpus
 from exporter.onnx_session import import_onnxruntime
 from jetson.device.board import read_board
+from jetson.engines.machine import Machine
 from jetson.errors import CoopexportError
-from jetson.machine import Machine
-from jetson.tensorrt_engines import TENSORRT, TENSORRT_RTX, open_library
+from jetson.tensorrt_engines.library import TENSORRT, TENSORRT_RTX, open_library
 
 
 def this_machine() -> Machine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engines.catalogue import full_name, jetpacks_of
 from engines.target import Target, numbers_of
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 # Those that TensorRT-RTX 1.7 knows.

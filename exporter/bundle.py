@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from exporter.encoding import EncodeSpecification, feature_tensor
 from exporter.records import read_record
-from jetson import bundle_manifest
-from jetson import preprocessing as preprocessing_contract
-from jetson.atomic_files import sha256_of_file, write_files
-from jetson.bundle_manifest import SPLIT_SCHEMA, RecordedFile
 from jetson.errors import CoopexportError
-from jetson.json_files import encode_json
-from jetson.preprocessing import Preprocessing
-from jetson.wire import FeatureCodec, FeatureTensor
+from jetson.files.atomic_files import sha256_of_file, write_files
+from jetson.files.json_files import encode_json
+from jetson.runtime import bundle_manifest
+from jetson.runtime import preprocessing as preprocessing_contract
+from jetson.runtime.bundle_manifest import SPLIT_SCHEMA, RecordedFile
+from jetson.runtime.preprocessing import Preprocessing
+from jetson.wire.feature import FeatureCodec, FeatureTensor
 
 WHOLE_SCHEMA = "coopexport.whole/1.0"
 WEIGHTS_FOLDER = "weights"

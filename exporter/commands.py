@@ -26,8 +26,8 @@ def init(folder: Path, factory: str | None, checkpoint: str | None, masks: str |
     from exporter.project import PROJECT_FILE
     from exporter.project_template import project_text
     from exporter.user_code import find_clashes
-    from jetson.atomic_files import write_file
     from jetson.errors import CoopexportError
+    from jetson.files.atomic_files import write_file
 
     path = folder / PROJECT_FILE
     if path.exists():

@@ -5,8 +5,8 @@ from __future__ import annotations
 from exporter.bundle import WholeFile
 from exporter.project import Project
 from exporter.variants import source_is_here, source_sha256
-from jetson import preprocessing
 from jetson.errors import CoopexportError
+from jetson.runtime import preprocessing
 
 
 def require_current(project: Project, variant: str, whole: WholeFile) -> None:

@@ -13,9 +13,9 @@ from exporter.cifar import is_cifar, read_cifar
 from exporter.image_folder import ImageFolder, class_names, list_images, read_all
 from exporter.project import Project
 from exporter.user_code import find_source, load_function
-from jetson import preprocessing
-from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError, one_line
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.runtime import preprocessing
 
 _PURPOSES = ("training", "validation", "calibration", "evaluation")
 

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jetson.errors import CoopexportError
-from jetson.wire import FeatureTensor, SymbolModel, TensorSpecification
+from jetson.wire.feature import FeatureTensor
 from jetson.wire.packing import PACKABLE_BITS, pack_tensor, packed_dtype, packed_shape, tail_shape, unpack_tensor
+from jetson.wire.specification import TensorSpecification
+from jetson.wire.symbol_model import SymbolModel
 
 ClipMethod = Literal["minmax", "percentile", "mse", "kl"]
 Granularity = Literal["tensor", "channel"]

@@ -10,8 +10,8 @@ from exporter.graph_index import GraphIndex
 from exporter.layer_names import find_tensors, short_name
 from exporter.pair_files import pair_name
 from exporter.tensor_types import TensorType
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes
 
 
 def wanted_cuts(index: GraphIndex, layers: Sequence[Layer], names: Sequence[str]) -> dict[str, tuple[str, ...]]:

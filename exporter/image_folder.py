@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError, one_line
+from jetson.files.atomic_files import sha256_of_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _MOST_THREADS = 16

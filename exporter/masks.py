@@ -10,9 +10,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from jetson.atomic_files import write_file
 from jetson.errors import CoopexportError
-from jetson.json_files import same_major
+from jetson.files.atomic_files import write_file
+from jetson.files.json_files import same_major
 
 SCHEMA = "coopexport.masks/1.0"
 Meaning = Literal["channel", "weight"]

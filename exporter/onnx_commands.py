@@ -25,8 +25,8 @@ def split_onnx_file(
     from exporter.pair_files import PAIRS_FILE, write_pairs
     from exporter.pair_gates import prove_pairs
     from exporter.tensor_types import tensor_types
-    from jetson.atomic_files import sha256_of_file
     from jetson.errors import CoopexportError
+    from jetson.files.atomic_files import sha256_of_file
 
     if bool(layer_names) == is_all:
         raise CoopexportError("say where to cut: --layer NAME (repeatable), or --all; `coopexport layers` lists names")

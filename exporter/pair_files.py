@@ -16,9 +16,9 @@ from exporter.graph_index import GraphIndex, index_graph
 from exporter.records import read_record
 from exporter.tensor_types import TensorType
 from exporter.weight_store import store_weights, with_weights
-from jetson.atomic_files import sha256_of_bytes, write_files
 from jetson.errors import CoopexportError
-from jetson.json_files import encode_json
+from jetson.files.atomic_files import sha256_of_bytes, write_files
+from jetson.files.json_files import encode_json
 
 PAIRS_SCHEMA = "coopexport.pairs/1.1"
 PAIRS_FILE, WHOLE_GRAPH_FILE = "pairs.json", "model.onnx"

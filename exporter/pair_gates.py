@@ -24,9 +24,9 @@ from exporter.graph_index import index_graph
 from exporter.onnx_session import Optimisation, open_session
 from exporter.pair_files import PAIRS_FILE, PairRecord, PairsFile, read_pairs
 from exporter.parity import UnprovenError, require_values
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
-from jetson.json_files import read_json, write_json
+from jetson.files.atomic_files import sha256_of_bytes
+from jetson.files.json_files import read_json, write_json
 
 PROOFS_SCHEMA = "coopexport.pair-proofs/1.1"
 PROOFS_FILE = "pairs.proofs.json"

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
-from jetson import preprocessing as preprocessing_contract
 from jetson.errors import CoopexportError
-from jetson.json_files import same_major
-from jetson.preprocessing import Preprocessing
+from jetson.files.json_files import same_major
+from jetson.runtime import preprocessing as preprocessing_contract
+from jetson.runtime.preprocessing import Preprocessing
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -14,8 +14,8 @@ from exporter.shrink import Shrunk, shrink
 from exporter.shrink_plan import WEIGHTS_FILE, ShrinkFile, encode_weights, write_shrink_plan
 from exporter.tracing import Inputs, copied
 from exporter.variants import PRUNING
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes
 
 
 def write_pruned_variant(

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from jetson.errors import CoopexportError
-from jetson.json_files import read_json
+from jetson.files.json_files import read_json
 
 _Record = TypeVar("_Record", bound=BaseModel)
 

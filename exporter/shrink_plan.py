@@ -9,9 +9,9 @@ from pydantic import BaseModel, ConfigDict
 
 from exporter.checkpoint import build_network, load_weights, read_state_dict
 from exporter.records import read_record
-from jetson.atomic_files import sha256_of_file, write_files
 from jetson.errors import CoopexportError
-from jetson.json_files import encode_json
+from jetson.files.atomic_files import sha256_of_file, write_files
+from jetson.files.json_files import encode_json
 
 if TYPE_CHECKING:
     from torch import nn

@@ -39,8 +39,8 @@ from exporter.shrink_plan import (
 from exporter.tracing import trace
 from exporter.variants import PRUNED, PRUNING, example_inputs
 from exporter.weight_layout import filters_of
-from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 
 MasksFrom = Literal["file", "zero-weights", "batch-norm"]
 _BATCH_SIZES = (1, 2, 7)

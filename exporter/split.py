@@ -21,7 +21,7 @@ from exporter.onnx_session import open_session, run
 from exporter.parity import Parity, require, require_values
 from exporter.tensor_types import TensorType
 from jetson.errors import CoopexportError
-from jetson.wire import FeatureCodec, FeatureTensor
+from jetson.wire.feature import FeatureCodec, FeatureTensor
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from exporter.bundle import Metric
 from exporter.records import read_record
-from jetson.json_files import write_json
+from jetson.files.json_files import write_json
 
 SCHEMA = "coopexport.variant/1.0"
 VARIANT_FILE = "variant.json"

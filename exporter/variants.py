@@ -21,9 +21,9 @@ from exporter.shrink_plan import PLAN_FILE, ShrinkFile, read_shrink_plan, rebuil
 from exporter.user_code import find_source
 from exporter.variant_record import PRUNING_STEPS, VARIANT_FILE, VariantRecord, in_order, read_variant_record
 from exporter.weight_store import store_weights
-from jetson.atomic_files import sha256_of_bytes, sha256_of_file, write_files
 from jetson.errors import CoopexportError
-from jetson.json_files import encode_json, read_json
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file, write_files
+from jetson.files.json_files import encode_json, read_json
 
 if TYPE_CHECKING:
     from torch import nn

@@ -17,8 +17,8 @@ from onnx import TensorProto, numpy_helper
 
 from exporter.bundle import WEIGHTS_FOLDER
 from exporter.onnx_graph import TENSOR_VALUES, all_nodes, copy_without_weights
-from jetson.atomic_files import sha256_of_file, temporary_folder_beside
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_file, temporary_folder_beside
 
 # Smaller tensors stay in the graph: a file each would only be clutter.
 LEAST_EXTERNAL_BYTES = 1024

@@ -7,10 +7,10 @@ from typing import Any
 
 from tensorrt_doubles.engine_file import encode_engine
 
-from jetson.atomic_files import sha256_of_bytes
-from jetson.build_settings import BuildSettings
-from jetson.engine_identity import EngineIdentity, encode_identity, identity_path
-from jetson.machine import Machine
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.identity import EngineIdentity, encode_identity, identity_path
+from jetson.engines.machine import Machine
+from jetson.files.atomic_files import sha256_of_bytes
 
 DESKTOP = Machine("Linux", "x86_64", gpu="NVIDIA GeForce RTX 4090", compute_capability="8.9", driver="580.1")
 ORIN = Machine(

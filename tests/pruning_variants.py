@@ -17,7 +17,7 @@ from exporter.shrink import shrink
 from exporter.shrink_plan import ShrinkFile, write_shrink_plan
 from exporter.variant_record import Step, VariantRecord
 from exporter.variants import PRUNING, example_inputs
-from jetson.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 
 # Of the first step: layer to channels left, of the test project's 12.
 STEP1_WIDTHS = {"conv4_2": 8, "conv4_3": 8, "conv5_1": 6}

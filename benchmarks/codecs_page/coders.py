@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jetson.wire import FeatureCodec, FeatureTensor, SymbolModel, rans_implementation
-from jetson.wire.rans import ENVIRONMENT_VARIABLE
+from jetson.wire.feature import FeatureCodec, FeatureTensor
+from jetson.wire.rans import ENVIRONMENT_VARIABLE, rans_implementation
+from jetson.wire.symbol_model import SymbolModel
 
 Symbols = NDArray[np.uint8]
 

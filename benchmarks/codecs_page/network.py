@@ -19,9 +19,9 @@ from exporter.models.vgg import FULL_WIDTHS, VGG16, vgg16
 from exporter.project import TrainingSection
 from exporter.training.fit import fit
 from exporter.training.training_set import training_set_of_arrays
-from jetson import preprocessing
-from jetson.atomic_files import write_file
-from jetson.preprocessing import Preprocessing
+from jetson.files.atomic_files import write_file
+from jetson.runtime import preprocessing
+from jetson.runtime.preprocessing import Preprocessing
 
 # As the demo declares it: pixels to about -2 to 2.
 PREPROCESSING = Preprocessing(scale=1 / 255, mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))

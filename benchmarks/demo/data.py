@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits, load_sample_images
 from sklearn.model_selection import train_test_split
 
-from jetson.atomic_files import write_file
+from jetson.files.atomic_files import write_file
 
 IMAGE_PIXELS = 32
 CALIBRATION_COUNT = 256

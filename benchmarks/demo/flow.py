@@ -35,9 +35,9 @@ from exporter.project_template import project_text
 from exporter.variant_record import read_variant_record
 from exporter.variants import ORIGINAL, STEP_ONE
 from exporter.variants import variants as names_of
-from jetson.atomic_files import write_file
+from jetson.engines.golden_check import run_in_batches
 from jetson.errors import CoopexportError
-from jetson.golden_check import run_in_batches
+from jetson.files.atomic_files import write_file
 
 if TYPE_CHECKING:
     from benchmarks.demo.data import DemoData

@@ -18,7 +18,7 @@ from benchmarks.engine_matrix.networks import NETWORKS, cut_in_the_middle
 from benchmarks.engine_matrix.page import page
 from benchmarks.host import describe_host
 from benchmarks.page_command import deliver, page_parser, say
-from jetson.tensorrt_engines import open_library
+from jetson.tensorrt_engines.library import open_library
 
 
 def run() -> str:

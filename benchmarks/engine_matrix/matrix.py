@@ -16,7 +16,7 @@ from engines.preflight import preflight
 from engines.problems import describe
 from engines.target_file import target_file
 from engines.targets import Target, load_targets
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError, one_line
 
 BACKEND = "tensorrt-rtx"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from exporter.onnx_session import open_session
 from jetson.errors import CoopexportError
-from jetson.sampling import sample_interleaved
+from jetson.runtime.sampling import sample_interleaved
 
 # The unpruned VGG-16, whose weights fit no near cache, takes about 20 runs to come to rest.
 RUNS_PER_BLOCK = 24

@@ -29,8 +29,8 @@ from exporter.precision_file import (
 )
 from exporter.user_code import find_source
 from exporter.weight_store import store_weights
-from jetson.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 
 
 def prepare_precision(

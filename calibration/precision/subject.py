@@ -17,7 +17,7 @@ from exporter.candidates import Layer
 from exporter.onnx_session import open_session, run
 from exporter.weight_store import with_weights
 from jetson.errors import CoopexportError
-from jetson.wire import FeatureCodec
+from jetson.wire.feature import FeatureCodec
 
 WHOLE = "whole"
 Arrays = list[NDArray[Any]]

@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 
 from engines.targets import Target
-from jetson.build_settings import BuildSettings
-from jetson.tensorrt_engines import LayerInformation
+from jetson.engines.build_settings import BuildSettings
+from jetson.tensorrt_engines.inspection import LayerInformation
 
 
 @dataclass(frozen=True)

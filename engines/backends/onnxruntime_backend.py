@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from engines.backends.interface import Availability, Backend, Engine, Runner
 from engines.targets import Target
 from exporter.onnx_session import import_onnxruntime, open_session
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError, one_line
-from jetson.tensorrt_engines import LayerInformation
+from jetson.tensorrt_engines.inspection import LayerInformation
 
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"

@@ -7,9 +7,10 @@ import onnx
 from engines.backends import tensorrt_engine
 from engines.backends.interface import Availability, Backend, Engine, Runner
 from engines.targets import Target
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
-from jetson.tensorrt_engines import TENSORRT, LayerInformation, open_library
+from jetson.tensorrt_engines.inspection import LayerInformation
+from jetson.tensorrt_engines.library import TENSORRT, open_library
 
 
 def backend() -> Backend:

@@ -7,17 +7,13 @@ import onnx
 from engines.backends.interface import Engine
 from engines.target_file import describe_values
 from engines.targets import Target
-from jetson.build_settings import BuildSettings
+from jetson.cuda.driver import first_gpu
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
-from jetson.tensorrt_engines import (
-    EngineRunner,
-    LayerInformation,
-    build_engine,
-    describe_layers,
-    load_engine,
-    open_library,
-)
-from jetson.tensorrt_engines.cuda_driver import first_gpu
+from jetson.tensorrt_engines.build import build_engine
+from jetson.tensorrt_engines.inspection import LayerInformation, describe_layers
+from jetson.tensorrt_engines.library import open_library
+from jetson.tensorrt_engines.runtime import EngineRunner, load_engine
 
 
 def build(name: str, model: onnx.ModelProto, settings: BuildSettings) -> Engine:

@@ -7,10 +7,11 @@ import onnx
 from engines.backends import tensorrt_engine
 from engines.backends.interface import Availability, Backend, Engine, Runner
 from engines.targets import Target
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
-from jetson.tensorrt_engines import TENSORRT_RTX, LayerInformation, open_library
 from jetson.tensorrt_engines.configuration import compute_capability
+from jetson.tensorrt_engines.inspection import LayerInformation
+from jetson.tensorrt_engines.library import TENSORRT_RTX, open_library
 
 
 def backend() -> Backend:

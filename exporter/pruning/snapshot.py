@@ -12,8 +12,8 @@ import torch
 
 from exporter.pruning.channel_groups import ChannelGroups
 from exporter.pruning.dense_network import DenseNetwork, State, without_groups, write_back
-from jetson.atomic_files import write_file
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import write_file
 
 SCHEMA = "coopexport.pruning-snapshot/1.0"
 _REMOVED, _WEIGHTS = "removed", "weights."

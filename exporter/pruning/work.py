@@ -23,7 +23,7 @@ from exporter.training.losses import check_labels
 from exporter.training.placement import memory_named, thread_count, to_device
 from exporter.training.random_state import seeded
 from exporter.training.training_set import TrainingSet, part_of
-from jetson.atomic_files import sha256_of_bytes
+from jetson.files.atomic_files import sha256_of_bytes
 
 # Files of a run, in the project's out/pruning/<series>.
 STATE_FILE = "training.state"

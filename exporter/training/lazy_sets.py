@@ -12,10 +12,10 @@ from PIL import Image
 
 from exporter.datasets import SampleSource
 from exporter.image_folder import ImageFolder, each_image
-from jetson import preprocessing as preprocessing_contract
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError, one_line
-from jetson.preprocessing import Preprocessing
+from jetson.files.atomic_files import sha256_of_bytes
+from jetson.runtime import preprocessing as preprocessing_contract
+from jetson.runtime.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from exporter.datasets import Dataset, check_input_shape, open_source
 from exporter.image_folder import ImageFolder
 from exporter.project import Project
 from exporter.training.lazy_sets import folder_set, sample_set
-from jetson import preprocessing as preprocessing_contract
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
-from jetson.preprocessing import Preprocessing
+from jetson.files.atomic_files import sha256_of_bytes
+from jetson.runtime import preprocessing as preprocessing_contract
+from jetson.runtime.preprocessing import Preprocessing
 
 _BLOCK_IMAGES = 2048  # preprocessed at a time, so that what is in memory twice is small
 

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from exporter.training import random_state
-from jetson.atomic_files import write_file
+from jetson.files.atomic_files import write_file
 
 SCHEMA = "coopexport.training-state/1.0"
 _DIGEST_BYTES = 32

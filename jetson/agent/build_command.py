@@ -9,16 +9,16 @@ from typing import Any, Dict, Iterator, List, Tuple
 from jetson.agent.engine_maker import choose_maker
 from jetson.agent.item_build import Made, Workshop, make_engine
 from jetson.agent.progress import open_progress
-from jetson.atomic_files import sha256_of_bytes, write_file
 from jetson.device.matching import require_device
 from jetson.device.probe import take_probe
-from jetson.device.system_files import device_root
-from jetson.engine_identity import encode_identity
-from jetson.engine_store import EngineStore
+from jetson.engines.identity import encode_identity
 from jetson.errors import CoopexportError
-from jetson.store_location import store_limit_bytes, store_root
-from jetson.stored_engines import blob_name
-from jetson.work_order import ResultItem, open_order, write_result
+from jetson.files.atomic_files import sha256_of_bytes, write_file
+from jetson.files.system_files import device_root
+from jetson.requests.build_request import ResultItem, open_order, write_result
+from jetson.store.entries import blob_name
+from jetson.store.location import store_limit_bytes, store_root
+from jetson.store.store import EngineStore
 
 _PARTIAL = ".partial"
 

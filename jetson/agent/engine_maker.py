@@ -2,11 +2,11 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
+from jetson.requests.build_request import OrderItem
 from jetson.tensorrt_engines.build import BuiltEngine
 from jetson.tensorrt_engines.progress import OnProgress
-from jetson.work_order import OrderItem
 
 MODULE, TRTEXEC = "module", "trtexec"
 
@@ -53,7 +53,8 @@ def build_item(
         from jetson.agent.trtexec_engines import Trtexec
 
         return Trtexec(str(maker.trtexec), maker.version).build(graph, item.inputs, settings)
-    from jetson.tensorrt_engines import TENSORRT, build_engine, open_library
+    from jetson.tensorrt_engines.build import build_engine
+    from jetson.tensorrt_engines.library import TENSORRT, open_library
 
     return build_engine(
         open_library(TENSORRT), graph, settings, _declared(item.inputs), _declared(item.outputs), on_progress
@@ -66,7 +67,8 @@ def load_item(maker: Maker, item: OrderItem, engine: bytes, dla_core: Optional[i
         from jetson.agent.trtexec_engines import Trtexec
 
         return Trtexec(str(maker.trtexec), maker.version).load(engine, item.inputs, item.outputs, dla_core)
-    from jetson.tensorrt_engines import TENSORRT, load_engine, open_library
+    from jetson.tensorrt_engines.library import TENSORRT, open_library
+    from jetson.tensorrt_engines.runtime import load_engine
 
     names = [[end.name for end in ends] for ends in (item.inputs, item.outputs)]
     return load_engine(open_library(TENSORRT), engine, dla_core=dla_core, input_names=names[0], output_names=names[1])

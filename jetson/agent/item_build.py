@@ -8,18 +8,18 @@ from jetson.agent.engine_maker import Maker
 from jetson.agent.item_process import run_step
 from jetson.agent.memory_guard import within_memory
 from jetson.agent.progress import Tell, relay
-from jetson.atomic_files import sha256_of_bytes, write_file
-from jetson.build_settings import BuildSettings
 from jetson.device.memory import read_memory
 from jetson.device.probe import Probe
-from jetson.device.system_files import device_root
-from jetson.engine_admission import file_problems
-from jetson.engine_identity import EngineIdentity, for_another_owner, run_on
-from jetson.engine_key import engine_key
-from jetson.engine_store import EngineStore, Hit, Obtained, find, obtain
+from jetson.engines.admission import file_problems
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.identity import EngineIdentity, for_another_owner, run_on
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes, write_file
+from jetson.files.system_files import device_root
+from jetson.requests.build_request import Order, OrderItem
+from jetson.store.key import engine_key
+from jetson.store.store import EngineStore, Hit, Obtained, find, obtain
 from jetson.version import VERSION
-from jetson.work_order import Order, OrderItem
 
 BACKEND = "tensorrt"
 _WAITING = "another process builds it at the moment: waiting for that one"

@@ -1,7 +1,7 @@
 """Building within the memory that is free: boards of 4 GB, where CPU and GPU share it, have none to waste."""
 
-from jetson.build_settings import BuildSettings
 from jetson.device.memory import Memory
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 _MEBIBYTE = 1 << 20

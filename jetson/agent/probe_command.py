@@ -3,8 +3,8 @@
 import sys
 
 from jetson.device.probe import SCHEMA, describe_probe, take_probe
-from jetson.device.system_files import device_root
-from jetson.json_files import encode_json
+from jetson.files.json_files import encode_json
+from jetson.files.system_files import device_root
 
 
 def probe(as_json: bool) -> int:

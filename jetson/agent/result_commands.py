@@ -11,13 +11,13 @@ from jetson.agent.engine_maker import TRTEXEC, choose_maker
 from jetson.agent.item_process import run_step
 from jetson.agent.progress import open_progress, relay
 from jetson.device.probe import Probe, take_probe
-from jetson.device.system_files import device_root
 from jetson.device.thermal import read_temperatures, read_throttle_events
-from jetson.engine_admission import Expected, explain_mismatch, explain_other, file_problems
-from jetson.engine_identity import decode_identity
+from jetson.engines.admission import Expected, explain_mismatch, explain_other, file_problems
+from jetson.engines.identity import decode_identity
 from jetson.errors import CoopexportError
-from jetson.json_files import write_json
-from jetson.work_order import Order, open_order, open_result, read_engine
+from jetson.files.json_files import write_json
+from jetson.files.system_files import device_root
+from jetson.requests.build_request import Order, open_order, open_result, read_engine
 
 RUN_SCHEMA = "coopexport.latency-run/1.0"
 _WARM_UP_ROUNDS = 20

@@ -8,12 +8,12 @@ import time
 from typing import Any, Callable, Dict, Tuple
 
 from jetson.agent.engine_maker import TRTEXEC, Maker, build_item, load_item
-from jetson.atomic_files import sha256_of_bytes, write_file
-from jetson.build_settings import settings_from_json
+from jetson.engines.build_settings import settings_from_json
+from jetson.engines.golden_check import compare_outputs, filled_up, run_in_batches
 from jetson.errors import CoopexportError
-from jetson.golden_check import compare_outputs, filled_up, run_in_batches
-from jetson.sampling import sample_interleaved
-from jetson.work_order import Order, OrderItem, open_order, read_graph, read_samples
+from jetson.files.atomic_files import sha256_of_bytes, write_file
+from jetson.requests.build_request import Order, OrderItem, open_order, read_graph, read_samples
+from jetson.runtime.sampling import sample_interleaved
 
 Tell = Callable[[Dict[str, Any]], None]
 

@@ -7,14 +7,14 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from jetson.build_settings import BuildSettings
-from jetson.engine_header import HEADER_BYTES, read_header
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.header import HEADER_BYTES, read_header
 from jetson.errors import CoopexportError
 from jetson.processes import end_with_parent
 from jetson.tensorrt_engines.build import BuiltEngine
 from jetson.tensorrt_engines.ends import End
 from jetson.tensorrt_engines.onnx_nodes import has_half_weights
-from jetson.trtexec import (
+from jetson.tensorrt_engines.trtexec import (
     build_options,
     measure_options,
     own_version,

@@ -3,8 +3,8 @@
 import re
 from typing import Dict, NamedTuple, Optional
 
-from jetson.device.system_files import read_text
 from jetson.errors import CoopexportError
+from jetson.files.system_files import read_text
 from jetson.processes import find_program, run_program
 
 # Compute capability of the GPU in each chip. Thor's is 11.0 under CUDA 13 and was called 10.1 under CUDA 12.

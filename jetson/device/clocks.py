@@ -3,8 +3,8 @@
 import re
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-from jetson.device.system_files import find_files, read_number
 from jetson.errors import CoopexportError
+from jetson.files.system_files import find_files, read_number
 from jetson.processes import find_program, run_program
 
 _TIMEOUT_S = 20.0

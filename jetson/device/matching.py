@@ -3,10 +3,10 @@
 import re
 from typing import List, Optional, Set, Tuple
 
-from jetson.engine_admission import same_version
+from jetson.engines.admission import same_version
+from jetson.engines.machine import Machine
 from jetson.errors import CoopexportError
-from jetson.machine import Machine
-from jetson.work_order import OrderTarget
+from jetson.requests.build_request import OrderTarget
 
 # Words of a device tree's model that tell boards with the same chip apart, longest names first. Carrier boards of
 # other makers name themselves otherwise: those are not compared.

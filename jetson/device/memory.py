@@ -4,7 +4,7 @@ import os
 import re
 from typing import Any, Dict, NamedTuple, Optional
 
-from jetson.device.system_files import read_text
+from jetson.files.system_files import read_text
 
 
 class Memory(NamedTuple):

@@ -12,8 +12,8 @@ from jetson.device.power_mode import PowerMode, read_power_mode
 from jetson.device.tegrastats import TegraStats, read_tegrastats
 from jetson.device.tensorrt_versions import InstalledTensorRT, find_tensorrt
 from jetson.device.thermal import read_temperatures, read_throttle_events
-from jetson.machine import Machine
-from jetson.trtexec import find_trtexec
+from jetson.engines.machine import Machine
+from jetson.tensorrt_engines.trtexec import find_trtexec
 
 SCHEMA = "coopexport.probe/1.0"
 _MEBIBYTE = 1 << 20

@@ -6,7 +6,7 @@ from typing import Dict, NamedTuple, Optional, Tuple
 
 from jetson.errors import CoopexportError
 from jetson.processes import find_program, run_program
-from jetson.trtexec import own_version
+from jetson.tensorrt_engines.trtexec import own_version
 
 # Importing it on a Nano, from an SD card, takes tens of seconds.
 _IMPORT_TIMEOUT_S = 180.0

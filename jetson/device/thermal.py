@@ -2,7 +2,7 @@
 
 from typing import Dict
 
-from jetson.device.system_files import find_files, read_number, read_text
+from jetson.files.system_files import find_files, read_number, read_text
 
 # Zones that are switched off read so.
 _LEAST_CELSIUS = -100.0

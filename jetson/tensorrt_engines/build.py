@@ -2,8 +2,8 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from jetson.build_settings import BuildSettings
-from jetson.engine_header import HEADER_BYTES, read_header
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.header import HEADER_BYTES, read_header
 from jetson.errors import CoopexportError
 from jetson.tensorrt_engines import configuration
 from jetson.tensorrt_engines.ends import Declared

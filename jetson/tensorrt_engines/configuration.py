@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, List, Tuple
 
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 from jetson.tensorrt_engines.ends import DYNAMIC, End
 from jetson.tensorrt_engines.library import TENSORRT_RTX, Library

@@ -7,7 +7,7 @@ to stay, layer by layer.
 
 from typing import Any, Dict, List
 
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.tensorrt_engines.library import Library
 from jetson.tensorrt_engines.network import Network
 

@@ -4,9 +4,9 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from jetson.cuda.choice import open_device_memory
+from jetson.cuda.device_memory import DeviceMemory
 from jetson.errors import CoopexportError
-from jetson.tensorrt_engines.cuda_choice import open_device_memory
-from jetson.tensorrt_engines.device_memory import DeviceMemory
 from jetson.tensorrt_engines.ends import DYNAMIC, End
 from jetson.tensorrt_engines.engine_ends import EngineEnd, Shape, engine_ends, has_tensors, set_input_shape, shape_now
 from jetson.tensorrt_engines.library import Library, make

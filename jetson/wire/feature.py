@@ -62,7 +62,7 @@ class FeatureCodec(NamedTuple):
     """All tensors that cross at one cut, in the graphs' order, as one message of `batch` samples carries them.
 
     `associated_data`: what sender and receiver have to agree on beside the tensors, such as the hashes of head and
-    tail: a message of others is refused. jetson.bundle_manifest makes one from a bundle.
+    tail: a message of others is refused. jetson.runtime.bundle_manifest makes one from a bundle.
     """
 
     tensors: Tuple[FeatureTensor, ...]

@@ -17,7 +17,7 @@ from benchmarks.demo.recipe import Recipe
 from exporter.bundle import read_split, split_layers
 from exporter.project import load_project
 from jetson.errors import CoopexportError
-from jetson.plan import read_plan
+from jetson.runtime.plan import read_plan
 
 RECIPE = Recipe(train_count=11, evaluation_count=22, step_two_layers=("conv4_1",), seed=33)
 COMMANDS = ["doctor", "prune two-step", "variants", "layers", "split", "split", "build", "bench", "select", "report"]

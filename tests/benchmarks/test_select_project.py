@@ -25,7 +25,7 @@ from benchmarks.selector import INPUT, OUTPUT, latency_ms
 from exporter.bundle import read_split, read_whole
 from exporter.project import Project, SelectSection, load_project
 from jetson.errors import CoopexportError
-from jetson.plan import choose, read_plan
+from jetson.runtime.plan import choose, read_plan
 
 LAYERS = ("conv1_1", "pool3", "conv4_1")
 

@@ -19,8 +19,8 @@ from exporter.datasets import Dataset
 from exporter.encoding import ClipRange
 from exporter.project import Project, SplitSection, load_project
 from exporter.variants import LayerGraph
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes
 
 INPUTS = np.random.default_rng(0).standard_normal((40, 4)).astype(np.float32)
 DATASET = Dataset("data.npz", np.zeros((40, 2, 2, 3), np.uint8), np.zeros(40))

@@ -17,7 +17,7 @@ from calibration.entropy_tables import fit_symbol_model
 from calibration.metric import Score
 from exporter.encoding import affine_specification, decode, encode, wire_specification
 from jetson.errors import CoopexportError
-from jetson.wire import pack
+from jetson.wire.message import pack
 
 CHANNELS = 4
 

@@ -18,9 +18,8 @@ from calibration.entropy_tables import (
     order_0_probabilities,
 )
 from jetson.errors import CoopexportError
-from jetson.wire import model_to_bytes
 from jetson.wire.rans import rans_encode
-from jetson.wire.symbol_model import FREQUENCY_TOTAL, contexts_of, predictions_and_activities
+from jetson.wire.symbol_model import FREQUENCY_TOTAL, contexts_of, model_to_bytes, predictions_and_activities
 
 
 def independent(samples: int, bits: int, seed: int = 0) -> NDArray[np.uint8]:

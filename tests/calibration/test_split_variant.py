@@ -26,10 +26,10 @@ from exporter.onnx_session import open_session, run
 from exporter.project import Project, SplitSection, load_project
 from exporter.split import Boundary
 from exporter.variants import layer_graph
-from jetson import preprocessing
-from jetson.bundle_manifest import SPLIT_SCHEMA
 from jetson.errors import CoopexportError
-from jetson.json_files import encode_json
+from jetson.files.json_files import encode_json
+from jetson.runtime import preprocessing
+from jetson.runtime.bundle_manifest import SPLIT_SCHEMA
 
 VARIANTS = ("original", "pruned")
 LAYERS = ("conv4_1", "pool3")

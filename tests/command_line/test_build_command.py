@@ -18,7 +18,7 @@ from engines.targets import find_target
 from engines.this_machine import this_machine
 from exporter.bundle import read_golden
 from exporter.golden import golden_outputs, golden_sent, golden_taken
-from jetson.engine_identity import read_identity
+from jetson.engines.identity import read_identity
 
 rtx_installed = pytest.mark.skipif(
     util.find_spec("tensorrt_rtx") is None, reason="left out: TensorRT-RTX exists for Linux on x86-64 only"

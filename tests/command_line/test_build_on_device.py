@@ -10,7 +10,7 @@ from fake_jetson.boards import NANO_4_6_1, ORIN_NANO_6_2
 from fake_jetson.device import make_device
 from fake_jetson.ssh_server import SERVER, ssh_server
 
-from jetson.engine_identity import read_identity
+from jetson.engines.identity import read_identity
 
 PAIR = ("build", "--variant", "pruned", "--layer", "conv4_1")
 

@@ -12,7 +12,7 @@ from tests_support import files_below
 
 from exporter.bundle import read_split
 from exporter.project import load_project
-from jetson.plan import read_plan
+from jetson.runtime.plan import read_plan
 
 CUTS = {
     "original": {"conv4_1", "conv4_3"},

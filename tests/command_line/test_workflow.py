@@ -26,7 +26,7 @@ from exporter.datasets import load_dataset, network_inputs
 from exporter.layer_names import find_layer
 from exporter.onnx_session import open_session, run
 from exporter.project import load_project
-from jetson.plan import choose, read_plan
+from jetson.runtime.plan import choose, read_plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

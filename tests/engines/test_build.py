@@ -28,11 +28,11 @@ from engines.targets import find_target
 from engines.this_machine import this_machine
 from exporter.bundle import BoundaryTensor, FileRecord, golden_bytes, read_golden
 from exporter.onnx_session import open_session, run
-from jetson.atomic_files import sha256_of_bytes, sha256_of_file
-from jetson.build_settings import BuildSettings
-from jetson.engine_admission import read_engine
-from jetson.engine_identity import EngineIdentity, encode_identity, identity_path, read_identity
+from jetson.engines.admission import read_engine
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.identity import EngineIdentity, encode_identity, identity_path, read_identity
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.version import VERSION
 
 CPU = find_target("cpu")

@@ -12,7 +12,7 @@ from engines import doctor
 from engines.backends import all_backends, onnxruntime_backend
 from engines.doctor import Finding, examine
 from engines.targets import load_targets
-from jetson.wire import rans_implementation
+from jetson.wire.rans import rans_implementation
 
 
 def findings(folder: Path) -> dict[str, Finding]:

@@ -29,9 +29,9 @@ from exporter.encoding import (
 )
 from exporter.golden import golden_of_split, golden_sent, golden_taken
 from exporter.onnx_session import open_session, run
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
-from jetson.wire import FeatureCodec
+from jetson.wire.feature import FeatureCodec
 from jetson.wire.packing import PACKABLE_BITS
 
 NANO, ORIN, ADA = find_target("nano"), find_target("orin-nano"), find_target("rtx-ada")

@@ -14,7 +14,7 @@ from small_graphs import make_model, small_network
 
 from engines.evidence import Evidence, evidence, holds_float16, other_architecture
 from engines.targets import find_target, load_targets
-from jetson.machine import Machine
+from jetson.engines.machine import Machine
 
 PC = Machine("Linux", "x86_64", backends={"onnxruntime": "1.31.1"})
 SERVER = Machine("Linux", "aarch64")

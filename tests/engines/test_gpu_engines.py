@@ -10,10 +10,11 @@ import tensorrt_graphs
 from engines.backends import find_backend
 from engines.backends.interface import Backend
 from engines.targets import Target, find_target
-from jetson.build_settings import BuildSettings
+from jetson.cuda import library as cuda_library
+from jetson.cuda.choice import open_device_memory
+from jetson.cuda.driver import first_gpu
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
-from jetson.tensorrt_engines import cuda_library, open_device_memory
-from jetson.tensorrt_engines.cuda_driver import first_gpu
 
 pytestmark = pytest.mark.gpu
 

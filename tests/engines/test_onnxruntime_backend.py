@@ -17,7 +17,7 @@ from engines.build import require_buildable
 from engines.target_file import target_file
 from engines.targets import find_target
 from exporter.onnx_session import open_session, run
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 BACKEND = find_backend("onnxruntime")

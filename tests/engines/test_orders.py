@@ -22,10 +22,10 @@ from engines.orders import OrderedEngine, order_engine, place_result, write_orde
 from engines.prepared_file import prepare
 from engines.target import Target
 from engines.targets import find_target
-from jetson.build_settings import BuildSettings
-from jetson.engine_identity import read_identity
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.identity import read_identity
 from jetson.errors import CoopexportError
-from jetson.parcels import BLOBS_FOLDER
+from jetson.requests.archive import BLOBS_FOLDER
 
 BATCH = BuildSettings(batches=(SAMPLES, SAMPLES, SAMPLES))
 

@@ -10,7 +10,7 @@ from engines.own_targets import build_settings, own_targets
 from engines.target import Target
 from engines.targets import find_target
 from exporter.project import BuildSection, TargetSection
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 

@@ -16,7 +16,7 @@ from exporter.datasets import load_dataset, network_inputs
 from exporter.onnx_session import open_session, run
 from exporter.project import load_project
 from jetson.errors import CoopexportError
-from jetson.preprocessing import Preprocessing
+from jetson.runtime.preprocessing import Preprocessing
 
 CPU = find_target("cpu")
 

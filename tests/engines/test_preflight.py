@@ -29,7 +29,7 @@ from engines.preflight_operators import tensorrt_version
 from engines.problems import Problem
 from engines.target_file import target_file
 from engines.targets import Target, find_target, load_targets
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 STATIC = BuildSettings()

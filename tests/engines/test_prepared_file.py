@@ -11,7 +11,7 @@ from engines.build_items import items_of_layer
 from engines.prepared_file import prepare, require_preparable
 from engines.targets import find_target
 from exporter.onnx_session import open_session, run
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 STATIC = BuildSettings()

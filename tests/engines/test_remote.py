@@ -22,9 +22,9 @@ from tests_support import files_below
 from engines import ssh
 from engines.remote import build_on_device, probe_device
 from engines.targets import find_target
-from jetson.atomic_files import sha256_of_bytes
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes
 
 BATCH = BuildSettings(batches=(SAMPLES, SAMPLES, SAMPLES))
 pytestmark = [

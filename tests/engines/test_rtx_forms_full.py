@@ -18,7 +18,7 @@ from exporter.bundle import BoundaryTensor
 from exporter.cut import cut
 from exporter.encoded_halves import encode_halves
 from exporter.encoding import FLOAT16, FLOAT32
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.wire.packing import PACKABLE_BITS
 
 RTX = [target.name for target in load_targets().values() if target.backend == "tensorrt-rtx"]

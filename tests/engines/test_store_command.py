@@ -12,12 +12,12 @@ from engine_examples import PLAN, RTX_ENGINE, plan_identity, rtx_identity, write
 
 import engines.this_machine
 from engines.store_command import engines as command
-from jetson.engine_identity import run_on
-from jetson.engine_key import key_of
-from jetson.engine_store import EngineStore, add, entries
+from jetson.engines.identity import run_on
+from jetson.engines.machine import Machine
 from jetson.errors import CoopexportError
-from jetson.machine import Machine
-from jetson.store_location import DEFAULT_LIMIT_BYTES
+from jetson.store.key import key_of
+from jetson.store.location import DEFAULT_LIMIT_BYTES
+from jetson.store.store import EngineStore, add, entries
 
 RTX_HOST = Machine("Linux", "x86_64", backends={"tensorrt-rtx": "1.7.1.116"})
 

@@ -29,8 +29,8 @@ from exporter.bundle import read_golden, read_split
 from exporter.candidates import layer_name
 from exporter.encoding import encode
 from exporter.onnx_session import open_session, run
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes
 
 HALVES = small_halves()
 CPU = find_target("cpu")
@@ -152,7 +152,7 @@ def test_the_same_graph_gives_the_same_bytes_in_another_process() -> None:
         "from small_graphs import small_halves\n"
         "from engines.target_file import target_file\n"
         "from engines.targets import find_target\n"
-        "from jetson.atomic_files import sha256_of_bytes\n"
+        "from jetson.files.atomic_files import sha256_of_bytes\n"
         "file = target_file(small_halves().head, find_target('cpu'), (1, 1, 1), 'head')\n"
         "print(sha256_of_bytes(file.SerializeToString(deterministic=True)))\n"
     )

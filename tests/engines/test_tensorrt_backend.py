@@ -15,9 +15,9 @@ from tensorrt_doubles.pycuda_double import make_driver
 
 from engines.backends import find_backend, tensorrt_engine
 from engines.targets import Target, find_target
-from jetson.build_settings import BuildSettings
+from jetson.cuda.driver import Gpu
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
-from jetson.tensorrt_engines.cuda_driver import Gpu
 
 BACKEND = find_backend("tensorrt")
 ORIN = find_target("orin-nano@6.2")

@@ -15,14 +15,15 @@ import tensorrt_graphs
 from onnx import TensorProto, helper, numpy_helper
 from small_graphs import make_model, small_halves, small_network
 
-import jetson.tensorrt_engines as layer
 from engines.backends import find_backend
 from engines.build import build_engine, require_buildable
 from engines.target_file import target_file
 from engines.targets import Target, find_target
-from jetson.build_settings import BuildSettings
-from jetson.engine_header import begins_like_engine
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.header import begins_like_engine
 from jetson.errors import CoopexportError
+from jetson.tensorrt_engines.build import build_engine as build_engine_file
+from jetson.tensorrt_engines.library import open_library
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BACKEND = find_backend("tensorrt-rtx")
@@ -159,7 +160,7 @@ def test_what_the_builder_says_is_passed_on() -> None:
         "from engines.backends import find_backend\n"
         "from engines.target_file import target_file\n"
         "from engines.targets import Target\n"
-        "from jetson.build_settings import BuildSettings\n"
+        "from jetson.engines.build_settings import BuildSettings\n"
         "from jetson.errors import CoopexportError\n"
         "turing = Target('turing', '', 'tensorrt-rtx', compute_capability='7.5')\n"
         "try:\n"
@@ -269,9 +270,9 @@ def test_progress_is_told_and_a_build_can_be_stopped() -> None:
         if phase == "Building engine" and done == 2:
             raise KeyboardInterrupt
 
-    library = layer.open_library("tensorrt-rtx")
+    library = open_library("tensorrt-rtx")
     settings = BuildSettings(compute_capabilities=("8.9",))
     with pytest.raises(KeyboardInterrupt):
-        layer.build_engine(library, HEAD.SerializeToString(), settings, on_progress=stop)
+        build_engine_file(library, HEAD.SerializeToString(), settings, on_progress=stop)
     assert "Building engine" in told
-    assert layer.build_engine(library, HEAD.SerializeToString(), settings).data == BACKEND.build(HEAD, ADA, STATIC).data
+    assert build_engine_file(library, HEAD.SerializeToString(), settings).data == BACKEND.build(HEAD, ADA, STATIC).data

@@ -8,7 +8,7 @@ import pytest
 
 from engines.targets import find_target, load_targets
 from engines.wishes import RTX_COMPUTE_CAPABILITIES, require_possible
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 FP16 = BuildSettings("fp16")

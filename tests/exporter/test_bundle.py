@@ -34,10 +34,10 @@ from exporter.encoding import FLOAT32, ClipRange, EncodeSpecification, affine_sp
 from exporter.graph import export
 from exporter.onnx_session import open_session, run
 from exporter.weight_store import store_weights
-from jetson import preprocessing
-from jetson.atomic_files import sha256_of_bytes
-from jetson.bundle_manifest import SPLIT_SCHEMA
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes
+from jetson.runtime import preprocessing
+from jetson.runtime.bundle_manifest import SPLIT_SCHEMA
 
 GOLDEN = {"images": np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3), "outputs": np.float32([[1.5, -0.0, 1e-45]])}
 METRIC = Metric(name="top1", value=0.9, reference=0.92, samples=100, only_reference_right=4, only_this_right=2)

@@ -13,8 +13,8 @@ import pytest
 
 from exporter.datasets import Dataset, load_dataset, network_inputs
 from exporter.project import Project, load_project
-from jetson import preprocessing
 from jetson.errors import CoopexportError
+from jetson.runtime import preprocessing
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), dtype=np.uint8)
 LABELS = np.arange(6) % 3

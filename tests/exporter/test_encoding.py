@@ -21,8 +21,10 @@ from exporter.encoding import (
     wire_specification,
 )
 from jetson.errors import CoopexportError
-from jetson.wire import FeatureCodec, TensorSpecification, pack, unpack
+from jetson.wire.feature import FeatureCodec
+from jetson.wire.message import pack, unpack
 from jetson.wire.packing import PACKABLE_BITS
+from jetson.wire.specification import TensorSpecification
 
 SYMBOLS = np.arange(256, dtype=np.uint8)
 any_float32 = st.floats(width=32, allow_nan=True, allow_infinity=True, allow_subnormal=True)

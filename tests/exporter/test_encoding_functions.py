@@ -28,7 +28,7 @@ from exporter.encoding import (
 )
 from exporter.onnx_session import open_session
 from jetson.errors import CoopexportError
-from jetson.wire import FeatureCodec
+from jetson.wire.feature import FeatureCodec
 from jetson.wire.packing import PACKABLE_BITS
 
 SHAPES = ((4, 4, 4), (3, 5, 7), (9,), (2, 5))

@@ -13,7 +13,7 @@ from exporter.image_folder import list_images, read_image
 from exporter.project import Project, load_project
 from exporter.training.training_set import load_training_set
 from jetson.errors import CoopexportError
-from jetson.preprocessing import apply
+from jetson.runtime.preprocessing import apply
 
 GENERATOR = np.random.default_rng(0)
 

@@ -18,8 +18,8 @@ from exporter.precision_file import (
     read_precision,
     require_same_data,
 )
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes
 
 ROUNDING = Rounding(output_error=1e-3, symbol_fraction=0.02, symbol_difference=1)
 GRAPH = b"a graph"

@@ -19,7 +19,7 @@ from exporter.project import (
     load_project,
 )
 from jetson.errors import CoopexportError
-from jetson.preprocessing import Preprocessing
+from jetson.runtime.preprocessing import Preprocessing
 
 MODEL = """
 [model]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.project import ProjectFile, load_project
 from exporter.project_template import project_text, to_toml
-from jetson.preprocessing import Preprocessing
+from jetson.runtime.preprocessing import Preprocessing
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -22,8 +22,8 @@ from exporter.onnx_session import open_session, run
 from exporter.resize import apply_plan
 from exporter.shrink import Shrunk, prove_equal, shrink
 from exporter.shrink_plan import WEIGHTS_FILE, ShrinkFile, rebuild, write_shrink_plan
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes
 
 MEANINGS = ("channel", "weight")
 BOUND, FLOAT32_BOUND, EXPORT_BOUND = 1e-9, 1e-5, 1e-4

@@ -25,8 +25,8 @@ from exporter.shrink_plan import (
     rebuild,
     write_shrink_plan,
 )
-from jetson.atomic_files import sha256_of_bytes
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes
 
 WIDTHS = [8, 8, 12, 12, 16, 16, 16, 16, 16, 16, 16, 16, 16]
 FACTORY = "exporter.models.vgg:vgg16"

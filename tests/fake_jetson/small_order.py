@@ -20,9 +20,9 @@ from exporter.cut import cut
 from exporter.encoded_halves import encode_halves
 from exporter.golden import golden_of_split, golden_outputs, golden_sent, golden_taken
 from exporter.onnx_session import open_session, run
-from jetson.atomic_files import sha256_of_bytes
-from jetson.build_settings import BuildSettings
-from jetson.preprocessing import Preprocessing
+from jetson.engines.build_settings import BuildSettings
+from jetson.files.atomic_files import sha256_of_bytes
+from jetson.runtime.preprocessing import Preprocessing
 
 SAMPLES = 6
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 from symbol_examples import random_model
 
-from jetson.wire import model_to_bytes
+from jetson.wire.symbol_model import model_to_bytes
 
 PREPROCESSING = {"layout": "NCHW", "colour_order": "BGR", "resize": [32, 40], "scale": 0.5, "mean": [1.0, 2.0, 3.0]}
 

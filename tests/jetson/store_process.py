@@ -13,14 +13,14 @@ import random
 import sys
 from pathlib import Path
 
-from jetson.build_settings import BuildSettings
-from jetson.engine_admission import Expected, admit
-from jetson.engine_identity import EngineIdentity, encode_identity, identity_path
-from jetson.engine_key import key_of
-from jetson.engine_store import EngineStore, Hit, add, entries, evict, find, obtain
+from jetson.engines.admission import Expected, admit
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.identity import EngineIdentity, encode_identity, identity_path
+from jetson.engines.machine import Machine
 from jetson.errors import CoopexportError
-from jetson.machine import Machine
-from jetson.stored_engines import stored_bytes
+from jetson.store.entries import stored_bytes
+from jetson.store.key import key_of
+from jetson.store.store import EngineStore, Hit, add, entries, evict, find, obtain
 
 NUMBERS = range(12)
 

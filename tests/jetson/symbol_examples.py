@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from jetson.wire import symbol_model
-from jetson.wire.symbol_model import FREQUENCY_TOTAL, contexts_of
+from jetson.wire.symbol_model import FREQUENCY_TOTAL, contexts_of, symbol_model
 
 
 def frequencies_of(probabilities):

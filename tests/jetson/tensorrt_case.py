@@ -8,8 +8,9 @@ from tensorrt_doubles import host_memory
 from tensorrt_doubles.installing import installed
 from tensorrt_doubles.pycuda_double import make_driver
 
-from jetson.build_settings import BuildSettings
-from jetson.tensorrt_engines import TENSORRT, TENSORRT_RTX, build_engine, open_library
+from jetson.engines.build_settings import BuildSettings
+from jetson.tensorrt_engines.build import build_engine
+from jetson.tensorrt_engines.library import TENSORRT, TENSORRT_RTX, open_library
 
 RTX = "rtx-1.7"
 AHEAD = BuildSettings(compute_capabilities=("8.9",))

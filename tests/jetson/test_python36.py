@@ -183,7 +183,7 @@ def problems(source):
 
 
 def test_there_is_something_to_look_at():
-    assert {"jetson", "jetson.wire.message", "jetson.preprocessing"} <= set(MODULES)
+    assert {"jetson", "jetson.wire.message", "jetson.runtime.preprocessing"} <= set(MODULES)
 
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
@@ -275,46 +275,52 @@ if "--block" in sys.argv:
     assert all(not getattr(sys.modules.get(name), "__file__", None) for name in strangers), strangers
 
 import numpy as np
-from jetson import atomic_files, errors, json_files, preprocessing, sampling, wire
+from jetson.files import atomic_files, json_files
+from jetson import errors
+from jetson.runtime import preprocessing, sampling
 from jetson.wire import packing
+from jetson.wire.feature import FeatureCodec, FeatureTensor
+from jetson.wire.message import pack, unpack
+from jetson.wire.specification import TensorSpecification
+from jetson.wire.symbol_model import model_from_bytes, model_to_bytes, symbol_model
 
 digest = hashlib.sha256()
 values = np.arange(2 * 3 * 4).reshape(2, 3, 4) * 7 % 256
 for dtype in ("uint8", "float32", "float16", "int32", ">f4"):
     for tensor in (values.astype(dtype), values.T.astype(dtype), np.zeros((2, 0), dtype), np.ones((), dtype)):
         for codec in ("raw", "zlib-huffman"):
-            expected = [wire.TensorSpecification(tensor.dtype.name, tensor.shape, codec)] * 2
-            message = wire.pack([tensor, tensor], expected)
-            for received in wire.unpack(message, expected):
+            expected = [TensorSpecification(tensor.dtype.name, tensor.shape, codec)] * 2
+            message = pack([tensor, tensor], expected)
+            for received in unpack(message, expected):
                 assert received.dtype == np.dtype(tensor.dtype.name) and (received == tensor).all()
             try:
-                wire.unpack(message[:-1], expected)
+                unpack(message[:-1], expected)
             except errors.CoopexportError as error:
                 assert "truncated" in str(error)
             else:
                 raise AssertionError("a truncated message was accepted")
-        digest.update(wire.pack([tensor], [wire.TensorSpecification(tensor.dtype.name, tensor.shape)]))
+        digest.update(pack([tensor], [TensorSpecification(tensor.dtype.name, tensor.shape)]))
 for bits in range(1, 9):
     weights = 1 + np.arange(1 << bits, dtype=np.int64) ** 2 % 37
     rows = np.stack([np.roll(weights, shift) * ((1 << 15) // weights.sum()) for shift in range(4)])
     rows[:, 0] += (1 << 15) - rows.sum(axis=1)
-    contexts = wire.symbol_model(bits, np.arange(1 << bits) % 2, rows, np.arange(256) // 5 % 2)
-    order_0 = wire.symbol_model(bits, np.zeros(1 << bits, np.uint8), rows[:1])
-    assert wire.model_from_bytes(wire.model_to_bytes(contexts)) == contexts != order_0
+    contexts = symbol_model(bits, np.arange(1 << bits) % 2, rows, np.arange(256) // 5 % 2)
+    order_0 = symbol_model(bits, np.zeros(1 << bits, np.uint8), rows[:1])
+    assert model_from_bytes(model_to_bytes(contexts)) == contexts != order_0
     symbols = (np.arange(2 * 3 * 5 * 7, dtype=np.int64) ** 2 // 3 % (1 << bits)).astype(np.uint8).reshape(2, 3, 5, 7)
     for codec, model in (("raw", None), ("zlib-huffman", None), ("rans", order_0), ("rans-context", contexts)):
-        expected = [wire.TensorSpecification("uint8", (2, 3, 5, 7), codec, bits, model)]
+        expected = [TensorSpecification("uint8", (2, 3, 5, 7), codec, bits, model)]
         messages = []
         for implementation in ("c", "python"):
             os.environ["COOPEXPORT_RANS"] = implementation if "--compiler" in sys.argv else "python"
-            messages.append(wire.pack([symbols], expected, b"a cut"))
-            assert (wire.unpack(messages[0], expected, b"a cut")[0] == symbols).all()
+            messages.append(pack([symbols], expected, b"a cut"))
+            assert (unpack(messages[0], expected, b"a cut")[0] == symbols).all()
         assert messages[0] == messages[1]
         if codec != "zlib-huffman":
             digest.update(messages[0])
         for name in packing.PACKINGS if bits in packing.PACKABLE_BITS else ("none", "integers"):
-            tensor = wire.FeatureTensor("t", (3, 5, 7), "affine", bits, name, codec, model)
-            crossing = wire.FeatureCodec((tensor,), b"a cut", 2)
+            tensor = FeatureTensor("t", (3, 5, 7), "affine", bits, name, codec, model)
+            crossing = FeatureCodec((tensor,), b"a cut", 2)
             sent = packing.pack_tensor(symbols, bits, name)
             assert crossing.encode([sent]) == messages[0]
             (taken,) = crossing.decode(messages[0])

@@ -22,7 +22,7 @@ from exporter.cut import cut
 from exporter.encoded_halves import encode_halves
 from exporter.encoding import FLOAT16, FLOAT32, ClipRange, EncodeSpecification, affine_specification, feature_tensor
 from exporter.onnx_session import open_session, run
-from jetson.wire import FeatureCodec
+from jetson.wire.feature import FeatureCodec
 
 CHAIN = chain()
 NODES = len(CHAIN.graph.node)

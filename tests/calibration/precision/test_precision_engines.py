@@ -24,7 +24,7 @@ from exporter.cut import Halves, cut
 from exporter.encoded_halves import encode_halves
 from exporter.encoding import ClipRange, affine_specification
 from exporter.onnx_session import open_session
-from jetson.build_settings import BuildSettings
+from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 
 pytestmark = pytest.mark.skipif(

@@ -25,8 +25,8 @@ from exporter.precision_file import PrecisionFile, check_role, read_precision
 from exporter.project import load_project
 from exporter.variants import layer_graph
 from exporter.weight_store import with_weights
-from jetson import preprocessing
 from jetson.errors import CoopexportError
+from jetson.runtime import preprocessing
 
 LAYERS = ("conv4_1", "whole")
 

@@ -22,8 +22,8 @@ from calibration.precision.subject import PairRun, Part, Subject
 from exporter.bundle import BoundaryTensor, FileRecord, Metric
 from exporter.encoding import FLOAT32
 from exporter.onnx_session import open_session, run
+from jetson.engines.golden_check import OutputForm, form_from_json
 from jetson.errors import CoopexportError
-from jetson.golden_check import OutputForm, form_from_json
 
 INPUTS = images(96)
 CHAIN = chain()

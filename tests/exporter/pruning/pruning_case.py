@@ -17,7 +17,7 @@ from exporter.pruning.work import PruningWork
 from exporter.training.fit import fit
 from exporter.training.losses import cross_entropy
 from exporter.training.training_set import TrainingSet, training_set_of_arrays
-from jetson.preprocessing import Preprocessing
+from jetson.runtime.preprocessing import Preprocessing
 
 CLASSES = 3
 _PREPROCESSING = Preprocessing(scale=1 / 255, mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))

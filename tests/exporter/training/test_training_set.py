@@ -11,9 +11,9 @@ from toy_training import PREPROCESSING, toy_images, toy_set
 from exporter.project import Project, load_project
 from exporter.training import training_set
 from exporter.training.training_set import load_training_set, part_of, training_set_of_arrays, with_validation
-from jetson import preprocessing
 from jetson.errors import CoopexportError
-from jetson.preprocessing import Preprocessing
+from jetson.runtime import preprocessing
+from jetson.runtime.preprocessing import Preprocessing
 
 MODEL = '[model]\nfactory = "n:f"\ncheckpoint = "c"\ninput_shape = [3, 8, 8]\n'
 

@@ -15,7 +15,7 @@ from exporter.project import Project, load_project
 from exporter.training.fit import fit
 from exporter.training.training_set import load_training_set, with_validation
 from jetson.errors import CoopexportError
-from jetson.preprocessing import apply
+from jetson.runtime.preprocessing import apply
 
 CODE = """
 import random

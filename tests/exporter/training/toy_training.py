@@ -11,7 +11,7 @@ from torch import nn
 
 from exporter.project import TrainingSection
 from exporter.training.training_set import TrainingSet, training_set_of_arrays
-from jetson.preprocessing import Preprocessing
+from jetson.runtime.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(scale=1 / 255, mean=(0.5,), deviation=(0.25,))
 

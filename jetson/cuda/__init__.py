@@ -1,0 +1,1 @@
+"""Device memory on an NVIDIA GPU, through whichever library is there."""

@@ -1,0 +1,1 @@
+"""What an engine is: its file's header, its identity, and every check before one is loaded."""

@@ -1,0 +1,174 @@
+"""A manifest with the files that it names, carried as one zip file or as a manifest beside a folder of files.
+
+Files are called by their SHA-256 alone, `blobs/<sha256>`, and their hash is checked whenever one is read: what is
+carried twice is there once, what is there already need not be carried, and no name in a parcel chooses a path.
+"""
+
+import json
+import os
+import re
+import zipfile
+from typing import Any, BinaryIO, Dict, Iterable, List, NamedTuple, Set, Tuple
+
+from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes, temporary_folder_beside, write_file
+from jetson.files.json_files import encode_json, same_major
+
+BLOBS_FOLDER = "blobs"
+ZIP_SUFFIX = ".zip"
+_BLOB_NAME = re.compile(r"blobs/[0-9a-f]{64}\Z")
+_LARGEST_MANIFEST_BYTES = 64 << 20
+# Equal contents give equal bytes: the earliest date that a zip file knows, and plain permissions.
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+_PERMISSIONS = 0o644 << 16
+
+
+class Parcel(NamedTuple):
+    """A parcel that was opened. `content`: its manifest, without `schema`; `sha256`: of the manifest's bytes."""
+
+    path: str
+    content: Dict[str, Any]
+    sha256: str
+
+
+def write_parcel(path: str, manifest_name: str, schema: str, content: Dict[str, Any],
+                 blobs: Iterable[Tuple[str, bytes]]) -> str:  # fmt: skip
+    """Write a parcel to `path`, whole or not at all; return the SHA-256 of its manifest.
+
+    A path that ends in ".zip" becomes one file; any other is the manifest, and `blobs` the folder beside it. `blobs`:
+    (SHA-256, bytes) of each file, taken one at a time. Raises OSError.
+    """
+    manifest = encode_json(schema, content)
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    if not path.endswith(ZIP_SUFFIX):
+        for sha256, data in blobs:
+            keep_blob(folder, sha256, data)
+        write_file(path, manifest)
+        return sha256_of_bytes(manifest)
+    with temporary_folder_beside(path) as temporary:
+        partial = os.path.join(temporary, "parcel")
+        with open(partial, "wb") as file:
+            _write_zip(file, manifest_name, manifest, blobs)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    return sha256_of_bytes(manifest)
+
+
+def keep_blob(folder: str, sha256: str, data: bytes) -> str:
+    """Write a file of a parcel below `folder` unless it is there in full; return its path. Raises OSError."""
+    path = os.path.join(folder, BLOBS_FOLDER, sha256)
+    if not os.path.isfile(path) or os.path.getsize(path) != len(data):
+        write_file(path, data)
+    return path
+
+
+def open_parcel(path: str, manifest_name: str, schema: str) -> Parcel:
+    """Open a parcel and read its manifest; files are read, and checked, when they are asked for.
+
+    Raises CoopexportError when it is missing or damaged, holds a name that does not belong there, or is of another
+    schema.
+    """
+    if path.endswith(ZIP_SUFFIX):
+        manifest = _manifest_of_zip(path, manifest_name)
+    else:
+        try:
+            with open(path, "rb") as file:
+                manifest = file.read(_LARGEST_MANIFEST_BYTES)
+        except OSError as error:
+            raise CoopexportError("{} cannot be read ({}); check the path".format(path, error.strerror)) from None
+    try:
+        content = json.loads(manifest.decode("utf-8"))
+        found = str(content.pop("schema"))
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):  # brackets in brackets in ...
+        raise _damaged(path, "its {} is no manifest".format(manifest_name)) from None
+    if not same_major(found, schema):
+        raise CoopexportError(
+            "{} is of schema {}, this version reads {}: use the same coopexport for both sides".format(
+                path, found, schema
+            )
+        )
+    return Parcel(path, content, sha256_of_bytes(manifest))
+
+
+def read_blob(parcel: Parcel, sha256: str, size_bytes: int) -> bytes:
+    """Return one file of a parcel; raises CoopexportError when it is missing, or its size or hash is not that."""
+    name = "{}/{}".format(BLOBS_FOLDER, sha256)
+    if not is_sha256(sha256):
+        raise _damaged(parcel.path, '"{}" is no hash'.format(sha256))
+    try:
+        if parcel.path.endswith(ZIP_SUFFIX):
+            with zipfile.ZipFile(parcel.path) as archive, archive.open(name) as file:
+                data = file.read(size_bytes + 1)
+        else:
+            with open(os.path.join(os.path.dirname(os.path.abspath(parcel.path)), name), "rb") as file:
+                data = file.read(size_bytes + 1)
+    except (KeyError, FileNotFoundError):
+        raise _damaged(parcel.path, "it lacks the file {}".format(sha256[:12])) from None
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise _damaged(parcel.path, str(error)) from None
+    if len(data) != size_bytes or sha256_of_bytes(data) != sha256:
+        raise _damaged(parcel.path, "the file {} is not what its name says".format(sha256[:12]))
+    return data
+
+
+def is_sha256(text: object) -> bool:
+    """Tell whether something is a SHA-256 in lower-case hexadecimal, and thus a file's name and nothing else."""
+    return isinstance(text, str) and _BLOB_NAME.match("{}/{}".format(BLOBS_FOLDER, text)) is not None
+
+
+def _manifest_of_zip(path: str, manifest_name: str) -> bytes:
+    """Return the manifest of a zip file after looking at every name and size in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _refuse_strangers(path, members, manifest_name)
+            if archive.getinfo(manifest_name).file_size > _LARGEST_MANIFEST_BYTES:
+                raise _damaged(path, "its {} is too large".format(manifest_name))
+            return archive.read(manifest_name)
+    except FileNotFoundError:
+        raise CoopexportError("{} is missing; check the path".format(path)) from None
+    except KeyError:
+        raise _damaged(path, "there is no {} in it".format(manifest_name)) from None
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise _damaged(path, str(error)) from None
+
+
+def _refuse_strangers(path: str, members: List[zipfile.ZipInfo], manifest_name: str) -> None:
+    """Refuse names that no parcel has, such as ../../.bashrc, names that are there twice, and compressed files."""
+    seen: Set[str] = set()
+    for member in members:
+        if member.filename != manifest_name and not _BLOB_NAME.match(member.filename):
+            raise _damaged(path, '"{}" does not belong there'.format(member.filename[:80]))
+        if member.filename in seen:
+            raise _damaged(path, "{} is there twice".format(member.filename))
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise _damaged(path, "{} is compressed, which no version writes".format(member.filename))
+        seen.add(member.filename)
+
+
+def _write_zip(file: BinaryIO, manifest_name: str, manifest: bytes, blobs: Iterable[Tuple[str, bytes]]) -> None:
+    """Write manifest and files as members, each once; raises OSError."""
+    archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
+    try:
+        _add(archive, manifest_name, manifest)
+        written: Set[str] = set()
+        for sha256, data in blobs:
+            if sha256 not in written:
+                written.add(sha256)
+                _add(archive, "{}/{}".format(BLOBS_FOLDER, sha256), data)
+        archive.close()
+    except BaseException:
+        archive.fp = None  # closing it after a full disk fails again, with other words
+        raise
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    member = zipfile.ZipInfo(name, _ZIP_DATE)
+    member.external_attr = _PERMISSIONS
+    archive.writestr(member, data)
+
+
+def _damaged(path: str, what: str) -> CoopexportError:
+    return CoopexportError("{} is damaged: {}; copy or make it again".format(path, what))
