@@ -21,8 +21,8 @@ from engines.build_items import WHOLE, item_of_whole
 from engines.open_engine import open_engine
 from engines.pair import network_input, open_pair
 from engines.targets import Target
-from exporter.bundle import read_golden, read_split, read_whole
-from exporter.golden import golden_sent, golden_taken
+from exporter.bundles.bundle import read_golden, read_split, read_whole
+from exporter.bundles.golden import golden_sent, golden_taken
 from jetson.errors import CoopexportError
 from jetson.runtime.sampling import sample_interleaved
 from jetson.wire.rans import rans_implementation

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.latency_table import Latency
 from benchmarks.selector import INPUT, OUTPUT, Candidate
 from engines.build_items import WHOLE
-from exporter.bundle import SplitFile, WholeFile, read_split, read_whole, split_layers
+from exporter.bundles.bundle import SplitFile, WholeFile, read_split, read_whole, split_layers
 from jetson.files.atomic_files import sha256_of_bytes
 
 # Target, variant, layer, part, codec: what names a row of the latency table.

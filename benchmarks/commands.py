@@ -20,7 +20,7 @@ from exporter.command_line import (
 if TYPE_CHECKING:
     from benchmarks.latency_run import LatencyRun
     from benchmarks.select_project import ProjectSelection
-    from exporter.project import Project
+    from exporter.project.settings import Project
 
 _target_option = click.option("--target", "target_name", default="cpu", show_default=True, help="What runs here.")
 
@@ -44,7 +44,7 @@ def bench(
     from benchmarks.latency_run import write_run
     from benchmarks.latency_table import import_run
     from benchmarks.select_project import TABLE_FILE
-    from exporter.project import load_project
+    from exporter.project.settings import load_project
 
     project = load_project(project_file)
     settings = project.settings.bench
@@ -76,7 +76,7 @@ def bench_project(
     from engines.project_items import items_of_project
     from engines.targets import find_target
     from engines.this_machine import this_machine
-    from exporter.variant_choice import naming
+    from exporter.variants.choice import naming
 
     target, machine = find_target(target_name, own_targets(project.settings.targets)), this_machine()
     items = items_of_project(project, variant_names, layer_names)
@@ -148,7 +148,7 @@ def rows_by_cut(run: LatencyRun) -> list[tuple[str, ...]]:
 def select(project_file: Path | None, target_name: str, goodput_bps: float | None, **overrides: Any) -> None:
     """Choose network, cut and coding for each link under the accuracy bound."""
     from benchmarks.select_project import PLAN_FILE, write_plan
-    from exporter.project import load_project
+    from exporter.project.settings import load_project
 
     project = load_project(project_file)
     given = {key: value for key, value in overrides.items() if value is not None}
@@ -166,7 +166,7 @@ def run_selection(project: Project, target_name: str, overrides: dict[str, Any])
     from pydantic import ValidationError
 
     from benchmarks.select_project import select_for_project
-    from exporter.project import SelectSection
+    from exporter.project.settings import SelectSection
     from jetson.errors import CoopexportError
 
     try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.candidate_list import VariantFiles
-from exporter.bundle import SplitFile
+from exporter.bundles.bundle import SplitFile
 
 # Far below one image in a million: the difference of two means is not exact.
 _TOLERANCE_POINTS = 1e-6

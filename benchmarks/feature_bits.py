@@ -25,10 +25,10 @@ from benchmarks.host import describe_host
 from benchmarks.page_command import deliver, page_parser, say
 from calibration.split_context import boundaries, open_context
 from calibration.split_variant import write_split
-from exporter.bundle import SplitFile
-from exporter.layer_names import find_layer
-from exporter.project import SplitSection, load_project
-from exporter.variants import ORIGINAL, layer_graph
+from exporter.bundles.bundle import SplitFile
+from exporter.layers.names import find_layer
+from exporter.project.settings import SplitSection, load_project
+from exporter.variants.layer_graphs import ORIGINAL, layer_graph
 from jetson.files.atomic_files import write_file
 
 LAYERS = ("conv1_2", "pool1", "pool2", "pool3", "pool4")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from exporter.records import read_record
+from exporter.bundles.records import read_record
 from jetson.files.json_files import write_json
 
 SCHEMA = "coopexport.latency-run/1.0"

@@ -25,14 +25,14 @@ from benchmarks.host import describe_host
 from benchmarks.page_command import deliver, page_parser, say
 from calibration.metric import top1
 from exporter.models.vgg import vgg16
-from exporter.project import PruneSection, TrainingSection
+from exporter.project.settings import PruneSection, TrainingSection
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.criteria import CRITERIA
 from exporter.pruning.dense_network import State, state_of, without_groups
 from exporter.pruning.ranking import least_filters, ranked
 from exporter.pruning.step_one import prune_whole
 from exporter.pruning.work import PruningWork, score_groups
-from exporter.tracing import run_network
+from exporter.tracing.trace import run_network
 from exporter.training.fit import fit
 from exporter.training.losses import cross_entropy
 from exporter.training.training_set import TrainingSet, training_set_of_arrays

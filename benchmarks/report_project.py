@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.report import write_report
 from benchmarks.select_project import select_for_project
-from exporter.project import load_project
+from exporter.project.settings import load_project
 
 
 def report(project_file: Path | None = None, target: str = "cpu") -> list[Path]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from benchmarks.latency_terms import Entry, best, compared, is_split
 from benchmarks.select_project import ProjectSelection, describe
 from benchmarks.selector import INPUT, LinkChoice, Selection, select
-from exporter.variants import ORIGINAL
+from exporter.variants.layer_graphs import ORIGINAL
 
 # Below this gain a choice is a tie: medians of separate runs on a shared machine differ by as much.
 TIE_PERCENT = 5.0

@@ -9,11 +9,11 @@ from typing import Any
 from benchmarks.candidate_list import VariantFiles, list_candidates, read_variant
 from benchmarks.latency_table import Latency, failures, latest
 from benchmarks.selector import INPUT, OUTPUT, Candidate, Selection, latency_ms, select
-from exporter.currency import require_current
-from exporter.project import Project, SelectSection
-from exporter.split import display_name
-from exporter.variant_record import VariantRecord
-from exporter.variants import ORIGINAL, PRUNED, pruning_records, read_layer_graph, variants
+from exporter.layers.names import display_name
+from exporter.project.settings import Project, SelectSection
+from exporter.variants.layer_graphs import ORIGINAL, PRUNED, pruning_records, read_layer_graph, variants
+from exporter.variants.record import VariantRecord
+from exporter.variants.staleness import require_current
 from jetson.errors import CoopexportError
 from jetson.files.json_files import write_json
 from jetson.runtime.plan import SCHEMA

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from benchmarks.latency_terms import is_split
 from benchmarks.selector import Candidate, LinkChoice, Selection, latency_ms
 from calibration.confidence import PairedDifference, compare_right
-from exporter.variant_record import VariantRecord
-from exporter.variants import ORIGINAL
+from exporter.variants.layer_graphs import ORIGINAL
+from exporter.variants.record import VariantRecord
 
 STEP1, STEP2 = "step 1", "step 2"
 

@@ -12,7 +12,7 @@ from exporter.command_line import next_step, print_table, progress, project_opti
 
 if TYPE_CHECKING:
     from benchmarks.variants_table import VariantRow
-    from exporter.project import Project
+    from exporter.project.settings import Project
 
 
 # Of the table where no terminal sets it: names of variants and their numbers take more than the usual line.
@@ -26,8 +26,8 @@ def variants(project_file: Path | None, by: str | None) -> None:
     """List all variants of the network with size, bytes and metric, and draw accuracy against both."""
     from benchmarks.variants_table import COLUMNS, cells, list_variants, sorted_rows
     from calibration.registry import open_registry
-    from exporter.project import load_project
-    from exporter.variants import variants as names_of
+    from exporter.project.settings import load_project
+    from exporter.variants.layer_graphs import variants as names_of
 
     project = load_project(project_file)
     with progress("measuring variants", len(names_of(project))) as on_progress:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from benchmarks.figure_rendering import label, literal, render
 from benchmarks.variants_table import Feature, VariantRow
-from exporter.variant_record import VariantRecord
+from exporter.variants.record import VariantRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from math import inf, prod
 
 from calibration.registry import Registry
-from exporter.bundle import read_split
-from exporter.candidates import Layer
-from exporter.layer_names import find_layer
-from exporter.project import Project
-from exporter.split import display_name
-from exporter.variant_record import VariantRecord
-from exporter.variants import read_layer_graph
+from exporter.bundles.bundle import read_split
+from exporter.layers.candidates import Layer
+from exporter.layers.names import display_name, find_layer
+from exporter.project.settings import Project
+from exporter.variants.layer_graphs import read_layer_graph
+from exporter.variants.record import VariantRecord
 
 _FLOAT_BITS = {"float16": 16, "float32": 32}
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from engines.build import BuildResult
     from engines.build_items import BuildItem
     from engines.target import Target
-    from exporter.project import Project
+    from exporter.project.settings import Project
     from jetson.engines.build_settings import BuildSettings
     from jetson.store.store import EngineStore
 
@@ -85,7 +85,7 @@ def build(
     """Build engines from the split bundles, each with an identity file."""
     from engines.own_targets import own_targets
     from engines.targets import find_target
-    from exporter.project import load_project
+    from exporter.project.settings import load_project
     from jetson.errors import CoopexportError
 
     project = load_project(project_file)
@@ -115,7 +115,7 @@ def build_here(
     from engines.build import require_buildable
     from engines.prepared_file import require_preparable
     from engines.this_machine import this_machine
-    from exporter.variant_choice import naming
+    from exporter.variants.choice import naming
 
     machine = this_machine()
     settings = [settings_for(project, target, wanted) for target in targets]
@@ -202,8 +202,8 @@ def _lower_what_is_missing(project: Project, items: Sequence[BuildItem], precisi
     from calibration.precision_command import print_records
     from calibration.split_context import open_context, open_data
     from engines.build_items import WHOLE, item_of_whole, items_of_layer
-    from exporter.variant_choice import naming
-    from exporter.variants import layer_graph
+    from exporter.variants.choice import naming
+    from exporter.variants.layer_graphs import layer_graph
     from jetson.errors import CoopexportError
 
     missing: dict[str, list[str]] = {}

@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from calibration.clip_methods import ClipSettings
 from calibration.clip_range import calibrate
-from exporter.datasets import Dataset
-from exporter.encoding import ClipRange
-from exporter.project import Project, SplitSection
-from exporter.variants import LayerGraph
+from exporter.data.datasets import Dataset
+from exporter.encoding.specification import ClipRange
+from exporter.project.settings import Project, SplitSection
+from exporter.variants.layer_graphs import LayerGraph
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.json_files import read_json, write_json

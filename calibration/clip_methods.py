@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.encoding import ClipMethod, Granularity
+from exporter.encoding.specification import ClipMethod, Granularity
 from jetson.errors import CoopexportError
 
 Rows = NDArray[np.float32]

@@ -13,8 +13,8 @@ import onnx
 from numpy.typing import NDArray
 
 from calibration.clip_methods import METHODS, ClipSettings
-from exporter.encoding import ClipRange
-from exporter.onnx_session import open_session, run
+from exporter.encoding.specification import ClipRange
+from exporter.onnx_graphs.session import open_session, run
 from jetson.errors import CoopexportError
 
 _BATCH = 32

@@ -12,10 +12,10 @@ import click
 from exporter.command_line import left_out, project_option, variant_option
 
 if TYPE_CHECKING:
-    from exporter.candidates import Layer
-    from exporter.project import Project, SplitSection
-    from exporter.variant_choice import ChosenVariant
-    from exporter.variants import LayerGraph
+    from exporter.layers.candidates import Layer
+    from exporter.project.settings import Project, SplitSection
+    from exporter.variants.choice import ChosenVariant
+    from exporter.variants.layer_graphs import LayerGraph
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _CUT_OPTIONS = (
@@ -56,7 +56,7 @@ def split_settings(project: Project, overrides: dict[str, Any]) -> SplitSection:
     """Return the project's split settings with the options that were given on the command line."""
     from pydantic import ValidationError
 
-    from exporter.project import SplitSection
+    from exporter.project.settings import SplitSection
     from jetson.errors import CoopexportError
 
     given = {key: value for key, value in overrides.items() if value is not None}
@@ -83,8 +83,8 @@ def find_work(
     Variants that are not for any of the layers are left out, and the user is told how many. Raises CoopexportError
     when a variant or a layer does not exist, a variant is stale, or none is left.
     """
-    from exporter.variant_choice import chosen_variants, naming
-    from exporter.variants import layer_graph
+    from exporter.variants.choice import chosen_variants, naming
+    from exporter.variants.layer_graphs import layer_graph
     from jetson.errors import CoopexportError
 
     chosen = chosen_variants(project, variant_names)
@@ -116,7 +116,7 @@ def choose_layers(
     Without names of its own `--all` takes every clean cut; before the activation (`at`) those that have one. A variant
     that was made for some cuts (`choice`) is cut only there, unless the user names it and a layer.
     """
-    from exporter.layer_names import find_layer
+    from exporter.layers.names import find_layer
 
     names = list(layer_names)
     if all_layers:

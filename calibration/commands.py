@@ -13,7 +13,7 @@ from exporter.command_line import MOST_TABLES, next_step, print_table, progress,
 if TYPE_CHECKING:
     from calibration.encoding_file import EncodingFile
     from calibration.encoding_search import Trial
-    from exporter.encoding import ClipRange
+    from exporter.encoding.specification import ClipRange
 
 
 @click.command()
@@ -29,9 +29,9 @@ def calibrate(
     """Find the clip range of the feature at each cut, from calibration data."""
     from calibration.calibration_file import FILE_NAME
     from calibration.split_context import boundaries, open_context, open_data
-    from exporter.project import load_project
-    from exporter.split import display_name
-    from exporter.variant_choice import naming
+    from exporter.layers.names import display_name
+    from exporter.project.settings import load_project
+    from exporter.variants.choice import naming
 
     project = load_project(project_file)
     settings = split_settings(project, overrides)
@@ -79,8 +79,8 @@ def search(
     """Try bits, clip ranges and codecs at each cut, and recommend the smallest within the bound of accuracy."""
     from calibration.search_variant import search_layer, settings_count
     from calibration.split_context import open_context, open_data
-    from exporter.project import load_project
-    from exporter.variant_choice import naming
+    from exporter.project.settings import load_project
+    from exporter.variants.choice import naming
 
     project = load_project(project_file)
     settings = split_settings(project, overrides)

@@ -14,7 +14,7 @@ from engines.prepared_file import prepare
 from engines.remote import build_on_device
 from engines.target import Target
 from exporter.command_line import next_step, print_table, progress, relative
-from exporter.variant_choice import naming
+from exporter.variants.choice import naming
 from jetson.agent.progress import describe_event
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from calibration.encoding_search import Trial
-from exporter.project import SplitSection
-from exporter.records import read_record
+from exporter.bundles.records import read_record
+from exporter.project.settings import SplitSection
 from jetson.errors import CoopexportError
 from jetson.files.json_files import write_json
 

@@ -19,7 +19,7 @@ from calibration.clip_methods import ClipSettings
 from calibration.clip_range import FeatureSample, clip_range
 from calibration.entropy_tables import fit_symbol_model
 from calibration.metric import Score
-from exporter.encoding import EncodeSpecification, affine_specification, decode, encode, feature_tensor
+from exporter.encoding.specification import EncodeSpecification, affine_specification, decode, encode, feature_tensor
 from jetson.errors import CoopexportError
 from jetson.wire.feature import FeatureCodec
 

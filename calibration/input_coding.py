@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from exporter.bundle import PayloadBytes
+from exporter.bundles.bundle import PayloadBytes
 from jetson.wire.message import pack, unpack
 from jetson.wire.specification import TensorSpecification
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.bundle import Metric
-from exporter.project import Project
-from exporter.user_code import load_function
+from exporter.bundles.bundle import Metric
+from exporter.project.settings import Project
+from exporter.project.user_code import load_function
 from jetson.errors import CoopexportError
 
 TOP1 = "top1"

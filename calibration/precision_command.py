@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from calibration.precision.sensitivity import LayerSensitivity
     from calibration.precision.work import PrecisionOptions
     from calibration.split_context import SplitContext
-    from exporter.precision_file import Precision, PrecisionFile
-    from exporter.project import Project
-    from exporter.variants import LayerGraph
+    from exporter.bundles.precision_file import Precision, PrecisionFile
+    from exporter.project.settings import Project
+    from exporter.variants.layer_graphs import LayerGraph
 
 _WHOLE = "whole"
 
@@ -84,7 +84,7 @@ def precision(
     """Write heads and tails in float16 or int8, judged image by image against float32."""
     from calibration.precision.int8_ranges import RangeSettings
     from calibration.precision.work import PrecisionOptions
-    from exporter.project import load_project
+    from exporter.project.settings import load_project
     from jetson.errors import CoopexportError
 
     if not (layer_names or all_layers or with_whole):
@@ -119,11 +119,10 @@ def _find_work(
     with_whole: bool,
 ) -> list[VariantWork]:
     """Return what to lower; raises CoopexportError when a layer does not exist, or was not split anywhere."""
-    from exporter.bundle import read_split, split_layers
-    from exporter.layer_names import find_layer
-    from exporter.split import display_name
-    from exporter.variant_choice import chosen_variants, naming
-    from exporter.variants import layer_graph
+    from exporter.bundles.bundle import read_split, split_layers
+    from exporter.layers.names import display_name, find_layer
+    from exporter.variants.choice import chosen_variants, naming
+    from exporter.variants.layer_graphs import layer_graph
 
     found = []
     for choice in chosen_variants(project, variant_names):
@@ -151,7 +150,7 @@ def _write_all(project: Project, work: Sequence[VariantWork], wanted: Sequence[P
     from calibration.precision.prepare import prepare_precision
     from calibration.precision.work import PrecisionRefusedError
     from calibration.split_context import open_data
-    from exporter.variant_choice import naming
+    from exporter.variants.choice import naming
     from jetson.errors import CoopexportError
 
     data = open_data(project)
@@ -188,7 +187,7 @@ def _print_sensitivities(
     from calibration.precision.sensitivity import sensitivity
     from calibration.precision.work import open_work
     from calibration.split_context import open_data
-    from exporter.variant_choice import naming
+    from exporter.variants.choice import naming
 
     data = open_data(project)
     for item in work:

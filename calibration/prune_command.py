@@ -12,9 +12,9 @@ import click
 from exporter.command_line import next_step, project_option
 
 if TYPE_CHECKING:
-    from exporter.project import Project, PruneSection, TrainingSection
+    from exporter.project.settings import Project, PruneSection, TrainingSection
     from exporter.pruning.step_one import Round, StepOne
-    from exporter.variant_record import VariantRecord
+    from exporter.variants.record import VariantRecord
 
 _CRITERIA = ("taylor", "taylor-absolute", "taylor-before-norm", "l1-norm", "geometric-median", "random")
 _POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -78,8 +78,8 @@ def two_step(
     from calibration.command_options import choose_layers
     from calibration.prune_project import prune_two_step
     from calibration.variant_maker import Listener, PruneRequest
-    from exporter.project import load_project
-    from exporter.variants import ORIGINAL, layer_graph
+    from exporter.project.settings import load_project
+    from exporter.variants.layer_graphs import ORIGINAL, layer_graph
 
     project = load_project(project_file)
     settings, training = prune_settings(project, overrides)
@@ -115,7 +115,7 @@ def prune_settings(project: Project, overrides: dict[str, Any]) -> tuple[PruneSe
     """
     from pydantic import ValidationError
 
-    from exporter.project import PruneSection, TrainingSection
+    from exporter.project.settings import PruneSection, TrainingSection
     from jetson.errors import CoopexportError
 
     given = {key: value for key, value in overrides.items() if value is not None}

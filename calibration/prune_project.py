@@ -16,24 +16,24 @@ from torch import nn
 from calibration import metric
 from calibration.register_variant import open_evaluation
 from calibration.variant_maker import Listener, PruneRequest, VariantMaker
-from exporter.checkpoint import load_network
-from exporter.project import Project, TrainingSection
+from exporter.layers.names import display_name
+from exporter.project.checkpoint import load_network
+from exporter.project.settings import Project, TrainingSection
+from exporter.project.user_code import find_source
 from exporter.pruning.channel_groups import channel_groups, crossing_groups
 from exporter.pruning.dense_network import state_of
 from exporter.pruning.rounds import Trained
 from exporter.pruning.step_one import StepOne, prune_whole
 from exporter.pruning.step_two import Narrowed, Series, prune_series, series_of, train_controls
 from exporter.pruning.work import PruningWork
-from exporter.split import display_name
-from exporter.tracing import copied, run_network
+from exporter.tracing.trace import copied, run_network
 from exporter.training.devices import choose_device
 from exporter.training.losses import load_loss
 from exporter.training.placement import memory_named, thread_count
 from exporter.training.random_state import seeded
 from exporter.training.training_set import TrainingSet, load_training_set, with_validation
-from exporter.user_code import find_source
-from exporter.variant_record import read_variant_record
-from exporter.variants import ORIGINAL, PRUNED, STEP_ONE, example_inputs, layer_graph, variants
+from exporter.variants.layer_graphs import ORIGINAL, PRUNED, STEP_ONE, example_inputs, layer_graph, variants
+from exporter.variants.record import read_variant_record
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.runtime import preprocessing

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from calibration import metric
 from calibration.confidence import metric_interval
 from calibration.metric import MetricFunction, Score
-from exporter.bundle import Metric
-from exporter.datasets import Dataset, load_dataset, network_inputs
-from exporter.graph_size import size_of
-from exporter.onnx_session import open_session, run
-from exporter.project import Project
-from exporter.shrink_plan import read_shrink_plan
-from exporter.variant_record import Step, VariantRecord, pack_right, write_variant_record
-from exporter.variants import ORIGINAL, LayerGraph, layer_graph
+from exporter.bundles.bundle import Metric
+from exporter.data.datasets import Dataset, load_dataset, network_inputs
+from exporter.layers.graph_size import size_of
+from exporter.onnx_graphs.session import open_session, run
+from exporter.project.settings import Project
+from exporter.shrinking.plan import read_shrink_plan
+from exporter.variants.layer_graphs import ORIGINAL, LayerGraph, layer_graph
+from exporter.variants.record import Step, VariantRecord, pack_right, write_variant_record
 
 
 @dataclass(frozen=True)

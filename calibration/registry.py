@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from calibration.register_variant import Evaluation, Lineage, open_evaluation, register_variant
-from exporter.datasets import load_dataset
-from exporter.project import Project
-from exporter.shrink_plan import read_shrink_plan
-from exporter.variant_choice import naming
-from exporter.variant_record import VARIANT_FILE, VariantRecord, read_variant_record
-from exporter.variants import ORIGINAL, PRUNED, check_plan, source_is_here, source_sha256, variants
+from exporter.data.datasets import load_dataset
+from exporter.project.settings import Project
+from exporter.shrinking.plan import read_shrink_plan
+from exporter.variants.choice import naming
+from exporter.variants.layer_graphs import ORIGINAL, PRUNED, check_plan, source_is_here, source_sha256, variants
+from exporter.variants.record import VARIANT_FILE, VariantRecord, read_variant_record
 from jetson.errors import CoopexportError
 
 

@@ -14,10 +14,10 @@ from calibration.clip_range import collect
 from calibration.encoding_file import EncodingFile, write_encodings
 from calibration.encoding_search import BITS, front, recommended, search, settings_to_try
 from calibration.split_context import SplitContext, tensors_that_cross
-from exporter.candidates import Layer
-from exporter.cut import cut
-from exporter.onnx_session import run
-from exporter.split import display_name
+from exporter.cutting.cut import cut
+from exporter.layers.candidates import Layer
+from exporter.layers.names import display_name
+from exporter.onnx_graphs.session import run
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.wire.rans import rans_implementation
 

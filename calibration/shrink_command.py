@@ -10,10 +10,10 @@ import click
 from exporter.command_line import next_step, print_table, project_option, wrote
 
 if TYPE_CHECKING:
-    from exporter.project import Project
-    from exporter.shrink import LayerSize
-    from exporter.shrink_plan import KeptChannels
-    from exporter.shrink_project import ProjectShrunk, ShrinkRequest
+    from exporter.project.settings import Project
+    from exporter.shrinking.plan import KeptChannels
+    from exporter.shrinking.shrink import LayerSize
+    from exporter.variants.shrink_project import ProjectShrunk, ShrinkRequest
 
 # The largest error that --approximate allows by itself, relative to the outputs' spread.
 _APPROXIMATE_BOUND = 0.05
@@ -57,9 +57,9 @@ def shrink(
     **given: Any,
 ) -> None:
     """Turn the masked network into a smaller dense one, proven equal."""
-    from exporter.project import load_project
-    from exporter.removal import ShrinkOptions
-    from exporter.shrink_project import ShrinkRequest, shrink_project
+    from exporter.project.settings import load_project
+    from exporter.shrinking.removal import ShrinkOptions
+    from exporter.variants.shrink_project import ShrinkRequest, shrink_project
     from jetson.errors import CoopexportError
 
     project = load_project(project_file)
@@ -90,9 +90,9 @@ def shrink(
 
 def print_verified(project: Project, variant_names: tuple[str, ...]) -> None:
     """Prove variants equal again and print every check; raises CoopexportError naming the first that fails."""
-    from exporter.shrink_project import verify_project
-    from exporter.variant_choice import chosen_variants, naming
-    from exporter.variants import ORIGINAL
+    from exporter.variants.choice import chosen_variants, naming
+    from exporter.variants.layer_graphs import ORIGINAL
+    from exporter.variants.shrink_project import verify_project
     from jetson.errors import CoopexportError
 
     names = [choice.name for choice in chosen_variants(project, variant_names) if choice.name != ORIGINAL]
@@ -135,10 +135,10 @@ def print_rounding(project: Project, result: ProjectShrunk, request: ShrinkReque
 
     import torch
 
-    from exporter.graph import export
-    from exporter.layer_times import OTHER, layer_times_ms
-    from exporter.shrink import layer_sizes, shrink_unproven
-    from exporter.variants import example_inputs
+    from exporter.layers.export import export
+    from exporter.layers.layer_times import OTHER, layer_times_ms
+    from exporter.shrinking.shrink import layer_sizes, shrink_unproven
+    from exporter.variants.layer_graphs import example_inputs
 
     inputs = example_inputs(project)
     options = replace(request.options, round_to=None)
@@ -170,9 +170,9 @@ def print_accuracy(project: Project, result: ProjectShrunk) -> None:
     import torch
 
     from calibration.metric import load_metric, score
-    from exporter.datasets import load_dataset, network_inputs
-    from exporter.masked_network import masked_network
-    from exporter.tracing import run_network
+    from exporter.data.datasets import load_dataset, network_inputs
+    from exporter.masks.masked_network import masked_network
+    from exporter.tracing.trace import run_network
 
     if project.settings.data.evaluation is None:
         click.echo("note: accuracy is not measured, because the project names no data.evaluation", err=True)

@@ -16,10 +16,10 @@ from exporter.command_line import MOST_TABLES, next_step, print_table, progress,
 if TYPE_CHECKING:
     from calibration.command_options import Work
     from calibration.split_context import SplitContext, SplitData
-    from exporter.bundle import SplitFile, WholeFile
-    from exporter.candidates import Layer
-    from exporter.project import Project, SplitSection
-    from exporter.split import Boundary
+    from exporter.bundles.bundle import SplitFile, WholeFile
+    from exporter.cutting.split import Boundary
+    from exporter.layers.candidates import Layer
+    from exporter.project.settings import Project, SplitSection
 
 # What `coopexport search` chooses.
 _SEARCHED = ("encoding", "bits", "clip", "percentile", "granularity", "packing", "codec")
@@ -56,8 +56,8 @@ def split(
 ) -> None:
     """Cut the network after a layer into head and tail, with the feature encoded at the cut."""
     from calibration.split_context import open_data
-    from exporter.project import load_project
-    from exporter.variant_choice import naming
+    from exporter.project.settings import load_project
+    from exporter.variants.choice import naming
     from jetson.errors import CoopexportError
 
     if layer_names and all_layers:
@@ -223,7 +223,7 @@ def recommended_context(context: SplitContext, layer: Layer) -> SplitContext:
     """Return `context` with the encoding that was recommended for the cut after `layer`."""
     from calibration.encoding_file import with_recommendation
     from calibration.split_context import tensors_that_cross
-    from exporter.split import display_name
+    from exporter.layers.names import display_name
 
     graph, settings = context.graph, context.settings
     name, tensors = display_name(graph.layers, layer), tensors_that_cross(context, layer)

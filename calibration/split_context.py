@@ -13,20 +13,17 @@ from numpy.typing import NDArray
 from calibration import metric
 from calibration.calibration_file import clip_ranges
 from calibration.metric import Score
-from exporter.bundle import (
-    Metric,
-    golden_bytes,
-)
-from exporter.candidates import Layer
-from exporter.cut_points import crossing_after, describe_crossing
-from exporter.datasets import Dataset, load_dataset, network_inputs
-from exporter.encoding import FLOAT16, FLOAT32, affine_specification
-from exporter.graph_index import GraphIndex, index_graph
-from exporter.onnx_session import Optimisation, open_session, run
-from exporter.project import Project, SplitSection
-from exporter.split import Boundary, boundary_tensor, whole_outputs
-from exporter.tensor_types import TensorType, tensor_types
-from exporter.variants import LayerGraph
+from exporter.bundles.bundle import Metric, golden_bytes
+from exporter.cutting.split import Boundary, boundary_tensor, whole_outputs
+from exporter.data.datasets import Dataset, load_dataset, network_inputs
+from exporter.encoding.specification import FLOAT16, FLOAT32, affine_specification
+from exporter.layers.candidates import Layer
+from exporter.layers.cut_points import crossing_after, describe_crossing
+from exporter.onnx_graphs.index import GraphIndex, index_graph
+from exporter.onnx_graphs.session import Optimisation, open_session, run
+from exporter.onnx_graphs.tensor_types import TensorType, tensor_types
+from exporter.project.settings import Project, SplitSection
+from exporter.variants.layer_graphs import LayerGraph
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from calibration import input_coding, metric
 from calibration.entropy_tables import fit_symbol_model
 from calibration.split_context import GATE_SAMPLES, SplitContext, golden_file
-from exporter.bundle import (
+from exporter.bundles.bundle import (
     BoundaryTensor,
     FileRecord,
     Metric,
@@ -26,12 +26,13 @@ from exporter.bundle import (
     read_split,
     write_bundle,
 )
-from exporter.candidates import Layer
-from exporter.golden import golden_of_split
-from exporter.onnx_session import run
-from exporter.split import Boundary, display_name, split
-from exporter.user_code import find_source
-from exporter.weight_store import with_weights
+from exporter.bundles.golden import golden_of_split
+from exporter.cutting.split import Boundary, split
+from exporter.layers.candidates import Layer
+from exporter.layers.names import display_name
+from exporter.onnx_graphs.session import run
+from exporter.onnx_graphs.weight_store import with_weights
+from exporter.project.user_code import find_source
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.runtime import preprocessing

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from calibration.register_variant import Evaluation, Lineage, register_variant
-from exporter.candidates import Layer
+from exporter.layers.candidates import Layer
 from exporter.parity import UnprovenError
-from exporter.project import Project, PruneSection, TrainingSection
-from exporter.pruned_variant import write_pruned_variant
+from exporter.project.settings import Project, PruneSection, TrainingSection
 from exporter.pruning.rounds import Spent, Trained
 from exporter.pruning.step_one import Round
 from exporter.pruning.work import PruningWork
-from exporter.tracing import run_network
-from exporter.variant_record import Step, VariantRecord, read_variant_record
+from exporter.tracing.trace import run_network
+from exporter.variants.pruned_variant import write_pruned_variant
+from exporter.variants.record import Step, VariantRecord, read_variant_record
 from jetson.errors import CoopexportError
 
 

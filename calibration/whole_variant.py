@@ -8,17 +8,11 @@ import numpy as np
 
 from calibration import input_coding, metric
 from calibration.split_context import GOLDEN_SAMPLES, SplitContext, golden_file
-from exporter.bundle import (
-    WHOLE_SCHEMA,
-    FileRecord,
-    InputCoding,
-    WholeFile,
-    write_bundle,
-)
-from exporter.datasets import Dataset, network_inputs
-from exporter.golden import golden_of_whole
-from exporter.onnx_session import run
-from exporter.variants import GRAPH_FILE
+from exporter.bundles.bundle import WHOLE_SCHEMA, FileRecord, InputCoding, WholeFile, write_bundle
+from exporter.bundles.golden import golden_of_whole
+from exporter.data.datasets import Dataset, network_inputs
+from exporter.onnx_graphs.session import run
+from exporter.variants.layer_graphs import GRAPH_FILE
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.runtime import preprocessing
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from engines.backends import find_backend
 from engines.target import Target
-from exporter.bundle import BoundaryTensor, FileRecord, read_split, read_whole
+from exporter.bundles.bundle import BoundaryTensor, FileRecord, read_split, read_whole
+from exporter.bundles.precision_file import PrecisionFile, Rounding, check_role, read_precision, require_same_data
 from exporter.parity import BUILD_BOUND
-from exporter.precision_file import PrecisionFile, Rounding, check_role, read_precision, require_same_data
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.golden_check import SYMBOL_FRACTION_BOUND, OutputForm
 from jetson.runtime.preprocessing import Preprocessing

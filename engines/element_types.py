@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from exporter.onnx_graph import copy_without_weights
+from exporter.onnx_graphs.nodes import copy_without_weights
 from jetson.errors import one_line
 
 _NAMES: dict[int, str] = {number: name.lower() for name, number in onnx.TensorProto.DataType.items()}

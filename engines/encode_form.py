@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.target import Target
-from exporter.bundle import BoundaryTensor
-from exporter.encoded_halves import symbols_name
-from exporter.encoding import EncodeSpecification, Packing
-from exporter.encoding_functions import DOMAIN, Coding, decoding_of, encoding_of
-from exporter.golden import golden_exits, golden_of_split, golden_outputs, golden_sent, golden_taken
-from exporter.onnx_graph import functions_used, tensors_read
+from exporter.bundles.bundle import BoundaryTensor
+from exporter.bundles.golden import golden_exits, golden_of_split, golden_outputs, golden_sent, golden_taken
+from exporter.cutting.encoded_halves import symbols_name
+from exporter.encoding.onnx_functions import DOMAIN, Coding, decoding_of, encoding_of
+from exporter.encoding.specification import EncodeSpecification, Packing
+from exporter.onnx_graphs.nodes import functions_used, tensors_read
 from jetson.errors import CoopexportError
 from jetson.wire.feature import symbols_of, tail_input_of, without_uint8
 from jetson.wire.packing import pack_tensor

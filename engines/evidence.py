@@ -8,7 +8,7 @@ from enum import IntEnum
 import onnx
 
 from engines.target import Target
-from exporter.onnx_graph import all_nodes
+from exporter.onnx_graphs.nodes import all_nodes
 from jetson.engines.machine import Machine
 
 # What macOS and Windows call the architectures that Linux's names are used for here.

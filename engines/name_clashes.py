@@ -11,7 +11,7 @@ from importlib import metadata
 from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder
 from pathlib import Path
 
-from exporter.user_code import OUR_NAMES, find_clashes
+from exporter.project.user_code import OUR_NAMES, find_clashes
 
 OUR_FOLDER = Path(__file__).resolve().parent.parent
 _OUR_DISTRIBUTION = "coopexport"

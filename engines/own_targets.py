@@ -10,7 +10,7 @@ from engines.catalogue import full_name, tensorrt_properties
 from engines.target import Target
 from engines.targets import find_target, load_targets
 from engines.wishes import refuse_impossible_name, require_possible
-from exporter.project import BuildSection, TargetSection
+from exporter.project.settings import BuildSection, TargetSection
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 

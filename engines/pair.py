@@ -14,7 +14,7 @@ from engines.backends.interface import Runner
 from engines.build_items import items_of_layer
 from engines.open_engine import open_engine
 from engines.targets import Target
-from exporter.bundle import read_feature_codec, read_split
+from exporter.bundles.bundle import read_feature_codec, read_split
 from jetson.runtime import preprocessing
 from jetson.runtime.preprocessing import Preprocessing
 from jetson.wire.feature import FeatureCodec

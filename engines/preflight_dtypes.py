@@ -11,7 +11,7 @@ from engines.element_types import element_name
 from engines.preflight_operators import tensorrt_version
 from engines.problems import Problem, problem_at
 from engines.target import Target
-from exporter.onnx_graph import consumers, producers
+from exporter.onnx_graphs.nodes import consumers, producers
 
 # From which TensorRT on a type is one at all. What is not listed is in none.
 _SINCE: dict[int, tuple[int, int]] = {

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto
 
 from engines.problems import Problem
-from exporter.onnx_graph import all_nodes
+from exporter.onnx_graphs.nodes import all_nodes
 
 
 def external_data_problems(model: onnx.ModelProto, folder: Path | None) -> list[Problem]:

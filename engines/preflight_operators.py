@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from engines.problems import Problem, problem_at
 from engines.target import Target, numbers_of
-from exporter.onnx_graph import all_nodes
+from exporter.onnx_graphs.nodes import all_nodes
 from jetson.engines.build_settings import BuildSettings
 
 if sys.version_info >= (3, 11):

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from engines.problems import Problem, problem_at
-from exporter.onnx_graph import all_nodes, producers
+from exporter.onnx_graphs.nodes import all_nodes, producers
 
 _QUANTIZED = (TensorProto.INT8, TensorProto.FLOAT8E4M3FN, TensorProto.INT4)
 _UINT8_BECOMES_INT8 = "QuantizeLinear to uint8 becomes int8 there without a word; use int8 with zero point 0"

@@ -17,8 +17,8 @@ from engines.simplify import simplify
 from engines.target import Target
 from engines.target_file import describe_values, target_file
 from engines.wishes import require_possible
-from exporter.bundle import check_file, check_weights, read_golden
-from exporter.golden import golden_exits, golden_outputs, golden_sent, golden_taken
+from exporter.bundles.bundle import check_file, check_weights, read_golden
+from exporter.bundles.golden import golden_exits, golden_outputs, golden_sent, golden_taken
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.golden_check import OutputForm
 from jetson.errors import CoopexportError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from exporter.candidates import layer_name
+from exporter.layers.candidates import layer_name
 
 
 @dataclass(frozen=True)

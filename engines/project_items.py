@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from engines.build_items import FLOAT32, WHOLE, BuildItem, item_of_whole, items_of_layer
-from exporter.bundle import read_whole, split_layers
+from exporter.bundles.bundle import read_whole, split_layers
 from exporter.command_line import left_out
-from exporter.currency import require_current
-from exporter.layer_names import find_layer
-from exporter.project import Project
-from exporter.split import display_name
-from exporter.variant_choice import chosen_variants
-from exporter.variants import read_layer_graph
+from exporter.layers.names import display_name, find_layer
+from exporter.project.settings import Project
+from exporter.variants.choice import chosen_variants
+from exporter.variants.layer_graphs import read_layer_graph
+from exporter.variants.staleness import require_current
 from jetson.errors import CoopexportError
 
 ROLES = ("head", "tail", WHOLE)

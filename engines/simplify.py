@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from engines.target import Target
 from exporter import parity
-from exporter.bundle import BoundaryTensor
-from exporter.onnx_session import open_session
+from exporter.bundles.bundle import BoundaryTensor
+from exporter.onnx_graphs.session import open_session
 from jetson.errors import CoopexportError, one_line
 from jetson.wire.feature import symbols_of
 

@@ -6,8 +6,8 @@ import onnx
 import onnx.inliner
 
 from engines.target import Target
-from exporter.encoding_functions import DOMAIN
-from exporter.onnx_graph import all_nodes, normalise
+from exporter.encoding.onnx_functions import DOMAIN
+from exporter.onnx_graphs.nodes import all_nodes, normalise
 from jetson.errors import CoopexportError, one_line
 
 # ONNX Runtime 1.10 (JetPack 4.6's Python) reads IR version 8 and no newer.

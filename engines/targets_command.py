@@ -38,7 +38,7 @@ def targets(project_file: Path | None, kind: str | None, name: str | None) -> No
 def _own_targets(project_file: Path | None) -> dict[str, Target]:
     """Return the targets of the project, where there is one."""
     from engines.own_targets import own_targets
-    from exporter.project import PROJECT_FILE, load_project
+    from exporter.project.settings import PROJECT_FILE, load_project
 
     here = Path.cwd()
     if project_file is None and not any((folder / PROJECT_FILE).is_file() for folder in (here, *here.parents)):

@@ -6,7 +6,7 @@ import contextlib
 import platform
 
 from engines.nvidia_driver import query_gpus
-from exporter.onnx_session import import_onnxruntime
+from exporter.onnx_graphs.session import import_onnxruntime
 from jetson.device.board import read_board
 from jetson.engines.machine import Machine
 from jetson.errors import CoopexportError

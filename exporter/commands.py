@@ -11,8 +11,8 @@ import click
 from exporter.command_line import next_step, print_table, project_option, variant_option, wrote
 
 if TYPE_CHECKING:
-    from exporter.candidates import Layer
-    from exporter.cut_table import CutRow
+    from exporter.layers.candidates import Layer
+    from exporter.layers.table import CutRow
 
 
 @click.command()
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 @click.option("--input-shape", help='Shape of one input, "3,224,224".')
 def init(folder: Path, factory: str | None, checkpoint: str | None, masks: str | None, input_shape: str | None) -> None:
     """Write a commented project file, coopexport.toml."""
-    from exporter.project import PROJECT_FILE
-    from exporter.project_template import project_text
-    from exporter.user_code import find_clashes
+    from exporter.project.settings import PROJECT_FILE
+    from exporter.project.template import project_text
+    from exporter.project.user_code import find_clashes
     from jetson.errors import CoopexportError
     from jetson.files.atomic_files import write_file
 
@@ -60,9 +60,9 @@ def layers(
     project_file: Path | None, variant_names: tuple[str, ...], onnx_file: Path | None, max_tensors: int | None
 ) -> None:
     """List every layer, its bytes and MACs, and where the network can be cut."""
-    from exporter.project import load_project
-    from exporter.variant_choice import chosen_variants, naming
-    from exporter.variants import GRAPH_FILE, layer_graph, pruning_records
+    from exporter.project.settings import load_project
+    from exporter.variants.choice import chosen_variants, naming
+    from exporter.variants.layer_graphs import GRAPH_FILE, layer_graph, pruning_records
     from jetson.errors import CoopexportError
 
     if onnx_file is not None:
@@ -85,12 +85,12 @@ def layers(
 
 def _print_layers(title: str, path: Path, layers: Sequence[Layer] | None, max_tensors: int | None) -> None:
     """Print the table of one graph; `layers`: those of a project's export, which have PyTorch's names."""
-    from exporter.candidates import layers_of
-    from exporter.cut_table import cut_rows, multi_tensor_rows
-    from exporter.given_file import read_graph
-    from exporter.graph_index import index_graph
-    from exporter.layer_names import short_name
-    from exporter.tensor_types import tensor_types
+    from exporter.cutting.onnx_file import read_graph
+    from exporter.layers.candidates import layers_of
+    from exporter.layers.names import short_name
+    from exporter.layers.table import cut_rows, multi_tensor_rows
+    from exporter.onnx_graphs.index import index_graph
+    from exporter.onnx_graphs.tensor_types import tensor_types
 
     model = read_graph(path)
     index, types = index_graph(model), tensor_types(model, path.parent)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from exporter.command_line import next_step, print_table, progress, wrote
 
 if TYPE_CHECKING:
-    from exporter.pair_gates import PairProof
+    from exporter.cutting.pair_parity import PairProof
 
 
 def split_onnx_file(
@@ -18,13 +18,13 @@ def split_onnx_file(
 
     When it is interrupted, the same command goes on where it was. Raises CoopexportError and OSError.
     """
-    from exporter.candidates import layers_of
-    from exporter.given_cuts import all_cuts, wanted_cuts
-    from exporter.given_file import read_graph
-    from exporter.graph_index import index_graph
-    from exporter.pair_files import PAIRS_FILE, write_pairs
-    from exporter.pair_gates import prove_pairs
-    from exporter.tensor_types import tensor_types
+    from exporter.cutting.onnx_cuts import all_cuts, wanted_cuts
+    from exporter.cutting.onnx_file import read_graph
+    from exporter.cutting.pair_files import PAIRS_FILE, write_pairs
+    from exporter.cutting.pair_parity import prove_pairs
+    from exporter.layers.candidates import layers_of
+    from exporter.onnx_graphs.index import index_graph
+    from exporter.onnx_graphs.tensor_types import tensor_types
     from jetson.errors import CoopexportError
     from jetson.files.atomic_files import sha256_of_file
 

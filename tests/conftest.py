@@ -25,10 +25,10 @@ from torch import nn
 from benchmarks.demo.data import DemoData
 from benchmarks.demo.flow import prepare
 from benchmarks.demo.recipe import Recipe
-from exporter.masked_network import masked_network
-from exporter.masks import Masks, write_masks
+from exporter.masks.masked_network import masked_network
+from exporter.masks.masks import Masks, write_masks
 from exporter.models.vgg import vgg16
-from exporter.project import load_project
+from exporter.project.settings import load_project
 from exporter.training.fit import fit
 from exporter.training.training_set import load_training_set
 

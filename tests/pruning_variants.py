@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save
 
 from calibration.register_variant import Evaluation, Lineage, open_evaluation, register_variant
-from exporter.checkpoint import load_network
-from exporter.masks import Masks, encode_masks
-from exporter.project import Project
-from exporter.shrink import shrink
-from exporter.shrink_plan import ShrinkFile, write_shrink_plan
-from exporter.variant_record import Step, VariantRecord
-from exporter.variants import PRUNING, example_inputs
+from exporter.masks.masks import Masks, encode_masks
+from exporter.project.checkpoint import load_network
+from exporter.project.settings import Project
+from exporter.shrinking.plan import ShrinkFile, write_shrink_plan
+from exporter.shrinking.shrink import shrink
+from exporter.variants.layer_graphs import PRUNING, example_inputs
+from exporter.variants.record import Step, VariantRecord
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 
 # Of the first step: layer to channels left, of the test project's 12.

@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from benchmarks.demo.data import DemoData, make_data
 from benchmarks.page_command import say
 from exporter.models.vgg import FULL_WIDTHS, VGG16, vgg16
-from exporter.project import TrainingSection
+from exporter.project.settings import TrainingSection
 from exporter.training.fit import fit
 from exporter.training.training_set import training_set_of_arrays
 from jetson.files.atomic_files import write_file

@@ -26,15 +26,15 @@ from engines.commands import doctor
 from engines.open_engine import open_engine
 from engines.pair import open_pair
 from engines.targets import find_target
-from exporter.bundle import Metric
+from exporter.bundles.bundle import Metric
 from exporter.command_line import print_table, wrote
 from exporter.commands import layers
-from exporter.datasets import load_dataset, network_inputs
-from exporter.project import PROJECT_FILE, Project, load_project
-from exporter.project_template import project_text
-from exporter.variant_record import read_variant_record
-from exporter.variants import ORIGINAL, STEP_ONE
-from exporter.variants import variants as names_of
+from exporter.data.datasets import load_dataset, network_inputs
+from exporter.project.settings import PROJECT_FILE, Project, load_project
+from exporter.project.template import project_text
+from exporter.variants.layer_graphs import ORIGINAL, STEP_ONE
+from exporter.variants.layer_graphs import variants as names_of
+from exporter.variants.record import read_variant_record
 from jetson.engines.golden_check import run_in_batches
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import write_file

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from benchmarks.peers.case_files import NetworkSource
 from calibration.clip_methods import ClipSettings
 from calibration.clip_range import calibrate
-from exporter.candidates import Layer
-from exporter.encoding import affine_specification
-from exporter.graph import export
-from exporter.split import Boundary, split
+from exporter.cutting.split import Boundary, split
+from exporter.encoding.specification import affine_specification
+from exporter.layers.candidates import Layer
+from exporter.layers.export import export
 
 NETWORKS = tuple(
     NetworkSource(name, f"pytorchcv.models.{module}", function)

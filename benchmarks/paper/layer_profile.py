@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 
-from exporter.onnx_session import import_onnxruntime
+from exporter.onnx_graphs.session import import_onnxruntime
 
 # `blocked`: convolution in the layout NCHWc, channels in blocks that fill a vector register; `im2col`: patches
 # copied into a matrix, then a matrix product.
@@ -132,7 +132,7 @@ def _events(model: onnx.ModelProto, runs: int) -> list[dict[str, Any]]:
 
 
 def _options() -> Any:
-    """Return the settings of exporter.onnx_session with optimisation `all` and one thread."""
+    """Return the settings of exporter.onnx_graphs.session with optimisation `all` and one thread."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -13,10 +13,10 @@ from torch import nn
 
 from engines.target_file import target_file
 from engines.targets import find_target
-from exporter.graph import export
-from exporter.masks import Masks
+from exporter.layers.export import export
+from exporter.masks.masks import Masks
 from exporter.models.vgg import FULL_WIDTHS, LAYER_NAMES, VGG16, vgg16
-from exporter.shrink import Shrunk, shrink
+from exporter.shrinking.shrink import Shrunk, shrink
 from jetson.errors import CoopexportError
 
 INPUT_SHAPE = (3, 32, 32)

@@ -26,7 +26,7 @@ from benchmarks.paper.page import page
 from benchmarks.paper.published import ORIGINAL, STEP1, STEP2, round_mixed, round_up
 from benchmarks.paper.tables import Results
 from benchmarks.paper.timing import measure_blocks, runner
-from exporter.onnx_session import import_onnxruntime
+from exporter.onnx_graphs.session import import_onnxruntime
 
 # A processor without blocked kernels has nothing to round for; 8 is then as good as any.
 _LEAST_BLOCK = 8

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from exporter.onnx_session import open_session
+from exporter.onnx_graphs.session import open_session
 from jetson.errors import CoopexportError
 from jetson.runtime.sampling import sample_interleaved
 

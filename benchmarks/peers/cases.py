@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import fx, nn
 
 from benchmarks.peers.case_files import NetworkSource, StoredCase
-from exporter.layer_ends import layer_chain, layer_nodes
-from exporter.masked_network import masked_network, output_channels
-from exporter.masks import Masks, Meaning
-from exporter.tracing import TracedNetwork, trace
+from exporter.masks.masked_network import masked_network, output_channels
+from exporter.masks.masks import Masks, Meaning
+from exporter.tracing.layer_ends import layer_chain, layer_nodes
+from exporter.tracing.trace import TracedNetwork, trace
 
 # Inputs for which outputs are compared.
 SAMPLES = 8

@@ -19,7 +19,7 @@ from benchmarks.peers.case_files import NetworkSource
 from benchmarks.peers.cut_measure import NotRun, PeerResult, measure_own, measure_peers, refusals, write_network
 from benchmarks.peers.cut_page import CutResults, page
 from benchmarks.peers.cut_tools import OWN, PEERS
-from exporter.graph_index import index_graph
+from exporter.onnx_graphs.index import index_graph
 
 # How many pairs all tools write: where this project has to be faster with all pairs.
 NETWORKS = (

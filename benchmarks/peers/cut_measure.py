@@ -15,17 +15,17 @@ import torch
 
 from benchmarks.peers.case_files import NetworkSource
 from benchmarks.peers.cut_tools import OWN, PEERS, CutTool, Job
-from exporter.candidates import layers_of
-from exporter.cut_points import single_tensor_cuts
-from exporter.drawn_inputs import drawn_inputs
-from exporter.given_cuts import all_cuts
-from exporter.given_file import read_graph
-from exporter.graph import export
-from exporter.graph_index import index_graph
-from exporter.onnx_session import open_session
-from exporter.pair_files import write_pairs
-from exporter.pair_gates import prove_pairs
-from exporter.tensor_types import TensorType, tensor_types
+from exporter.cutting.onnx_cuts import all_cuts
+from exporter.cutting.onnx_file import read_graph
+from exporter.cutting.pair_files import write_pairs
+from exporter.cutting.pair_parity import prove_pairs
+from exporter.layers.candidates import layers_of
+from exporter.layers.cut_points import single_tensor_cuts
+from exporter.layers.export import export
+from exporter.onnx_graphs.index import index_graph
+from exporter.onnx_graphs.random_inputs import drawn_inputs
+from exporter.onnx_graphs.session import open_session
+from exporter.onnx_graphs.tensor_types import TensorType, tensor_types
 from jetson.errors import CoopexportError, one_line
 
 _Value = TypeVar("_Value")

@@ -16,9 +16,9 @@ from typing import Any
 import onnx
 import onnx.utils
 
-from exporter.given_file import read_graph
-from exporter.pair_files import write_pairs
-from exporter.tensor_types import tensor_types
+from exporter.cutting.onnx_file import read_graph
+from exporter.cutting.pair_files import write_pairs
+from exporter.onnx_graphs.tensor_types import tensor_types
 
 EXTRACT_MODEL, ONNX_IR, GRAPHSURGEON, POLYGRAPHY = "onnx.utils.extract_model", "onnx-ir", "graphsurgeon", "Polygraphy"
 

@@ -23,9 +23,9 @@ from benchmarks.peers.footprint import checkpoint_bytes, macs, parameters
 from benchmarks.peers.memory import COOPEXPORT, measure_peak_bytes, run_module, run_tool
 from benchmarks.peers.rows import Measured, NotMeasured, Row, Subject
 from exporter.parity import SHRINK_BOUND, relative_error
-from exporter.resize import apply_plan
-from exporter.shrink import ShrinkOptions, shrink_unproven
-from exporter.tracing import run_network
+from exporter.shrinking.resize import apply_plan
+from exporter.shrinking.shrink import ShrinkOptions, shrink_unproven
+from exporter.tracing.trace import run_network
 from jetson.errors import CoopexportError, one_line
 
 TORCH_PRUNING = "Torch-Pruning"

@@ -22,8 +22,8 @@ from torch import nn
 from benchmarks.peers import torch_pruning_tool
 from benchmarks.peers.case_files import StoredCase, load_network, read_case, write_case
 from benchmarks.peers.footprint import clear_peak, peak_bytes, resident_bytes
-from exporter.masks import Masks
-from exporter.shrink import ShrinkOptions, shrink_unproven
+from exporter.masks.masks import Masks
+from exporter.shrinking.shrink import ShrinkOptions, shrink_unproven
 from jetson.errors import CoopexportError, one_line
 
 COOPEXPORT = "coopexport"

@@ -19,7 +19,7 @@ from benchmarks.peers.cases import PUBLISHED, build_case
 from benchmarks.peers.measure import measure
 from benchmarks.peers.page import Results, page
 from benchmarks.peers.rows import Row
-from exporter.masks import Meaning
+from exporter.masks.masks import Meaning
 
 _MEANINGS: tuple[Meaning, ...] = ("channel", "weight")
 _TOOLS = ("coopexport", "torch", "torch-pruning", "pytorchcv")

@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from exporter.onnx_session import open_session
-from exporter.tensor_types import tensor_types
+from exporter.onnx_graphs.session import open_session
+from exporter.onnx_graphs.tensor_types import tensor_types
 from jetson.errors import CoopexportError
 
 BINS = 2048

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from calibration.precision.subject import PairRun, Subject
 from exporter import parity
-from exporter.bundle import BoundaryTensor
-from exporter.onnx_session import open_session, run
-from exporter.precision_file import Rounding
+from exporter.bundles.bundle import BoundaryTensor
+from exporter.bundles.precision_file import Rounding
+from exporter.onnx_graphs.session import open_session, run
 from jetson.wire.feature import symbols_of
 
 # Docs: what a float32 engine may differ by.

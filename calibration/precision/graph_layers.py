@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import onnx
 
-from exporter.candidates import Layer, layer_name
-from exporter.onnx_graph import copy_without_weights
-from exporter.split import display_name
+from exporter.layers.candidates import Layer, layer_name
+from exporter.layers.names import display_name
+from exporter.onnx_graphs.nodes import copy_without_weights
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 
@@ -23,7 +23,7 @@ def node_layers(model: onnx.ModelProto, layers: Sequence[Layer] = ()) -> tuple[s
     found = []
     for node in model.graph.node:
         path = layer_name(node)
-        # A node that a module around others runs itself is a layer of its own (exporter.candidates).
+        # A node that a module around others runs itself is a layer of its own (exporter.layers.candidates).
         own = f"{path}.{node.name.rpartition('/')[2]}"
         found.append(known.get(own) or known.get(path) or path)
     return tuple(found)

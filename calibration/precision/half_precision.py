@@ -15,7 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.precision.graph_layers import STANDARD_DOMAINS, element_types, opset_of
-from exporter.onnx_graph import rename_reads, tensors_read
+from exporter.onnx_graphs.nodes import rename_reads, tensors_read
 
 LARGEST_HALF = 65504.0
 _HALF, _FLOAT = ".half", ".float"

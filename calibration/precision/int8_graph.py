@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.precision.graph_layers import STANDARD_DOMAINS, element_types
-from exporter.onnx_graph import tensors_read
+from exporter.onnx_graphs.nodes import tensors_read
 
 LARGEST_INT8 = 127
 

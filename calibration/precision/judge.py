@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from calibration import metric
 from calibration.metric import MetricFunction, Score
 from calibration.precision.subject import Graphs, PairRun, Subject, run_parts
-from exporter.bundle import Metric
+from exporter.bundles.bundle import Metric
 
 
 @dataclass(frozen=True)

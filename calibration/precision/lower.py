@@ -12,11 +12,10 @@ from calibration.precision.graph_layers import node_layers
 from calibration.precision.int8_ranges import RangeSettings
 from calibration.precision.lowering import half_lowering, int8_lowering
 from calibration.precision.subject import Part
-from exporter.bundle import FileRecord
-from exporter.candidates import Layer
-from exporter.layer_names import find_layer
-from exporter.precision_file import PRECISIONS, KeptLayer, Precision
-from exporter.split import display_name
+from exporter.bundles.bundle import FileRecord
+from exporter.bundles.precision_file import PRECISIONS, KeptLayer, Precision
+from exporter.layers.candidates import Layer
+from exporter.layers.names import display_name, find_layer
 from jetson.errors import CoopexportError
 
 

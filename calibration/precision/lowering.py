@@ -17,7 +17,7 @@ from calibration.precision.half_precision import LARGEST_HALF, constants_out_of_
 from calibration.precision.int8_graph import quantisable_nodes, to_int8
 from calibration.precision.int8_ranges import RangeSettings, int8_ranges
 from calibration.precision.subject import Part
-from exporter.onnx_graph import consumers, producers
+from exporter.onnx_graphs.nodes import consumers, producers
 
 # An activation of calibration data stays so many times below half's largest number: other images may reach further.
 HALF_HEADROOM = 4.0

@@ -16,9 +16,9 @@ from calibration.precision.judge import Verdict, open_judge
 from calibration.precision.subject import WHOLE, PairRun, Part, Subject, inputs_of, open_subject, run_parts
 from calibration.precision.work import PrecisionOptions, PrecisionRefusedError, Work, choose_kept, open_work
 from calibration.split_context import GOLDEN_SAMPLES, SplitContext, golden_file
-from exporter.bundle import FileRecord, check_file, write_bundle
-from exporter.golden import golden_of_split, golden_of_whole
-from exporter.precision_file import (
+from exporter.bundles.bundle import FileRecord, check_file, write_bundle
+from exporter.bundles.golden import golden_of_split, golden_of_whole
+from exporter.bundles.precision_file import (
     PRECISION_SCHEMA,
     KeptLayer,
     Precision,
@@ -27,8 +27,8 @@ from exporter.precision_file import (
     precision_file_name,
     read_precision,
 )
-from exporter.user_code import find_source
-from exporter.weight_store import store_weights
+from exporter.onnx_graphs.weight_store import store_weights
+from exporter.project.user_code import find_source
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 

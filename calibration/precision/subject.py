@@ -12,10 +12,10 @@ import onnx
 from numpy.typing import NDArray
 
 from calibration.precision.graph_layers import node_layers
-from exporter.bundle import BoundaryTensor, FileRecord, check_file, check_weights, read_split, read_whole
-from exporter.candidates import Layer
-from exporter.onnx_session import open_session, run
-from exporter.weight_store import with_weights
+from exporter.bundles.bundle import BoundaryTensor, FileRecord, check_file, check_weights, read_split, read_whole
+from exporter.layers.candidates import Layer
+from exporter.onnx_graphs.session import open_session, run
+from exporter.onnx_graphs.weight_store import with_weights
 from jetson.errors import CoopexportError
 from jetson.wire.feature import FeatureCodec
 

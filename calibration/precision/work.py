@@ -14,9 +14,8 @@ from calibration.precision.lowering import Lowering, half_lowering, int8_lowerin
 from calibration.precision.sensitivity import LayerSensitivity, kept_worst, sensitivity
 from calibration.precision.subject import Subject, inputs_of, open_subject
 from calibration.split_context import SplitContext
-from exporter.layer_names import find_layer
-from exporter.precision_file import Precision
-from exporter.split import display_name
+from exporter.bundles.precision_file import Precision
+from exporter.layers.names import display_name, find_layer
 from jetson.errors import CoopexportError
 
 

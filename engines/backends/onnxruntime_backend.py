@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engines.backends.interface import Availability, Backend, Engine, Runner
 from engines.targets import Target
-from exporter.onnx_session import import_onnxruntime, open_session
+from exporter.onnx_graphs.session import import_onnxruntime, open_session
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError, one_line
 from jetson.tensorrt_engines.inspection import LayerInformation

@@ -1,1 +1,1 @@
-"""Reference networks with named layers, loaded like any user's network: by factory and checkpoint."""
+"""Networks that come with coopexport."""

@@ -1,1 +1,1 @@
-"""Choosing what to prune: scores of channels, removal through the lossless shrinker, the two steps of the paper."""
+"""Two-step pruning: scores of channels, their removal through the shrinker, and the series of variants."""

@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from exporter.channel_flow import ChannelFlow, LayerReads, follow_channels
-from exporter.feature import Feature, vector_along
-from exporter.layer_ends import layer_chain, layer_nodes, output_layers
-from exporter.masks import Masks
-from exporter.tracing import Inputs, TracedNetwork, trace
-from exporter.unclear_ends import unclear_operation
+from exporter.channels.feature import Feature, vector_along
+from exporter.channels.flow import ChannelFlow, LayerReads, follow_channels
+from exporter.masks.masks import Masks
+from exporter.masks.unclear_ends import unclear_operation
+from exporter.tracing.layer_ends import layer_chain, layer_nodes, output_layers
+from exporter.tracing.trace import Inputs, TracedNetwork, trace
 from jetson.errors import CoopexportError
 
 # The group of channels that cannot be removed.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from exporter.pruning.gates import gate_shapes, gated_network
-from exporter.tracing import TracedNetwork, output_tensors
-from exporter.weight_layout import filters_of
+from exporter.tracing.trace import TracedNetwork, output_tensors
+from exporter.tracing.weight_layout import filters_of
 from jetson.errors import CoopexportError, one_line
 
 # For each layer one score per channel that it makes, float64; only their proportions within a layer count.

@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from exporter.masks import Masks
+from exporter.masks.masks import Masks
 from exporter.pruning.channel_groups import ChannelGroups
-from exporter.removal import ShrinkOptions, plan_removal
-from exporter.resize import apply_plan
-from exporter.shrink import LayerSize, layer_sizes
-from exporter.shrink_plan import ShrinkPlan
-from exporter.tracing import copied
+from exporter.shrinking.plan import ShrinkPlan
+from exporter.shrinking.removal import ShrinkOptions, plan_removal
+from exporter.shrinking.resize import apply_plan
+from exporter.shrinking.shrink import LayerSize, layer_sizes
+from exporter.tracing.trace import copied
 from jetson.errors import CoopexportError
 
 State = dict[str, torch.Tensor]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 
-from exporter.layer_ends import channel_dimension, layer_end, layer_nodes
-from exporter.tracing import TracedNetwork, shape_of
+from exporter.tracing.layer_ends import channel_dimension, layer_end, layer_nodes
+from exporter.tracing.trace import TracedNetwork, shape_of
 
 
 @dataclass(frozen=True)

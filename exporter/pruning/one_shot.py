@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
-from exporter.masks import Masks
+from exporter.masks.masks import Masks
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.criteria import Batches, Evidence, Loss, score_channels
 from exporter.pruning.dense_network import fewest_to, state_of, without_groups
 from exporter.pruning.ranking import group_scores, remove_least, scored_layers
-from exporter.tracing import Inputs, copied
+from exporter.tracing.trace import Inputs, copied
 from jetson.errors import CoopexportError
 
 # Criteria that look at how the network answers.

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.project import PruneSection
+from exporter.project.settings import PruneSection
 from exporter.pruning.dense_network import DenseNetwork, State, fewest_to, without_groups
 from exporter.pruning.ranking import least_filters, remove_least
 from exporter.pruning.rounds import Spent, Trained, trained_round

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from exporter.project import CROSS_ENTROPY, PruneSection, TrainingSection
+from exporter.project.settings import CROSS_ENTROPY, PruneSection, TrainingSection
 from exporter.pruning.channel_groups import ChannelGroups
 from exporter.pruning.criteria import Evidence, Loss, score_channels
 from exporter.pruning.dense_network import DenseNetwork, State, without_groups, write_back

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from exporter.project import CROSS_ENTROPY, TrainingSection
+from exporter.project.settings import CROSS_ENTROPY, TrainingSection
 from exporter.training.batches import ahead, augmented, check_augmentable, iterate, steps_per_epoch
 from exporter.training.devices import choose_device
 from exporter.training.losses import LossFunction, check_labels, distillation, first_output, load_loss

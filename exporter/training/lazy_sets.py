@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from exporter.datasets import SampleSource
-from exporter.image_folder import ImageFolder, each_image
+from exporter.data.datasets import SampleSource
+from exporter.data.image_folder import ImageFolder, each_image
 from jetson.errors import CoopexportError, one_line
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.runtime import preprocessing as preprocessing_contract

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from exporter.project import CROSS_ENTROPY, TrainingSection
-from exporter.tracing import output_tensors
-from exporter.user_code import load_function
+from exporter.project.settings import CROSS_ENTROPY, TrainingSection
+from exporter.project.user_code import load_function
+from exporter.tracing.trace import output_tensors
 from jetson.errors import CoopexportError, one_line
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

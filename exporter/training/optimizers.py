@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from exporter.project import TrainingSection
+from exporter.project.settings import TrainingSection
 from exporter.training.schedules import learning_rate, momentum
 from jetson.errors import CoopexportError
 

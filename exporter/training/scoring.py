@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from exporter.project import CROSS_ENTROPY, TrainingSection
-from exporter.tracing import eval_mode
+from exporter.project.settings import CROSS_ENTROPY, TrainingSection
+from exporter.tracing.trace import eval_mode
 from exporter.training.batches import iterate
 from exporter.training.losses import LossFunction, check_labels, first_output
 from exporter.training.placement import to_device

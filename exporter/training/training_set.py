@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.datasets import Dataset, check_input_shape, open_source
-from exporter.image_folder import ImageFolder
-from exporter.project import Project
+from exporter.data.datasets import Dataset, check_input_shape, open_source
+from exporter.data.image_folder import ImageFolder
+from exporter.project.settings import Project
 from exporter.training.lazy_sets import folder_set, sample_set
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes

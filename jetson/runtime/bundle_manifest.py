@@ -1,6 +1,7 @@
 """What a device needs to read of a split bundle: `<layer>.split.json` and its tables, as docs/formats.md defines them.
 
-exporter.bundle writes these files, and reads all that is in them; what head and tail need to talk is read here alone.
+exporter.bundles.bundle writes these files, and reads all that is in them; what head and tail need to talk is read here
+alone.
 """
 
 import os

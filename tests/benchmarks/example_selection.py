@@ -9,17 +9,9 @@ from benchmarks.candidate_list import VariantFiles, images_sha256, list_candidat
 from benchmarks.latency_table import Latency
 from benchmarks.select_project import ProjectSelection
 from benchmarks.selector import select
-from exporter.bundle import (
-    BoundaryTensor,
-    FileRecord,
-    InputCoding,
-    Metric,
-    PayloadBytes,
-    SplitFile,
-    WholeFile,
-)
-from exporter.encoding import EncodeSpecification
-from exporter.project import SelectSection
+from exporter.bundles.bundle import BoundaryTensor, FileRecord, InputCoding, Metric, PayloadBytes, SplitFile, WholeFile
+from exporter.encoding.specification import EncodeSpecification
+from exporter.project.settings import SelectSection
 
 VGG_LAYERS = (
     "conv1_1", "conv1_2", "pool1", "conv2_1", "conv2_2", "pool2", "conv3_1", "conv3_2", "conv3_3", "pool3",

@@ -14,9 +14,9 @@ from benchmarks.select_project import ProjectSelection
 from benchmarks.selector import select
 from benchmarks.variants_table import Feature, VariantRow
 from calibration.confidence import metric_interval
-from exporter.bundle import Metric
-from exporter.project import SelectSection
-from exporter.variant_record import VariantRecord, pack_right
+from exporter.bundles.bundle import Metric
+from exporter.project.settings import SelectSection
+from exporter.variants.record import VariantRecord, pack_right
 
 SAMPLES = 1000
 ORIGINAL_RIGHT = 986

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from benchmarks.candidate_list import VariantFiles, images_sha256, list_candidates
 from benchmarks.latency_table import Latency
 from benchmarks.selector import INPUT, OUTPUT, Candidate, select
-from exporter.bundle import BoundaryTensor, FileRecord
-from exporter.encoding import FLOAT32
+from exporter.bundles.bundle import BoundaryTensor, FileRecord
+from exporter.encoding.specification import FLOAT32
 from jetson.errors import CoopexportError
 
 FILES = variant_files("pruned", ["conv4_1", "pool4"], 0.98, 0.2, 0.97)

@@ -14,8 +14,8 @@ from benchmarks.demo import data as demo_data
 from benchmarks.demo import flow
 from benchmarks.demo.flow import CANDIDATES, LAYER, PairResult, demo_project_text, run_demo, run_pair
 from benchmarks.demo.recipe import Recipe
-from exporter.bundle import read_split, split_layers
-from exporter.project import load_project
+from exporter.bundles.bundle import read_split, split_layers
+from exporter.project.settings import load_project
 from jetson.errors import CoopexportError
 from jetson.runtime.plan import read_plan
 

@@ -27,8 +27,8 @@ from benchmarks.peers.cut_measure import (
 )
 from benchmarks.peers.cut_page import CutResults, findings, own_table, page, peer_table
 from benchmarks.peers.cut_tools import EXTRACT_MODEL, OWN, PEERS, CutTool, Job
-from exporter.cut_points import single_tensor_cuts
-from exporter.graph_index import index_graph
+from exporter.layers.cut_points import single_tensor_cuts
+from exporter.onnx_graphs.index import index_graph
 
 HOST = {"processor": "Some CPU", "system": "Linux 6", "python": "3.11", "load_average": 0.5}
 

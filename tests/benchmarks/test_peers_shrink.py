@@ -24,7 +24,7 @@ from benchmarks.peers.measure import NNI, measure, outputs, time_interleaved
 from benchmarks.peers.memory import COOPEXPORT, measure_peak_bytes, run_module
 from benchmarks.peers.page import Results, page
 from benchmarks.peers.rows import Measured, NotMeasured, Row, Subject, row_table
-from exporter.masks import Meaning
+from exporter.masks.masks import Meaning
 from exporter.parity import relative_error
 from jetson.errors import CoopexportError
 

@@ -48,7 +48,7 @@ from benchmarks.paper.published_widths import main, widths_to_measure
 from benchmarks.paper.tables import Results, latency_table, shares
 from benchmarks.paper.timing import Latency, Ratio, latencies, measure_blocks, median_interval, runner
 from exporter.models.vgg import FULL_WIDTHS, LAYER_NAMES, VGG16, vgg16
-from exporter.shrink import Shrunk
+from exporter.shrinking.shrink import Shrunk
 from jetson.errors import CoopexportError
 
 LOGS = Path(__file__).resolve().parent.parent / "data" / "two_step_pruning.json"

@@ -22,8 +22,8 @@ from benchmarks.select_project import (
     write_plan,
 )
 from benchmarks.selector import INPUT, OUTPUT, latency_ms
-from exporter.bundle import read_split, read_whole
-from exporter.project import Project, SelectSection, load_project
+from exporter.bundles.bundle import read_split, read_whole
+from exporter.project.settings import Project, SelectSection, load_project
 from jetson.errors import CoopexportError
 from jetson.runtime.plan import choose, read_plan
 

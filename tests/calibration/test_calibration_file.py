@@ -15,10 +15,10 @@ from pydantic import TypeAdapter
 
 from calibration import calibration_file, clip_range
 from calibration.calibration_file import clip_ranges
-from exporter.datasets import Dataset
-from exporter.encoding import ClipRange
-from exporter.project import Project, SplitSection, load_project
-from exporter.variants import LayerGraph
+from exporter.data.datasets import Dataset
+from exporter.encoding.specification import ClipRange
+from exporter.project.settings import Project, SplitSection, load_project
+from exporter.variants.layer_graphs import LayerGraph
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
 

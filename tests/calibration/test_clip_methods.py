@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from calibration.clip_methods import METHODS, ClipSettings
 from calibration.clip_range import FeatureSample, clip_range
-from exporter.encoding import affine_specification, decode, encode
+from exporter.encoding.specification import affine_specification, decode, encode
 
 METHOD_NAMES = sorted(METHODS)
 

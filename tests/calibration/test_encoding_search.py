@@ -15,7 +15,7 @@ from calibration.clip_range import FeatureSample, clip_range
 from calibration.encoding_search import Trial, front, recommended, search, settings_to_try
 from calibration.entropy_tables import fit_symbol_model
 from calibration.metric import Score
-from exporter.encoding import affine_specification, decode, encode, wire_specification
+from exporter.encoding.specification import affine_specification, decode, encode, wire_specification
 from jetson.errors import CoopexportError
 from jetson.wire.message import pack
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from calibration.metric import Score, compare, load_metric, score, top1
-from exporter.project import load_project
+from exporter.project.settings import load_project
 from jetson.errors import CoopexportError
 
 LABELS = np.array([2, 0, 1, 1])

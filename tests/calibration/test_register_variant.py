@@ -12,10 +12,10 @@ from pruning_variants import lineage, write_pruned
 
 from calibration.confidence import wilson_interval
 from calibration.register_variant import Evaluation, Lineage, open_evaluation, register_variant
-from exporter.project import Project, load_project
-from exporter.shrink_plan import read_shrink_plan
-from exporter.variant_record import VARIANT_FILE, read_variant_record
-from exporter.variants import layer_graph, load_variant, variants
+from exporter.project.settings import Project, load_project
+from exporter.shrinking.plan import read_shrink_plan
+from exporter.variants.layer_graphs import layer_graph, load_variant, variants
+from exporter.variants.record import VARIANT_FILE, read_variant_record
 from jetson.errors import CoopexportError
 
 WIDTHS = {"conv4_1": 9, "conv4_2": 8}

@@ -11,10 +11,10 @@ from pruning_variants import write_two_steps
 from safetensors.torch import load_file, save_file
 
 from calibration.registry import open_registry
-from exporter.project import Project, load_project
-from exporter.shrink_project import ShrinkRequest, shrink_project
-from exporter.variant_record import VARIANT_FILE, read_variant_record
-from exporter.variants import variants
+from exporter.project.settings import Project, load_project
+from exporter.variants.layer_graphs import variants
+from exporter.variants.record import VARIANT_FILE, read_variant_record
+from exporter.variants.shrink_project import ShrinkRequest, shrink_project
 from jetson.errors import CoopexportError
 
 

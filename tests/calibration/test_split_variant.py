@@ -17,15 +17,15 @@ from calibration.metric import Score, top1
 from calibration.split_context import SplitContext, boundaries, open_context
 from calibration.split_variant import write_split
 from calibration.whole_variant import write_whole
-from exporter.bundle import SplitFile, WholeFile, read_feature_codec, read_golden, read_split, read_whole
-from exporter.candidates import Layer
-from exporter.datasets import load_dataset
-from exporter.encoding import decode, encode
-from exporter.layer_names import find_layer
-from exporter.onnx_session import open_session, run
-from exporter.project import Project, SplitSection, load_project
-from exporter.split import Boundary
-from exporter.variants import layer_graph
+from exporter.bundles.bundle import SplitFile, WholeFile, read_feature_codec, read_golden, read_split, read_whole
+from exporter.cutting.split import Boundary
+from exporter.data.datasets import load_dataset
+from exporter.encoding.specification import decode, encode
+from exporter.layers.candidates import Layer
+from exporter.layers.names import find_layer
+from exporter.onnx_graphs.session import open_session, run
+from exporter.project.settings import Project, SplitSection, load_project
+from exporter.variants.layer_graphs import layer_graph
 from jetson.errors import CoopexportError
 from jetson.files.json_files import encode_json
 from jetson.runtime import preprocessing

@@ -16,8 +16,8 @@ from engines.evidence import other_architecture
 from engines.open_engine import open_engine
 from engines.targets import find_target
 from engines.this_machine import this_machine
-from exporter.bundle import read_golden
-from exporter.golden import golden_outputs, golden_sent, golden_taken
+from exporter.bundles.bundle import read_golden
+from exporter.bundles.golden import golden_outputs, golden_sent, golden_taken
 from jetson.engines.identity import read_identity
 
 rtx_installed = pytest.mark.skipif(

@@ -14,10 +14,10 @@ from small_residual import IMAGES, LABELS
 
 from engines.pair import open_pair
 from engines.targets import find_target
-from exporter.bundle import read_feature_codec, read_golden, read_split
-from exporter.datasets import load_dataset
-from exporter.onnx_session import open_session, run
-from exporter.project import load_project
+from exporter.bundles.bundle import read_feature_codec, read_golden, read_split
+from exporter.data.datasets import load_dataset
+from exporter.onnx_graphs.session import open_session, run
+from exporter.project.settings import load_project
 from jetson.errors import CoopexportError
 
 CPU = find_target("cpu")

@@ -10,8 +10,8 @@ import pytest
 from pruning_variants import write_two_steps
 from tests_support import files_below
 
-from exporter.bundle import read_split
-from exporter.project import load_project
+from exporter.bundles.bundle import read_split
+from exporter.project.settings import load_project
 from jetson.runtime.plan import read_plan
 
 CUTS = {

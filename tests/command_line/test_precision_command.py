@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests_support import files_below
 
-from exporter.precision_file import read_precision
+from exporter.bundles.precision_file import read_precision
 
 
 def test_pairs_and_whole_are_written_in_both_precisions(finished_project: Path, coopexport: Callable[..., Any]) -> None:

@@ -22,12 +22,12 @@ from torch import nn
 
 from calibration.prune_command import prune
 from calibration.split_command import split
-from exporter.bundle import read_split
-from exporter.project import load_project
-from exporter.shrink_plan import read_shrink_plan
-from exporter.shrink_project import verify_project
-from exporter.variant_record import read_variant_record
-from exporter.variants import variants
+from exporter.bundles.bundle import read_split
+from exporter.project.settings import load_project
+from exporter.shrinking.plan import read_shrink_plan
+from exporter.variants.layer_graphs import variants
+from exporter.variants.record import read_variant_record
+from exporter.variants.shrink_project import verify_project
 from jetson.errors import CoopexportError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -293,7 +293,7 @@ def test_without_training_data_the_key_is_named(chain_folder: Path, tmp_path: Pa
 
 
 def test_a_variant_is_refused_once_its_checkpoint_has_changed(pruned_folder: Path, tmp_path: Path) -> None:
-    from exporter.variants import layer_graph
+    from exporter.variants.layer_graphs import layer_graph
 
     folder = tmp_path / "chain"
     shutil.copytree(pruned_folder, folder)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.utils import prune
 
-from exporter.masks import Masks, read_masks, write_masks
-from exporter.shrink_plan import read_shrink_plan
+from exporter.masks.masks import Masks, read_masks, write_masks
+from exporter.shrinking.plan import read_shrink_plan
 
 NETWORK = """
 import torch

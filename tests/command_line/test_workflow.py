@@ -19,13 +19,13 @@ from engines.build_items import item_of_whole, items_of_layer
 from engines.open_engine import open_engine
 from engines.pair import open_pair
 from engines.targets import find_target
-from exporter.bundle import read_split
-from exporter.candidates import candidates
-from exporter.cut import cut
-from exporter.datasets import load_dataset, network_inputs
-from exporter.layer_names import find_layer
-from exporter.onnx_session import open_session, run
-from exporter.project import load_project
+from exporter.bundles.bundle import read_split
+from exporter.cutting.cut import cut
+from exporter.data.datasets import load_dataset, network_inputs
+from exporter.layers.candidates import candidates
+from exporter.layers.names import find_layer
+from exporter.onnx_graphs.session import open_session, run
+from exporter.project.settings import load_project
 from jetson.runtime.plan import choose, read_plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.encoding import ClipRange, EncodeSpecification, affine_specification
+from exporter.encoding.specification import ClipRange, EncodeSpecification, affine_specification
 
 
 def specification(bits: int, packing: str = "none", channels: int = 1) -> EncodeSpecification:

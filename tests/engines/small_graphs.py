@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.cut import Halves, cut
-from exporter.encoded_halves import encode_halves
-from exporter.encoding import ClipRange, EncodeSpecification, affine_specification
+from exporter.cutting.cut import Halves, cut
+from exporter.cutting.encoded_halves import encode_halves
+from exporter.encoding.specification import ClipRange, EncodeSpecification, affine_specification
 
 CHANNELS, SIDE, CLASSES = 4, 6, 5
 FEATURE_SHAPE = (CHANNELS, SIDE, SIDE)

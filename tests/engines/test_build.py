@@ -26,8 +26,8 @@ from engines.open_engine import open_engine
 from engines.target_file import target_file
 from engines.targets import find_target
 from engines.this_machine import this_machine
-from exporter.bundle import BoundaryTensor, FileRecord, golden_bytes, read_golden
-from exporter.onnx_session import open_session, run
+from exporter.bundles.bundle import BoundaryTensor, FileRecord, golden_bytes, read_golden
+from exporter.onnx_graphs.session import open_session, run
 from jetson.engines.admission import read_engine
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.identity import EngineIdentity, encode_identity, identity_path, read_identity

@@ -19,16 +19,12 @@ from engines.encode_form import EncodedPart, encode_form
 from engines.target import Target
 from engines.target_file import describe_values, target_file
 from engines.targets import find_target
-from exporter.bundle import BoundaryTensor, read_golden, read_split
-from exporter.cut import Halves, cut
-from exporter.encoded_halves import encode_halves
-from exporter.encoding import (
-    FLOAT16,
-    FLOAT32,
-    EncodeSpecification,
-)
-from exporter.golden import golden_of_split, golden_sent, golden_taken
-from exporter.onnx_session import open_session, run
+from exporter.bundles.bundle import BoundaryTensor, read_golden, read_split
+from exporter.bundles.golden import golden_of_split, golden_sent, golden_taken
+from exporter.cutting.cut import Halves, cut
+from exporter.cutting.encoded_halves import encode_halves
+from exporter.encoding.specification import FLOAT16, FLOAT32, EncodeSpecification
+from exporter.onnx_graphs.session import open_session, run
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 from jetson.wire.feature import FeatureCodec

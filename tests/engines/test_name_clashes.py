@@ -11,7 +11,7 @@ import pytest
 
 from engines import name_clashes as module
 from engines.name_clashes import OUR_FOLDER, name_clashes
-from exporter.user_code import OUR_NAMES
+from exporter.project.user_code import OUR_NAMES
 
 APART = "install coopexport in an environment of its own"
 

@@ -16,7 +16,7 @@ from engines.backends import find_backend, onnxruntime_backend
 from engines.build import require_buildable
 from engines.target_file import target_file
 from engines.targets import find_target
-from exporter.onnx_session import open_session, run
+from exporter.onnx_graphs.session import open_session, run
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 

@@ -9,7 +9,7 @@ import pytest
 from engines.own_targets import build_settings, own_targets
 from engines.target import Target
 from engines.targets import find_target
-from exporter.project import BuildSection, TargetSection
+from exporter.project.settings import BuildSection, TargetSection
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 

@@ -11,10 +11,10 @@ import pytest
 
 from engines.pair import Pair, open_pair
 from engines.targets import find_target
-from exporter.bundle import read_golden, read_split
-from exporter.datasets import load_dataset, network_inputs
-from exporter.onnx_session import open_session, run
-from exporter.project import load_project
+from exporter.bundles.bundle import read_golden, read_split
+from exporter.data.datasets import load_dataset, network_inputs
+from exporter.onnx_graphs.session import open_session, run
+from exporter.project.settings import load_project
 from jetson.errors import CoopexportError
 from jetson.runtime.preprocessing import Preprocessing
 

@@ -16,7 +16,7 @@ from engines.backends import find_backend
 from engines.preflight import preflight, require_buildable_graph
 from engines.target_file import target_file
 from engines.targets import find_target
-from exporter.bundle import read_split, split_layers
+from exporter.bundles.bundle import read_split, split_layers
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 

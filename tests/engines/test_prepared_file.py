@@ -10,7 +10,7 @@ import pytest
 from engines.build_items import items_of_layer
 from engines.prepared_file import prepare, require_preparable
 from engines.targets import find_target
-from exporter.onnx_session import open_session, run
+from exporter.onnx_graphs.session import open_session, run
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 

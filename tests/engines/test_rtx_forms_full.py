@@ -14,10 +14,10 @@ from engines.encode_form import encode_form
 from engines.preflight import preflight
 from engines.target_file import target_file
 from engines.targets import find_target, load_targets
-from exporter.bundle import BoundaryTensor
-from exporter.cut import cut
-from exporter.encoded_halves import encode_halves
-from exporter.encoding import FLOAT16, FLOAT32
+from exporter.bundles.bundle import BoundaryTensor
+from exporter.cutting.cut import cut
+from exporter.cutting.encoded_halves import encode_halves
+from exporter.encoding.specification import FLOAT16, FLOAT32
 from jetson.engines.build_settings import BuildSettings
 from jetson.wire.packing import PACKABLE_BITS
 

@@ -19,9 +19,9 @@ from engines import simplify as module
 from engines.simplify import Simplified, simplify
 from engines.target_file import target_file
 from engines.targets import find_target
-from exporter.bundle import BoundaryTensor, read_golden, read_split
-from exporter.golden import golden_taken
-from exporter.onnx_session import open_session, run
+from exporter.bundles.bundle import BoundaryTensor, read_golden, read_split
+from exporter.bundles.golden import golden_taken
+from exporter.onnx_graphs.session import open_session, run
 from jetson.errors import CoopexportError
 
 pytest.importorskip("onnxsim")

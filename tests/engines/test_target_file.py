@@ -25,10 +25,10 @@ from small_graphs import (
 
 from engines.target_file import describe_values, target_file
 from engines.targets import find_target
-from exporter.bundle import read_golden, read_split
-from exporter.candidates import layer_name
-from exporter.encoding import encode
-from exporter.onnx_session import open_session, run
+from exporter.bundles.bundle import read_golden, read_split
+from exporter.encoding.specification import encode
+from exporter.layers.candidates import layer_name
+from exporter.onnx_graphs.session import open_session, run
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 
-from exporter.cut import Halves
-from exporter.onnx_graph import network_inputs
-from exporter.onnx_session import Optimisation, open_session
+from exporter.cutting.cut import Halves
+from exporter.onnx_graphs.nodes import network_inputs
+from exporter.onnx_graphs.session import Optimisation, open_session
 
 
 def outputs_of(model: onnx.ModelProto, feed: Mapping[str, np.ndarray], level: Optimisation = "disabled"):

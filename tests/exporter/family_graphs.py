@@ -8,12 +8,12 @@ from pathlib import Path
 import onnx
 from network_families import FAMILIES
 
-from exporter.candidates import layers_of
-from exporter.given_cuts import all_cuts
-from exporter.graph import export
-from exporter.graph_index import index_graph
-from exporter.pair_files import PairsFile, write_pairs
-from exporter.tensor_types import tensor_types
+from exporter.cutting.onnx_cuts import all_cuts
+from exporter.cutting.pair_files import PairsFile, write_pairs
+from exporter.layers.candidates import layers_of
+from exporter.layers.export import export
+from exporter.onnx_graphs.index import index_graph
+from exporter.onnx_graphs.tensor_types import tensor_types
 
 
 @functools.cache

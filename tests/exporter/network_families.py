@@ -31,8 +31,8 @@ from pytorchcv.models.vgg import VGG, VGGDense
 from small_networks import seeded
 from torch import fx, nn
 
-from exporter.masked_network import masked_network
-from exporter.masks import Masks
+from exporter.masks.masked_network import masked_network
+from exporter.masks.masks import Masks
 
 CLASSES = 6
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from exporter.shrink_plan import ShrinkPlan
+from exporter.shrinking.plan import ShrinkPlan
 
 
 def mutated_plans(plan: ShrinkPlan, count: int, seed: int) -> Iterator[ShrinkPlan]:

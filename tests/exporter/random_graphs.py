@@ -17,7 +17,7 @@ from random_blocks import BLOCKS, head
 from recorded_networks import Recorded, masked_outputs, masking, zero_rows
 from torch import nn
 
-from exporter.masks import Masks
+from exporter.masks.masks import Masks
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from exporter.masks import Masks
+from exporter.masks.masks import Masks
 
 
 class Step(NamedTuple):

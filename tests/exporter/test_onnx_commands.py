@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from family_graphs import exported
 
 from calibration.split_command import split as split_command
-from exporter.pair_files import read_pairs
+from exporter.cutting.pair_files import read_pairs
 from jetson.errors import CoopexportError
 
 

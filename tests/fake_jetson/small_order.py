@@ -15,11 +15,11 @@ from engines.orders import OrderedEngine, order_engine
 from engines.prepared_file import PreparedFile
 from engines.target import Target
 from engines.target_file import target_file
-from exporter.bundle import BoundaryTensor, FileRecord
-from exporter.cut import cut
-from exporter.encoded_halves import encode_halves
-from exporter.golden import golden_of_split, golden_outputs, golden_sent, golden_taken
-from exporter.onnx_session import open_session, run
+from exporter.bundles.bundle import BoundaryTensor, FileRecord
+from exporter.bundles.golden import golden_of_split, golden_outputs, golden_sent, golden_taken
+from exporter.cutting.cut import cut
+from exporter.cutting.encoded_halves import encode_halves
+from exporter.onnx_graphs.session import open_session, run
 from jetson.engines.build_settings import BuildSettings
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.runtime.preprocessing import Preprocessing

@@ -202,7 +202,7 @@ def test_every_file_is_python_3_6(file):
         "from importlib import metadata",
         "import onnx",
         "from PIL import Image",
-        "from exporter import masks",
+        "from exporter.masks import masks",
         "from . import errors",
         "import tensorrt",
         "if True:\n    import pycuda.driver",

@@ -10,9 +10,9 @@ from calibration.metric import TOP1, top1
 from calibration.precision.graph_layers import node_layers
 from calibration.precision.judge import Judge, open_judge
 from calibration.precision.subject import WHOLE, Part, Subject
-from exporter.bundle import FileRecord
-from exporter.candidates import candidates
-from exporter.onnx_session import open_session, run
+from exporter.bundles.bundle import FileRecord
+from exporter.layers.candidates import candidates
+from exporter.onnx_graphs.session import open_session, run
 
 CHANNELS, SIDE, CLASSES = 8, 8, 5
 LAYERS = ("conv1", "conv2", "conv3", "conv4")

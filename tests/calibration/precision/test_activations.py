@@ -8,7 +8,7 @@ from chain_networks import LAYERS, chain, images
 
 from calibration.precision import activations
 from calibration.precision.activations import BINS, largest_magnitudes, magnitude_histograms
-from exporter.onnx_session import open_session, run
+from exporter.onnx_graphs.session import open_session, run
 from jetson.errors import CoopexportError
 
 CHAIN = chain()

@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 from calibration.precision.half_evaluator import rounding_graph
 from calibration.precision.half_precision import to_half
-from exporter.onnx_session import open_session, run
+from exporter.onnx_graphs.session import open_session, run
 
 CHAIN = chain()
 
@@ -95,7 +95,7 @@ def test_networks_agree_with_pytorch_in_half() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
                                   torch.nn.Conv2d(8, 8, 3)).eval()  # fmt: skip
     inputs = torch.from_numpy(images(8))
-    from exporter.graph import export
+    from exporter.layers.export import export
 
     made = to_half(export(network, inputs).model)
     found = run(open_session(rounding_graph(made), "disabled"), [inputs.numpy()])[0]

@@ -18,10 +18,17 @@ from calibration.precision.graph_layers import element_types
 from calibration.precision.half_evaluator import rounding_graph
 from calibration.precision.half_precision import constants_out_of_range, half_ends, to_half
 from calibration.precision.judge import output_error
-from exporter.cut import cut
-from exporter.encoded_halves import encode_halves
-from exporter.encoding import FLOAT16, FLOAT32, ClipRange, EncodeSpecification, affine_specification, feature_tensor
-from exporter.onnx_session import open_session, run
+from exporter.cutting.cut import cut
+from exporter.cutting.encoded_halves import encode_halves
+from exporter.encoding.specification import (
+    FLOAT16,
+    FLOAT32,
+    ClipRange,
+    EncodeSpecification,
+    affine_specification,
+    feature_tensor,
+)
+from exporter.onnx_graphs.session import open_session, run
 from jetson.wire.feature import FeatureCodec
 
 CHAIN = chain()

@@ -16,7 +16,7 @@ from onnx import helper, numpy_helper
 
 from calibration.precision.activations import largest_magnitudes
 from calibration.precision.int8_graph import quantisable_nodes, quantised_weight, to_int8
-from exporter.onnx_session import open_session, run
+from exporter.onnx_graphs.session import open_session, run
 
 CHAIN = chain()
 INPUTS = images(16)
@@ -207,9 +207,9 @@ def test_scales_are_those_of_onnx_runtimes_own_quantiser(tmp_path: Path) -> None
 @pytest.mark.parametrize("compute_capability", ["8.6", "8.9"])
 def test_tensorrt_builds_it(compute_capability: str) -> None:
     from engines.build import build_engine
-    from exporter.cut import cut
-    from exporter.encoded_halves import encode_halves
-    from exporter.encoding import ClipRange, affine_specification
+    from exporter.cutting.cut import cut
+    from exporter.cutting.encoded_halves import encode_halves
+    from exporter.encoding.specification import ClipRange, affine_specification
 
     target = {"8.6": "rtx-ampere", "8.9": "rtx-ada"}[compute_capability]
     clip = ClipRange((0.0,), (6.0,), "minmax", None, 16, (0.0,), (6.0,))

@@ -10,8 +10,8 @@ from chain_networks import chain, images, scale_channel
 from calibration.precision.half_evaluator import rounding_graph
 from calibration.precision.judge import output_error
 from calibration.precision.lower import lower
-from exporter.candidates import candidates
-from exporter.onnx_session import open_session, run
+from exporter.layers.candidates import candidates
+from exporter.onnx_graphs.session import open_session, run
 from jetson.errors import CoopexportError
 
 CHAIN = chain()

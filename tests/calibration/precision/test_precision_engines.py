@@ -19,11 +19,11 @@ from calibration.precision.lower import lower
 from engines.backends import find_backend
 from engines.target_file import target_file
 from engines.targets import find_target
-from exporter.candidates import Layer, candidates
-from exporter.cut import Halves, cut
-from exporter.encoded_halves import encode_halves
-from exporter.encoding import ClipRange, affine_specification
-from exporter.onnx_session import open_session
+from exporter.cutting.cut import Halves, cut
+from exporter.cutting.encoded_halves import encode_halves
+from exporter.encoding.specification import ClipRange, affine_specification
+from exporter.layers.candidates import Layer, candidates
+from exporter.onnx_graphs.session import open_session
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 

@@ -17,14 +17,14 @@ from calibration.precision.int8_ranges import RangeSettings
 from calibration.precision.prepare import prepare_precision
 from calibration.precision.work import PrecisionOptions, PrecisionRefusedError, open_work
 from calibration.split_context import SplitContext, open_context
-from exporter.bundle import check_weights, read_golden, read_split
-from exporter.datasets import load_dataset
-from exporter.golden import golden_outputs, golden_sent
-from exporter.onnx_session import open_session, run
-from exporter.precision_file import PrecisionFile, check_role, read_precision
-from exporter.project import load_project
-from exporter.variants import layer_graph
-from exporter.weight_store import with_weights
+from exporter.bundles.bundle import check_weights, read_golden, read_split
+from exporter.bundles.golden import golden_outputs, golden_sent
+from exporter.bundles.precision_file import PrecisionFile, check_role, read_precision
+from exporter.data.datasets import load_dataset
+from exporter.onnx_graphs.session import open_session, run
+from exporter.onnx_graphs.weight_store import with_weights
+from exporter.project.settings import load_project
+from exporter.variants.layer_graphs import layer_graph
 from jetson.errors import CoopexportError
 from jetson.runtime import preprocessing
 

@@ -19,9 +19,9 @@ from calibration.precision.judge import Verdict, open_judge, output_error
 from calibration.precision.lowering import half_lowering, int8_lowering
 from calibration.precision.sensitivity import LayerSensitivity, kept_worst, sensitivity
 from calibration.precision.subject import PairRun, Part, Subject
-from exporter.bundle import BoundaryTensor, FileRecord, Metric
-from exporter.encoding import FLOAT32
-from exporter.onnx_session import open_session, run
+from exporter.bundles.bundle import BoundaryTensor, FileRecord, Metric
+from exporter.encoding.specification import FLOAT32
+from exporter.onnx_graphs.session import open_session, run
 from jetson.engines.golden_check import OutputForm, form_from_json
 from jetson.errors import CoopexportError
 

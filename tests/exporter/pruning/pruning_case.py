@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from exporter.project import PruneSection, TrainingSection
+from exporter.project.settings import PruneSection, TrainingSection
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.dense_network import state_of
 from exporter.pruning.work import PruningWork

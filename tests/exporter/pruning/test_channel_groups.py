@@ -11,7 +11,7 @@ from torch import nn
 
 from exporter.pruning.channel_groups import FIXED, ChannelGroups, channel_groups, crossing_groups
 from exporter.pruning.dense_network import state_of, without_groups, write_back
-from exporter.shrink import shrink
+from exporter.shrinking.shrink import shrink
 from jetson.errors import CoopexportError
 
 # Branches of one channel each: half of the groups leave nothing that depends on the input.
@@ -141,8 +141,8 @@ def test_the_groups_that_are_gone_leave_no_channel_behind() -> None:
 
 def test_training_the_dense_network_is_training_the_masked_one() -> None:
     """The gradients of what is left are those under masks: nothing of the removed channels takes part."""
-    from exporter.masked_network import masked_network
-    from exporter.tracing import copied
+    from exporter.masks.masked_network import masked_network
+    from exporter.tracing.trace import copied
 
     network = settle(seeded(Residual), (3, 16, 16))
     inputs = images((3, 16, 16))

@@ -12,14 +12,14 @@ from small_networks import Residual, images, seeded, settle
 from torch import nn
 
 from calibration.prune_command import prune
-from exporter.project import PruneSection
+from exporter.project.settings import PruneSection
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.criteria import CRITERIA, Evidence, score_channels
 from exporter.pruning.dense_network import DenseNetwork, state_of, without_groups
 from exporter.pruning.gates import gated_network
 from exporter.pruning.one_shot import prune as prune_once
 from exporter.pruning.ranking import scored_layers
-from exporter.tracing import trace
+from exporter.tracing.trace import trace
 from jetson.errors import CoopexportError
 
 INPUTS, LABELS = images((3, 16, 16), 12), torch.arange(12) % 10

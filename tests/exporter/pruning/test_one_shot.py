@@ -7,9 +7,9 @@ import torch
 from network_families import FAMILIES, Family
 from small_networks import Residual, images, seeded, settle
 
-from exporter.masked_network import masked_network
+from exporter.masks.masked_network import masked_network
 from exporter.pruning.one_shot import prune
-from exporter.shrink import shrink
+from exporter.shrinking.shrink import shrink
 from jetson.errors import CoopexportError
 
 # A third of its channels is tied to its inputs and outputs; or branches of one channel.

@@ -19,7 +19,7 @@ from exporter.pruning.one_shot import prune
 from exporter.pruning.ranking import scored_layers
 from exporter.pruning.step_one import prune_whole
 from exporter.pruning.step_two import Narrowed, Series, prune_series
-from exporter.shrink import shrink
+from exporter.shrinking.shrink import shrink
 from jetson.errors import CoopexportError
 
 INPUTS, LABELS = images((3, 8, 8), 8), torch.arange(8) % 5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_training import PREPROCESSING, toy_images, toy_set
 
-from exporter.project import Project, load_project
+from exporter.project.settings import Project, load_project
 from exporter.training import training_set
 from exporter.training.training_set import load_training_set, part_of, training_set_of_arrays, with_validation
 from jetson.errors import CoopexportError

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from toy_training import bits, toy_network, toy_settings
 
-from exporter.datasets import load_dataset
-from exporter.project import Project, load_project
+from exporter.data.datasets import load_dataset
+from exporter.project.settings import Project, load_project
 from exporter.training.fit import fit
 from exporter.training.training_set import load_training_set, with_validation
 from jetson.errors import CoopexportError

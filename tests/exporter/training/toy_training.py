@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from exporter.project import TrainingSection
+from exporter.project.settings import TrainingSection
 from exporter.training.training_set import TrainingSet, training_set_of_arrays
 from jetson.runtime.preprocessing import Preprocessing
 

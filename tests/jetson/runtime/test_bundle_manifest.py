@@ -10,8 +10,8 @@ import pytest
 from bundle_examples import affine, manifest, tensor, write_manifest, write_tables
 from packed_examples import WIDTHS, packed_by_hand, taken_by_hand
 
-from exporter.bundle import read_feature_codec as read_feature_codec_above
-from exporter.bundle import read_split
+from exporter.bundles.bundle import read_feature_codec as read_feature_codec_above
+from exporter.bundles.bundle import read_split
 from jetson.errors import CoopexportError
 from jetson.runtime.bundle_manifest import (
     RecordedFile,

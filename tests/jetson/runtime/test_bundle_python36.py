@@ -13,8 +13,8 @@ import pytest
 from python36 import interpreters
 
 import jetson
-from exporter.bundle import read_feature_codec, read_golden, read_split, split_layers
-from exporter.golden import golden_sent, golden_taken
+from exporter.bundles.bundle import read_feature_codec, read_golden, read_split, split_layers
+from exporter.bundles.golden import golden_sent, golden_taken
 
 # Read by Python 3.6. It takes each sample through a message, and prints a digest of all messages and tail inputs.
 SCRIPT = """

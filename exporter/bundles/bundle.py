@@ -1,0 +1,221 @@
+"""Split bundles on disk: the manifest, graphs with shared weights, golden data."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from exporter.bundles.records import read_record
+from exporter.encoding.specification import EncodeSpecification, feature_tensor
+from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_file, write_files
+from jetson.files.json_files import encode_json
+from jetson.runtime import bundle_manifest
+from jetson.runtime import preprocessing as preprocessing_contract
+from jetson.runtime.bundle_manifest import SPLIT_SCHEMA, RecordedFile
+from jetson.runtime.preprocessing import Preprocessing
+from jetson.wire.feature import FeatureCodec, FeatureTensor
+
+WHOLE_SCHEMA = "coopexport.whole/1.0"
+WEIGHTS_FOLDER = "weights"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class FileRecord(_Record):
+    """A file beside the manifest and its hash."""
+
+    file: str
+    sha256: str
+
+
+class PayloadBytes(_Record):
+    """Bytes of one message over the evaluation images, header included."""
+
+    mean: float
+    least: int
+    largest: int
+    samples: int
+
+
+class Metric(_Record):
+    """A metric (higher is better) and its reference: see docs/formats.md."""
+
+    name: str
+    value: float
+    reference: float
+    samples: int
+    only_reference_right: int | None = None
+    only_this_right: int | None = None
+    data: str | None = None
+    data_sha256: str | None = None
+
+    @property
+    def loss_points(self) -> float:
+        """How much lower than the reference, in points (hundredths)."""
+        return 100.0 * (self.reference - self.value)
+
+
+class BoundaryTensor(_Record):
+    """One tensor that crosses: its name and shape (without batch) in the whole graph, and its encoding.
+
+    `codec`: what turns its symbols into bytes; `tables`: the symbol model of an entropy codec.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    encoding: EncodeSpecification
+    codec: str
+    tables: FileRecord | None = None
+
+    @property
+    def feature(self) -> FeatureTensor:
+        """What takes its symbols out of the head and into the tail; without tables, so not yet into a message."""
+        return feature_tensor(self.encoding, self.name, self.shape, self.codec)
+
+    @field_validator("encoding", mode="before")
+    @classmethod
+    def _without_percentile(cls, value: Any) -> Any:
+        """Fill in what `minmax` has none of: None is not written."""
+        if isinstance(value, dict) and isinstance(value.get("clip"), dict):
+            return {**value, "clip": {"percentile": None, **value["clip"]}}
+        return value
+
+
+class SplitFile(_Record):
+    """`<layer>.split.json`."""
+
+    variant: str
+    layer: str
+    position: Literal["post-activation", "pre-activation"]
+    source_sha256: str
+    model_sha256: str
+    head: FileRecord
+    tail: FileRecord
+    tensors: tuple[BoundaryTensor, ...]
+    preprocessing: dict[str, Any]
+    golden: FileRecord
+    parity: tuple[dict[str, Any], ...]
+    payload_bytes: PayloadBytes
+    metric: Metric
+    recipe_sha256: str
+
+    @property
+    def codec(self) -> str:
+        """What turns symbols into bytes; several, joined by "+", where tensors that cross have different ones."""
+        return "+".join(dict.fromkeys(tensor.codec for tensor in self.tensors))
+
+    @property
+    def coding(self) -> str:
+        """Say in a few words how features are encoded and coded."""
+        kinds = (f"{item.encoding.bits}-bit" if item.encoding.kind == "affine" else item.encoding.kind
+                 for item in self.tensors)  # fmt: skip
+        return f"{'+'.join(dict.fromkeys(kinds))} {self.codec}"
+
+    def contract(self) -> Preprocessing:
+        """Return the preprocessing that inputs of the head go through."""
+        return preprocessing_contract.from_json(self.preprocessing)
+
+
+class InputCoding(_Record):
+    """One way to send the image itself: bytes, and the metric with what arrives."""
+
+    payload_bytes: PayloadBytes
+    metric: Metric
+    quality: int | None = None
+
+
+class WholeFile(_Record):
+    """`whole.json`: the candidates that need no cut."""
+
+    variant: str
+    source_sha256: str
+    model: FileRecord
+    preprocessing: dict[str, Any]
+    metric: Metric
+    inputs: dict[Literal["raw", "jpeg"], InputCoding]
+    golden: FileRecord
+
+    def contract(self) -> Preprocessing:
+        """Return the preprocessing that inputs of the network go through."""
+        return preprocessing_contract.from_json(self.preprocessing)
+
+
+def golden_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return golden data as the bytes of an npz file, without pickle; raises TypeError for arrays of objects."""
+    buffer = io.BytesIO()
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"{name} holds objects, which only pickle could write")
+    contents: dict[str, Any] = dict(arrays)
+    np.savez_compressed(buffer, **contents)  # older NumPy has no allow_pickle here: it would become an array
+    return buffer.getvalue()
+
+
+def read_golden(folder: Path, record: FileRecord) -> dict[str, NDArray[Any]]:
+    """Read golden data; raises CoopexportError when the file is missing or not the recorded one."""
+    check_file(folder, record)
+    with np.load(folder / record.file, allow_pickle=False) as content:
+        return {name: content[name] for name in content.files}
+
+
+def write_bundle(folder: Path, manifest_name: str, schema: str, manifest: BaseModel, files: dict[str, bytes]) -> None:
+    """Write `files` and then the manifest into `folder`, all or nothing; raises OSError."""
+    content = encode_json(schema, manifest.model_dump(mode="json", exclude_none=True))
+    write_files(str(folder), {**files, manifest_name: content})
+
+
+def read_split(folder: Path, layer: str) -> SplitFile:
+    """Read the manifest of the bundle of `layer`; raises CoopexportError when it is missing or malformed."""
+    path = folder / f"{layer}.split.json"
+    if not path.is_file():
+        raise CoopexportError(f"there is no split bundle {path}; make it with: coopexport split --layer {layer}")
+    return read_record(SplitFile, path, SPLIT_SCHEMA, "make it again with: coopexport split")
+
+
+def read_whole(folder: Path) -> WholeFile:
+    """Read `whole.json` of a variant; raises CoopexportError when it is missing or malformed."""
+    path = folder / "whole.json"
+    if not path.is_file():
+        raise CoopexportError(f"there is no {path}; make it with: coopexport split")
+    return read_record(WholeFile, path, WHOLE_SCHEMA, "make it again with: coopexport split")
+
+
+def read_feature_codec(folder: Path, bundle: SplitFile, batch: int = 1) -> FeatureCodec:
+    """Return the codec of a bundle in `folder`, for messages of `batch` samples, as a device makes it.
+
+    Raises CoopexportError when tables are missing or damaged, or when no message can carry what crosses.
+    """
+    content = bundle.model_dump(mode="json", exclude_none=True)
+    manifest = bundle_manifest.manifest_from_json(content, str(folder / f"{bundle.layer}.split.json"))
+    return bundle_manifest.read_feature_codec(str(folder), manifest, batch)
+
+
+def split_layers(folder: Path) -> list[str]:
+    """Return the layers that have a split bundle in a variant's folder, by name."""
+    return sorted(path.name.removesuffix(".split.json") for path in folder.glob("*.split.json"))
+
+
+def check_file(folder: Path, record: FileRecord) -> Path:
+    """Return the path of a recorded file; raises CoopexportError when it is missing or has another hash."""
+    return Path(bundle_manifest.check_file(str(folder), RecordedFile(record.file, record.sha256)))
+
+
+def check_weights(folder: Path, graph: Path) -> None:
+    """Check every weight file that a graph reads against the hash in its name; raises CoopexportError."""
+    model = onnx.load(str(graph), load_external_data=False)
+    for tensor in model.graph.initializer:
+        locations = [entry.value for entry in tensor.external_data if entry.key == "location"]
+        for location in locations:
+            path = folder / location
+            if not path.is_file() or sha256_of_file(str(path)) != Path(location).stem:
+                raise CoopexportError(f"{path} is missing or damaged; make it again with: coopexport split")

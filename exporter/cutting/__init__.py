@@ -1,0 +1,1 @@
+"""Head and tail: cut at some tensors, proven exact, encoded, written."""

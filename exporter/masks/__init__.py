@@ -1,0 +1,1 @@
+"""Which channels were pruned, from whatever tool, and the network under its masks."""

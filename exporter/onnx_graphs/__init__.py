@@ -1,0 +1,1 @@
+"""ONNX graphs: read, indexed, typed, run, and their weights stored once."""

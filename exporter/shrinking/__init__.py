@@ -1,0 +1,1 @@
+"""A masked network becomes a smaller dense one that computes the same."""

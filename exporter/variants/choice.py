@@ -1,0 +1,57 @@
+"""Which variants a command works on: all, those that are named, or those whose names fit a pattern."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from exporter.project.settings import Project
+from exporter.variants.layer_graphs import check_variant, pruning_records, variants
+from jetson.errors import CoopexportError
+
+_WILDCARDS = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class ChosenVariant:
+    """A variant to work on.
+
+    `cuts`: the layers at which cutting it makes sense (None: all). `named`: the user named it alone, and not by a
+    pattern, so that it is cut wherever the user says.
+    """
+
+    name: str
+    cuts: tuple[str, ...] | None
+    named: bool
+
+
+def chosen_variants(project: Project, names: Sequence[str]) -> list[ChosenVariant]:
+    """Return the variants that `names` means, each once; without names all, in the project's order.
+
+    A name with `*`, `?` or `[` is a pattern. Raises CoopexportError when one does not exist or a pattern fits none.
+    """
+    cuts = {record.variant: record.cuts for record in pruning_records(project)}
+    known = variants(project)
+    found: dict[str, bool] = {}
+    for name in names or ["*"]:
+        if _WILDCARDS.isdisjoint(name):
+            found[check_variant(project, name)] = True
+            continue
+        fitting = fnmatch.filter(known, name)
+        if not fitting:
+            raise CoopexportError(f'no variant\'s name fits "{name}"; `coopexport variants` lists all {len(known)}')
+        found.update((variant, found.get(variant, False)) for variant in fitting)
+    return [ChosenVariant(variant, cuts.get(variant), named) for variant, named in found.items()]
+
+
+@contextmanager
+def naming(variant: str) -> Iterator[None]:
+    """Let every CoopexportError say which variant it is about."""
+    try:
+        yield
+    except CoopexportError as error:
+        if variant in str(error):
+            raise
+        raise type(error)(f"variant {variant}: {error}") from None

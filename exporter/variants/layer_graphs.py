@@ -1,0 +1,256 @@
+"""The variants of a project's network, and the one export of each, made when it is missing or stale."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from exporter.bundles.bundle import check_weights
+from exporter.data.datasets import load_dataset, network_inputs
+from exporter.layers.candidates import Layer
+from exporter.onnx_graphs.weight_store import store_weights
+from exporter.project.settings import Project
+from exporter.project.user_code import find_source
+from exporter.shrinking.plan import PLAN_FILE, ShrinkFile, read_shrink_plan
+from exporter.shrinking.rebuild import rebuild
+from exporter.variants.record import PRUNING_STEPS, VARIANT_FILE, VariantRecord, in_order, read_variant_record
+from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file, write_files
+from jetson.files.json_files import encode_json, read_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SCHEMA = "coopexport.layer-graph/1.0"
+GRAPH_FILE = "model.onnx"
+LAYERS_FILE = "model.layers.json"
+ORIGINAL, PRUNED, STEP_ONE = "original", "pruned", "step1"
+# In a plan's masks_from: the masks came out of pruning here, and every weight from model.checkpoint.
+PRUNING = "pruning"
+EXAMPLE_SAMPLES = 16
+# Messages list all variants up to this many, and the nearest ones beyond.
+_MOST_LISTED = 8
+_NEAREST = 5
+
+
+@dataclass(frozen=True)
+class LayerGraph:
+    """An exported variant as it lies on the disk.
+
+    `source_sha256`: hash of what was exported; `model_sha256`: of the graph's file, which names its weights by
+    their hashes; `parity`: what was proven when it was exported.
+    """
+
+    variant: str
+    folder: Path
+    source_sha256: str
+    model_sha256: str
+    layers: tuple[Layer, ...]
+    parity: tuple[dict[str, Any], ...] = ()
+
+    def check(self) -> Path:
+        """Return the graph's file; raises CoopexportError when it or its weights are not the recorded ones."""
+        path = self.folder / GRAPH_FILE
+        if not path.is_file() or sha256_of_file(str(path)) != self.model_sha256:
+            raise CoopexportError(f"{path} is not the file that {LAYERS_FILE} names; make it again: coopexport layers")
+        check_weights(self.folder, path)
+        return path
+
+    def load(self) -> onnx.ModelProto:
+        """Return the graph, its large weights left in their files; raises CoopexportError as `check` does.
+
+        To run it, `open_session` wants this folder as its `weights_folder`.
+        """
+        return onnx.load(str(self.check()), load_external_data=False)
+
+
+def variants(project: Project) -> list[str]:
+    """Return the variants that exist.
+
+    `original`, `pruned` once there is a shrink plan, then those of pruning in two steps that are complete, in the order
+    of `in_order`.
+    """
+    given = [ORIGINAL, PRUNED] if _plan_file(project, PRUNED).is_file() else [ORIGINAL]
+    return [*given, *(record.variant for record in pruning_records(project))]
+
+
+def pruning_records(project: Project) -> list[VariantRecord]:
+    """Return the records of all variants that pruning in two steps made, in order; raises CoopexportError.
+
+    A folder without its plan, or without a record, which is written last, is not complete and left out.
+    """
+    folders = (path.parent for path in project.output.glob(f"*/{VARIANT_FILE}") if (path.parent / PLAN_FILE).is_file())
+    found = []
+    for folder in sorted(folders):
+        record = read_variant_record(folder)
+        if record.step not in PRUNING_STEPS:
+            continue
+        if record.variant != folder.name:
+            raise CoopexportError(
+                f"{folder / VARIANT_FILE} is of variant {record.variant}: a copied or renamed folder; delete it, or "
+                "give it its name back"
+            )
+        found.append(record)
+    return in_order(found)
+
+
+def check_variant(project: Project, variant: str) -> str:
+    """Return `variant`; raises CoopexportError naming others when it does not exist."""
+    known = variants(project)
+    if variant in known:
+        return variant
+    listed = f"there are: {', '.join(known)}"
+    if len(known) > _MOST_LISTED:
+        nearest = difflib.get_close_matches(variant, known, n=_NEAREST, cutoff=0.0)
+        listed = f"there are {len(known)}, the nearest: {', '.join(nearest)}"
+    advice = ""
+    if variant == PRUNED:
+        advice = "; make it with: coopexport shrink"
+    elif variant and _plan_file(project, variant).is_file():
+        advice = f"; it is not complete, run: {_command(read_shrink_plan(project.variant_folder(variant)))}"
+    raise CoopexportError(f'there is no variant "{variant}" ({listed}){advice}')
+
+
+def load_variant(project: Project, variant: str) -> nn.Module:
+    """Return the PyTorch network of a variant, in eval mode; raises CoopexportError."""
+    from exporter.project.checkpoint import load_network
+
+    model = project.settings.model
+    if variant != ORIGINAL:
+        return rebuild(project.variant_folder(variant), project.folder)
+    return load_network(model.factory, model.arguments, project.path(model.checkpoint), project.folder)
+
+
+def example_inputs(project: Project) -> NDArray[np.float32]:
+    """Return inputs to prove equality on: real ones where the project names data, else seeded noise.
+
+    16 samples, N x input_shape, float32.
+    """
+    if project.settings.data.calibration is not None:
+        return network_inputs(project, load_dataset(project, "calibration").first(EXAMPLE_SAMPLES))
+    generator = np.random.default_rng(0)
+    shape = (EXAMPLE_SAMPLES, *project.settings.model.input_shape)
+    return generator.standard_normal(shape, dtype=np.float32)
+
+
+def source_sha256(project: Project, variant: str) -> str:
+    """Return the hash of all that a variant's graph is made from: weights or plan, factory and its file, arguments.
+
+    Of the network's code only the file that holds the factory is seen.
+    """
+    model = project.settings.model
+    file = _source_file(project, variant)
+    if not file.is_file():
+        raise CoopexportError(f"{file} is missing; check model.checkpoint")
+    code = find_source(model.factory, project.folder)
+    origin: dict[str, Any] = {"factory": model.factory, "arguments": model.arguments, "input": model.input_shape}
+    origin["weights"] = sha256_of_file(str(file))
+    origin["code"] = None if code is None else sha256_of_file(str(code))
+    return sha256_of_bytes(json.dumps(origin, sort_keys=True).encode())
+
+
+def source_is_here(project: Project, variant: str) -> bool:
+    """Tell whether the file that a variant is made from is on this machine."""
+    return _source_file(project, variant).is_file()
+
+
+def _source_file(project: Project, variant: str) -> Path:
+    return project.path(project.settings.model.checkpoint) if variant == ORIGINAL else _plan_file(project, variant)
+
+
+def _plan_file(project: Project, variant: str) -> Path:
+    return project.variant_folder(variant) / PLAN_FILE
+
+
+def _command(plan: ShrinkFile) -> str:
+    """Return the command that makes a variant of this plan."""
+    return "coopexport prune two-step" if plan.masks_from == PRUNING else "coopexport shrink"
+
+
+def layer_graph(project: Project, variant: str) -> LayerGraph:
+    """Return the exported graph of a variant, exporting it when it is missing, damaged or its sources have changed.
+
+    A variant that has its plan but no record yet is exported all the same: its record takes the graph's metric. Raises
+    CoopexportError when the variant does not exist, when it was made from other weights or masks than the project's, or
+    when the export fails.
+    """
+    if variant != ORIGINAL:
+        if not variant or not _plan_file(project, variant).is_file():
+            check_variant(project, variant)
+        check_plan(project, variant)
+    source = source_sha256(project, variant)
+    path = project.variant_folder(variant) / LAYERS_FILE
+    if path.is_file():
+        stored = read_layer_graph(path.parent, variant)
+        if stored.source_sha256 == source:
+            with suppress(CoopexportError):
+                stored.check()
+                return stored
+    return _export_variant(project, variant, source)
+
+
+def check_plan(project: Project, variant: str) -> None:
+    """Raise CoopexportError when a variant is older than what it was made from; a source that is gone proves nothing.
+
+    `variant`: one with a shrink plan.
+    """
+    model, plan = project.settings.model, read_shrink_plan(project.variant_folder(variant))
+    checkpoint = model.checkpoint if plan.masks_from == PRUNING else model.pruned_checkpoint or model.checkpoint
+    sources = {checkpoint: plan.checkpoint_sha256}
+    masks = plan.masks_file or model.masks
+    if masks is not None and plan.masks_sha256 is not None:
+        sources[masks] = plan.masks_sha256
+    for name, recorded in sources.items():
+        path = project.path(name)
+        if path.is_file() and sha256_of_file(str(path)) != recorded:
+            raise CoopexportError(f"variant {variant} was not made from {path} as it is now; run: {_command(plan)}")
+    if (model.factory, model.arguments) != (plan.factory, plan.arguments):
+        raise CoopexportError(
+            f"variant {variant} was made with another model.factory or model.arguments; run: {_command(plan)}"
+        )
+
+
+def read_layer_graph(folder: Path, variant: str) -> LayerGraph:
+    """Read `model.layers.json` in a variant's folder; raises CoopexportError when it is malformed."""
+    path = folder / LAYERS_FILE
+    content = read_json(str(path), SCHEMA)
+    try:
+        layers = tuple(_layer(item) for item in content["layers"])
+        parity = tuple(content.get("parity", ()))
+        return LayerGraph(variant, folder, content["source_sha256"], content["model_sha256"], layers, parity)
+    except (KeyError, TypeError) as error:
+        raise CoopexportError(f"{path} is malformed ({error}); delete it and run again") from None
+
+
+def _layer(item: dict[str, Any]) -> Layer:
+    known = {field.name: item[field.name] for field in fields(Layer)}
+    return Layer(**{**known, "shape": tuple(known["shape"]), "aliases": tuple(known["aliases"])})
+
+
+def _export_variant(project: Project, variant: str, source: str) -> LayerGraph:
+    import torch
+
+    from exporter.layers.export import export
+
+    exported = export(load_variant(project, variant), torch.from_numpy(example_inputs(project)))
+    folder = project.variant_folder(variant)
+    graph = store_weights(exported.model, folder).SerializeToString(deterministic=True)
+    parity = (exported.parity.to_json(),)
+    record = LayerGraph(variant, folder, source, sha256_of_bytes(graph), exported.layers, parity)
+    content = {
+        "variant": variant,
+        "source_sha256": source,
+        "model_sha256": record.model_sha256,
+        "parity": list(parity),
+        "layers": [asdict(layer) for layer in exported.layers],
+    }
+    write_files(str(folder), {GRAPH_FILE: graph, LAYERS_FILE: encode_json(SCHEMA, content)})
+    return record
