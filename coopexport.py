@@ -45,7 +45,7 @@ API = {
     "wire_specification": "exporter.encoding.specification:wire_specification",
     "pack": "jetson.wire.message:pack",
     "unpack": "jetson.wire.message:unpack",
-    "build": "engines.build:build_engine",
+    "build": "engines.building.build:build_engine",
     "bench": "benchmarks.bench:measure",
     "Candidate": "benchmarks.selector:Candidate",
     "select": "benchmarks.selector:select",

@@ -16,11 +16,11 @@ from benchmarks.host import describe_host
 from benchmarks.latency_run import LatencyRun, RunItem
 from benchmarks.statistics import Summary, summarise
 from calibration.input_coding import decode_jpeg, decode_raw, jpeg_payload, raw_payload
-from engines.build import require_buildable
-from engines.build_items import WHOLE, item_of_whole
-from engines.open_engine import open_engine
-from engines.pair import network_input, open_pair
-from engines.targets import Target
+from engines.building.build import require_buildable
+from engines.building.build_items import WHOLE, item_of_whole
+from engines.building.open_engine import open_engine
+from engines.building.pair import network_input, open_pair
+from engines.targets.lookup import Target
 from exporter.bundles.bundle import read_golden, read_split, read_whole
 from exporter.bundles.golden import golden_sent, golden_taken
 from jetson.errors import CoopexportError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.latency_table import Latency
 from benchmarks.selector import INPUT, OUTPUT, Candidate
-from engines.build_items import WHOLE
+from engines.building.build_items import WHOLE
 from exporter.bundles.bundle import SplitFile, WholeFile, read_split, read_whole, split_layers
 from jetson.files.atomic_files import sha256_of_bytes
 

@@ -70,12 +70,12 @@ def bench_project(
     """Build what is missing for the target, as the project says, but in float32 for one image; measure everything."""
     from benchmarks.bench import Part, parts_of_layer, parts_of_whole
     from benchmarks.bench import bench as measure
-    from engines.build import build
-    from engines.build_items import WHOLE
-    from engines.own_targets import build_settings, own_targets
-    from engines.project_items import items_of_project
-    from engines.targets import find_target
-    from engines.this_machine import this_machine
+    from engines.building.build import build
+    from engines.building.build_items import WHOLE
+    from engines.building.project_items import items_of_project
+    from engines.host.this_machine import this_machine
+    from engines.targets.lookup import find_target
+    from engines.targets.project_targets import build_settings, own_targets
     from exporter.variants.choice import naming
 
     target, machine = find_target(target_name, own_targets(project.settings.targets)), this_machine()

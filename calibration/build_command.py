@@ -20,9 +20,9 @@ from exporter.command_line import (
 )
 
 if TYPE_CHECKING:
-    from engines.build import BuildResult
-    from engines.build_items import BuildItem
-    from engines.target import Target
+    from engines.building.build import BuildResult
+    from engines.building.build_items import BuildItem
+    from engines.targets.target import Target
     from exporter.project.settings import Project
     from jetson.engines.build_settings import BuildSettings
     from jetson.store.store import EngineStore
@@ -83,8 +83,8 @@ def build(
     no_store: bool,
 ) -> None:
     """Build engines from the split bundles, each with an identity file."""
-    from engines.own_targets import own_targets
-    from engines.targets import find_target
+    from engines.targets.lookup import find_target
+    from engines.targets.project_targets import own_targets
     from exporter.project.settings import load_project
     from jetson.errors import CoopexportError
 
@@ -111,10 +111,10 @@ def build_here(
     Raises CoopexportError when preflight refuses any of it, before the first is built, and at the first that a builder
     refuses; what was built before stays then.
     """
-    from engines.build import build as build_item
-    from engines.build import require_buildable
-    from engines.prepared_file import require_preparable
-    from engines.this_machine import this_machine
+    from engines.building.build import build as build_item
+    from engines.building.build import require_buildable
+    from engines.building.prepared_file import require_preparable
+    from engines.host.this_machine import this_machine
     from exporter.variants.choice import naming
 
     machine = this_machine()
@@ -165,8 +165,8 @@ def build_elsewhere(
 
 def settings_for(project: Project, target: Target, wanted: Wanted) -> BuildSettings:
     """Return how to build for `target`; raises CoopexportError when that is impossible."""
-    from engines.own_targets import build_settings
-    from engines.wishes import require_possible
+    from engines.targets.capabilities import require_possible
+    from engines.targets.project_targets import build_settings
 
     settings = build_settings(target, project.settings.build)
     if wanted.precision is not None:
@@ -182,8 +182,8 @@ def items_in_precision(project: Project, wanted: Wanted, precision: str) -> list
 
     Raises CoopexportError when a bundle is missing, or the precision costs more than it may.
     """
-    from engines.build_items import FLOAT32
-    from engines.project_items import ROLES, items_of_project
+    from engines.building.build_items import FLOAT32
+    from engines.building.project_items import ROLES, items_of_project
 
     roles = wanted.roles or ROLES
     if precision != FLOAT32:
@@ -201,7 +201,7 @@ def _lower_what_is_missing(project: Project, items: Sequence[BuildItem], precisi
     from calibration.precision.work import PrecisionOptions
     from calibration.precision_command import print_records
     from calibration.split_context import open_context, open_data
-    from engines.build_items import WHOLE, item_of_whole, items_of_layer
+    from engines.building.build_items import WHOLE, item_of_whole, items_of_layer
     from exporter.variants.choice import naming
     from exporter.variants.layer_graphs import layer_graph
     from jetson.errors import CoopexportError
@@ -304,6 +304,6 @@ def _check(target: Target, result: BuildResult) -> str:
 
 
 def _other_architecture(target: Target, result: BuildResult) -> str | None:
-    from engines.evidence import other_architecture
+    from engines.building.evidence import other_architecture
 
     return other_architecture(target.architecture, result.identity.machine)

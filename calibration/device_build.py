@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from engines.build_items import BuildItem
-from engines.orders import OrderedEngine, PlacedEngine, order_engine, place_result, write_order
-from engines.prepared_file import prepare
-from engines.remote import build_on_device
-from engines.target import Target
+from engines.building.build_items import BuildItem
+from engines.building.prepared_file import prepare
+from engines.device_builds.remote import build_on_device
+from engines.device_builds.requests import OrderedEngine, PlacedEngine, order_engine, place_result, write_order
+from engines.targets.target import Target
 from exporter.command_line import next_step, print_table, progress, relative
 from exporter.variants.choice import naming
 from jetson.agent.progress import describe_event

@@ -12,7 +12,7 @@ from exporter.command_line import print_table
 @click.command()
 def doctor() -> None:
     """Say which backends, GPUs and packages are usable here, and why the others are not."""
-    from engines.doctor import examine
+    from engines.host.doctor import examine
 
     rows = [
         ("yes" if finding.usable else "no", finding.subject, finding.version, finding.detail)

@@ -19,7 +19,7 @@ from exporter.command_line import next_step, print_table, relative
 )
 def agent(output: Path) -> None:
     """Write the agent: one file that any Jetson runs with its own Python 3 and NumPy."""
-    from engines.agent_file import write_agent
+    from engines.device_builds.agent_file import write_agent
 
     write_agent(output)
     click.echo(f"{relative(output)}: {output.stat().st_size:,} bytes")
@@ -30,7 +30,7 @@ def agent(output: Path) -> None:
 @click.argument("device")
 def probe(device: str) -> None:
     """Say what DEVICE (user@host or user@host:port) is: board, TensorRT, power mode, memory; over ssh."""
-    from engines.remote import probe_device
+    from engines.device_builds.remote import probe_device
 
     found = probe_device(device)
     rows = [(key, str(value)) for key, value in found["machine"].items() if key != "backends"]

@@ -63,7 +63,7 @@ def explain(engine: str) -> None:
 
     Ends with exit code 2 when it may not.
     """
-    from engines.this_machine import this_machine
+    from engines.host.this_machine import this_machine
     from jetson.engines.admission import explain_mismatch, read_engine, unverified
     from jetson.engines.identity import BACKEND_NAMES
     from jetson.errors import CoopexportError

@@ -11,7 +11,7 @@ import click
 from exporter.command_line import print_table, project_option
 
 if TYPE_CHECKING:
-    from engines.target import Target
+    from engines.targets.target import Target
 
 _UNKNOWN = "not known"
 _YES_NO = {True: "yes", False: "no", None: _UNKNOWN}
@@ -24,7 +24,7 @@ _LIBRARY = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT", "tensorrt-rtx
 @click.argument("name", required=False)
 def targets(project_file: Path | None, kind: str | None, name: str | None) -> None:
     """List what engines can be built for, a project's own targets first; with NAME, all that is known of one."""
-    from engines.targets import find_target, load_targets
+    from engines.targets.lookup import find_target, load_targets
 
     own = _own_targets(project_file)
     if name is not None:
@@ -37,7 +37,7 @@ def targets(project_file: Path | None, kind: str | None, name: str | None) -> No
 
 def _own_targets(project_file: Path | None) -> dict[str, Target]:
     """Return the targets of the project, where there is one."""
-    from engines.own_targets import own_targets
+    from engines.targets.project_targets import own_targets
     from exporter.project.settings import PROJECT_FILE, load_project
 
     here = Path.cwd()

@@ -20,12 +20,12 @@ from calibration import metric
 from calibration.build_command import build
 from calibration.prune_command import two_step
 from calibration.split_command import split
-from engines.backends import find_backend
-from engines.build_items import item_of_whole
+from engines.backends.registry import find_backend
+from engines.building.build_items import item_of_whole
+from engines.building.open_engine import open_engine
+from engines.building.pair import open_pair
 from engines.commands import doctor
-from engines.open_engine import open_engine
-from engines.pair import open_pair
-from engines.targets import find_target
+from engines.targets.lookup import find_target
 from exporter.bundles.bundle import Metric
 from exporter.command_line import print_table, wrote
 from exporter.commands import layers

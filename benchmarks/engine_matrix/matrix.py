@@ -11,11 +11,11 @@ import onnx
 
 from benchmarks.engine_matrix.conversion import PRECISIONS
 from benchmarks.engine_matrix.networks import CutNetwork
-from engines.backends import find_backend
-from engines.preflight import preflight
-from engines.problems import describe
-from engines.target_file import target_file
-from engines.targets import Target, load_targets
+from engines.backends.registry import find_backend
+from engines.preflight.check import preflight
+from engines.preflight.problems import describe
+from engines.target_files.target_file import target_file
+from engines.targets.lookup import Target, load_targets
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError, one_line
 

@@ -11,8 +11,8 @@ import onnx
 import torch
 from torch import nn
 
-from engines.target_file import target_file
-from engines.targets import find_target
+from engines.target_files.target_file import target_file
+from engines.targets.lookup import find_target
 from exporter.layers.export import export
 from exporter.masks.masks import Masks
 from exporter.models.vgg import FULL_WIDTHS, LAYER_NAMES, VGG16, vgg16

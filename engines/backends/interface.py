@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import onnx
 from numpy.typing import NDArray
 
-from engines.targets import Target
+from engines.targets.lookup import Target
 from jetson.engines.build_settings import BuildSettings
 from jetson.tensorrt_engines.inspection import LayerInformation
 

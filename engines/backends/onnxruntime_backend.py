@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from engines.backends.interface import Availability, Backend, Engine, Runner
-from engines.targets import Target
+from engines.targets.lookup import Target
 from exporter.onnx_graphs.session import import_onnxruntime, open_session
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError, one_line

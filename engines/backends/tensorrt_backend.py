@@ -6,7 +6,7 @@ import onnx
 
 from engines.backends import tensorrt_engine
 from engines.backends.interface import Availability, Backend, Engine, Runner
-from engines.targets import Target
+from engines.targets.lookup import Target
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 from jetson.tensorrt_engines.inspection import LayerInformation

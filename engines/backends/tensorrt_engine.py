@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx
 
 from engines.backends.interface import Engine
-from engines.target_file import describe_values
-from engines.targets import Target
+from engines.target_files.target_file import describe_values
+from engines.targets.lookup import Target
 from jetson.cuda.driver import first_gpu
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError

@@ -13,7 +13,7 @@ from benchmarks.candidate_list import images_sha256
 from benchmarks.host import describe_host
 from benchmarks.latency_run import read_run, write_run
 from benchmarks.latency_table import failures, import_run, latest
-from engines.targets import find_target
+from engines.targets.lookup import find_target
 from exporter.bundles.bundle import read_golden, read_split, read_whole
 from jetson.errors import CoopexportError
 

@@ -11,11 +11,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from engines.build_items import item_of_whole, items_of_layer
-from engines.evidence import other_architecture
-from engines.open_engine import open_engine
-from engines.targets import find_target
-from engines.this_machine import this_machine
+from engines.building.build_items import item_of_whole, items_of_layer
+from engines.building.evidence import other_architecture
+from engines.building.open_engine import open_engine
+from engines.host.this_machine import this_machine
+from engines.targets.lookup import find_target
 from exporter.bundles.bundle import read_golden
 from exporter.bundles.golden import golden_outputs, golden_sent, golden_taken
 from jetson.engines.identity import read_identity

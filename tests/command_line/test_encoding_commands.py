@@ -12,8 +12,8 @@ import pytest
 import torch
 from small_residual import IMAGES, LABELS
 
-from engines.pair import open_pair
-from engines.targets import find_target
+from engines.building.pair import open_pair
+from engines.targets.lookup import find_target
 from exporter.bundles.bundle import read_feature_codec, read_golden, read_split
 from exporter.data.datasets import load_dataset
 from exporter.onnx_graphs.session import open_session, run

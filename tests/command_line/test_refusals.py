@@ -137,8 +137,8 @@ def test_damaged_bundle_is_refused(coopexport: Callable, finished_project: Path)
 
 
 def test_altered_engine_is_not_loaded(coopexport: Callable, finished_project: Path) -> None:
-    from engines.pair import open_pair
-    from engines.targets import find_target
+    from engines.building.pair import open_pair
+    from engines.targets.lookup import find_target
     from jetson.errors import CoopexportError
 
     folder = finished_project / "out" / "pruned"

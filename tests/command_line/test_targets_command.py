@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from engines.targets import load_targets
+from engines.targets.lookup import load_targets
 
 PROJECT = """schema = "coopexport.project/1.0"
 [model]

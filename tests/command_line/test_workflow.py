@@ -15,10 +15,10 @@ import onnx
 import pytest
 
 import coopexport as coopexport_module
-from engines.build_items import item_of_whole, items_of_layer
-from engines.open_engine import open_engine
-from engines.pair import open_pair
-from engines.targets import find_target
+from engines.building.build_items import item_of_whole, items_of_layer
+from engines.building.open_engine import open_engine
+from engines.building.pair import open_pair
+from engines.targets.lookup import find_target
 from exporter.bundles.bundle import read_split
 from exporter.cutting.cut import cut
 from exporter.data.datasets import load_dataset, network_inputs
@@ -294,7 +294,7 @@ def test_wheel_ships_the_rooms_and_no_tests(tmp_path: Path) -> None:
         "calibration",
         "jetson",
     }
-    assert "engines/targets.toml" in names
+    assert "engines/targets/targets.toml" in names
     metadata = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("METADATA"))).decode()
     base = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert not any(heavy in line for line in base for heavy in ("torch", "onnxruntime", "tensorrt", "matplotlib"))

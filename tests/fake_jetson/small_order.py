@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 from small_graphs import FEATURE_SHAPE, small_inputs, small_network, small_specification
 
-from engines.build_items import BuildItem
-from engines.encode_form import encode_form
-from engines.orders import OrderedEngine, order_engine
-from engines.prepared_file import PreparedFile
-from engines.target import Target
-from engines.target_file import target_file
+from engines.building.build_items import BuildItem
+from engines.building.prepared_file import PreparedFile
+from engines.device_builds.requests import OrderedEngine, order_engine
+from engines.target_files.encode_form import encode_form
+from engines.target_files.target_file import target_file
+from engines.targets.target import Target
 from exporter.bundles.bundle import BoundaryTensor, FileRecord
 from exporter.bundles.golden import golden_of_split, golden_outputs, golden_sent, golden_taken
 from exporter.cutting.cut import cut

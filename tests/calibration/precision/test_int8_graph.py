@@ -206,7 +206,7 @@ def test_scales_are_those_of_onnx_runtimes_own_quantiser(tmp_path: Path) -> None
 @pytest.mark.skipif(util.find_spec("tensorrt_rtx") is None, reason="left out: TensorRT-RTX is for Linux on x86-64 only")
 @pytest.mark.parametrize("compute_capability", ["8.6", "8.9"])
 def test_tensorrt_builds_it(compute_capability: str) -> None:
-    from engines.build import build_engine
+    from engines.building.build import build_engine
     from exporter.cutting.cut import cut
     from exporter.cutting.encoded_halves import encode_halves
     from exporter.encoding.specification import ClipRange, affine_specification

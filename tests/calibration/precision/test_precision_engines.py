@@ -16,9 +16,9 @@ from calibration.precision.graph_layers import node_layers
 from calibration.precision.int8_graph import quantisable_nodes
 from calibration.precision.int8_ranges import RangeSettings
 from calibration.precision.lower import lower
-from engines.backends import find_backend
-from engines.target_file import target_file
-from engines.targets import find_target
+from engines.backends.registry import find_backend
+from engines.target_files.target_file import target_file
+from engines.targets.lookup import find_target
 from exporter.cutting.cut import Halves, cut
 from exporter.cutting.encoded_halves import encode_halves
 from exporter.encoding.specification import ClipRange, affine_specification

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper
 
-from engines.build import build_engine
+from engines.building.build import build_engine
 from exporter.cutting.cut import Halves
 from exporter.cutting.encoded_halves import encode_halves
 from exporter.encoding.specification import (

@@ -16,9 +16,9 @@ from tensorrt_doubles.engine_file import decode_engine
 from tests_support import STUCK_S, files_below, wait_until
 
 from benchmarks.latency_run import read_run
-from engines.agent_file import write_agent
-from engines.orders import OrderedEngine, PlacedEngine, place_result, write_order
-from engines.targets import find_target
+from engines.device_builds.agent_file import write_agent
+from engines.device_builds.requests import OrderedEngine, PlacedEngine, place_result, write_order
+from engines.targets.lookup import find_target
 from jetson.agent.steps import STEPS
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError

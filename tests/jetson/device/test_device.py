@@ -10,8 +10,8 @@ import pytest
 from fake_jetson.boards import AGX_ORIN_7_2, BOARDS, NANO_4_6_1, ORIN_NANO_6_2, THOR_7_2, XAVIER_5_1, FakeBoard
 from fake_jetson.device import FakeDevice, make_device
 
-from engines.orders import order_target
-from engines.targets import find_target, load_targets
+from engines.device_builds.requests import order_target
+from engines.targets.lookup import find_target, load_targets
 from jetson.device.board import jetpack_of, read_board
 from jetson.device.clocks import parse_clocks
 from jetson.device.matching import board_words, device_differences, require_device

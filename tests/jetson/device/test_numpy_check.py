@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fake_jetson.device import any_python_3_6
 
-from engines.agent_file import write_agent
+from engines.device_builds.agent_file import write_agent
 from jetson.device.numpy_check import find_numpy, require_numpy
 from jetson.processes import run_program
 

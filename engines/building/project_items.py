@@ -1,0 +1,57 @@
+"""What there is to build in a project: heads, tails and whole networks of its variants' bundles."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from engines.building.build_items import FLOAT32, WHOLE, BuildItem, item_of_whole, items_of_layer
+from exporter.bundles.bundle import read_whole, split_layers
+from exporter.command_line import left_out
+from exporter.layers.names import display_name, find_layer
+from exporter.project.settings import Project
+from exporter.variants.choice import chosen_variants
+from exporter.variants.layer_graphs import read_layer_graph
+from exporter.variants.staleness import require_current
+from jetson.errors import CoopexportError
+
+ROLES = ("head", "tail", WHOLE)
+
+
+def items_of_project(
+    project: Project,
+    variant_names: tuple[str, ...] = (),
+    layer_names: tuple[str, ...] = (),
+    precision: str = FLOAT32,
+    roles: Collection[str] = ROLES,
+) -> list[BuildItem]:
+    """Return what there is to build: of every variant's bundles the parts of `roles`, in one precision.
+
+    Variants that were made for other cuts than `layer_names`, and not named alone, are left out. Raises
+    CoopexportError when a bundle, or its form in that precision, is missing or stale.
+    """
+    items: list[BuildItem] = []
+    others = 0
+    for choice in chosen_variants(project, variant_names):
+        variant, folder = choice.name, project.variant_folder(choice.name)
+        if not (folder / "whole.json").is_file():
+            if choice.named:
+                raise CoopexportError(
+                    f"variant {variant} has no bundles; make them with: coopexport split --layer NAME"
+                )
+            continue
+        layers = read_layer_graph(folder, variant).layers
+        names = [display_name(layers, find_layer(layers, name)) for name in layer_names] or split_layers(folder)
+        if choice.cuts is not None and not choice.named:
+            names = sorted(set(names).intersection(split_layers(folder)))
+            if layer_names and not names:
+                others += 1
+                continue
+        require_current(project, variant, read_whole(folder))
+        if not {"head", "tail"}.isdisjoint(roles):
+            items += [item for name in names for item in items_of_layer(folder, name, precision) if item.role in roles]
+        if WHOLE in roles:
+            items.append(item_of_whole(folder, precision))
+    left_out(others, layer_names)
+    if not items:
+        raise CoopexportError("there are no split bundles to build; make them with: coopexport split --layer NAME")
+    return items

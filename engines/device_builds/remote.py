@@ -1,0 +1,207 @@
+"""Building on a device over ssh: look at it, copy what it lacks, have the agent build, bring back what was built."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engines.device_builds import ssh
+from engines.device_builds.agent_file import agent_bytes
+from engines.device_builds.requests import OrderedEngine, PlacedEngine, order_target, place_result, write_order
+from engines.device_builds.ssh import Connection
+from engines.targets.target import Target
+from jetson.agent.progress import describe_event
+from jetson.device.matching import require_device
+from jetson.engines.machine import machine_from_json
+from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.files.json_files import decode_json
+from jetson.requests import archive as parcels
+from jetson.requests.build_request import RESULT_NAME, Result, ResultItem, open_result
+
+PROBE_SCHEMA = "coopexport.probe/1.0"
+_FOLDER = '"${COOPEXPORT_AGENT_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/coopexport/agent}"'
+# Begins what the first command prints: whatever else stands there is a login script's.
+_MARK = "coopexport-agent"
+# Graphs, agents and orders that nothing has used for so long are removed from the device; no file of another name is,
+# as the folder may be one of the user's own.
+_KEEP_DAYS = 30
+_OURS = r".*/([0-9a-f]{64}(\.part)?|coop-agent-[0-9a-f]{16}\.pyz(\.part)?|order-[0-9a-f]{16}\.json(\.part)?)"
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class _Agent:
+    """The agent on a device: `folder` is where its files go, `path` the agent itself."""
+
+    connection: Connection
+    folder: str
+    path: str
+
+    @property
+    def blobs(self) -> str:
+        """Return the folder of the files that orders and results speak of."""
+        return f"{self.folder}/{parcels.BLOBS_FOLDER}"
+
+    def command(self, *arguments: str) -> str:
+        """Return the shell's command that runs it."""
+        return shlex.join(["python3", self.path, *arguments])
+
+
+def probe_device(name: str) -> dict[str, Any]:
+    """Return what the agent finds out about the device `name` (user@host:port); raises CoopexportError.
+
+    The agent is copied there first, if it is not there yet.
+    """
+    with ssh.connect(name) as connection:
+        return _probe(_send_agent(connection))
+
+
+def build_on_device(
+    name: str, target: Target, ordered: Sequence[OrderedEngine], on_event: OnEvent
+) -> list[PlacedEngine]:
+    """Build engines on the device `name` and place them here; return what became of each.
+
+    `on_event` gets what the agent tells while it works (`jetson.agent.progress`). Raises CoopexportError before
+    anything is copied when the device is not the target or cannot import NumPy, and saying to run again when the
+    connection is lost: engines that the device has finished are not built again.
+    """
+    with ssh.connect(name) as connection:
+        agent = _send_agent(connection)
+        probe = _probe(agent)
+        try:
+            machine = machine_from_json(probe["machine"])
+        except (KeyError, ValueError) as error:
+            raise CoopexportError(f"{name} does not say what machine it is ({error!r})") from None
+        require_device(order_target(target), machine, probe.get("jetpack"), name)
+        _require_numpy(probe, name)
+        with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
+            order_sha256 = _send_order(agent, target, ordered, Path(folder), on_event)
+            # Of this run alone: one that lost its connection may still be writing its own.
+            results = f"{agent.folder}/results/{secrets.token_hex(8)}"
+            _build(agent, order_sha256, results, on_event)
+            fetched = _fetch_result(agent, results, ordered, Path(folder))
+            placed = place_result(Path(fetched.parcel.path), target, ordered)
+        _clear(agent, results)
+    return placed
+
+
+def _send_agent(connection: Connection) -> _Agent:
+    """Copy the agent unless that very one is there; raises CoopexportError when the device has no python3."""
+    agent = agent_bytes()
+    digest = sha256_of_bytes(agent)
+    name = f"coop-agent-{digest[:16]}.pyz"
+    script = (
+        "command -v python3 >/dev/null || { echo 'there is no python3' >&2; exit 4; }; "
+        f"folder={_FOLDER}; printf '{_MARK}\\n%s\\n' \"$folder\"; "
+        f'[ ! -f "$folder/{name}" ] || sha256sum < "$folder/{name}"'
+    )
+    mark, *lines = ssh.run(connection, script, doing=ssh.CONNECTING).decode(errors="replace").splitlines() or [""]
+    if mark != _MARK or not lines:
+        # Files and archives come back the same way, where a greeting would be part of them.
+        raise CoopexportError(
+            f"{connection.name} prints {mark[:80]!r} before the command's own output: have its login script say "
+            f"nothing in a session without a terminal (ssh {connection.name} true has to print nothing)"
+        )
+    folder, *there = lines
+    if there != [f"{digest}  -"]:
+        ssh.send(connection, f"{folder}/{name}", agent)
+    return _Agent(connection, folder, f"{folder}/{name}")
+
+
+def _probe(agent: _Agent) -> dict[str, Any]:
+    answer = ssh.run(agent.connection, agent.command("probe", "--json"), doing="probing")
+    return decode_json(answer, PROBE_SCHEMA, f"what {agent.connection.name} says of itself")
+
+
+def _require_numpy(probe: dict[str, Any], name: str) -> None:
+    """Refuse a device whose Python cannot import NumPy, in the agent's own words: it could not check any engine."""
+    unknown = probe.get("unknown")
+    if isinstance(unknown, dict) and "numpy" in unknown:
+        raise CoopexportError(f"{name}: {unknown['numpy']}")
+
+
+def _send_order(
+    agent: _Agent, target: Target, ordered: Sequence[OrderedEngine], folder: Path, on_event: OnEvent
+) -> str:
+    """Copy the order and those of its files that the device lacks; return its SHA-256."""
+    manifest = folder / "order.json"
+    order_sha256 = write_order(manifest, target, ordered)
+    blobs = sorted((folder / parcels.BLOBS_FOLDER).iterdir())
+    missing = set(ssh.missing(agent.connection, agent.blobs, [blob.name for blob in blobs]))
+    files = [blob for blob in blobs if blob.name in missing]
+    total = sum(blob.stat().st_size for blob in files)
+    text = f"copying {len(files)} of {len(blobs)} files to {agent.connection.name}, {total:,} bytes"
+    on_event({"event": "note", "text": text})
+    if files:
+        ssh.send_all(agent.connection, agent.blobs, files)
+    ssh.send(agent.connection, _order_path(agent, order_sha256), manifest.read_bytes())
+    return order_sha256
+
+
+def _order_path(agent: _Agent, order_sha256: str) -> str:
+    return f"{agent.folder}/order-{order_sha256[:16]}.json"
+
+
+def _build(agent: _Agent, order_sha256: str, results: str, on_event: OnEvent) -> None:
+    """Have the agent build into the folder `results` there. Items that fail are in it, with the reason."""
+    finished = []
+
+    def on_line(line: str) -> None:
+        try:
+            event = json.loads(line)
+            describe_event(event)
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+            return  # nothing of the agent's
+        if event.get("event") == "done":
+            finished.append(event)
+        else:
+            on_event(event)
+
+    arguments = ["build", _order_path(agent, order_sha256), "--output", f"{results}/{RESULT_NAME}", "--json"]
+    code, said = ssh.stream(agent.connection, agent.command(*arguments), on_line)
+    if not finished:
+        raise CoopexportError(f"{agent.connection.name}: {said.removeprefix('coop-agent: error: ')} (exit code {code})")
+
+
+def _fetch_result(agent: _Agent, results: str, ordered: Sequence[OrderedEngine], folder: Path) -> Result:
+    """Bring the result here, and those of its engines that do not lie where they belong already."""
+    manifest = folder / RESULT_NAME
+    manifest.write_bytes(ssh.fetch(agent.connection, f"{results}/{RESULT_NAME}"))
+    result = open_result(str(manifest))
+    place = folder / parcels.BLOBS_FOLDER
+    place.mkdir(exist_ok=True)
+    here = {sha256_of_file(str(one.path)): one.path for one in ordered if one.path.is_file()}
+    wanted = [sha256 for item in result.items for sha256 in _files(item)]
+    for sha256 in wanted:
+        if sha256 in here:
+            shutil.copyfile(here[sha256], place / sha256)
+    absent = [sha256 for sha256 in dict.fromkeys(wanted) if sha256 not in here]
+    if absent:
+        ssh.fetch_all(agent.connection, f"{results}/{parcels.BLOBS_FOLDER}", absent, place)
+    return result
+
+
+def _files(item: ResultItem) -> list[str]:
+    """Return the SHA-256 of engine and identity; none of an item that failed."""
+    return [sha256 for sha256 in (item.engine_sha256, item.identity_sha256) if sha256 is not None]
+
+
+def _clear(agent: _Agent, results: str) -> None:
+    """Remove the result from the device; engines, graphs and orders stay for the next one, or for who else has them."""
+    gone = f"rm -rf {shlex.quote(results)}"
+    folders = shlex.join([agent.folder, agent.blobs])
+    ours = f"-maxdepth 1 -regextype posix-extended -type f -regex {shlex.quote(_OURS)}"
+    old = f"find {folders} {ours} -mtime +{_KEEP_DAYS} -delete"
+    # Of runs that lost their connection.
+    lost = f"find {shlex.quote(agent.folder)}/results -mindepth 1 -maxdepth 1 -type d -name {'[0-9a-f]' * 16!r}"
+    lost += f" -mtime +{_KEEP_DAYS} -exec rm -rf {{}} + 2>/dev/null || true"
+    ssh.run(agent.connection, f"{gone}; touch {shlex.quote(agent.path)}; {old}; {lost}", doing="clearing up")

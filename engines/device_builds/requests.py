@@ -1,0 +1,151 @@
+"""Orders to a device, and what comes back from it: engines are placed only where everything about them is right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.building.prepared_file import PreparedFile
+from engines.targets.target import Target
+from jetson.engines.admission import Expected, admit
+from jetson.engines.identity import EngineIdentity, identity_path
+from jetson.engines.machine import machine_from_json
+from jetson.errors import CoopexportError
+from jetson.files.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
+from jetson.requests import build_request as work_order
+from jetson.requests.build_request import OrderItem, OrderTarget
+from jetson.tensorrt_engines.ends import declared_ends
+from jetson.version import VERSION
+
+
+@dataclass(frozen=True)
+class OrderedEngine:
+    """One engine that is ordered: its item, the files that go with it (by SHA-256), and where it belongs here."""
+
+    item: OrderItem
+    files: dict[str, bytes]
+    path: Path
+
+
+@dataclass(frozen=True)
+class PlacedEngine:
+    """What came back for one ordered engine: its identity when it lies at `path` now, else `failure`.
+
+    `reused`: the device had it already; `notes`: what it said about it, such as a DLA left out.
+    """
+
+    name: str
+    path: Path
+    identity: EngineIdentity | None
+    failure: str | None
+    reused: bool
+    notes: tuple[str, ...]
+
+
+def order_engine(prepared: PreparedFile) -> OrderedEngine:
+    """Return the order of one engine: the target's own file, and golden data as that takes and gives them."""
+    item = prepared.item
+    path = item.engine_path(prepared.target, prepared.settings.batches)
+    samples = work_order.pack_samples(prepared.golden_inputs, prepared.expected)
+    ordered = OrderItem(
+        name=f"{item.variant}/{path.stem}",
+        variant=item.variant,
+        layer=item.layer,
+        role=item.role,
+        graph_sha256=prepared.sha256,
+        graph_bytes=len(prepared.data),
+        source_sha256=item.graph.sha256,
+        golden_sha256=item.golden.sha256,
+        samples_sha256=sha256_of_bytes(samples),
+        samples_bytes=len(samples),
+        settings=prepared.settings,
+        inputs=tuple(declared_ends(prepared.inputs)),
+        outputs=tuple(declared_ends(prepared.outputs)),
+        forms=prepared.forms,
+        notes=prepared.notes,
+    )
+    return OrderedEngine(ordered, {prepared.sha256: prepared.data, ordered.samples_sha256: samples}, path)
+
+
+def order_target(target: Target) -> OrderTarget:
+    """Return what the device is compared with before it builds."""
+    return OrderTarget(
+        target.name,
+        board=target.board,
+        chip=target.chip,
+        jetpack=target.jetpack,
+        l4t=target.l4t,
+        last_l4t=target.last_l4t,
+        tensorrt=target.tensorrt,
+        compute_capability=target.compute_capability,
+    )
+
+
+def write_order(path: Path, target: Target, ordered: Sequence[OrderedEngine]) -> str:
+    """Write an order (".zip": one file; else a manifest with its files beside it); return its SHA-256. Raises OSError.
+
+    Files that are in several items go once.
+    """
+    files: dict[str, bytes] = {}
+    for one in ordered:
+        files.update(one.files)
+    items = [one.item for one in ordered]
+    return work_order.write_order(str(path), order_target(target), VERSION, items, sorted(files.items()))
+
+
+def place_result(path: Path, target: Target, ordered: Sequence[OrderedEngine]) -> list[PlacedEngine]:
+    """Put the engines of a result, with their identities, where they belong; return what became of each.
+
+    Each is looked at first: size, header, hash, whether it is of the machine that the result says it is of, and
+    whether it was built from what the bundles hold now. Raises CoopexportError when the result is damaged or lacks
+    one, or an engine is not the one that was ordered; engines before it are placed then.
+    """
+    result = work_order.open_result(str(path))
+    answers = {item.name: item for item in result.items}
+    return [_place(one, answers, result, target) for one in ordered]
+
+
+def _place(
+    one: OrderedEngine, answers: Mapping[str, work_order.ResultItem], result: work_order.Result, target: Target
+) -> PlacedEngine:
+    item = one.item
+    answer = answers.get(item.name)
+    if answer is None:
+        raise CoopexportError(
+            f"{result.parcel.path} says nothing about {item.name}: it is of another order; build the order again"
+        )
+    if answer.failure is not None:
+        return PlacedEngine(item.name, one.path, None, answer.failure, False, answer.notes)
+    engine, described = work_order.read_engine(result, answer)
+    try:
+        machine = machine_from_json(result.probe["machine"])
+    except (KeyError, ValueError) as error:
+        raise CoopexportError(f"{result.parcel.path} does not say of which machine it is ({error!r})") from None
+    expected = Expected(
+        backend="tensorrt",
+        target=target.name,
+        variant=item.variant,
+        layer=item.layer,
+        role=item.role,
+        source_sha256=item.source_sha256,
+        target_file_sha256=item.graph_sha256,
+        precision=item.settings.precision,
+        batch=item.settings.batches[1],
+    )
+    names = one.path.name, Path(identity_path(str(one.path))).name
+    one.path.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder_beside(str(one.path)) as folder:
+        write_files(folder, {names[0]: engine, names[1]: described})
+        identity, data = admit(str(Path(folder) / names[0]), machine, expected)
+    if identity.golden_sha256 != item.golden_sha256:
+        raise CoopexportError(
+            f"{result.parcel.path}: {item.name} was checked with other golden data than there are now; order it again"
+        )
+    # Without the DLA where the device could not build for it, which its notes say.
+    if identity.settings not in (item.settings, item.settings._replace(dla_core=None)):
+        raise CoopexportError(
+            f"{result.parcel.path}: {item.name} was built with other settings than are asked for now; order it again"
+        )
+    write_files(str(one.path.parent), {names[0]: data, names[1]: described})
+    return PlacedEngine(item.name, one.path, identity, None, answer.reused, answer.notes)

@@ -1,0 +1,1 @@
+"""The self-contained ONNX file that one target's builder takes."""
