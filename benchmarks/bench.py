@@ -15,7 +15,7 @@ from benchmarks.candidate_list import images_sha256
 from benchmarks.host import describe_host
 from benchmarks.latency_run import LatencyRun, RunItem
 from benchmarks.statistics import Summary, summarise
-from calibration.input_coding import decode_jpeg, decode_raw, jpeg_payload, raw_payload
+from calibration.codecs.input_coding import decode_jpeg, decode_raw, jpeg_payload, raw_payload
 from engines.building.build import require_buildable
 from engines.building.build_items import WHOLE, item_of_whole
 from engines.building.open_engine import open_engine

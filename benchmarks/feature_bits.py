@@ -23,8 +23,8 @@ from benchmarks.codecs_page.network import PREPROCESSING, NetworkRecipe, default
 from benchmarks.demo.data import DemoData, write_npz
 from benchmarks.host import describe_host
 from benchmarks.page_command import deliver, page_parser, say
-from calibration.split_context import boundaries, open_context
-from calibration.split_variant import write_split
+from calibration.splitting.context import boundaries, open_context
+from calibration.splitting.split_variant import write_split
 from exporter.bundles.bundle import SplitFile
 from exporter.layers.names import find_layer
 from exporter.project.settings import SplitSection, load_project

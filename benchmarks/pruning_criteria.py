@@ -23,7 +23,7 @@ from benchmarks.demo.data import DemoData, make_data
 from benchmarks.demo.recipe import Recipe
 from benchmarks.host import describe_host
 from benchmarks.page_command import deliver, page_parser, say
-from calibration.metric import top1
+from calibration.metrics.metric import top1
 from exporter.models.vgg import vgg16
 from exporter.project.settings import PruneSection, TrainingSection
 from exporter.pruning.channel_groups import channel_groups

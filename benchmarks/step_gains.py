@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.latency_terms import is_split
 from benchmarks.selector import Candidate, LinkChoice, Selection, latency_ms
-from calibration.confidence import PairedDifference, compare_right
+from calibration.metrics.confidence import PairedDifference, compare_right
 from exporter.variants.layer_graphs import ORIGINAL
 from exporter.variants.record import VariantRecord
 

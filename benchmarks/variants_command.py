@@ -25,7 +25,7 @@ _WIDTH = 200
 def variants(project_file: Path | None, by: str | None) -> None:
     """List all variants of the network with size, bytes and metric, and draw accuracy against both."""
     from benchmarks.variants_table import COLUMNS, cells, list_variants, sorted_rows
-    from calibration.registry import open_registry
+    from calibration.variants.registry import open_registry
     from exporter.project.settings import load_project
     from exporter.variants.layer_graphs import variants as names_of
 

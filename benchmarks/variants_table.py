@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, prod
 
-from calibration.registry import Registry
+from calibration.variants.registry import Registry
 from exporter.bundles.bundle import read_split
 from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name, find_layer

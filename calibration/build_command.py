@@ -147,7 +147,7 @@ def build_elsewhere(
     result_file: Path | None,
 ) -> None:
     """Have a device build, or write the order for it, or take its result; exactly one of the last three is given."""
-    from calibration import device_build
+    from calibration import device_builds as device_build
     from jetson.errors import CoopexportError
 
     if sum(item is not None for item in (device, order_file, result_file)) != 1:
@@ -200,7 +200,7 @@ def _lower_what_is_missing(project: Project, items: Sequence[BuildItem], precisi
     from calibration.precision.prepare import prepare_precision
     from calibration.precision.work import PrecisionOptions
     from calibration.precision_command import print_records
-    from calibration.split_context import open_context, open_data
+    from calibration.splitting.context import open_context, open_data
     from engines.building.build_items import WHOLE, item_of_whole, items_of_layer
     from exporter.variants.choice import naming
     from exporter.variants.layer_graphs import layer_graph

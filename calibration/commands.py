@@ -11,8 +11,8 @@ from calibration.command_options import cut_options, find_work, range_options, s
 from exporter.command_line import MOST_TABLES, next_step, print_table, progress, wrote
 
 if TYPE_CHECKING:
-    from calibration.encoding_file import EncodingFile
-    from calibration.encoding_search import Trial
+    from calibration.codecs.search import Trial
+    from calibration.codecs.search_file import EncodingFile
     from exporter.encoding.specification import ClipRange
 
 
@@ -27,8 +27,8 @@ def calibrate(
     **overrides: Any,
 ) -> None:
     """Find the clip range of the feature at each cut, from calibration data."""
-    from calibration.calibration_file import FILE_NAME
-    from calibration.split_context import boundaries, open_context, open_data
+    from calibration.ranges.calibration_file import FILE_NAME
+    from calibration.splitting.context import boundaries, open_context, open_data
     from exporter.layers.names import display_name
     from exporter.project.settings import load_project
     from exporter.variants.choice import naming
@@ -77,8 +77,8 @@ def search(
     **overrides: Any,
 ) -> None:
     """Try bits, clip ranges and codecs at each cut, and recommend the smallest within the bound of accuracy."""
-    from calibration.search_variant import search_layer, settings_count
-    from calibration.split_context import open_context, open_data
+    from calibration.splitting.context import open_context, open_data
+    from calibration.splitting.search_variant import search_layer, settings_count
     from exporter.project.settings import load_project
     from exporter.variants.choice import naming
 

@@ -14,7 +14,7 @@ from exporter.command_line import left_out, next_step, print_table, progress, pr
 if TYPE_CHECKING:
     from calibration.precision.sensitivity import LayerSensitivity
     from calibration.precision.work import PrecisionOptions
-    from calibration.split_context import SplitContext
+    from calibration.splitting.context import SplitContext
     from exporter.bundles.precision_file import Precision, PrecisionFile
     from exporter.project.settings import Project
     from exporter.variants.layer_graphs import LayerGraph
@@ -149,7 +149,7 @@ def _write_all(project: Project, work: Sequence[VariantWork], wanted: Sequence[P
     """Write every network in every precision; those that lose too much are named at the end, and the others stay."""
     from calibration.precision.prepare import prepare_precision
     from calibration.precision.work import PrecisionRefusedError
-    from calibration.split_context import open_data
+    from calibration.splitting.context import open_data
     from exporter.variants.choice import naming
     from jetson.errors import CoopexportError
 
@@ -186,7 +186,7 @@ def _print_sensitivities(
 ) -> None:
     from calibration.precision.sensitivity import sensitivity
     from calibration.precision.work import open_work
-    from calibration.split_context import open_data
+    from calibration.splitting.context import open_data
     from exporter.variants.choice import naming
 
     data = open_data(project)
@@ -206,7 +206,7 @@ def _print_sensitivities(
 
 
 def _context(project: Project, graph: LayerGraph, data: object) -> SplitContext:
-    from calibration.split_context import open_context
+    from calibration.splitting.context import open_context
 
     return open_context(project, project.settings.split, graph, data)  # type: ignore[arg-type]
 

@@ -76,8 +76,8 @@ def two_step(
 ) -> None:
     """Prune the whole network (step 1), then, per candidate layer, what crosses the link (step 2)."""
     from calibration.command_options import choose_layers
-    from calibration.prune_project import prune_two_step
-    from calibration.variant_maker import Listener, PruneRequest
+    from calibration.variants.prune_project import prune_two_step
+    from calibration.variants.variant_maker import Listener, PruneRequest
     from exporter.project.settings import load_project
     from exporter.variants.layer_graphs import ORIGINAL, layer_graph
 

@@ -169,7 +169,7 @@ def print_accuracy(project: Project, result: ProjectShrunk) -> None:
     """Print the metric of the network under the masks as they were given, and of the shrunk one."""
     import torch
 
-    from calibration.metric import load_metric, score
+    from calibration.metrics.metric import load_metric, score
     from exporter.data.datasets import load_dataset, network_inputs
     from exporter.masks.masked_network import masked_network
     from exporter.tracing.trace import run_network

@@ -15,7 +15,7 @@ from exporter.command_line import MOST_TABLES, next_step, print_table, progress,
 
 if TYPE_CHECKING:
     from calibration.command_options import Work
-    from calibration.split_context import SplitContext, SplitData
+    from calibration.splitting.context import SplitContext, SplitData
     from exporter.bundles.bundle import SplitFile, WholeFile
     from exporter.cutting.split import Boundary
     from exporter.layers.candidates import Layer
@@ -55,7 +55,7 @@ def split(
     **overrides: Any,
 ) -> None:
     """Cut the network after a layer into head and tail, with the feature encoded at the cut."""
-    from calibration.split_context import open_data
+    from calibration.splitting.context import open_data
     from exporter.project.settings import load_project
     from exporter.variants.choice import naming
     from jetson.errors import CoopexportError
@@ -133,9 +133,9 @@ def split_one_variant(task: SplitTask, item: Work, number: int) -> list[str]:
     A layer of --all that cannot be cut is left out and said so, unless nothing of one of several variants is left. The
     loss of accuracy stops the only variant at once, and leaves the others of several to be split.
     """
-    from calibration.split_context import open_context
-    from calibration.split_variant import LossRefusedError, write_split
-    from calibration.whole_variant import write_whole
+    from calibration.splitting.context import open_context
+    from calibration.splitting.split_variant import LossRefusedError, write_split
+    from calibration.splitting.whole_variant import write_whole
     from jetson.errors import CoopexportError
 
     context = open_context(task.project, task.settings, item.graph, task.data)
@@ -196,7 +196,7 @@ def find_boundaries(
     layers that cannot be cut go there; otherwise CoopexportError is raised. `place`: which of how many variants, for
     the progress bar.
     """
-    from calibration.split_context import boundaries
+    from calibration.splitting.context import boundaries
     from jetson.errors import CoopexportError
 
     with progress(f"calibrating {context.graph.variant}{place}", len(context.calibration_inputs)) as on_progress:
@@ -221,8 +221,8 @@ def find_boundaries(
 
 def recommended_context(context: SplitContext, layer: Layer) -> SplitContext:
     """Return `context` with the encoding that was recommended for the cut after `layer`."""
-    from calibration.encoding_file import with_recommendation
-    from calibration.split_context import tensors_that_cross
+    from calibration.codecs.search_file import with_recommendation
+    from calibration.splitting.context import tensors_that_cross
     from exporter.layers.names import display_name
 
     graph, settings = context.graph, context.settings

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from calibration.register_variant import Evaluation, Lineage, open_evaluation, register_variant
+from calibration.variants.register import Evaluation, Lineage, open_evaluation, register_variant
 from exporter.masks.masks import Masks, encode_masks
 from exporter.project.checkpoint import load_network
 from exporter.project.settings import Project

@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.codecs_page.coders import Coder, Missing, Symbols, own_coders
 from benchmarks.codecs_page.peers import peer_coders
 from benchmarks.codecs_page.subjects import Depth, Subject
-from calibration.entropy_tables import cross_entropy_bytes, fit_symbol_model, order_0_probabilities
+from calibration.codecs.entropy_tables import cross_entropy_bytes, fit_symbol_model, order_0_probabilities
 from jetson.runtime.sampling import sample_interleaved
 
 _WARM_UP_ROUNDS = 1

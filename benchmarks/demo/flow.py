@@ -16,8 +16,8 @@ from benchmarks.commands import bench, report, run_selection, select
 from benchmarks.demo.recipe import Recipe
 from benchmarks.selector import INPUT, OUTPUT, latency_ms
 from benchmarks.variants_command import variants
-from calibration import metric
 from calibration.build_command import build
+from calibration.metrics import metric
 from calibration.prune_command import two_step
 from calibration.split_command import split
 from engines.backends.registry import find_backend

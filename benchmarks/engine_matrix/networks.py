@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.peers.case_files import NetworkSource
-from calibration.clip_methods import ClipSettings
-from calibration.clip_range import calibrate
+from calibration.ranges.clip_methods import ClipSettings
+from calibration.ranges.clip_range import calibrate
 from exporter.cutting.split import Boundary, split
 from exporter.encoding.specification import affine_specification
 from exporter.layers.candidates import Layer

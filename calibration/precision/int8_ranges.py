@@ -8,8 +8,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from calibration.clip_methods import divergence_range, squared_error_range
 from calibration.precision.activations import BINS, MagnitudeHistogram
+from calibration.ranges.clip_methods import divergence_range, squared_error_range
 from jetson.errors import CoopexportError
 
 RangeMethod = Literal["minmax", "percentile", "entropy", "mse"]
@@ -37,7 +37,8 @@ def int8_ranges(histograms: Mapping[str, MagnitudeHistogram], settings: RangeSet
 
     `minmax`: the largest one. `percentile`: exceeded by (100 - percentile) % of all values. `entropy`: the range whose
     128 levels keep the distribution best (Migacz, 8-bit inference with TensorRT, GTC 2017). `mse`: least squared error.
-    The last two as `calibration.clip_methods`, whose search they share: over 96 parts of the range, zeros left out.
+    The last two as `calibration.ranges.clip_methods`, whose search they share: over 96 parts of the range, zeros left
+    out.
     """
     names = [name for name, item in histograms.items() if item.largest > 0]
     found = dict.fromkeys(histograms, 0.0)

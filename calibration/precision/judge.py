@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import metric
-from calibration.metric import MetricFunction, Score
+from calibration.metrics import metric
+from calibration.metrics.metric import MetricFunction, Score
 from calibration.precision.subject import Graphs, PairRun, Subject, run_parts
 from exporter.bundles.bundle import Metric
 

@@ -15,7 +15,7 @@ from calibration.precision.engine_bounds import bounds_of, rounding_between
 from calibration.precision.judge import Verdict, open_judge
 from calibration.precision.subject import WHOLE, PairRun, Part, Subject, inputs_of, open_subject, run_parts
 from calibration.precision.work import PrecisionOptions, PrecisionRefusedError, Work, choose_kept, open_work
-from calibration.split_context import GOLDEN_SAMPLES, SplitContext, golden_file
+from calibration.splitting.context import GOLDEN_SAMPLES, SplitContext, golden_file
 from exporter.bundles.bundle import FileRecord, check_file, write_bundle
 from exporter.bundles.golden import golden_of_split, golden_of_whole
 from exporter.bundles.precision_file import (

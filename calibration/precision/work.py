@@ -13,7 +13,7 @@ from calibration.precision.judge import Judge, Verdict, open_agreement
 from calibration.precision.lowering import Lowering, half_lowering, int8_lowering
 from calibration.precision.sensitivity import LayerSensitivity, kept_worst, sensitivity
 from calibration.precision.subject import Subject, inputs_of, open_subject
-from calibration.split_context import SplitContext
+from calibration.splitting.context import SplitContext
 from exporter.bundles.precision_file import Precision
 from exporter.layers.names import display_name, find_layer
 from jetson.errors import CoopexportError

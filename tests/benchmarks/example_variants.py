@@ -13,7 +13,7 @@ from benchmarks.latency_table import Latency
 from benchmarks.select_project import ProjectSelection
 from benchmarks.selector import select
 from benchmarks.variants_table import Feature, VariantRow
-from calibration.confidence import metric_interval
+from calibration.metrics.confidence import metric_interval
 from exporter.bundles.bundle import Metric
 from exporter.project.settings import SelectSection
 from exporter.variants.record import VariantRecord, pack_right

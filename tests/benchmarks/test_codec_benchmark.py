@@ -20,7 +20,7 @@ from benchmarks.codecs_page.network import NetworkRecipe
 from benchmarks.codecs_page.page import Results, page
 from benchmarks.codecs_page.peers import peer_coders, tiles, untile
 from benchmarks.codecs_page.subjects import DEPTHS, channel_percentiles, dequantise, quantise
-from calibration.entropy_tables import fit_symbol_model
+from calibration.codecs.entropy_tables import fit_symbol_model
 from jetson.wire import rans
 
 TINY = NetworkRecipe(

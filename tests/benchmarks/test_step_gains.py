@@ -16,7 +16,7 @@ from benchmarks.report_steps import steps
 from benchmarks.select_project import ProjectSelection
 from benchmarks.selector import INPUT, OUTPUT, latency_ms
 from benchmarks.step_gains import equal_training, step_gains
-from calibration.confidence import paired_difference
+from calibration.metrics.confidence import paired_difference
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from example_variants import CONVOLUTIONS, SAMPLES, WIDTHS, example_rows
 
 from benchmarks.variants_figures import accuracy_figure, are_on_wire, draw_accuracy, short_count, step2_lines
 from benchmarks.variants_table import COLUMNS, Feature, VariantRow, cells, sorted_rows
-from calibration.confidence import wilson_interval
+from calibration.metrics.confidence import wilson_interval
 
 
 def test_a_line_goes_from_step_1_to_the_narrowest() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration.metric import TOP1, top1
+from calibration.metrics.metric import TOP1, top1
 from calibration.precision.graph_layers import node_layers
 from calibration.precision.judge import Judge, open_judge
 from calibration.precision.subject import WHOLE, Part, Subject

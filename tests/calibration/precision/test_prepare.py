@@ -16,7 +16,7 @@ from calibration.precision.half_evaluator import rounding_graph
 from calibration.precision.int8_ranges import RangeSettings
 from calibration.precision.prepare import prepare_precision
 from calibration.precision.work import PrecisionOptions, PrecisionRefusedError, open_work
-from calibration.split_context import SplitContext, open_context
+from calibration.splitting.context import SplitContext, open_context
 from exporter.bundles.bundle import check_weights, read_golden, read_split
 from exporter.bundles.golden import golden_outputs, golden_sent
 from exporter.bundles.precision_file import PrecisionFile, check_role, read_precision

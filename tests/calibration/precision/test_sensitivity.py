@@ -11,7 +11,7 @@ from chain_networks import LAYERS, chain, images, judge_of, part_of, scale_chann
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.metric import TOP1, top1
+from calibration.metrics.metric import TOP1, top1
 from calibration.precision.engine_bounds import bounds_of
 from calibration.precision.graph_layers import element_types, node_layers
 from calibration.precision.int8_ranges import RangeSettings

@@ -13,8 +13,8 @@ import pytest
 from onnx import TensorProto, helper
 from pydantic import TypeAdapter
 
-from calibration import calibration_file, clip_range
-from calibration.calibration_file import clip_ranges
+from calibration.ranges import calibration_file, clip_range
+from calibration.ranges.calibration_file import clip_ranges
 from exporter.data.datasets import Dataset
 from exporter.encoding.specification import ClipRange
 from exporter.project.settings import Project, SplitSection, load_project

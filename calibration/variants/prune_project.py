@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from calibration import metric
-from calibration.register_variant import open_evaluation
-from calibration.variant_maker import Listener, PruneRequest, VariantMaker
+from calibration.metrics import metric
+from calibration.variants.register import open_evaluation
+from calibration.variants.variant_maker import Listener, PruneRequest, VariantMaker
 from exporter.layers.names import display_name
 from exporter.project.checkpoint import load_network
 from exporter.project.settings import Project, TrainingSection

@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from calibration import input_coding, metric
-from calibration.entropy_tables import fit_symbol_model
-from calibration.split_context import GATE_SAMPLES, SplitContext, golden_file
+from calibration.codecs import input_coding
+from calibration.codecs.entropy_tables import fit_symbol_model
+from calibration.metrics import metric
+from calibration.splitting.context import GATE_SAMPLES, SplitContext, golden_file
 from exporter.bundles.bundle import (
     BoundaryTensor,
     FileRecord,

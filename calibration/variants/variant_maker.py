@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from calibration.register_variant import Evaluation, Lineage, register_variant
+from calibration.variants.register import Evaluation, Lineage, register_variant
 from exporter.layers.candidates import Layer
 from exporter.parity import UnprovenError
 from exporter.project.settings import Project, PruneSection, TrainingSection

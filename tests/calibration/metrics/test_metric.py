@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from calibration.metric import Score, compare, load_metric, score, top1
+from calibration.metrics.metric import Score, compare, load_metric, score, top1
 from exporter.project.settings import load_project
 from jetson.errors import CoopexportError
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from calibration import input_coding, metric
-from calibration.split_context import GOLDEN_SAMPLES, SplitContext, golden_file
+from calibration.codecs import input_coding
+from calibration.metrics import metric
+from calibration.splitting.context import GOLDEN_SAMPLES, SplitContext, golden_file
 from exporter.bundles.bundle import WHOLE_SCHEMA, FileRecord, InputCoding, WholeFile, write_bundle
 from exporter.bundles.golden import golden_of_whole
 from exporter.data.datasets import Dataset, network_inputs

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.clip_methods import METHODS, ClipSettings
-from calibration.clip_range import FeatureSample, clip_range
+from calibration.ranges.clip_methods import METHODS, ClipSettings
+from calibration.ranges.clip_range import FeatureSample, clip_range
 from exporter.encoding.specification import affine_specification, decode, encode
 
 METHOD_NAMES = sorted(METHODS)

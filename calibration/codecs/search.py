@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.clip_methods import ClipSettings
-from calibration.clip_range import FeatureSample, clip_range
-from calibration.entropy_tables import fit_symbol_model
-from calibration.metric import Score
+from calibration.codecs.entropy_tables import fit_symbol_model
+from calibration.metrics.metric import Score
+from calibration.ranges.clip_methods import ClipSettings
+from calibration.ranges.clip_range import FeatureSample, clip_range
 from exporter.encoding.specification import EncodeSpecification, affine_specification, decode, encode, feature_tensor
 from jetson.errors import CoopexportError
 from jetson.wire.feature import FeatureCodec

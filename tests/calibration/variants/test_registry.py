@@ -10,7 +10,7 @@ import pytest
 from pruning_variants import write_two_steps
 from safetensors.torch import load_file, save_file
 
-from calibration.registry import open_registry
+from calibration.variants.registry import open_registry
 from exporter.project.settings import Project, load_project
 from exporter.variants.layer_graphs import variants
 from exporter.variants.record import VARIANT_FILE, read_variant_record

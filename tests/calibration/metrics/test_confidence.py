@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.confidence import (
+from calibration.metrics.confidence import (
     Z,
     compare_right,
     mean_interval,

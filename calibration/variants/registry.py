@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from calibration.register_variant import Evaluation, Lineage, open_evaluation, register_variant
+from calibration.variants.register import Evaluation, Lineage, open_evaluation, register_variant
 from exporter.data.datasets import load_dataset
 from exporter.project.settings import Project
 from exporter.shrinking.plan import read_shrink_plan

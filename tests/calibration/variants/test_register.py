@@ -10,8 +10,8 @@ import pytest
 import torch
 from pruning_variants import lineage, write_pruned
 
-from calibration.confidence import wilson_interval
-from calibration.register_variant import Evaluation, Lineage, open_evaluation, register_variant
+from calibration.metrics.confidence import wilson_interval
+from calibration.variants.register import Evaluation, Lineage, open_evaluation, register_variant
 from exporter.project.settings import Project, load_project
 from exporter.shrinking.plan import read_shrink_plan
 from exporter.variants.layer_graphs import layer_graph, load_variant, variants

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from calibration.encoding_search import Trial
+from calibration.codecs.search import Trial
 from exporter.bundles.records import read_record
 from exporter.project.settings import SplitSection
 from jetson.errors import CoopexportError

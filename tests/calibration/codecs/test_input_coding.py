@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from PIL import Image
 
-from calibration.input_coding import decode_jpeg, decode_raw, jpeg_payload, payload_statistics, raw_payload
+from calibration.codecs.input_coding import decode_jpeg, decode_raw, jpeg_payload, payload_statistics, raw_payload
 from jetson.errors import CoopexportError
 
 images = st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))

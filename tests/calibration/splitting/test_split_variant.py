@@ -11,12 +11,12 @@ import onnx
 import pytest
 from tests_support import files_below
 
-from calibration import split_variant
-from calibration.input_coding import decode_jpeg, jpeg_payload, raw_payload
-from calibration.metric import Score, top1
-from calibration.split_context import SplitContext, boundaries, open_context
-from calibration.split_variant import write_split
-from calibration.whole_variant import write_whole
+from calibration.codecs.input_coding import decode_jpeg, jpeg_payload, raw_payload
+from calibration.metrics.metric import Score, top1
+from calibration.splitting import split_variant
+from calibration.splitting.context import SplitContext, boundaries, open_context
+from calibration.splitting.split_variant import write_split
+from calibration.splitting.whole_variant import write_whole
 from exporter.bundles.bundle import SplitFile, WholeFile, read_feature_codec, read_golden, read_split, read_whole
 from exporter.cutting.split import Boundary
 from exporter.data.datasets import load_dataset

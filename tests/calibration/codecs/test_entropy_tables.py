@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from calibration import entropy_tables
-from calibration.entropy_tables import (
+from calibration.codecs import entropy_tables
+from calibration.codecs.entropy_tables import (
     cross_entropy_bytes,
     fit_symbol_model,
     information_bytes,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from onnx import TensorProto, helper
 
-from calibration import clip_range
-from calibration.clip_methods import ClipSettings
+from calibration.ranges import clip_range
+from calibration.ranges.clip_methods import ClipSettings
 from jetson.errors import CoopexportError
 
 FEATURES = 6

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import metric
-from calibration.clip_range import collect
-from calibration.encoding_file import EncodingFile, write_encodings
-from calibration.encoding_search import BITS, front, recommended, search, settings_to_try
-from calibration.split_context import SplitContext, tensors_that_cross
+from calibration.codecs.search import BITS, front, recommended, search, settings_to_try
+from calibration.codecs.search_file import EncodingFile, write_encodings
+from calibration.metrics import metric
+from calibration.ranges.clip_range import collect
+from calibration.splitting.context import SplitContext, tensors_that_cross
 from exporter.cutting.cut import cut
 from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.clip_methods import ClipSettings
-from calibration.clip_range import FeatureSample, clip_range
-from calibration.encoding_search import Trial, front, recommended, search, settings_to_try
-from calibration.entropy_tables import fit_symbol_model
-from calibration.metric import Score
+from calibration.codecs.entropy_tables import fit_symbol_model
+from calibration.codecs.search import Trial, front, recommended, search, settings_to_try
+from calibration.metrics.metric import Score
+from calibration.ranges.clip_methods import ClipSettings
+from calibration.ranges.clip_range import FeatureSample, clip_range
 from exporter.encoding.specification import affine_specification, decode, encode, wire_specification
 from jetson.errors import CoopexportError
 from jetson.wire.message import pack

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from calibration.clip_methods import METHODS, ClipSettings
+from calibration.ranges.clip_methods import METHODS, ClipSettings
 from exporter.encoding.specification import ClipRange
 from exporter.onnx_graphs.session import open_session, run
 from jetson.errors import CoopexportError

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from calibration.clip_methods import ClipSettings
-from calibration.clip_range import calibrate
+from calibration.ranges.clip_methods import ClipSettings
+from calibration.ranges.clip_range import calibrate
 from exporter.data.datasets import Dataset
 from exporter.encoding.specification import ClipRange
 from exporter.project.settings import Project, SplitSection

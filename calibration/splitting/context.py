@@ -10,9 +10,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from calibration import metric
-from calibration.calibration_file import clip_ranges
-from calibration.metric import Score
+from calibration.metrics import metric
+from calibration.metrics.metric import Score
+from calibration.ranges.calibration_file import clip_ranges
 from exporter.bundles.bundle import Metric, golden_bytes
 from exporter.cutting.split import Boundary, boundary_tensor, whole_outputs
 from exporter.data.datasets import Dataset, load_dataset, network_inputs

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import metric
-from calibration.confidence import metric_interval
-from calibration.metric import MetricFunction, Score
+from calibration.metrics import metric
+from calibration.metrics.confidence import metric_interval
+from calibration.metrics.metric import MetricFunction, Score
 from exporter.bundles.bundle import Metric
 from exporter.data.datasets import Dataset, load_dataset, network_inputs
 from exporter.layers.graph_size import size_of

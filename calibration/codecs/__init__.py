@@ -1,0 +1,1 @@
+"""Entropy tables, and the search for the encoding with the fewest bytes."""

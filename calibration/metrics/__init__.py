@@ -1,0 +1,1 @@
+"""The metric of exported graphs, and how sure it is."""

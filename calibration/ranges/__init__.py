@@ -1,0 +1,1 @@
+"""Clip ranges of the features at the cuts, from calibration data."""

@@ -1,0 +1,1 @@
+"""Bundles of a variant: calibrated, cut, encoded, measured, written."""

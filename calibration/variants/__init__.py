@@ -1,0 +1,1 @@
+"""Variants that pruning makes: trained, exported, measured, registered."""
