@@ -46,10 +46,10 @@ API = {
     "pack": "jetson.wire.message:pack",
     "unpack": "jetson.wire.message:unpack",
     "build": "engines.building.build:build_engine",
-    "bench": "benchmarks.bench:measure",
-    "Candidate": "benchmarks.selector:Candidate",
-    "select": "benchmarks.selector:select",
-    "report": "benchmarks.report_project:report",
+    "bench": "benchmarks.latency.bench:measure",
+    "Candidate": "benchmarks.selection.selector:Candidate",
+    "select": "benchmarks.selection.selector:select",
+    "report": "benchmarks.report.project:report",
 }
 COMMANDS = {
     "init": "exporter.commands",

@@ -18,8 +18,8 @@ from exporter.command_line import (
 )
 
 if TYPE_CHECKING:
-    from benchmarks.latency_run import LatencyRun
-    from benchmarks.select_project import ProjectSelection
+    from benchmarks.latency.run import LatencyRun
+    from benchmarks.selection.project import ProjectSelection
     from exporter.project.settings import Project
 
 _target_option = click.option("--target", "target_name", default="cpu", show_default=True, help="What runs here.")
@@ -41,9 +41,9 @@ def bench(
     warm_up: int | None,
 ) -> None:
     """Measure heads, codecs and tails on this machine, in float32, one image at a time, into the latency table."""
-    from benchmarks.latency_run import write_run
-    from benchmarks.latency_table import import_run
-    from benchmarks.select_project import TABLE_FILE
+    from benchmarks.latency.run import write_run
+    from benchmarks.latency.table import import_run
+    from benchmarks.selection.project import TABLE_FILE
     from exporter.project.settings import load_project
 
     project = load_project(project_file)
@@ -68,8 +68,8 @@ def bench_project(
     warm_up: int,
 ) -> LatencyRun:
     """Build what is missing for the target, as the project says, but in float32 for one image; measure everything."""
-    from benchmarks.bench import Part, parts_of_layer, parts_of_whole
-    from benchmarks.bench import bench as measure
+    from benchmarks.latency.bench import Part, parts_of_layer, parts_of_whole
+    from benchmarks.latency.bench import bench as measure
     from engines.building.build import build
     from engines.building.build_items import WHOLE
     from engines.building.project_items import items_of_project
@@ -100,7 +100,7 @@ def bench_project(
 
 def print_run(run: LatencyRun) -> None:
     """Print the median, and the spread, of every part of a run."""
-    from benchmarks.statistics import summarise
+    from benchmarks.latency.statistics import summarise
 
     rows = []
     for item in run.items:
@@ -127,7 +127,7 @@ _PARTS = ("head", "encode", "decode", "tail", "whole")
 
 def rows_by_cut(run: LatencyRun) -> list[tuple[str, ...]]:
     """Return variant, cut and the medians of `_PARTS` in milliseconds; nothing for a part that a cut has not."""
-    from benchmarks.statistics import summarise
+    from benchmarks.latency.statistics import summarise
 
     found: dict[tuple[str, str], dict[str, str]] = {}
     for item in run.items:
@@ -147,7 +147,7 @@ def rows_by_cut(run: LatencyRun) -> list[tuple[str, ...]]:
 @click.option("--goodput-bps", type=float, help="One link with this goodput, instead of the project's links.")
 def select(project_file: Path | None, target_name: str, goodput_bps: float | None, **overrides: Any) -> None:
     """Choose network, cut and coding for each link under the accuracy bound."""
-    from benchmarks.select_project import PLAN_FILE, write_plan
+    from benchmarks.selection.project import PLAN_FILE, write_plan
     from exporter.project.settings import load_project
 
     project = load_project(project_file)
@@ -165,7 +165,7 @@ def run_selection(project: Project, target_name: str, overrides: dict[str, Any])
     """Return the selection of a project with options from the command line."""
     from pydantic import ValidationError
 
-    from benchmarks.select_project import select_for_project
+    from benchmarks.selection.project import select_for_project
     from exporter.project.settings import SelectSection
     from jetson.errors import CoopexportError
 
@@ -179,7 +179,7 @@ def run_selection(project: Project, target_name: str, overrides: dict[str, Any])
 
 def print_selection(result: ProjectSelection) -> None:
     """Print the choice and its baselines for each link, and the goodputs at which the choice changes."""
-    from benchmarks.select_project import describe, result_rows
+    from benchmarks.selection.project import describe, result_rows
 
     settings = result.settings
     title = (
@@ -200,7 +200,7 @@ def print_selection(result: ProjectSelection) -> None:
 @_target_option
 def report(project_file: Path | None, target_name: str) -> None:
     """Write report.html: bytes and time per layer, latency per network, all candidates."""
-    from benchmarks.report_project import report as write_report
+    from benchmarks.report.project import report as write_report
 
     wrote(*write_report(project_file, target_name))
     next_step("open report.html")

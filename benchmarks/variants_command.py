@@ -11,7 +11,7 @@ import click
 from exporter.command_line import next_step, print_table, progress, project_option, wrote
 
 if TYPE_CHECKING:
-    from benchmarks.variants_table import VariantRow
+    from benchmarks.report.variants_table import VariantRow
     from exporter.project.settings import Project
 
 
@@ -24,7 +24,7 @@ _WIDTH = 200
 @click.option("--sort", "by", type=click.Choice(["macs", "bytes", "metric"]), help="Order of the table.")
 def variants(project_file: Path | None, by: str | None) -> None:
     """List all variants of the network with size, bytes and metric, and draw accuracy against both."""
-    from benchmarks.variants_table import COLUMNS, cells, list_variants, sorted_rows
+    from benchmarks.report.variants_table import COLUMNS, cells, list_variants, sorted_rows
     from calibration.variants.registry import open_registry
     from exporter.project.settings import load_project
     from exporter.variants.layer_graphs import variants as names_of
@@ -51,7 +51,7 @@ def variants(project_file: Path | None, by: str | None) -> None:
 
 def write_figures(project: Project, rows: list[VariantRow]) -> list[Path]:
     """Write both figures and return their paths; raises OSError."""
-    from benchmarks.variants_figures import Quantity, accuracy_figure
+    from benchmarks.report.variants_figures import Quantity, accuracy_figure
     from jetson.files.atomic_files import write_files
 
     bound = project.settings.select.maximum_loss_points

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.commands import bench, report, run_selection, select
 from benchmarks.demo.recipe import Recipe
-from benchmarks.selector import INPUT, OUTPUT, latency_ms
+from benchmarks.selection.selector import INPUT, OUTPUT, latency_ms
 from benchmarks.variants_command import variants
 from calibration.build_command import build
 from calibration.metrics import metric

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from exporter.bundles.records import read_record
 from exporter.encoding.specification import EncodeSpecification, feature_tensor
 from jetson.errors import CoopexportError
-from jetson.files.atomic_files import sha256_of_file, write_files
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file, write_files
 from jetson.files.json_files import encode_json
 from jetson.runtime import bundle_manifest
 from jetson.runtime import preprocessing as preprocessing_contract
@@ -148,6 +149,13 @@ class WholeFile(_Record):
     def contract(self) -> Preprocessing:
         """Return the preprocessing that inputs of the network go through."""
         return preprocessing_contract.from_json(self.preprocessing)
+
+
+def images_sha256(whole: WholeFile) -> str:
+    """Return the hash of what preprocessing and the coding of images are timed on: images, declaration, quality."""
+    jpeg = whole.inputs.get("jpeg")
+    content = [whole.golden.sha256, whole.preprocessing, None if jpeg is None else jpeg.quality]
+    return sha256_of_bytes(json.dumps(content, sort_keys=True).encode())
 
 
 def golden_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:

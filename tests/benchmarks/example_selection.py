@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.candidate_list import VariantFiles, images_sha256, list_candidates
-from benchmarks.latency_table import Latency
-from benchmarks.select_project import ProjectSelection
-from benchmarks.selector import select
-from exporter.bundles.bundle import BoundaryTensor, FileRecord, InputCoding, Metric, PayloadBytes, SplitFile, WholeFile
+from benchmarks.latency.table import Latency
+from benchmarks.selection.candidates import VariantFiles, list_candidates
+from benchmarks.selection.project import ProjectSelection
+from benchmarks.selection.selector import select
+from exporter.bundles.bundle import (
+    BoundaryTensor,
+    FileRecord,
+    InputCoding,
+    Metric,
+    PayloadBytes,
+    SplitFile,
+    WholeFile,
+    images_sha256,
+)
 from exporter.encoding.specification import EncodeSpecification
 from exporter.project.settings import SelectSection
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from example_selection import ELEMENTS, VGG_LAYERS, latency_rows, payload, variant_files
 
-from benchmarks.candidate_list import VariantFiles, list_candidates
-from benchmarks.latency_table import Latency
-from benchmarks.select_project import ProjectSelection
-from benchmarks.selector import select
-from benchmarks.variants_table import Feature, VariantRow
+from benchmarks.latency.table import Latency
+from benchmarks.report.variants_table import Feature, VariantRow
+from benchmarks.selection.candidates import VariantFiles, list_candidates
+from benchmarks.selection.project import ProjectSelection
+from benchmarks.selection.selector import select
 from calibration.metrics.confidence import metric_interval
 from exporter.bundles.bundle import Metric
 from exporter.project.settings import SelectSection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.latency_run import LatencyRun, RunItem
+from benchmarks.latency.run import LatencyRun, RunItem
 
 HOST = {"name": "here", "processor": "Some CPU", "cores": 2, "python": "3.11"}
 

@@ -1,6 +1,6 @@
 """Real TensorRT-RTX engines of heads and tails in every precision, without a GPU: what builds, and what does not.
 
-Published networks: tests/benchmarks/test_engine_matrix.py.
+Published networks: tests/benchmarks/studies/test_engine_matrix.py.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from fake_jetson.small_order import SAMPLES, small_order
 from tensorrt_doubles.engine_file import decode_engine
 from tests_support import STUCK_S, files_below, wait_until
 
-from benchmarks.latency_run import read_run
+from benchmarks.latency.run import read_run
 from engines.device_builds.agent_file import write_agent
 from engines.device_builds.requests import OrderedEngine, PlacedEngine, place_result, write_order
 from engines.targets.lookup import find_target

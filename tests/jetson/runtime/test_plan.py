@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jetson.runtime.plan
-from benchmarks.selector import Candidate, latency_ms, lower_envelope
+from benchmarks.selection.selector import Candidate, latency_ms, lower_envelope
 from jetson.errors import CoopexportError
 from jetson.files.json_files import write_json
 from jetson.runtime.plan import SCHEMA, Interval, choose, read_plan

@@ -1,0 +1,1 @@
+"""Latencies: measured on this host, kept sample by sample, and the table of them."""

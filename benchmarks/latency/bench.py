@@ -1,0 +1,158 @@
+"""Measure every part of every candidate on this host: one thread, warm-up, interleaved, every sample kept."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from benchmarks.latency.host import describe_host
+from benchmarks.latency.run import LatencyRun, RunItem
+from benchmarks.latency.statistics import Summary, summarise
+from calibration.codecs.input_coding import decode_jpeg, decode_raw, jpeg_payload, raw_payload
+from engines.building.build import require_buildable
+from engines.building.build_items import WHOLE, item_of_whole
+from engines.building.open_engine import open_engine
+from engines.building.pair import network_input, open_pair
+from engines.targets.lookup import Target
+from exporter.bundles.bundle import images_sha256, read_golden, read_split, read_whole
+from exporter.bundles.golden import golden_sent, golden_taken
+from jetson.errors import CoopexportError
+from jetson.runtime.sampling import sample_interleaved
+from jetson.wire.rans import rans_implementation
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing to time: its key in the table and a function without arguments."""
+
+    variant: str
+    layer: str
+    part: str
+    codec: str | None
+    source_sha256: str
+    run: Callable[[], Any]
+
+    @property
+    def key(self) -> str:
+        """Return a name that no other part of the run has."""
+        return f"{self.variant}/{self.layer}/{self.part}/{self.codec or ''}"
+
+
+def bench(
+    parts: Sequence[Part], target: Target, rounds: int, warm_up: int, on_round: Callable[[int], None] | None = None
+) -> LatencyRun:
+    """Time `parts` and return the run. Parts that raise are in it with their reason."""
+    started = datetime.now(timezone.utc)
+    host = {**describe_host(), "rans": rans_implementation().name}
+    samples, failures = sample_interleaved([(part.key, part.run) for part in parts], rounds, warm_up, on_round)
+    items = tuple(
+        RunItem(
+            variant=part.variant,
+            layer=part.layer,
+            part=part.part,
+            codec=part.codec,
+            source_sha256=part.source_sha256,
+            samples_ms=tuple(samples[part.key]) if part.key in samples else None,
+            failure=failures.get(part.key),
+        )
+        for part in parts
+    )
+    return LatencyRun(
+        run=f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
+        started_at=started.isoformat(timespec="milliseconds"),
+        target=target.name,
+        host=host,
+        backend=target.backend,
+        backend_version=require_buildable(target),
+        threads=1,
+        warm_up=warm_up,
+        rounds=rounds,
+        interleaved=True,
+        items=items,
+    )
+
+
+def measure(functions: Mapping[str, Callable[[], Any]], rounds: int = 100, warm_up: int = 10) -> dict[str, Summary]:
+    """Time functions against each other in interleaved rounds and return the summary of each, in milliseconds.
+
+    Raises CoopexportError naming the function when one fails: a failure is never a number.
+    """
+    samples, failures = sample_interleaved(list(functions.items()), rounds, warm_up)
+    for name, reason in failures.items():
+        raise CoopexportError(f"'{name}' cannot be measured: {reason}")
+    return {name: summarise(samples[name]) for name in functions}
+
+
+class _Cycle:
+    """Hands out the items of a list in turn, so that no part is timed on a single image."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+        self._next = 0
+
+    def __call__(self) -> Any:
+        item = self._items[self._next]
+        self._next = (self._next + 1) % len(self._items)
+        return item
+
+
+def parts_of_layer(folder: Path, layer: str, target: Target) -> list[Part]:
+    """Return head, encode, decode and tail of a split bundle, on its golden data.
+
+    `encode` and `decode` are entropy coding and message; quantisation is part of head and tail.
+    Raises CoopexportError when an engine is missing or stale.
+    """
+    bundle = read_split(folder, layer)
+    golden = read_golden(folder, bundle.golden)
+    pair = open_pair(folder, layer, target, target)
+    singles = _samples(golden_sent(golden))
+    inputs, sent = _Cycle(_singles(golden["inputs"])), _Cycle(singles)
+    taken = _Cycle(_samples(golden_taken(golden)))
+    messages = _Cycle([pair.encode(item) for item in singles])
+    head_sha256, tail_sha256 = bundle.head.sha256, bundle.tail.sha256
+    return [
+        Part(bundle.variant, layer, "head", None, head_sha256, lambda: pair.head([inputs()])),
+        Part(bundle.variant, layer, "encode", bundle.codec, head_sha256, lambda: pair.encode(sent())),
+        Part(bundle.variant, layer, "decode", bundle.codec, tail_sha256, lambda: pair.decode(messages())),
+        Part(bundle.variant, layer, "tail", None, tail_sha256, lambda: pair.tail(taken())),
+    ]
+
+
+def parts_of_whole(folder: Path, target: Target) -> list[Part]:
+    """Return the whole network, the preprocessing, and the coding of the image itself, on the golden data."""
+    whole = read_whole(folder)
+    golden = read_golden(folder, whole.golden)
+    contract = whole.contract()
+    quality = whole.inputs["jpeg"].quality or 90
+    runner = open_engine(item_of_whole(folder), target)
+    images = list(golden["images"])
+    shape = images[0].shape
+    inputs, to_prepare = _Cycle(_singles(golden["inputs"])), _Cycle(images)
+    to_jpeg, to_raw = _Cycle(images), _Cycle(images)
+    jpegs = _Cycle([jpeg_payload(image, quality) for image in images])
+    raws = _Cycle([raw_payload(image) for image in images])
+    key = (whole.variant, WHOLE)
+    sha256 = images_sha256(whole)
+    return [
+        Part(*key, "preprocess", None, sha256, lambda: network_input(contract, to_prepare())),
+        Part(*key, WHOLE, None, whole.model.sha256, lambda: runner([inputs()])),
+        Part(*key, "encode", "raw", sha256, lambda: raw_payload(to_raw())),
+        Part(*key, "decode", "raw", sha256, lambda: decode_raw(raws(), shape)),
+        Part(*key, "encode", "jpeg", sha256, lambda: jpeg_payload(to_jpeg(), quality)),
+        Part(*key, "decode", "jpeg", sha256, lambda: decode_jpeg(jpegs())),
+    ]
+
+
+def _samples(tensors: Sequence[NDArray[Any]]) -> list[list[NDArray[Any]]]:
+    """Return what several tensors hold of each sample."""
+    return [list(sample) for sample in zip(*map(_singles, tensors), strict=True)]
+
+
+def _singles(batch: NDArray[Any]) -> list[NDArray[Any]]:
+    return [batch[index : index + 1] for index in range(len(batch))]

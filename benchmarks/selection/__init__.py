@@ -1,0 +1,1 @@
+"""Candidates, the selector, and the plan that it writes."""

@@ -1,0 +1,1 @@
+"""Studies that the documentation shows; they stay in the repository and are not installed."""

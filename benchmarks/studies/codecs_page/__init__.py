@@ -1,0 +1,1 @@
+"""docs/codecs.md: codecs beside others, on real features."""

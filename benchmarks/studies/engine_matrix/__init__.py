@@ -1,0 +1,1 @@
+"""docs/engine_matrix.md: which TensorRT-RTX engines can be built."""

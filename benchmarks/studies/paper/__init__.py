@@ -1,0 +1,1 @@
+"""The published experiments, rebuilt with our network and our numbers."""

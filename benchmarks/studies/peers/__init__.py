@@ -1,0 +1,1 @@
+"""Other tools that shrink and cut, beside ours."""

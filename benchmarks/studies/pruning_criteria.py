@@ -1,0 +1,282 @@
+"""Criteria for pruning, compared at equal MACs and equal training: `python -m benchmarks.studies.pruning_criteria`.
+
+Trains the demo's network once per seed, prunes it to several times fewer MACs by every criterion and several amounts of
+training, and measures each on the held-out images. Takes about half an hour. Without `--output` the page is printed.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.demo.data import DemoData, make_data
+from benchmarks.demo.recipe import Recipe
+from benchmarks.latency.host import describe_host
+from benchmarks.studies.codecs_page.network import PREPROCESSING
+from benchmarks.studies.page_command import deliver, page_parser, say
+from calibration.metrics.metric import top1
+from exporter.models.vgg import vgg16
+from exporter.project.settings import PruneSection, TrainingSection
+from exporter.pruning.channel_groups import channel_groups
+from exporter.pruning.criteria import CRITERIA
+from exporter.pruning.dense_network import State, state_of, without_groups
+from exporter.pruning.ranking import least_filters, ranked
+from exporter.pruning.step_one import prune_whole
+from exporter.pruning.work import PruningWork, score_groups
+from exporter.tracing.trace import run_network
+from exporter.training.fit import fit
+from exporter.training.losses import cross_entropy
+from exporter.training.training_set import TrainingSet, training_set_of_arrays
+
+MACS_REDUCTION = 6.0
+ROUNDS = 8  # with the same factor in each, so that every criterion is trained as much
+BASELINE = "random"
+# Their authors prune the same share of every layer: across layers these scores say little.
+BY_RANK = ("l1-norm", "geometric-median")
+# MACs at which networks that were never trained on are looked at.
+UNTRAINED_REDUCTIONS = (1.25, 1.5, 2.0)
+_UNTRAINED_STEPS = 48  # removals, of all filters, that an untrained network's curve has
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much training: epochs after each round of step 1, and at its end."""
+
+    epochs: float
+    final_epochs: float
+
+
+BUDGETS = (Budget(0.02, 0.02), Budget(0.05, 0.1), Budget(0.15, 1.0))
+TRAINING = TrainingSection(
+    optimizer="adamw", learning_rate=0.002, weight_decay=0.05, schedule="one-cycle", shift_pixels=2, threads=1
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One trained network and its data, made from one seed; `accuracy` on the held-out images, unpruned."""
+
+    seed: int
+    state: State
+    data: DemoData
+    training: TrainingSet
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Accuracy on the held-out images of one network pruned by one criterion.
+
+    `trained`: by budget, at `MACS_REDUCTION`, with the images that it was trained on; `untrained`: by reduction.
+    """
+
+    criterion: str
+    seed: int
+    trained: tuple[tuple[float, int], ...]
+    untrained: tuple[float, ...]
+
+
+def subject(seed: int, recipe: Recipe) -> Subject:
+    """Train the demo's network from `seed`."""
+    data = make_data(recipe.train_count, recipe.evaluation_count, seed)
+    training = training_set_of_arrays("demo", data.train_images, data.train_labels, PREPROCESSING)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = vgg16(recipe.widths)
+    fit(network, training, TRAINING, epochs=recipe.epochs, seed=seed)
+    return Subject(seed, state_of(network), data, training, accuracy(network, data))
+
+
+def accuracy(network: nn.Module, data: DemoData) -> float:
+    """Return the share of held-out images that the network gets right, in eval mode."""
+    held_out = training_set_of_arrays("held out", data.evaluation_images, data.evaluation_labels, PREPROCESSING)
+    every = np.arange(len(held_out))
+    inputs = torch.from_numpy(held_out.inputs(every))
+    outputs = torch.cat([run_network(network.eval(), batch)[0] for batch in torch.split(inputs, 250)])
+    return float(top1(outputs.numpy(), held_out.labels(every)).mean())
+
+
+def measure(one: Subject, criterion: str, recipe: Recipe, budgets: Sequence[Budget], score_images: int) -> Result:
+    """Prune one trained network by one criterion: with each amount of training, and with none."""
+    trained = []
+    for budget in budgets:
+        with tempfile.TemporaryDirectory() as folder:
+            work = _work(one, criterion, recipe, budget, score_images, Path(folder))
+            left = prune_whole(work, lambda found: None).trained
+        trained.append((accuracy(left.dense.network, one.data), left.spent.images))
+        say(f"seed {one.seed}, {criterion}, {left.spent.images:,} images: {100 * trained[-1][0]:.2f} %")
+    with tempfile.TemporaryDirectory() as folder:
+        work = _work(one, criterion, recipe, budgets[0], score_images, Path(folder))
+        return Result(criterion, one.seed, tuple(trained), _untrained(work, one.data))
+
+
+def _untrained(work: PruningWork, data: DemoData) -> tuple[float, ...]:
+    """Return the accuracy at each of `UNTRAINED_REDUCTIONS`, scoring anew after every removal, without training."""
+    dense, full = without_groups(work.groups, work.base, np.zeros(work.groups.count, dtype=np.bool_), "")
+    whole = dense.macs()
+    found: list[float] = []
+    step = -(-int(work.groups.filters().sum()) // _UNTRAINED_STEPS)
+    while len(found) < len(UNTRAINED_REDUCTIONS):
+        order = ranked(dense, score_groups(work, dense, work.training.seed + len(found)))
+        dense, full = without_groups(work.groups, full, least_filters(dense, order, step), "")
+        while len(found) < len(UNTRAINED_REDUCTIONS) and whole / dense.macs() >= UNTRAINED_REDUCTIONS[len(found)]:
+            found.append(accuracy(dense.network, data))
+    return tuple(found)
+
+
+def _work(one: Subject, criterion: str, recipe: Recipe, budget: Budget, score_images: int, folder: Path) -> PruningWork:
+    network = vgg16(recipe.widths).eval()
+    network.load_state_dict(one.state)
+    settings = PruneSection.model_validate(
+        {
+            "criterion": criterion,
+            "score_images": score_images,
+            "normalisation": "rank" if criterion in BY_RANK else "l2",
+            "epochs": budget.epochs,
+            "final_epochs": budget.final_epochs,
+            "macs_reduction": MACS_REDUCTION,
+            "rounds": ROUNDS,
+            "maximum_loss_points": 100,
+            "least_left": 0.01,
+        }
+    )
+    return PruningWork(
+        groups=channel_groups(network, torch.from_numpy(one.training.inputs(np.arange(2)))),
+        base=state_of(network),
+        data=one.training,
+        judge=lambda pruned: 0.0,  # it stops by MACs alone
+        loss=cross_entropy,
+        training=TRAINING.model_copy(update={"seed": one.seed}),
+        settings=settings,
+        teacher=None,
+        recipe=criterion,
+        folder=folder,
+        project_folder=folder,
+        on_start=lambda name: None,
+    )
+
+
+def page(subjects: Sequence[Subject], results: Sequence[Result], budgets: Sequence[Budget]) -> str:
+    """Return the page: the table of accuracies, and whether Taylor's criteria beat chance."""
+    criteria = list(dict.fromkeys(result.criterion for result in results))
+    lines = ["# Criteria for pruning, side by side", "", _filled(_introduction(subjects)), ""]
+    images = [statistics.mean(result.trained[index][1] for result in results) for index in range(len(budgets))]
+    heads = [f"{count:,.0f} images" for count in images] + [f"none, {ratio:g}x" for ratio in UNTRAINED_REDUCTIONS]
+    lines += ["| criterion | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
+    for criterion in criteria:
+        own = [result for result in results if result.criterion == criterion]
+        columns = [[result.trained[index][0] for result in own] for index in range(len(budgets))]
+        columns += [[result.untrained[index] for result in own] for index in range(len(UNTRAINED_REDUCTIONS))]
+        lines.append(f"| {criterion} | " + " | ".join(_mean_and_deviation(column) for column in columns) + " |")
+    lines += [
+        "",
+        "## Against chance",
+        "",
+        "| criterion | " + " | ".join(heads) + " |",
+        "| --- |" + " --- |" * len(heads),
+    ]
+    for criterion in criteria:
+        if criterion != BASELINE:
+            verdicts = [_verdict(results, criterion, index) for index in range(len(heads))]
+            lines.append(f"| {criterion} | " + " | ".join(verdicts) + " |")
+    return "\n".join([*lines, "", _filled(_explanation(results, budgets)), ""])
+
+
+def _explanation(results: Sequence[Result], budgets: Sequence[Budget]) -> str:
+    """Say what the least and the most training make of the best of Taylor's criteria against chance."""
+    taylors = [name for name in dict.fromkeys(result.criterion for result in results) if name.startswith("taylor")]
+    if not taylors or not any(result.criterion == BASELINE for result in results):
+        return ""
+
+    def best(column: int) -> str:
+        name = max(taylors, key=lambda one: _mean(results, one, column))
+        gain = 100 * (_mean(results, name, column) - _mean(results, BASELINE, column))
+        return f"{gain:+.2f} points ({name})"
+
+    return (
+        f"The best of Taylor's criteria against chance: without training {best(len(budgets) + 1)} at "
+        f"{UNTRAINED_REDUCTIONS[1]:g} times fewer MACs; at {MACS_REDUCTION:g} times fewer {best(0)} with the least "
+        f"training and {best(len(budgets) - 1)} with the most. What a criterion knows of the trained filters counts as "
+        "long as they are not trained anew; with training enough, what is left of a network this wide for its task "
+        "learns as well whichever filters it began with."
+    )
+
+
+def _mean(results: Sequence[Result], criterion: str, column: int) -> float:
+    return statistics.mean(_value(result, column) for result in results if result.criterion == criterion)
+
+
+def _introduction(subjects: Sequence[Subject]) -> str:
+    unpruned = ", ".join(f"{100 * one.accuracy:.2f}" for one in subjects)
+    return (
+        f"The demo's network (VGG-16, quarter width), trained from {len(subjects)} seeds to {unpruned} % of "
+        f"{len(subjects[0].data.evaluation_labels)} held-out images, pruned by step 1 to {MACS_REDUCTION:g} times "
+        f"fewer MACs in {ROUNDS} rounds by each criterion. Columns: with how many training images in all it was "
+        "fine-tuned, the same for every criterion; and, without any training, the accuracy when MACs have become fewer "
+        f"by the factor. {' and '.join(BY_RANK)} take the same share of every layer, as their authors do. Mean and "
+        "standard deviation over the seeds, of networks and orders alike, in percent of top-1. "
+        "Against chance: the difference of means in standard deviations (the root of the mean of both variances). "
+        "Written by `python -m benchmarks.studies.pruning_criteria --output docs/pruning_criteria.md` "
+        f"({describe_host()['processor']})."
+    )
+
+
+def _mean_and_deviation(values: Sequence[float]) -> str:
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{100 * statistics.mean(values):.2f} ± {100 * deviation:.2f}"
+
+
+def _verdict(results: Sequence[Result], criterion: str, column: int) -> str:
+    own, chance = (
+        [_value(result, column) for result in results if result.criterion == name] for name in (criterion, BASELINE)
+    )
+    gain = statistics.mean(own) - statistics.mean(chance)
+    variance = (statistics.variance(own) + statistics.variance(chance)) / 2 if len(own) > 1 else 0.0
+    if variance == 0:
+        return f"{100 * gain:+.2f} points"
+    deviations = gain / variance**0.5
+    mark = "**" if deviations > 2 else ""
+    return f"{mark}{100 * gain:+.2f} points, {deviations:+.1f} deviations{mark}"
+
+
+def _value(result: Result, column: int) -> float:
+    return [*(value for value, _ in result.trained), *result.untrained][column]
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 120, break_on_hyphens=False, break_long_words=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; returns the exit code."""
+    parser = page_parser(__doc__, "docs/pruning_criteria.md")
+    parser.add_argument("--seeds", type=int, default=3, help="how many networks are trained")
+    parser.add_argument("--criteria", nargs="+", choices=list(CRITERIA), default=list(CRITERIA))
+    parser.add_argument("--score-images", type=int, default=2000, help="training images that a score is taken on")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+
+    def make_page() -> str:
+        recipe = Recipe()
+        subjects = [subject(seed, recipe) for seed in range(options.seeds)]
+        results = [
+            measure(one, criterion, recipe, BUDGETS, options.score_images)
+            for one in subjects
+            for criterion in options.criteria
+        ]
+        return page(subjects, results, BUDGETS)
+
+    return deliver(make_page, options.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

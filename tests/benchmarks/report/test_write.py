@@ -1,0 +1,379 @@
+"""The report: honest sentences, the selector's own numbers, every candidate, and nothing that leaves the page."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from example_selection import RUN, example_selection
+
+from benchmarks.latency.run import LatencyRun, write_run
+from benchmarks.report.sentences import link_sentences, other_slowdowns, summary
+from benchmarks.report.write import BYTES_FIGURE, LATENCY_FIGURE, REPORT_FILE, write_report
+from benchmarks.selection.project import describe
+from benchmarks.selection.selector import latency_ms
+from benchmarks.selection.terms import compared, terms_of
+from jetson.errors import CoopexportError
+
+FAST = {"whole_ms": (0.19, 0.08)}  # so fast that the device alone is best
+OFFLOAD = {"settings": {"device_slowdown": 500.0}}  # so slow a device that full offload is best
+HOSTILE = "<img src=x onerror=alert(1)>&\"'"
+
+
+VOID = {"meta", "img", "br", "link"}  # tags that are never closed
+
+
+class Page(HTMLParser):
+    """A page's texts, tables (rows of cells) and tags; refuses tags that are closed in the wrong order."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.tables, self.tags, self.attributes, self.open, self.text = [], set(), [], [], ""
+        self.feed(content)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text += data
+        if self.open and self.open[-1] in ("td", "th"):
+            self.tables[-1][-1][-1] += data
+
+    def table(self, *columns):
+        """Return the rows of the tables that have these columns."""
+        return [table[1:] for table in self.tables if set(columns) <= set(table[0])]
+
+
+@pytest.fixture
+def no_drawing(monkeypatch):
+    """Leave out the drawing, which takes most of the time, where only the text matters."""
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+    monkeypatch.setattr("benchmarks.report.write.bytes_and_time_per_layer", lambda result: svg)
+    monkeypatch.setattr("benchmarks.report.write.latency_per_network", lambda result: svg)
+
+
+def report_of(folder, result, title="demo VGG-16"):
+    write_report(folder, result, title)
+    return Page((folder / REPORT_FILE).read_text(encoding="utf-8"))
+
+
+def latency_run(**changes):
+    content = {
+        "run": RUN, "started_at": "2026-08-01T10:11:12.000+00:00", "target": "cpu", "backend": "onnxruntime",
+        "host": {"name": "workstation7", "processor": "Example 9000", "cores": 2, "system": "Linux 6.1"},
+        "backend_version": "1.31.1", "threads": 1, "warm_up": 10, "rounds": 100, "interleaved": True, "items": (),
+    }  # fmt: skip
+    return LatencyRun.model_validate({**content, **changes})
+
+
+# --- Files ---
+
+
+def test_three_files_are_written_the_report_last(tmp_path, monkeypatch):
+    written = []
+    import benchmarks.report.write as module
+
+    real = module.write_files
+    monkeypatch.setattr(module, "write_files", lambda folder, files: (written.append(list(files)), real(folder, files)))
+    paths = write_report(tmp_path / "out", example_selection(), "demo")
+    assert written == [[BYTES_FIGURE, LATENCY_FIGURE, REPORT_FILE]]
+    assert paths == [tmp_path / "out" / name for name in written[0]]
+    assert all(path.is_file() for path in paths)
+    inline = paths[-1].read_text(encoding="utf-8")
+    for path in paths[:-1]:  # the figures in the page are the files
+        assert path.read_text(encoding="utf-8").split(">", 1)[1] in inline
+
+
+def test_the_same_selection_gives_the_same_report(tmp_path):
+    for name in "ab":
+        write_report(tmp_path / name, example_selection(), "demo")
+    assert (tmp_path / "a" / REPORT_FILE).read_bytes() == (tmp_path / "b" / REPORT_FILE).read_bytes()
+
+
+def test_without_matplotlib_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(CoopexportError, match="matplotlib"):
+        write_report(tmp_path, example_selection(), "demo")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- Nothing leaves the page, nothing gets in ---
+
+
+@pytest.mark.parametrize("options", [{}, FAST, OFFLOAD, {"variants": ("original",)}])
+def test_the_page_is_well_formed_and_asks_for_nothing(tmp_path, options):
+    page = report_of(tmp_path, example_selection(**options))
+    text = (tmp_path / REPORT_FILE).read_text(encoding="utf-8")
+    without_names = re.sub(r'xmlns(:\w+)?="[^"]*"', "", text)
+    assert not re.search(r"https?://|//\w+\.\w", without_names)
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert page.tags.isdisjoint({"script", "link", "iframe", "object", "embed", "img", "image", "form", "base"})
+    references = [value for name, value in page.attributes if name in ("src", "href", "xlink:href", "action")]
+    assert all(value.startswith("#") for value in references)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert "default-src 'none'" in text
+    assert "prefers-color-scheme: dark" in text
+    assert ("name", "viewport") in page.attributes
+
+
+@pytest.mark.filterwarnings("ignore:Glyph .* missing from font:UserWarning")
+def test_hostile_names_are_escaped_wherever_they_come_from(tmp_path):
+    result = example_selection(
+        layers=[HOSTILE, "conv\x1b\ud800"],
+        variants=("original", HOSTILE),
+        settings={"goodput_bps": {HOSTILE: 1e6}, "maximum_loss_points": 0.3},
+        target=HOSTILE,
+    )
+    rows = tuple(replace(row, run=f"../{HOSTILE}") for row in result.rows[:3]) + result.rows[3:]
+    candidates = tuple(replace(item, reason=HOSTILE) if item.reason else item for item in result.selection.candidates)
+    result = replace(result, metric=HOSTILE, rows=rows, selection=replace(result.selection, candidates=candidates))
+    host = {"name": HOSTILE, "processor": HOSTILE, "system": HOSTILE, "cores": HOSTILE, "load_average": HOSTILE}
+    write_run(tmp_path / "runs", latency_run(host=host, backend=HOSTILE, started_at=HOSTILE, backend_version=HOSTILE))
+    page = report_of(tmp_path, result, title=HOSTILE)
+    text = (tmp_path / REPORT_FILE).read_text(encoding="utf-8")
+    assert "<img" not in text
+    assert "img" not in page.tags
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert page.text.count(HOSTILE) > 30
+
+
+# --- Sentences ---
+
+
+def sentences(result, link="3G"):
+    choice = next(choice for choice in result.selection.links if choice.link == link)
+    return " ".join(link_sentences(result, choice))
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_full_offload_says_that_splitting_gains_nothing(tmp_path):
+    result = example_selection(**OFFLOAD)
+    text = sentences(result, "WiFi")
+    assert text.startswith("On WiFi (18.88 Mbit/s): pruned, all on the edge (raw), ")
+    assert "Splitting gains nothing on this link: everything runs on the edge (full offload); the best split, " in text
+    assert "Splitting gains nothing on" in summary(result)
+    assert "Splitting gains nothing on this link" in report_of(tmp_path, result).text
+
+
+def test_pruning_while_fully_offloaded_is_called_just_that():
+    # JPEG keeps the bound for neither, so that both upload the raw image.
+    result = example_selection(settings={"device_slowdown": 500.0, "maximum_loss_points": 0.555})
+    text = sentences(result, "WiFi")
+    assert "the best candidate of the unpruned network (original, all on the edge (raw), 8.838 ms)" in text
+    assert "the gain comes from edge computation (3.400 ms less)." in text
+    assert "Both run fully offloaded: that gain is pruning alone." in text
+
+
+def test_device_only_says_that_splitting_gains_nothing():
+    result = example_selection(**FAST)
+    text = sentences(result)
+    assert "Splitting gains nothing on this link: everything runs on the device; the best split" in text
+    assert "Both run on the device alone: that gain is pruning alone." in text
+    assert "everything runs on the device" in summary(result)
+    assert "Splitting pays" not in summary(result)
+
+
+def test_a_split_names_the_term_that_gains_and_the_one_that_pays():
+    result = example_selection()
+    text = sentences(result, "4G")
+    assert "2.03 times as fast as the best candidate without a split (pruned, all on the edge (raw), 5.385 ms)" in text
+    assert (
+        "the gain comes from transmission (3.557 ms less) and edge computation (0.167 ms less), "
+        "against device computation (0.987 ms more)." in text
+    )
+    assert "2.55 times as fast as the best candidate of the unpruned network (original, all on the edge" in text
+    assert "Splitting pays on 3G (1.1 Mbit/s), 1.24 times as fast as" in summary(result)
+    assert "5 times slower than the machine that was measured; no device was measured" in summary(result)
+
+
+def test_what_is_faster_but_loses_too_much_is_mentioned():
+    text = sentences(example_selection(), "WiFi")
+    assert (
+        "Faster, but left out: pruned, all on the edge (jpeg q90), 2.124 ms (loses 1.11 points, allowed are 1)" in text
+    )
+
+
+def test_a_gain_below_five_percent_is_a_tie():
+    result = example_selection(whole_ms=(24.8, 2.9))
+    assert "That is less than 5 %: take it for a tie." in sentences(result, "WiFi")
+    assert "It is no more than a tie on WiFi (18.88 Mbit/s), 1.02 times as fast as" in summary(result)
+
+
+def test_a_goodput_near_a_switch_point_is_mentioned():
+    result = example_selection()
+    switch = result.selection.intervals[2].from_bps
+    near = example_selection(settings={"goodput_bps": {"below": 0.97 * switch, "above": 1.04 * switch, "far": 5e6}})
+    assert "This goodput lies 3.0 % below a switch point" in sentences(near, "below")
+    assert "This goodput lies 4.0 % above a switch point" in sentences(near, "above")
+    assert "switch point" not in sentences(near, "far")
+    other = near.selection.candidates[near.selection.intervals[2].candidate]
+    assert f"makes the choice {describe(other)}" in sentences(near, "below")
+
+
+def test_without_a_pruned_network_the_report_says_so():
+    assert "There is no pruned network to compare with." in sentences(example_selection(variants=("original",)))
+    bound = example_selection(settings={"maximum_loss_points": 0.3})
+    assert "pruning gains nothing within the bound on this link" in sentences(bound)
+
+
+def test_without_an_unsplit_candidate_in_the_bound_there_is_no_ratio():
+    result = example_selection()
+    candidates = tuple(
+        replace(item, reason="left out here") if item.layer in ("input", "output") else item
+        for item in result.selection.candidates
+    )
+    text = sentences(replace(result, selection=replace(result.selection, candidates=candidates)))
+    assert "No candidate without a split keeps the accuracy bound" in text
+
+
+# --- Numbers ---
+
+
+@pytest.mark.usefixtures("no_drawing")
+@pytest.mark.parametrize("options", [{}, FAST, OFFLOAD], ids=["split", "device", "edge"])
+def test_the_numbers_in_the_tables_are_the_selectors(tmp_path, options):
+    result = example_selection(**options)
+    tables = report_of(tmp_path, result).table("transmission ms", "total ms")
+    assert len(tables) == 3
+    for rows, choice in zip(tables, result.selection.links, strict=True):
+        entries = compared(result.selection, choice)
+        assert [entry.name for entry in entries][-1] == "chosen"
+        assert entries[-1].terms.total_ms == choice.latency_ms
+        for row, entry in zip(rows, entries, strict=True):
+            name, size, metric, device_ms, transmission_ms, edge_ms, total_ms = row
+            candidate = result.selection.candidates[entry.index]
+            assert name.startswith(entry.name)
+            assert (candidate.reason in name) if candidate.reason else ("left out" not in name)
+            assert size == f"{candidate.payload_bytes:.0f}"
+            assert metric == f"{100 * candidate.metric:.2f}"
+            assert (device_ms, edge_ms) == (f"{candidate.device_ms:.3f}", f"{candidate.edge_ms:.3f}")
+            assert transmission_ms == f"{8000 * candidate.payload_bytes / choice.goodput_bps:.3f}"
+            assert total_ms == f"{latency_ms(candidate, choice.goodput_bps):.3f}"
+
+
+def test_terms_add_up_to_the_selectors_latency_to_the_last_bit():
+    result = example_selection()
+    for candidate in result.selection.candidates:
+        for choice in result.selection.links:
+            assert terms_of(candidate, choice.goodput_bps).total_ms == latency_ms(candidate, choice.goodput_bps)
+    with pytest.raises(ValueError, match="not known"):
+        terms_of(replace(candidate, edge_ms=None), 1e6)
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_every_candidate_is_in_the_report_with_its_reason(tmp_path):
+    result = example_selection(without=[("pruned", "conv3_2", "tail"), ("original", "pool4", "head")])
+    [rows] = report_of(tmp_path, result).table("loss points", "remark")
+    assert len(rows) == len(result.selection.candidates) == 42
+    for row, candidate in zip(rows, result.selection.candidates, strict=True):
+        assert row[1:4] == [candidate.variant, candidate.layer, candidate.coding]
+        assert row[7] == ("–" if candidate.device_ms is None else f"{candidate.device_ms:.4f}")
+        assert row[8] == ("–" if candidate.edge_ms is None else f"{candidate.edge_ms:.4f}")
+        if candidate.reason:
+            assert row[9] == candidate.reason
+    reasons = [row[9] for row in rows]
+    assert reasons.count("tail not measured; run: coopexport bench") == 1
+    assert reasons.count("head not measured; run: coopexport bench") == 1
+    assert reasons.count("loses 1.11 points, allowed are 1") == 1
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_intervals_and_their_switch_points_are_in_the_report(tmp_path):
+    result = example_selection()
+    [rows] = report_of(tmp_path, result).table("from Mbit/s", "to Mbit/s")
+    for row, interval in zip(rows, result.selection.intervals, strict=True):
+        assert row[0] == f"{interval.from_bps / 1e6:.3f}"
+        assert row[1] == ("and more" if interval.upto_bps is None else f"{interval.upto_bps / 1e6:.3f}")
+        assert row[2] == describe(result.selection.candidates[interval.candidate])
+    assert sorted(", ".join(row[3] for row in rows if row[3]).split(", ")) == [
+        "3G (1.1 Mbit/s)", "4G (5.85 Mbit/s)", "WiFi (18.88 Mbit/s)",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("slowdown", [1.0, 10.0])
+def test_other_slowdowns_are_what_a_selection_with_them_gives(slowdown):
+    found = dict(other_slowdowns(example_selection()))
+    expected = example_selection(settings={"device_slowdown": slowdown}).selection
+    for scaled, direct in zip(found[slowdown].links, expected.links, strict=True):
+        assert scaled.candidate == direct.candidate
+        assert scaled.latency_ms == pytest.approx(direct.latency_ms)
+    assert found[5.0].links == example_selection().selection.links
+
+
+# --- Assumptions and provenance ---
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_the_assumed_slowdown_stands_before_any_figure(tmp_path):
+    write_run(tmp_path / "runs", latency_run())
+    page = report_of(tmp_path, example_selection(settings={"device_slowdown": 7.5}))
+    before_figures = page.text.split("Latency per network and link")[0]
+    assert "device_slowdown = 7.5 is assumed, not measured" in before_figures
+    assert "Example 9000 (workstation7), target cpu, multiplied by 7.5" in before_figures
+    assert "Ignored: transmission of the result, round-trip time, queueing at the edge" in before_figures
+    assert "one image is 0.28 points" in before_figures
+    [rows] = page.table("device_slowdown")
+    assert [row[0] for row in rows] == ["1", "2", "5", "7.5 (assumed)", "10", "20"]
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_the_provenance_names_run_host_samples_and_spread(tmp_path):
+    write_run(tmp_path / "runs", latency_run())
+    result = example_selection()
+    page = report_of(tmp_path, result)
+    [rows] = page.table("run", RUN)
+    row = dict(rows)
+    assert row["host"] == "workstation7, Example 9000, 2 cores, Linux 6.1"
+    assert row["engine"] == "onnxruntime 1.31.1, 1 thread, 100 rounds after 10"
+    assert (row["parts"], row["samples per part"]) == (str(len(result.rows)), "100")
+    assert re.fullmatch(r"median \d\.\d, largest \d\.\d", row["cv %"])
+    [parts] = page.table("part", "median ms", "samples")
+    assert len(parts) == len(result.rows)
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_a_run_whose_file_is_missing_is_said_to_be_unknown(tmp_path):
+    page = report_of(tmp_path, example_selection())
+    [rows] = page.table("run", RUN)
+    assert dict(rows)["host"] == f"runs/{RUN}.json is missing"
+    assert "a machine whose latency runs are not here" in page.text
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / f"{RUN}.json").write_text("{", encoding="utf-8")
+    [rows] = report_of(tmp_path, example_selection()).table("run", RUN)
+    assert dict(rows)["host"] == f"runs/{RUN}.json is damaged"
+
+
+def test_a_missing_jpeg_measurement_does_not_leave_out_the_others():
+    result = example_selection()
+    rows = [row for row in result.rows if (row.variant, row.codec, row.part) != ("pruned", "jpeg", "encode")]
+    from benchmarks.selection.candidates import list_candidates
+
+    for inputs in (["raw", "jpeg"], ["jpeg", "raw"]):
+        variants = [
+            replace(item, whole=item.whole.model_copy(update={"inputs": {k: item.whole.inputs[k] for k in inputs}}))
+            for item in result.variants
+        ]
+        found = list_candidates(variants, rows, 5.0, result.reference)
+        reasons = {(item.layer, item.coding): item.reason for item in found if item.variant == "pruned"}
+        assert reasons["input", "raw"] == ""
+        assert reasons["output", "nothing"] == ""
+        assert reasons["input", "jpeg q90"] == "encode not measured; run: coopexport bench"

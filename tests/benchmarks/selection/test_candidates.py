@@ -1,0 +1,209 @@
+"""Candidates: which times add up to which side, and why a candidate has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from example_selection import latency_rows, variant_files
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.latency.table import Latency
+from benchmarks.selection.candidates import VariantFiles, list_candidates
+from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, select
+from exporter.bundles.bundle import BoundaryTensor, FileRecord, images_sha256
+from exporter.encoding.specification import FLOAT32
+from jetson.errors import CoopexportError
+
+FILES = variant_files("pruned", ["conv4_1", "pool4"], 0.98, 0.2, 0.97)
+ROWS = latency_rows(FILES, 4.0)
+
+
+def by_name(found: Sequence[Candidate]) -> dict[tuple[str, str], Candidate]:
+    named = {(candidate.layer, candidate.coding): candidate for candidate in found}
+    assert len(named) == len(found)
+    return named
+
+
+def candidates(
+    rows: Sequence[Latency] = ROWS, files: VariantFiles = FILES, slowdown: float = 5.0, **options: Any
+) -> dict[tuple[str, str], Candidate]:
+    return by_name(list_candidates([files], rows, slowdown, 0.985, **options))
+
+
+def with_time(layer: str, part: str, codec: str, p50_ms: float) -> list[Latency]:
+    """Return the rows with another median of one part."""
+    chosen = [row for row in ROWS if (row.layer, row.part, row.codec) == (layer, part, codec)]
+    assert len(chosen) == 1
+    return [replace(row, p50_ms=p50_ms) if row is chosen[0] else row for row in ROWS]
+
+
+def ms(layer: str, part: str, codec: str = "") -> float:
+    return next(row.p50_ms for row in ROWS if (row.layer, row.part, row.codec) == (layer, part, codec))
+
+
+def test_every_way_to_run_the_network_is_there_once() -> None:
+    found = candidates()
+    assert set(found) == {
+        (INPUT, "raw"),
+        (INPUT, "jpeg q90"),
+        (OUTPUT, "nothing"),
+        ("conv4_1", "8-bit zlib-huffman"),
+        ("pool4", "8-bit zlib-huffman"),
+    }
+    assert all(candidate.variant == "pruned" and not candidate.reason for candidate in found.values())
+
+
+@given(st.floats(0.1, 50))
+def test_the_times_of_each_side_add_up(slowdown: float) -> None:
+    found = candidates(slowdown=slowdown)
+    cut = found["conv4_1", "8-bit zlib-huffman"]
+    assert cut.device_ms == pytest.approx(
+        slowdown * (ms("whole", "preprocess") + ms("conv4_1", "head") + ms("conv4_1", "encode", "zlib-huffman"))
+    )
+    assert cut.edge_ms == pytest.approx(ms("conv4_1", "decode", "zlib-huffman") + ms("conv4_1", "tail"))
+    for coding, name in (("raw", "raw"), ("jpeg", "jpeg q90")):
+        edge_only = found[INPUT, name]
+        assert edge_only.device_ms == pytest.approx(slowdown * ms("whole", "encode", coding))
+        assert edge_only.edge_ms == pytest.approx(
+            ms("whole", "decode", coding) + ms("whole", "preprocess") + ms("whole", "whole")
+        )
+    device_only = found[OUTPUT, "nothing"]
+    assert device_only.device_ms == pytest.approx(slowdown * (ms("whole", "preprocess") + ms("whole", "whole")))
+    assert (device_only.edge_ms, device_only.payload_bytes) == (0, 0)
+
+
+def test_bytes_and_losses_come_from_the_manifests() -> None:
+    found = candidates()
+    split = FILES.splits[0]
+    cut = found["conv4_1", "8-bit zlib-huffman"]
+    assert (cut.payload_bytes, cut.metric) == (split.payload_bytes.mean, split.metric.value)
+    assert cut.loss_points == pytest.approx(100 * (0.985 - split.metric.value))
+    jpeg = found[INPUT, "jpeg q90"]
+    assert (jpeg.payload_bytes, jpeg.metric) == (1312.4, 0.97)
+    assert jpeg.loss_points == pytest.approx(1.5)
+    assert found[INPUT, "raw"].loss_points == found[OUTPUT, "nothing"].loss_points == pytest.approx(0.5)
+
+
+def test_float32_is_called_so() -> None:
+    tensor = BoundaryTensor(name="t", shape=(8,), encoding=FLOAT32, codec="zlib-huffman")
+    plain = FILES.splits[0].model_copy(update={"tensors": (tensor,)})
+    assert ("conv4_1", "float32 zlib-huffman") in candidates(files=replace(FILES, splits=(plain,)))
+
+
+PARTS = [(row.layer, row.part, row.codec) for row in ROWS]
+ALL_IMAGES = {("whole", "preprocess", "")}
+WHOLE_RUN = {*ALL_IMAGES, ("whole", "whole", "")}
+NEEDED = {
+    (INPUT, "raw"): {*WHOLE_RUN, ("whole", "encode", "raw"), ("whole", "decode", "raw")},
+    (INPUT, "jpeg q90"): {*WHOLE_RUN, ("whole", "encode", "jpeg"), ("whole", "decode", "jpeg")},
+    (OUTPUT, "nothing"): WHOLE_RUN,
+    **{
+        (layer, "8-bit zlib-huffman"): {
+            *ALL_IMAGES,
+            (layer, "head", ""),
+            (layer, "encode", "zlib-huffman"),
+            (layer, "decode", "zlib-huffman"),
+            (layer, "tail", ""),
+        }
+        for layer in ("conv4_1", "pool4")
+    },
+}
+
+
+@pytest.mark.parametrize("lost", PARTS)
+@pytest.mark.parametrize("how", ["missing", "stale", "failed"])
+def test_what_is_not_known_is_a_reason_for_those_who_need_it(lost: tuple[str, str, str], how: str) -> None:
+    """Never a number, and never a reason for a candidate that does without that part."""
+    rows = [row for row in ROWS if (row.layer, row.part, row.codec) != lost]
+    failed = {}
+    if how == "stale":
+        rows += [replace(row, source_sha256="an older one") for row in ROWS if (row.layer, row.part, row.codec) == lost]
+    elif how == "failed":
+        failed = {("cpu", "pruned", *lost): "RuntimeError: broken"}
+    part = lost[1]
+    said = {
+        "missing": f"{part} not measured; run: coopexport bench",
+        "stale": f"{part} measured on an older graph or other images; run: coopexport bench",
+        "failed": f"{part} failed when it was measured (RuntimeError: broken)",
+    }[how]
+    for name, candidate in candidates(rows, failed=failed).items():
+        if lost in NEEDED[name]:
+            assert candidate.reason == said
+            assert candidate.device_ms is None or candidate.edge_ms is None
+        else:
+            assert not candidate.reason
+            assert candidate.device_ms is not None
+            assert candidate.edge_ms is not None
+
+
+def test_all_that_is_missing_is_named() -> None:
+    rows = [row for row in ROWS if (row.layer, row.part) not in (("conv4_1", "head"), ("conv4_1", "tail"))]
+    assert candidates(rows)["conv4_1", "8-bit zlib-huffman"].reason == (
+        "head, tail not measured; run: coopexport bench"
+    )
+
+
+def test_without_any_row_nothing_can_be_chosen() -> None:
+    found = candidates([])
+    assert all(candidate.reason.endswith("run: coopexport bench") for candidate in found.values())
+    with pytest.raises(CoopexportError, match=r"no candidate is left to choose from: .*not measured"):
+        select(list(found.values()), {"WiFi": 1e7}, 100.0)
+
+
+def test_rows_of_another_variant_are_not_taken() -> None:
+    rows = [replace(row, variant="original") for row in ROWS]
+    assert all(candidate.reason for candidate in candidates(rows).values())
+
+
+def test_image_parts_go_stale_with_images_preprocessing_and_quality() -> None:
+    """The graph is the same in all of these, and yet the times are of something else."""
+    whole = FILES.whole
+    jpeg = whole.inputs["jpeg"]
+    changes = {
+        "images": {"golden": FileRecord(file="golden.npz", sha256="other images")},
+        "preprocessing": {"preprocessing": {"resize": 256}},
+        "quality": {"inputs": {**whole.inputs, "jpeg": jpeg.model_copy(update={"quality": 50})}},
+    }
+    for change in changes.values():
+        changed = whole.model_copy(update=change)
+        assert images_sha256(changed) != images_sha256(whole)
+        found = by_name(list_candidates([VariantFiles("pruned", changed, ())], ROWS, 5.0, 0.985))
+        for candidate in found.values():
+            assert "preprocess" in candidate.reason
+            assert "measured on an older graph" in candidate.reason
+    assert images_sha256(whole.model_copy(update={"source_sha256": "retrained"})) == images_sha256(whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"source_sha256": "older"}, "split from an older network"),
+        ({"preprocessing": {"scale": 2.0}}, "split with other preprocessing"),
+        ({"metric": {"samples": 10}}, "its metric was measured on other data"),
+        ({"metric": {"name": "mine:f1"}}, "its metric was measured on other data"),
+        ({"metric": {"reference": 0.5}}, "its metric was measured on other data"),
+    ],
+)
+def test_a_bundle_of_another_network_or_other_data_is_left_out(change: dict[str, Any], said: str) -> None:
+    split = FILES.splits[0]
+    if "metric" in change:
+        change = {"metric": split.metric.model_copy(update=change["metric"])}
+    files = replace(FILES, splits=(split.model_copy(update=change), FILES.splits[1]))
+    found = candidates(files=files)
+    assert found["conv4_1", "8-bit zlib-huffman"].reason == f"{said}; run: coopexport split --layer conv4_1"
+    assert not found["pool4", "8-bit zlib-huffman"].reason
+
+
+@given(st.floats(0.01, 100), st.sampled_from(PARTS))
+def test_a_slower_part_makes_those_slower_that_need_it(more_ms: float, part: tuple[str, str, str]) -> None:
+    slower = candidates(with_time(*part, ms(*part) + more_ms))
+    for name, candidate in candidates().items():
+        before, after = ((c.device_ms or 0.0) + (c.edge_ms or 0.0) for c in (candidate, slower[name]))
+        if part in NEEDED[name]:
+            assert after - before > 0.99 * more_ms
+        else:
+            assert after == before
