@@ -26,7 +26,6 @@ check: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy coopexport.py
 	$(VENV)/bin/lint-imports
 
 $(STAMP): pyproject.toml constraints.txt tests/requirements-without-dependencies.txt

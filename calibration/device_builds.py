@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
+from coopexport.commands.output import next_step, print_table, progress, relative
 from engines.building.build_items import BuildItem
 from engines.building.prepared_file import prepare
 from engines.device_builds.remote import build_on_device
 from engines.device_builds.requests import OrderedEngine, PlacedEngine, order_engine, place_result, write_order
 from engines.targets.target import Target
-from exporter.command_line import next_step, print_table, progress, relative
 from exporter.variants.choice import naming
 from jetson.agent.progress import describe_event
 from jetson.engines.build_settings import BuildSettings

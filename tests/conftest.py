@@ -23,8 +23,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from benchmarks.demo.data import DemoData
-from benchmarks.demo.flow import prepare
 from benchmarks.demo.recipe import Recipe
+from coopexport.demo.flow import prepare
 from exporter.masks.masked_network import masked_network
 from exporter.masks.masks import Masks, write_masks
 from exporter.models.vgg import vgg16
@@ -172,12 +172,18 @@ def finished_project(tmp_path: Path, split_project: Path) -> Path:
 def run_coopexport(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> CommandResult:
     """Run the command line in `folder` as a user would, in a process of its own."""
     completed = subprocess.run(
-        [sys.executable, str(REPOSITORY / "coopexport.py"), *arguments],
+        [sys.executable, "-m", "coopexport", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **(environment or {})},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "OMP_NUM_THREADS": "1",
+            "COLUMNS": "160",
+            **(environment or {}),
+        },
     )
     return CommandResult(completed.returncode, completed.stdout, completed.stderr)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from coopexport.commands.output import left_out
 from engines.building.build_items import FLOAT32, WHOLE, BuildItem, item_of_whole, items_of_layer
 from exporter.bundles.bundle import read_whole, split_layers
-from exporter.command_line import left_out
 from exporter.layers.names import display_name, find_layer
 from exporter.project.settings import Project
 from exporter.variants.choice import chosen_variants

@@ -11,7 +11,7 @@ import torch
 from small_networks import Residual, images, seeded, settle
 from torch import nn
 
-from calibration.prune_command import prune
+from coopexport.commands.prune import prune
 from exporter.project.settings import PruneSection
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.criteria import CRITERIA, Evidence, score_channels

@@ -1,0 +1,1 @@
+"""The demo: the commands that a user types, on a network that is trained here."""

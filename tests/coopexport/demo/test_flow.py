@@ -1,0 +1,119 @@
+"""The demo from end to end in this process, on the small network of the fixtures."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from importlib import util
+from pathlib import Path
+
+import pytest
+
+from benchmarks.demo import data as demo_data
+from benchmarks.demo.recipe import Recipe
+from coopexport.demo import flow
+from coopexport.demo.flow import CANDIDATES, LAYER, PairResult, demo_project_text, run_demo, run_pair
+from exporter.bundles.bundle import read_split, split_layers
+from exporter.project.settings import load_project
+from jetson.errors import CoopexportError
+from jetson.runtime.plan import read_plan
+
+RECIPE = Recipe(train_count=11, evaluation_count=22, step_two_layers=("conv4_1",), seed=33)
+COMMANDS = ["doctor", "prune two-step", "variants", "layers", "split", "split", "build", "bench", "select", "report"]
+
+
+@pytest.fixture(scope="module")
+def finished_demo(tmp_path_factory: pytest.TempPathFactory, fresh_project: Path) -> tuple[Path, PairResult, str]:
+    """Run the demo with the network that is trained already; return folder, result and what was printed."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+
+    made = object()
+
+    def make_data(train_count: int, evaluation_count: int, seed: int) -> object:
+        assert (train_count, evaluation_count, seed) == (11, 22, 33)
+        return made
+
+    def prepare(target: Path, recipe: Recipe, data: object) -> Path:
+        assert recipe == RECIPE
+        assert data is made
+        return Path(shutil.copytree(fresh_project, target)) / "coopexport.toml"
+
+    printed: list[str] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(demo_data, "make_data", make_data)
+        patched.setattr(flow, "prepare", prepare)
+        patched.setattr(flow.click, "echo", lambda message="", **options: printed.append(str(message)))
+        result = run_demo(folder, RECIPE)
+    return folder, result, "\n".join(printed)
+
+
+def test_the_demo_is_the_commands_in_order(finished_demo: tuple[Path, PairResult, str]) -> None:
+    _, _, printed = finished_demo
+    typed = re.findall(r"^\$ coopexport (prune two-step|\w+)(.*)$", printed, flags=re.MULTILINE)
+    gpus = re.findall(r"--target (rtx-\w+) --layer conv4_1", printed)
+    if util.find_spec("tensorrt_rtx"):
+        assert gpus == ["rtx-ampere", "rtx-ada"]
+    else:
+        assert printed.count("left out: engines for rtx-") == 2
+    assert [name for name, options in typed if "rtx-" not in options] == COMMANDS
+    assert all("--project" in options for name, options in typed if name != "doctor")
+
+
+def test_everything_is_there_afterwards(finished_demo: tuple[Path, PairResult, str]) -> None:
+    folder, _, _ = finished_demo
+    out = folder / "out"
+    for variant in ("original", "step1"):
+        assert set(split_layers(out / variant)) <= set(CANDIDATES)
+        assert LAYER in split_layers(out / variant)
+        assert len(split_layers(out / variant)) > len(CANDIDATES) / 2
+        for layer in split_layers(out / variant):
+            assert (out / variant / "engines" / "cpu" / f"{layer}.tail.engine.json").is_file()
+    plan = read_plan(str(out / "plan.json"))
+    assert all("device_ms" in candidate for candidate in plan.candidates)
+    assert (out / "report.html").stat().st_size > 1000
+    assert not list(folder.rglob("*.part"))
+
+
+def test_the_pair_is_as_good_as_its_bundle_says(finished_demo: tuple[Path, PairResult, str]) -> None:
+    folder, result, printed = finished_demo
+    project = load_project(folder / "coopexport.toml")
+    bundle = read_split(project.variant_folder(result.variant), LAYER)
+    original = read_split(project.variant_folder("original"), LAYER)
+    assert result.layer == LAYER
+    assert result.metric.value == pytest.approx(bundle.metric.value)
+    assert result.metric.reference == pytest.approx(original.metric.reference)
+    assert result.bytes_per_image == pytest.approx(bundle.payload_bytes.mean)
+    lost, won = result.metric.only_reference_right, result.metric.only_this_right
+    assert lost is not None
+    assert won is not None
+    assert result.metric.loss_points == pytest.approx(100 * (lost - won) / result.metric.samples)
+    assert f"{100 * result.metric.value:.2f} %" in printed
+    assert f"{lost} images lost, {won} won" in printed
+    assert run_pair(project, result.variant, LAYER) == result
+
+
+def test_a_second_run_of_the_pair_of_the_original_loses_nothing_against_itself(
+    finished_demo: tuple[Path, PairResult, str],
+) -> None:
+    folder, _, _ = finished_demo
+    project = load_project(folder / "coopexport.toml")
+    result = run_pair(project, "original", LAYER)
+    bundle = read_split(project.variant_folder("original"), LAYER)
+    assert result.metric == bundle.metric.model_copy(update={"data": None, "data_sha256": None})
+
+
+def test_missing_extras_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(CoopexportError, match=r"the demo needs sklearn; pip install 'coopexport\[demo\]'"):
+        run_demo(tmp_path / "demo", RECIPE)
+    assert not (tmp_path / "demo").exists()
+
+
+def test_the_project_file_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "coopexport.toml"
+    path.write_text(demo_project_text(Recipe()))
+    settings = load_project(path).settings
+    assert settings.split.candidates == CANDIDATES
+    assert settings.model.arguments == {"widths": list(Recipe().widths), "classes": 10}
+    assert settings.model.input_shape == (3, 32, 32)
