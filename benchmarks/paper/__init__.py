@@ -1,1 +1,0 @@
-"""What the published results become with this project: their networks, rebuilt and measured here."""
