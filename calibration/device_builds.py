@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from coopexport.commands.output import next_step, print_table, progress, relative
+from coopexport.output import next_step, print_table, progress, relative
 from engines.building.build_items import BuildItem
 from engines.building.prepared_file import prepare
 from engines.device_builds.remote import build_on_device

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from coopexport.commands.output import next_step, relative
+from coopexport.output import next_step, relative
 
 
 @click.command()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from coopexport.commands.options import target_option
-from coopexport.commands.output import (
+from coopexport.output import (
     MOST_TABLES,
     next_step,
     print_table,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coopexport.commands.output import (
+from coopexport.output import (
     MOST_TABLES,
     next_step,
     print_table,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from coopexport.commands.output import print_table
+from coopexport.output import print_table
 
 
 @click.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coopexport.commands.output import print_table
+from coopexport.output import print_table
 
 if TYPE_CHECKING:
     from jetson.engines.identity import EngineIdentity

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coopexport.commands.output import next_step, wrote
+from coopexport.output import next_step, wrote
 
 if TYPE_CHECKING:
     pass

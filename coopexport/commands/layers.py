@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coopexport.commands.output import next_step, print_table, project_option, variant_option
+from coopexport.output import next_step, print_table, project_option, variant_option
 
 if TYPE_CHECKING:
     from exporter.layers.candidates import Layer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from coopexport.commands.output import left_out, project_option, variant_option
+from coopexport.output import left_out, project_option, variant_option
 
 if TYPE_CHECKING:
     from exporter.layers.candidates import Layer

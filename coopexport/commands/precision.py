@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coopexport.commands.output import left_out, next_step, print_table, progress, project_option, variant_option, wrote
+from coopexport.output import left_out, next_step, print_table, progress, project_option, variant_option, wrote
 
 if TYPE_CHECKING:
     from calibration.precision.sensitivity import LayerSensitivity

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from coopexport.commands.output import print_table
+from coopexport.output import print_table
 
 
 @click.command()

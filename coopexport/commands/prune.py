@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coopexport.commands.output import next_step, project_option
+from coopexport.output import next_step, project_option
 
 if TYPE_CHECKING:
     from exporter.project.settings import Project, PruneSection, TrainingSection

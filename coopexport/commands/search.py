@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coopexport.commands.options import cut_options, find_work, split_settings
-from coopexport.commands.output import next_step, print_table, progress, wrote
+from coopexport.output import next_step, print_table, progress, wrote
 
 if TYPE_CHECKING:
     from calibration.codecs.search import Trial

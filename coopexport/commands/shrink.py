@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coopexport.commands.output import next_step, print_table, project_option, wrote
+from coopexport.output import next_step, print_table, project_option, wrote
 
 if TYPE_CHECKING:
     from exporter.project.settings import Project

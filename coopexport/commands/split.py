@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coopexport.commands.options import cut_options, find_work, range_options, split_settings
-from coopexport.commands.output import MOST_TABLES, next_step, print_table, progress, wrote
+from coopexport.output import MOST_TABLES, next_step, print_table, progress, wrote
 
 if TYPE_CHECKING:
     from calibration.splitting.context import SplitContext, SplitData

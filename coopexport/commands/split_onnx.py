@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coopexport.commands.output import next_step, print_table, progress, wrote
+from coopexport.output import next_step, print_table, progress, wrote
 
 if TYPE_CHECKING:
     from exporter.cutting.pair_parity import PairProof

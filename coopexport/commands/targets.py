@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coopexport.commands.output import print_table, project_option
+from coopexport.output import print_table, project_option
 
 if TYPE_CHECKING:
     from engines.targets.target import Target

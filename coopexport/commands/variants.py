@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from coopexport.commands.output import next_step, print_table, progress, project_option, wrote
+from coopexport.output import next_step, print_table, progress, project_option, wrote
 
 if TYPE_CHECKING:
     from benchmarks.report.variants_table import VariantRow

@@ -19,12 +19,12 @@ from coopexport.commands.bench import bench
 from coopexport.commands.build import build
 from coopexport.commands.doctor import doctor
 from coopexport.commands.layers import layers
-from coopexport.commands.output import print_table, wrote
 from coopexport.commands.prune import two_step
 from coopexport.commands.report import report
 from coopexport.commands.select import run_selection, select
 from coopexport.commands.split import split
 from coopexport.commands.variants import variants
+from coopexport.output import print_table, wrote
 from engines.backends.registry import find_backend
 from engines.building.build_items import item_of_whole
 from engines.building.open_engine import open_engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from coopexport.commands.output import left_out
+from coopexport.output import left_out
 from engines.building.build_items import FLOAT32, WHOLE, BuildItem, item_of_whole, items_of_layer
 from exporter.bundles.bundle import read_whole, split_layers
 from exporter.layers.names import display_name, find_layer
