@@ -136,7 +136,7 @@ def test_standalone_halves_need_no_other_file(coopexport: Callable, finished_pro
 def residual_project(tmp_path: Path) -> Path:
     """A project whose network has residual blocks, with labels that its own outputs give."""
     here = Path(__file__).parents[1]
-    shutil.copy(here / "small_residual.py", tmp_path)
+    shutil.copy(here / "small_residual.py", tmp_path / "residual.py")
     from small_residual import network
 
     torch.save(network().state_dict(), tmp_path / "network.pt")
@@ -144,7 +144,7 @@ def residual_project(tmp_path: Path) -> Path:
     (tmp_path / "coopexport.toml").write_text(
         """schema = "coopexport.project/1.0"
 [model]
-factory = "small_residual:network"
+factory = "residual:network"
 checkpoint = "network.pt"
 input_shape = [3, 16, 16]
 [preprocessing]

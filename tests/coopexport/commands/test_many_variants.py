@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,10 +160,11 @@ def test_variants_are_listed_and_drawn(coopexport: Callable, measured: Path, tmp
     assert listed.index("original") < listed.index("step1") < listed.index("conv4_1-1")
 
 
-def test_without_matplotlib_there_is_the_table(coopexport: Callable, project: Path) -> None:
-    script = "import sys; sys.modules['matplotlib'] = None"
-    (project / "sitecustomize.py").write_text(script)
-    result = coopexport(project, "variants", environment={"PYTHONPATH": str(project)})
+def test_without_matplotlib_there_is_the_table(
+    coopexport: Callable, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = coopexport(project, "variants")
     assert result.code == 0, result.errors
     assert "step1-control-2" in result.output
     assert "coopexport[report]" in result.errors
