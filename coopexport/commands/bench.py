@@ -10,6 +10,7 @@ import click
 from coopexport.commands.options import target_option
 from coopexport.output import (
     MOST_TABLES,
+    left_out,
     next_step,
     print_table,
     progress,
@@ -77,7 +78,9 @@ def bench_project(
     from exporter.variants.choice import naming
 
     target, machine = find_target(target_name, own_targets(project.settings.targets)), this_machine()
-    items = items_of_project(project, variant_names, layer_names)
+    found = items_of_project(project, variant_names, layer_names)
+    items = found.items
+    left_out(len(found.left_out), layer_names)
     chosen = build_settings(target, project.settings.build)
     settings = chosen._replace(precision="fp32", batches=(1, 1, 1), dla_core=None)  # no DLA computes in float32
     with progress(f"building for {target.name}", len(items)) as on_progress:

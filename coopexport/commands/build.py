@@ -11,6 +11,7 @@ import click
 
 from coopexport.output import (
     MOST_TABLES,
+    left_out,
     next_step,
     print_table,
     progress,
@@ -177,7 +178,7 @@ def settings_for(project: Project, target: Target, wanted: Wanted) -> BuildSetti
     return settings
 
 
-def items_in_precision(project: Project, wanted: Wanted, precision: str) -> list[BuildItem]:
+def items_in_precision(project: Project, wanted: Wanted, precision: str) -> tuple[BuildItem, ...]:
     """Return what there is to build, lowered to `precision` first where that has not been done.
 
     Raises CoopexportError when a bundle is missing, or the precision costs more than it may.
@@ -188,8 +189,11 @@ def items_in_precision(project: Project, wanted: Wanted, precision: str) -> list
     roles = wanted.roles or ROLES
     if precision != FLOAT32:
         plain = items_of_project(project, wanted.variant_names, wanted.layer_names, FLOAT32, roles)
-        _lower_what_is_missing(project, plain, precision)
-    return items_of_project(project, wanted.variant_names, wanted.layer_names, precision, roles)
+        left_out(len(plain.left_out), wanted.layer_names)
+        _lower_what_is_missing(project, plain.items, precision)
+    found = items_of_project(project, wanted.variant_names, wanted.layer_names, precision, roles)
+    left_out(len(found.left_out), wanted.layer_names)
+    return found.items
 
 
 def _lower_what_is_missing(project: Project, items: Sequence[BuildItem], precision: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
-from coopexport.output import left_out
 from engines.building.build_items import FLOAT32, WHOLE, BuildItem, item_of_whole, items_of_layer
 from exporter.bundles.bundle import read_whole, split_layers
 from exporter.layers.names import display_name, find_layer
@@ -17,20 +17,28 @@ from jetson.errors import CoopexportError
 ROLES = ("head", "tail", WHOLE)
 
 
+@dataclass(frozen=True)
+class ProjectItems:
+    """What there is to build, and the variants that were left out because they were made for other cuts."""
+
+    items: tuple[BuildItem, ...]
+    left_out: tuple[str, ...] = ()
+
+
 def items_of_project(
     project: Project,
     variant_names: tuple[str, ...] = (),
     layer_names: tuple[str, ...] = (),
     precision: str = FLOAT32,
     roles: Collection[str] = ROLES,
-) -> list[BuildItem]:
+) -> ProjectItems:
     """Return what there is to build: of every variant's bundles the parts of `roles`, in one precision.
 
     Variants that were made for other cuts than `layer_names`, and not named alone, are left out. Raises
-    CoopexportError when a bundle, or its form in that precision, is missing or stale.
+    CoopexportError when a bundle, or its form in that precision, is missing or stale, and when nothing is left.
     """
     items: list[BuildItem] = []
-    others = 0
+    left_out: list[str] = []
     for choice in chosen_variants(project, variant_names):
         variant, folder = choice.name, project.variant_folder(choice.name)
         if not (folder / "whole.json").is_file():
@@ -44,14 +52,17 @@ def items_of_project(
         if choice.cuts is not None and not choice.named:
             names = sorted(set(names).intersection(split_layers(folder)))
             if layer_names and not names:
-                others += 1
+                left_out.append(variant)
                 continue
         require_current(project, variant, read_whole(folder))
         if not {"head", "tail"}.isdisjoint(roles):
             items += [item for name in names for item in items_of_layer(folder, name, precision) if item.role in roles]
         if WHOLE in roles:
             items.append(item_of_whole(folder, precision))
-    left_out(others, layer_names)
     if not items:
-        raise CoopexportError("there are no split bundles to build; make them with: coopexport split --layer NAME")
-    return items
+        count = f"{len(left_out)} variant{'' if len(left_out) == 1 else 's'}"
+        others = f" (left out: {count} not for {', '.join(layer_names)})" if left_out else ""
+        raise CoopexportError(
+            f"there are no split bundles to build{others}; make them with: coopexport split --layer NAME"
+        )
+    return ProjectItems(tuple(items), tuple(left_out))
