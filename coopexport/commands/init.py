@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from coopexport.output import next_step, wrote
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
@@ -21,27 +17,20 @@ if TYPE_CHECKING:
 @click.option("--input-shape", help='Shape of one input, "3,224,224".')
 def init(folder: Path, factory: str | None, checkpoint: str | None, masks: str | None, input_shape: str | None) -> None:
     """Write a commented project file, coopexport.toml."""
-    from exporter.project.settings import PROJECT_FILE
-    from exporter.project.template import project_text
-    from exporter.project.user_code import find_clashes
-    from jetson.errors import CoopexportError
-    from jetson.files.atomic_files import write_file
+    from exporter.project.init import InitRequest, init_project
 
-    path = folder / PROJECT_FILE
-    if path.exists():
-        raise CoopexportError(f"{path} exists already; edit it, or delete it first")
-    shape = None
-    if input_shape is not None:
-        try:
-            shape = [int(part) for part in input_shape.split(",")]
-        except ValueError:
-            raise CoopexportError(f'--input-shape "{input_shape}" is not like "3,224,224"') from None
-    given = {"factory": factory, "checkpoint": checkpoint, "masks": masks, "input_shape": shape}
-    values = {key: value for key, value in given.items() if value is not None}
-    write_file(str(path), project_text(values).encode())
-    wrote(path)
-    for name in find_clashes(folder):
-        click.echo(
-            f"note: {folder / name} has the name of a package of coopexport, which hides it; rename it", err=True
-        )
+    shape = None if input_shape is None else _parse_shape(input_shape)
+    result = init_project(InitRequest(folder, factory, checkpoint, masks, shape))
+    wrote(result.path)
+    for path in result.clashes:
+        click.echo(f"note: {path} has the name of a package of coopexport, which hides it; rename it", err=True)
     next_step("edit it, then coopexport prune two-step, coopexport shrink (with masks) or coopexport layers")
+
+
+def _parse_shape(text: str) -> tuple[int, ...]:
+    from jetson.errors import CoopexportError
+
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise CoopexportError(f'--input-shape "{text}" is not like "3,224,224"') from None
