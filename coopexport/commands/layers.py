@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,10 @@ import click
 from coopexport.output import next_step, print_table, project_option, variant_option
 
 if TYPE_CHECKING:
-    from exporter.layers.candidates import Layer
+    from exporter.cutting.layer_table import LayerTable
     from exporter.layers.table import CutRow
+
+_COLUMNS = ("shape", "bytes", "MACs before the cut", "MACs after")
 
 
 @click.command()
@@ -26,64 +27,48 @@ def layers(
     project_file: Path | None, variant_names: tuple[str, ...], onnx_file: Path | None, max_tensors: int | None
 ) -> None:
     """List every layer, its bytes and MACs, and where the network can be cut."""
+    from exporter.cutting.layer_table import list_layers_of_file
     from exporter.project.settings import load_project
-    from exporter.variants.choice import chosen_variants, naming
-    from exporter.variants.layer_graphs import GRAPH_FILE, layer_graph, pruning_records
+    from exporter.variants.list_layers import LayersRequest, list_layers
     from jetson.errors import CoopexportError
 
     if onnx_file is not None:
         if project_file is not None or variant_names:
             raise CoopexportError("--onnx was given with --project or --variant; an ONNX file has neither")
-        _print_layers(onnx_file.name, onnx_file, None, max_tensors)
+        _print_layers(list_layers_of_file(onnx_file, max_tensors), max_tensors)
         next_step(f"coopexport split --onnx {onnx_file} --layer NAME --output FOLDER")
         return
-    project = load_project(project_file)
-    chosen = [choice.name for choice in chosen_variants(project, variant_names)]
-    alike = {record.variant for record in pruning_records(project) if record.step != "step1"}
-    for variant in chosen if variant_names else [name for name in chosen if name not in alike]:
-        with naming(variant):
-            graph = layer_graph(project, variant)
-        _print_layers(variant, graph.folder / GRAPH_FILE, graph.layers, max_tensors)
-    if alike and not variant_names:
-        click.echo(f"left out: {len(alike)} variants of the same layers as step 1; name them with --variant", err=True)
+    result = list_layers(
+        load_project(project_file),
+        LayersRequest(variant_names, max_tensors),
+        lambda table: _print_layers(table, max_tensors),
+    )
+    if result.left_out:
+        count = len(result.left_out)
+        click.echo(f"left out: {count} variants of the same layers as step 1; name them with --variant", err=True)
     next_step("coopexport split --layer NAME")
 
 
-def _print_layers(title: str, path: Path, layers: Sequence[Layer] | None, max_tensors: int | None) -> None:
-    """Print the table of one graph; `layers`: those of a project's export, which have PyTorch's names."""
-    from exporter.cutting.onnx_file import read_graph
-    from exporter.layers.candidates import layers_of
-    from exporter.layers.names import short_name
-    from exporter.layers.table import cut_rows, multi_tensor_rows
-    from exporter.onnx_graphs.index import index_graph
-    from exporter.onnx_graphs.tensor_types import tensor_types
-
-    model = read_graph(path)
-    index, types = index_graph(model), tensor_types(model, path.parent)
-    layers = layers_of(index, types) if layers is None else layers
-    names = {layer.tensor: short_name(layers, layer.name) for layer in layers}
-    table = cut_rows(index, types, layers)
-    total = table[-1].macs_before
+def _print_layers(table: LayerTable, max_tensors: int | None) -> None:
+    """Print one graph's table of layers, and that of its cuts of several tensors where they were asked for."""
     rows = []
-    for row in table:
+    for row in table.cuts:
         own = row.shapes if row.layer is None else (row.layer.shape,)
         size = row.size_bytes if row.layer is None else row.layer.feature_bytes
-        name = ("input" if row is table[0] else "output") if row.layer is None else names[row.layer.tensor]
+        end = "input" if row is table.cuts[0] else "output"
+        name = end if row.layer is None else table.short_names[row.layer.tensor]
         kind = "the network's own" if row.layer is None else row.layer.kind
-        rows.append((name, kind, *_numbers(own, size, row.macs_before, total), _says(row)))
-    print_table(f"Layers of {title}", ["layer", "operators", *_COLUMNS, "clean cut"], rows, left=3)
+        rows.append((name, kind, *_numbers(own, size, row.macs_before, table.macs), _says(row)))
+    print_table(f"Layers of {table.name}", ["layer", "operators", *_COLUMNS, "clean cut"], rows, left=3)
     if max_tensors is None:
         return
     rows = [
-        (" + ".join(names.get(name, name) for name in row.tensors),
-         *_numbers(row.shapes, row.size_bytes, row.macs_before, total), "yes" if row.dominated else "")
-        for row in multi_tensor_rows(index, types, max_tensors)
+        (" + ".join(table.short_names.get(name, name) for name in row.tensors),
+         *_numbers(row.shapes, row.size_bytes, row.macs_before, table.macs), "yes" if row.dominated else "")
+        for row in table.multi_tensor_cuts
     ]  # fmt: skip
-    title = f"Cuts of {title} where 2 to {max_tensors} tensors cross"
+    title = f"Cuts of {table.name} where 2 to {max_tensors} tensors cross"
     print_table(title, ["tensors", *_COLUMNS, "dominated"], rows, left=2)
-
-
-_COLUMNS = ("shape", "bytes", "MACs before the cut", "MACs after")
 
 
 def _numbers(
