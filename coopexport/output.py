@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from exporter.progress import OnProgress
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Up to this many variants have a table of their own; more share one, or have a line each.
@@ -76,6 +79,32 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def progress_bar() -> Iterator[OnProgress]:
+    """Show what a verb is doing as a progress bar on a terminal (nothing elsewhere); yields whom the verb tells.
+
+    A verb does one task after the other: the bar is that of the last one it told of.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda task, done, total: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+
+        def show(task: str, done: int, total: int, /) -> None:
+            if not bar.tasks or bar.tasks[-1].description != task:
+                for earlier in bar.tasks:
+                    bar.remove_task(earlier.id)
+                bar.add_task(task, total=total)
+            bar.update(bar.tasks[-1].id, completed=done, total=total)
+
+        yield show
 
 
 def print_table(title: str, columns: list[str], rows: Sequence[Sequence[str]], left: int = 1, width: int = 160) -> None:
