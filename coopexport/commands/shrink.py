@@ -1,4 +1,4 @@
-"""The command shrink. It sits here because masks that rounding changes need their accuracy measured again."""
+"""The command shrink: a smaller dense network, or the proof of one again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import click
 from coopexport.output import next_step, print_table, project_option, wrote
 
 if TYPE_CHECKING:
-    from exporter.project.settings import Project
+    from calibration.variants.shrink_project import ShrinkPart
+    from exporter.bundles.bundle import Metric
     from exporter.shrinking.plan import KeptChannels
+    from exporter.shrinking.removal import ShrinkOptions
     from exporter.shrinking.shrink import LayerSize
-    from exporter.variants.shrink_project import ProjectShrunk, ShrinkRequest
+    from exporter.variants.rounding_cost import RoundingCost
+    from exporter.variants.verify_variants import VerifiedVariant
 
 # The largest error that --approximate allows by itself, relative to the outputs' spread.
 _APPROXIMATE_BOUND = 0.05
@@ -57,55 +60,49 @@ def shrink(
     **given: Any,
 ) -> None:
     """Turn the masked network into a smaller dense one, proven equal."""
+    from calibration.variants.shrink_project import shrink_project
     from exporter.project.settings import load_project
     from exporter.shrinking.removal import ShrinkOptions
-    from exporter.variants.shrink_project import ShrinkRequest, shrink_project
+    from exporter.variants.shrunk_variant import ShrinkRequest
+    from exporter.variants.verify_variants import VerifyRequest, verify_variants
     from jetson.errors import CoopexportError
 
     project = load_project(project_file)
     if verify:
-        print_verified(project, variant_names)
+        verify_variants(project, VerifyRequest(variant_names), _print_verified)
         return
     if variant_names:
         raise CoopexportError("--variant is for --verify: what is shrunk becomes the variant pruned")
-    fold_borders, approximate = given["fold_borders"], given["approximate"]
-    if fold_borders and approximate is not None:
-        raise CoopexportError("--fold-borders is exact and --approximate is not: give one of them")
-    options = ShrinkOptions(fold_borders, approximate, None if round_to is None else int(round_to))
-    masks_from, masks_file = given["masks_from"], given["masks_file"]
-    if masks_file is not None and masks_from != "file":
-        raise CoopexportError(f"--masks FILE and --masks-from {masks_from} name two sources of masks: give one of them")
-    request = ShrinkRequest(masks_file, masks_from, given["gamma_threshold"], options, revive)
-    result = shrink_project(project, request)
-    print_sizes(result.shrunk.sizes, result.shrunk.plan.kept_although_masked)
-    if approximate is not None:
-        click.echo(f"error by approximation: {result.shrunk.parity[0].error:.2e} of the outputs' spread")
-    if options.round_to is not None:
-        print_rounding(project, result, request)
-    if revive or approximate is not None:
-        print_accuracy(project, result)
-    wrote(result.path)
+    options = ShrinkOptions(given["fold_borders"], given["approximate"], None if round_to is None else int(round_to))
+    request = ShrinkRequest(given["masks_file"], given["masks_from"], given["gamma_threshold"], options, revive)
+    result = shrink_project(project, request, lambda part: _print_part(part, options))
+    if result.unmeasured is not None:
+        click.echo(f"note: accuracy is not measured, because {result.unmeasured}", err=True)
+    wrote(result.network.path)
     next_step("coopexport layers, or coopexport split --layer NAME")
 
 
-def print_verified(project: Project, variant_names: tuple[str, ...]) -> None:
-    """Prove variants equal again and print every check; raises CoopexportError naming the first that fails."""
-    from exporter.variants.choice import chosen_variants, naming
-    from exporter.variants.layer_graphs import ORIGINAL
-    from exporter.variants.shrink_project import verify_project
-    from jetson.errors import CoopexportError
-
-    names = [choice.name for choice in chosen_variants(project, variant_names) if choice.name != ORIGINAL]
-    if not names:
-        raise CoopexportError("there is no pruned network to verify: run coopexport shrink or coopexport prune first")
-    for name in names:
-        with naming(name):
-            for check in verify_project(project, name):
-                error = f"{check.error:.1e} of the outputs' spread, allowed is {check.bound:.0e}"
-                click.echo(f"{name}: {check.check}: error {error}")
+def _print_verified(verified: VerifiedVariant) -> None:
+    for check in verified.checks:
+        error = f"{check.error:.1e} of the outputs' spread, allowed is {check.bound:.0e}"
+        click.echo(f"{verified.variant}: {check.check}: error {error}")
 
 
-def print_sizes(sizes: tuple[LayerSize, ...], stays: tuple[KeptChannels, ...]) -> None:
+def _print_part(part: ShrinkPart, options: ShrinkOptions) -> None:
+    from calibration.variants.shrink_project import ShrunkNetwork
+    from exporter.variants.rounding_cost import RoundingCost
+
+    if isinstance(part, ShrunkNetwork):
+        _print_sizes(part.sizes, part.plan.kept_although_masked)
+        if options.approximate is not None:
+            click.echo(f"error by approximation: {part.parity[0].error:.2e} of the outputs' spread")
+    elif isinstance(part, RoundingCost):
+        _print_rounding(part)
+    else:
+        _print_accuracy(part)
+
+
+def _print_sizes(sizes: tuple[LayerSize, ...], stays: tuple[KeptChannels, ...]) -> None:
     """Print channels, parameters and MACs of every layer before and after, and why masked channels stay."""
     why = {
         size.name: "; ".join(f"{len(item.channels)} {item.reason}" for item in stays if item.layer == size.name)
@@ -129,63 +126,30 @@ def print_sizes(sizes: tuple[LayerSize, ...], stays: tuple[KeptChannels, ...]) -
     print_table("Shrunk", columns, rows)
 
 
-def print_rounding(project: Project, result: ProjectShrunk, request: ShrinkRequest) -> None:
-    """Print what rounding costs in MACs and gains in time, per layer, measured in ONNX Runtime on one thread."""
-    from dataclasses import replace
-
-    import torch
-
-    from exporter.layers.export import export
-    from exporter.layers.layer_times import OTHER, layer_times_ms
-    from exporter.shrinking.shrink import layer_sizes, shrink_unproven
-    from exporter.variants.layer_graphs import example_inputs
-
-    inputs = example_inputs(project)
-    options = replace(request.options, round_to=None)
-    exact, _, flow = shrink_unproven(result.before, result.given, torch.from_numpy(inputs), options)
-    networks = {"exact": exact.eval(), "rounded": result.shrunk.network}
-    models = {name: export(network, torch.from_numpy(inputs)).model for name, network in networks.items()}
-    times_ms = layer_times_ms(models, [inputs])
+def _print_rounding(cost: RoundingCost) -> None:
+    """Print what rounding costs in MACs and gains in time, per layer."""
     rows = []
-    for size, rounded in zip(layer_sizes(result.before, exact, flow), result.shrunk.sizes, strict=True):
-        one, other = (times_ms[name].get(size.name) for name in ("exact", "rounded"))
+    for layer in cost.layers:
+        told_apart = layer.exact_ms is not None and layer.rounded_ms is not None
         rows.append(
             (
-                size.name,
-                f"{size.channels_after} -> {rounded.channels_after}",
-                f"{size.macs_after:,} -> {rounded.macs_after:,}",
-                "not told apart" if one is None or other is None else f"{one:.3f} -> {other:.3f}",
+                layer.name,
+                f"{layer.channels_exact} -> {layer.channels_rounded}",
+                f"{layer.macs_exact:,} -> {layer.macs_rounded:,}",
+                f"{layer.exact_ms:.3f} -> {layer.rounded_ms:.3f}" if told_apart else "not told apart",
             )
         )
-    rest = [times_ms[name].get(OTHER, 0.0) for name in ("exact", "rounded")]
-    rows.append(("between layers", "", "", f"{rest[0]:.3f} -> {rest[1]:.3f}"))
-    total = [sum(times_ms[name].values()) for name in ("exact", "rounded")]
-    rows.append(("total", "", "", f"{total[0]:.3f} -> {total[1]:.3f} ({total[0] / total[1]:.2f}x as fast)"))
-    title = f"Rounded to multiples of {request.options.round_to} (ms in ONNX Runtime, 1 thread, batch of 1)"
+    rows.append(("between layers", "", "", f"{cost.between_exact_ms:.3f} -> {cost.between_rounded_ms:.3f}"))
+    gain = f"({cost.exact_ms / cost.rounded_ms:.2f}x as fast)"
+    rows.append(("total", "", "", f"{cost.exact_ms:.3f} -> {cost.rounded_ms:.3f} {gain}"))
+    title = f"Rounded to multiples of {cost.round_to} (ms in ONNX Runtime, 1 thread, batch of 1)"
     print_table(title, ["layer", "channels", "MACs", "ms"], rows)
 
 
-def print_accuracy(project: Project, result: ProjectShrunk) -> None:
+def _print_accuracy(metric: Metric) -> None:
     """Print the metric of the network under the masks as they were given, and of the shrunk one."""
-    import torch
-
-    from calibration.metrics.metric import load_metric, score
-    from exporter.data.datasets import load_dataset, network_inputs
-    from exporter.masks.masked_network import masked_network
-    from exporter.tracing.trace import run_network
-
-    if project.settings.data.evaluation is None:
-        click.echo("note: accuracy is not measured, because the project names no data.evaluation", err=True)
-        return
-    data = load_dataset(project, "evaluation")
-    inputs = torch.from_numpy(network_inputs(project, data))
-    metric = load_metric(project)
-    scores = []
-    for network in (masked_network(result.before, result.given, inputs[:2]).eval(), result.shrunk.network):
-        outputs = torch.cat([run_network(network, batch)[0] for batch in torch.split(inputs, 64)])
-        scores.append(score(metric, outputs.numpy(), data.labels))
-    before, after = (100 * item.value for item in scores)
+    before, after = 100 * metric.reference, 100 * metric.value
     click.echo(
-        f"{scores[0].name} {before:.2f} under the masks as given, {after:.2f} of the shrunk network "
-        f"({scores[0].samples} images)"
+        f"{metric.name} {before:.2f} under the masks as given, {after:.2f} of the shrunk network "
+        f"({metric.samples} images)"
     )

@@ -14,7 +14,7 @@ from calibration.variants.registry import open_registry
 from exporter.project.settings import Project, load_project
 from exporter.variants.layer_graphs import variants
 from exporter.variants.record import VARIANT_FILE, read_variant_record
-from exporter.variants.shrink_project import ShrinkRequest, shrink_project
+from exporter.variants.shrunk_variant import ShrinkRequest, write_shrunk_variant
 from jetson.errors import CoopexportError
 
 
@@ -23,7 +23,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory, fresh_project: Path) ->
     """A project with a pruned network and the variants of two steps. Do not write into it."""
     folder = Path(shutil.copytree(fresh_project, tmp_path_factory.mktemp("registry") / "project"))
     project = load_project(folder / "coopexport.toml")
-    shrink_project(project, ShrinkRequest())
+    write_shrunk_variant(project, ShrinkRequest())
     write_two_steps(project)
     return folder
 

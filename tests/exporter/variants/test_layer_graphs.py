@@ -28,7 +28,7 @@ from exporter.variants.layer_graphs import (
     read_layer_graph,
     variants,
 )
-from exporter.variants.shrink_project import ShrinkRequest, shrink_project
+from exporter.variants.shrunk_variant import ShrinkRequest, write_shrunk_variant
 from jetson.errors import CoopexportError
 
 PROJECT = """
@@ -50,7 +50,7 @@ def exported_folder(tmp_path_factory: pytest.TempPathFactory, settled_vgg: nn.Mo
     save_file({name: value.clone() for name, value in settled_vgg.state_dict().items()}, folder / "net.safetensors")
     write_masks(folder / "masks.safetensors", Masks({"features.conv4_1": np.arange(16) % 2 == 0}, "channel"))
     project = load_project(folder / "coopexport.toml")
-    shrink_project(project, ShrinkRequest())
+    write_shrunk_variant(project, ShrinkRequest())
     for variant in variants(project):
         layer_graph(project, variant)
     return folder
@@ -140,7 +140,7 @@ def test_a_pruned_network_older_than_its_sources_is_refused_until_shrunk_again(p
         write_masks(project.path(source), Masks({"features.conv4_1": np.arange(16) % 4 > 0}, "channel"))
     with pytest.raises(CoopexportError, match=f"{source} as it is now; run: coopexport shrink"):
         layer_graph(project, "pruned")
-    shrink_project(project, ShrinkRequest())
+    write_shrunk_variant(project, ShrinkRequest())
     after = layer_graph(project, "pruned")
     assert after.source_sha256 != before.source_sha256
     one, other = outputs_of(project, "pruned")
@@ -157,7 +157,7 @@ def test_a_pruned_network_of_another_factory_is_refused(project: Project) -> Non
 def test_masks_given_on_the_command_line_are_those_that_count(project: Project, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     write_masks(other, Masks({"features.conv4_1": np.arange(16) < 4}, "channel"))
-    shrink_project(project, ShrinkRequest(masks_file=other))
+    write_shrunk_variant(project, ShrinkRequest(masks_file=other))
     assert read_shrink_plan(project.variant_folder("pruned")).masks_file == str(other.resolve())
     shapes = {layer.name: layer.shape for layer in layer_graph(project, "pruned").layers}
     assert shapes["features.conv4_1"] == (4, 4, 4)

@@ -1,49 +1,34 @@
-"""Shrink the network of a project: find its masks, shrink, write plan, weights and masks; and prove it all again."""
+"""Shrink the network of a project: find its masks, shrink, write plan, weights and masks of the variant `pruned`."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from exporter import parity
 from exporter.masks.dictionaries import read_any_masks
 from exporter.masks.importers import from_batch_norm_gammas, from_zero_weights
-from exporter.masks.masked_network import check_masks, masked_network
-from exporter.masks.masks import Masks, encode_masks, read_masks
-from exporter.parity import Parity
+from exporter.masks.masked_network import check_masks
+from exporter.masks.masks import Masks, encode_masks
 from exporter.project.checkpoint import load_network
 from exporter.project.settings import Project
-from exporter.shrinking.plan import (
-    MASKS_FILE,
-    PLAN_FILE,
-    WEIGHTS_FILE,
-    ShrinkFile,
-    encode_weights,
-    read_shrink_plan,
-    write_shrink_plan,
-)
-from exporter.shrinking.rebuild import rebuild
+from exporter.shrinking.plan import PLAN_FILE, WEIGHTS_FILE, ShrinkFile, encode_weights, write_shrink_plan
 from exporter.shrinking.removal import ROUNDED, ShrinkOptions, plan_removal
-from exporter.shrinking.resize import apply_plan
-from exporter.shrinking.shrink import Shrunk, chosen_bound, compare, float32_bound, shrink
+from exporter.shrinking.shrink import Shrunk, shrink
 from exporter.tracing.layer_ends import output_layers
 from exporter.tracing.trace import trace
 from exporter.tracing.weight_layout import filters_of
-from exporter.variants.layer_graphs import PRUNED, PRUNING, example_inputs
-from exporter.variants.pruned_variant import full_size_network
+from exporter.variants.layer_graphs import PRUNED, example_inputs
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 
 MasksFrom = Literal["file", "zero-weights", "batch-norm"]
-_BATCH_SIZES = (1, 2, 7)
 
 
 @dataclass(frozen=True)
@@ -62,7 +47,7 @@ class ShrinkRequest:
 
 
 @dataclass(frozen=True)
-class ProjectShrunk:
+class ShrunkVariant:
     """A project's shrunk network: the network before, the masks as given and as used, and the plan's path."""
 
     before: nn.Module
@@ -72,8 +57,9 @@ class ProjectShrunk:
     path: Path
 
 
-def shrink_project(project: Project, request: ShrinkRequest) -> ProjectShrunk:
+def write_shrunk_variant(project: Project, request: ShrinkRequest) -> ShrunkVariant:
     """Shrink a project's network and write plan, weights and masks; raises CoopexportError, then nothing is written."""
+    _check_request(request)
     model = project.settings.model
     checkpoint = project.path(model.pruned_checkpoint or model.checkpoint)
     network = load_network(model.factory, model.arguments, checkpoint, project.folder)
@@ -100,7 +86,17 @@ def shrink_project(project: Project, request: ShrinkRequest) -> ProjectShrunk:
     )
     folder = project.variant_folder(PRUNED)
     write_shrink_plan(folder, file, weights, encoded)
-    return ProjectShrunk(network, given, masks, shrunk, folder / PLAN_FILE)
+    return ShrunkVariant(network, given, masks, shrunk, folder / PLAN_FILE)
+
+
+def _check_request(request: ShrinkRequest) -> None:
+    """Raise CoopexportError when a request contradicts itself."""
+    if request.options.fold_borders and request.options.approximate is not None:
+        raise CoopexportError("--fold-borders is exact and --approximate is not: give one of them")
+    if request.masks_file is not None and request.masks_from != "file":
+        raise CoopexportError(
+            f"--masks FILE and --masks-from {request.masks_from} name two sources of masks: give one of them"
+        )
 
 
 def find_masks(
@@ -161,66 +157,3 @@ def revived(network: nn.Module, masks: Masks, inputs: torch.Tensor, options: Shr
                 )
             keep[item.layer][channels] = True
     return replace(masks, keep=keep, origin=f"{masks.origin}; revived to multiples of {options.round_to}".lstrip("; "))
-
-
-def verify_project(project: Project, variant: str = PRUNED) -> tuple[Parity, ...]:
-    """Prove a project's shrunk network equal again, from the files alone, at several batch sizes.
-
-    `variant`: `pruned`, or one that pruning made, whose weights are written back into the full-size network.
-    Checkpoint, masks, plan and weights are read and their hashes checked; the plan is applied anew in float64, the
-    stored weights are what it makes in float32, and the rebuilt network is run at batch sizes 1, 2, 7 and that of
-    the examples. Raises CoopexportError naming the first thing that does not hold.
-    """
-    folder = project.variant_folder(variant)
-    file = read_shrink_plan(folder)
-    model = project.settings.model
-    by_pruning = file.masks_from == PRUNING
-    checkpoint = project.path((None if by_pruning else model.pruned_checkpoint) or model.checkpoint)
-    masks_path = folder / MASKS_FILE
-    for path, recorded in ((checkpoint, file.checkpoint_sha256), (masks_path, file.effective_masks_sha256)):
-        if not path.is_file() or sha256_of_file(str(path)) != recorded:
-            command = "coopexport prune two-step" if by_pruning else "coopexport shrink"
-            raise CoopexportError(f"{path} is not what {PLAN_FILE} was made from; run: {command}")
-    network = load_network(file.factory, file.arguments, checkpoint, project.folder)
-    masks = read_masks(masks_path)
-    small = rebuild(folder, project.folder)
-    inputs = torch.from_numpy(example_inputs(project))
-    if by_pruning:
-        network = full_size_network(network, masks, small, inputs)
-    _require_same_weights(apply_plan(network, file), small)
-    approximate = file.options.get("approximate")
-    in_double = copy.deepcopy(network).double()
-    masked_double = masked_network(in_double, masks, inputs.double())
-    bound = chosen_bound(approximate, parity.SHRINK_BOUND)
-    checks = [compare(masked_double, apply_plan(in_double, file), inputs.double(), "shrink", bound)]
-    masked = masked_network(network, masks, inputs)
-    bound = chosen_bound(approximate, float32_bound(masked, masked_double, inputs))
-    for size in (*_BATCH_SIZES, len(inputs)):
-        name = f"shrink-float32, batches of {size}"
-        checks.append(compare(masked, _InBatches(small, size), inputs, name, bound))
-    return tuple(checks)
-
-
-class _InBatches(nn.Module):
-    """A network that takes its inputs a few at a time."""
-
-    def __init__(self, network: nn.Module, size: int) -> None:
-        super().__init__()
-        self.network, self.size = network, size
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        """Return the outputs for `inputs`, computed in batches of the given size."""
-        parts = [self.network(*batch) for batch in zip(*(torch.split(item, self.size) for item in inputs), strict=True)]
-        if isinstance(parts[0], torch.Tensor):
-            return torch.cat(parts)
-        values = [list(part.values()) if isinstance(part, dict) else list(part) for part in parts]
-        return [torch.cat(column) for column in zip(*values, strict=True)]
-
-
-def _require_same_weights(made: nn.Module, stored: nn.Module) -> None:
-    wanted, found = made.state_dict(), stored.state_dict()
-    for name, tensor in wanted.items():
-        if name not in found or not torch.equal(tensor, found[name]):
-            raise CoopexportError(
-                f"{WEIGHTS_FILE}: {name} is not what the plan makes of the checkpoint; run: coopexport shrink"
-            )
