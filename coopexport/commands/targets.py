@@ -11,7 +11,8 @@ import click
 from coopexport.output import print_table, project_option
 
 if TYPE_CHECKING:
-    from engines.targets.target import Target
+    from engines.targets.target import Kind, Target
+    from exporter.project.settings import Project
 
 _UNKNOWN = "not known"
 _YES_NO = {True: "yes", False: "no", None: _UNKNOWN}
@@ -22,28 +23,27 @@ _LIBRARY = {"onnxruntime": "ONNX Runtime", "tensorrt": "TensorRT", "tensorrt-rtx
 @project_option
 @click.option("--kind", type=click.Choice(["generic", "jetson", "desktop", "datacentre"]), help="Only such machines.")
 @click.argument("name", required=False)
-def targets(project_file: Path | None, kind: str | None, name: str | None) -> None:
+def targets(project_file: Path | None, kind: Kind | None, name: str | None) -> None:
     """List what engines can be built for, a project's own targets first; with NAME, all that is known of one."""
-    from engines.targets.lookup import find_target, load_targets
+    from engines.targets.list_targets import TargetsRequest, list_targets, show_target
 
-    own = _own_targets(project_file)
+    project = _project_here(project_file)
     if name is not None:
-        _print_one(find_target(name, own))
+        _print_one(show_target(project, name))
         return
-    rows = [_row(target) for target in {**own, **load_targets(), **own}.values() if kind in (None, target.kind)]
+    rows = [_row(target) for target in list_targets(project, TargetsRequest(kind)).targets]
     print_table("Targets", ["target", "what it is", "SM", "opset", "int8", "DLA cores"], rows, left=2)
     click.echo("a board without @ is that with its newest JetPack 6, or the newest that it has")
 
 
-def _own_targets(project_file: Path | None) -> dict[str, Target]:
-    """Return the targets of the project, where there is one."""
-    from engines.targets.project_targets import own_targets
+def _project_here(project_file: Path | None) -> Project | None:
+    """Return the project that is named, or the nearest one above the working directory, where there is one."""
     from exporter.project.settings import PROJECT_FILE, load_project
 
     here = Path.cwd()
     if project_file is None and not any((folder / PROJECT_FILE).is_file() for folder in (here, *here.parents)):
-        return {}
-    return own_targets(load_project(project_file).settings.targets)
+        return None
+    return load_project(project_file)
 
 
 def _row(target: Target) -> tuple[str, ...]:
