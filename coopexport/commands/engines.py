@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,9 +11,9 @@ import click
 from coopexport.output import print_table
 
 if TYPE_CHECKING:
+    from engines.host.stored_engines import ExplainResult, StoredEngines
     from jetson.engines.identity import EngineIdentity
     from jetson.engines.machine import Machine
-    from jetson.store.store import EngineStore
 
 _DIGEST_CHARACTERS = 12
 
@@ -25,13 +24,13 @@ def engines() -> None:
 
 
 @engines.command("list")
-def list_engines() -> None:
+def list_command() -> None:
     """List the stored engines, the most recently used first."""
-    from jetson.store.store import entries
+    from engines.host.stored_engines import list_engines, own_store
 
-    store = _store()
+    stored = list_engines(own_store())
     rows = []
-    for entry in reversed(entries(store)):
+    for entry in stored.entries:
         identity = entry.identity
         used_at = datetime.fromtimestamp(entry.used_at_s).astimezone().isoformat(" ", "minutes")
         rows.append(
@@ -48,12 +47,12 @@ def list_engines() -> None:
         )
     if rows:
         print_table(
-            f"Engines in {store.root}",
+            f"Engines in {stored.store.root}",
             ["key", "built for", "target", "builder", "precision", "batch", "bytes", "last used"],
             rows,
             left=5,
         )
-    _print_total(store)
+    _print_total(stored)
 
 
 @engines.command()
@@ -63,90 +62,62 @@ def explain(engine: str) -> None:
 
     Ends with exit code 2 when it may not.
     """
-    from engines.host.this_machine import this_machine
-    from jetson.engines.admission import explain_mismatch, read_engine, unverified
-    from jetson.engines.identity import BACKEND_NAMES
+    from engines.host.stored_engines import ExplainRequest, explain_engine
     from jetson.errors import CoopexportError
 
-    here = this_machine()
-    identity = read_engine(engine)[0] if Path(engine).exists() or os.sep in engine else _stored(engine)
-    mismatches = explain_mismatch(identity, here)
-    name = BACKEND_NAMES.get(identity.backend, identity.backend)
-    unknown = unverified(identity, here)
-    runs_on = "any processor" if identity.backend == "onnxruntime" else "not known"
-    facts = [
-        ("built for", f"{identity.variant} {_part(identity)}, target {identity.target}"),
-        (
-            "built by",
-            f"{name} {identity.backend_version} ({identity.builder}), coopexport {identity.coopexport_version}",
-        ),
-        ("built on", _machine(identity.machine)),
-        ("runs on", ", ".join(f"SM {item}" for item in identity.compute_capabilities) or runs_on),
-        ("built at", f"{identity.built_at}, in {identity.build_seconds:,.1f} s"),
-        ("precision", f"{identity.precision}, batch {_batches(identity)}"),
-        ("file", f"{identity.engine_bytes:,} bytes, SHA-256 {identity.engine_sha256}"),
-        ("graph", f"SHA-256 {identity.source_sha256}"),
-        ("checked", _checked(identity)),
-        ("here", _machine(here)),
-        *(("not compared", text) for text in unknown),
-        *(("differs", text) for text in mismatches),
-    ]
-    for what, text in facts:
+    result = explain_engine(ExplainRequest(engine))
+    for what, text in _facts(result):
         click.echo(f"{what:<13} {text}")
-    if mismatches:
+    if result.mismatches:
         raise CoopexportError(
-            f"engine {engine} may not be loaded here: {mismatches[0]}; build it again: coopexport build --target "
-            f"{identity.target}"
+            f"engine {engine} may not be loaded here: {result.mismatches[0]}; build it again: coopexport build "
+            f"--target {result.identity.target}"
         )
-    click.echo("it may be loaded here" + (", as far as this machine is known" if unknown else ""))
+    click.echo("it may be loaded here" + (", as far as this machine is known" if result.unverified else ""))
 
 
 @engines.command()
 @click.option("--limit", help="What to keep, such as 500MB; default: COOPEXPORT_STORE_LIMIT, or 4 GiB. 0 empties it.")
 def prune(limit: str | None) -> None:
     """Remove the least recently used engines beyond a size, and what interrupted builds left behind."""
+    from engines.host.stored_engines import PruneStoreRequest, own_store, prune_engines
     from jetson.store.location import byte_count
-    from jetson.store.store import evict
 
-    store = _store()
-    gone_bytes = evict(store, store.limit_bytes if limit is None else byte_count(limit, "--limit"))
-    click.echo(f"removed {gone_bytes:,} bytes")
-    _print_total(store)
-
-
-def _store() -> EngineStore:
-    from jetson.store.location import store_limit_bytes, store_root
-    from jetson.store.store import EngineStore
-
-    return EngineStore(store_root(os.environ), store_limit_bytes(os.environ))
+    store = own_store()
+    limit_bytes = None if limit is None else byte_count(limit, "--limit")
+    result = prune_engines(store, PruneStoreRequest(limit_bytes))
+    click.echo(f"removed {result.removed_bytes:,} bytes")
+    _print_total(result.left)
 
 
-def _stored(digest: str) -> EngineIdentity:
-    """Return the identity of the stored engine whose key begins with `digest`; raises CoopexportError."""
-    from jetson.errors import CoopexportError
-    from jetson.store.store import Hit, entries, find
-
-    store = _store()
-    keys = [entry.key for entry in entries(store) if digest and entry.key.digest.startswith(digest)]
-    if len(keys) != 1:
-        count = "no stored engine" if not keys else f"{len(keys)} stored engines"
-        raise CoopexportError(
-            f"there is no file {digest}, and {count} in {store.root} with a key that begins like that; see: coopexport "
-            "engines list"
-        )
-    found = find(store, keys[0])
-    if not isinstance(found, Hit):
-        raise CoopexportError(f"{found.reason}; build it again: coopexport build")
-    return found.identity
+def _print_total(stored: StoredEngines) -> None:
+    count = len(stored.entries)
+    size = f"{stored.stored_bytes:,} of {stored.store.limit_bytes:,} bytes"
+    click.echo(f"{count} engine{'' if count == 1 else 's'}, {size}, in {stored.store.root}")
 
 
-def _print_total(store: EngineStore) -> None:
-    from jetson.store.entries import stored_bytes
-    from jetson.store.store import entries
+def _facts(result: ExplainResult) -> Iterable[tuple[str, str]]:
+    """Yield all that is said of an engine, one thing after the other."""
+    from jetson.engines.identity import BACKEND_NAMES
 
-    count = len(entries(store))
-    size = f"{stored_bytes(store):,} of {store.limit_bytes:,} bytes"
-    click.echo(f"{count} engine{'' if count == 1 else 's'}, {size}, in {store.root}")
+    identity = result.identity
+    name = BACKEND_NAMES.get(identity.backend, identity.backend)
+    runs_on = "any processor" if identity.backend == "onnxruntime" else "not known"
+    yield "built for", f"{identity.variant} {_part(identity)}, target {identity.target}"
+    version = f"coopexport {identity.coopexport_version}"
+    yield "built by", f"{name} {identity.backend_version} ({identity.builder}), {version}"
+    yield "built on", _machine(identity.machine)
+    yield "runs on", ", ".join(f"SM {item}" for item in identity.compute_capabilities) or runs_on
+    yield "built at", f"{identity.built_at}, in {identity.build_seconds:,.1f} s"
+    yield "precision", f"{identity.precision}, batch {_batches(identity)}"
+    yield "file", f"{identity.engine_bytes:,} bytes, SHA-256 {identity.engine_sha256}"
+    yield "graph", f"SHA-256 {identity.source_sha256}"
+    yield "checked", _checked(identity)
+    yield "here", _machine(result.machine)
+    for text in result.unverified:
+        yield "not compared", text
+    for text in result.mismatches:
+        yield "differs", text
 
 
 def _part(identity: EngineIdentity) -> str:

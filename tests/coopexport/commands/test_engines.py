@@ -10,7 +10,7 @@ import click.testing
 import pytest
 from engine_examples import PLAN, RTX_ENGINE, plan_identity, rtx_identity, write_engine
 
-import engines.host.this_machine
+import engines.host.stored_engines
 from coopexport.commands.engines import engines as command
 from jetson.engines.identity import run_on
 from jetson.engines.machine import Machine
@@ -27,7 +27,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineStore:
     """A store with a plan of an Orin and an engine for Ada; this machine has TensorRT-RTX and no GPU."""
     monkeypatch.setenv("COOPEXPORT_STORE", str(tmp_path / "store"))
     monkeypatch.delenv("COOPEXPORT_STORE_LIMIT", raising=False)
-    monkeypatch.setattr(engines.host.this_machine, "this_machine", lambda: RTX_HOST)
+    monkeypatch.setattr(engines.host.stored_engines, "this_machine", lambda: RTX_HOST)
     store = EngineStore(str(tmp_path / "store"), DEFAULT_LIMIT_BYTES)
     for identity, data in ((plan_identity(), PLAN), (rtx_identity(), RTX_ENGINE)):
         add(store, key_of(identity), identity, data)
@@ -85,7 +85,9 @@ def test_a_file_is_explained(store: EngineStore, tmp_path: Path, monkeypatch: py
     assert run("explain", path).endswith("it may be loaded here, as far as this machine is known\n")
     monkeypatch.chdir(tmp_path)
     assert run("explain", Path(path).name).endswith("it may be loaded here, as far as this machine is known\n")
-    monkeypatch.setattr(engines.host.this_machine, "this_machine", lambda: RTX_HOST._replace(compute_capability="8.6"))
+    monkeypatch.setattr(
+        engines.host.stored_engines, "this_machine", lambda: RTX_HOST._replace(compute_capability="8.6")
+    )
     with pytest.raises(CoopexportError, match=r"SM 8\.6 here, engine built for 8\.9; build it again"):
         run("explain", path)
     Path(path).write_bytes(RTX_ENGINE[:-1])
