@@ -1,4 +1,4 @@
-"""The command `coopexport doctor`."""
+"""The command `doctor`: what is usable here."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from coopexport.output import print_table
 @click.command()
 def doctor() -> None:
     """Say which backends, GPUs and packages are usable here, and why the others are not."""
-    from engines.host.doctor import examine
+    from engines.host.doctor import DoctorRequest, examine
 
     rows = [
         ("yes" if finding.usable else "no", finding.subject, finding.version, finding.detail)
-        for finding in examine(Path.cwd())
+        for finding in examine(DoctorRequest(Path.cwd())).findings
     ]
     print_table("What is usable here", ["usable", "what", "version", "detail"], rows, left=4)

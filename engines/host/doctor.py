@@ -18,12 +18,26 @@ from jetson.wire.rans import rans_implementation
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report."""
+    """One thing: whether it is usable, its version where it has one, and what it does or why it is not usable."""
 
     subject: str
     usable: bool
     version: str
     detail: str
+
+
+@dataclass(frozen=True)
+class DoctorRequest:
+    """The working directory, whose modules and packages are looked at as well as those on Python's path."""
+
+    folder: Path = Path()
+
+
+@dataclass(frozen=True)
+class DoctorResult:
+    """What is usable and what is not: one finding for each thing that a user may ask about."""
+
+    findings: tuple[Finding, ...]
 
 
 # Distribution, module, what it is for.
@@ -37,10 +51,10 @@ _OPTIONAL = (
 )
 
 
-def examine(folder: Path) -> list[Finding]:
+def examine(request: DoctorRequest) -> DoctorResult:
     """Return findings about Python, GPUs, targets, entropy coder, optional packages and clashes of names.
 
-    `folder`: the working directory, whose modules and packages are looked at as well as those on Python's path.
+    What is missing or broken is a finding, not an error.
     """
     python = f"{platform.python_version()} ({platform.system()} {platform.machine()})"
     findings = [Finding("Python", True, python, sys.executable), _gpu()]
@@ -58,8 +72,9 @@ def examine(folder: Path) -> list[Finding]:
         findings.append(Finding(f"target {target.name}", building.usable, building.version or "", detail))
     findings.append(_entropy_coder())
     findings += [_package(*row) for row in _OPTIONAL]
-    findings += [Finding(f"name {clash.name}", False, "", clash.detail) for clash in name_clashes(folder, sys.path)]
-    return findings
+    clashes = name_clashes(request.folder, sys.path)
+    findings += [Finding(f"name {clash.name}", False, "", clash.detail) for clash in clashes]
+    return DoctorResult(tuple(findings))
 
 
 def _entropy_coder() -> Finding:

@@ -11,13 +11,13 @@ import pytest
 from engines.backends import onnxruntime_backend
 from engines.backends.registry import all_backends
 from engines.host import doctor
-from engines.host.doctor import Finding, examine
+from engines.host.doctor import DoctorRequest, Finding, examine
 from engines.targets.lookup import load_targets
 from jetson.wire.rans import rans_implementation
 
 
 def findings(folder: Path) -> dict[str, Finding]:
-    found = examine(folder)
+    found = examine(DoctorRequest(folder)).findings
     by_subject = {finding.subject: finding for finding in found}
     assert len(by_subject) == len(found)
     assert all("\n" not in finding.detail for finding in found)
