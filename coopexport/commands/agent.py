@@ -19,8 +19,8 @@ from coopexport.output import next_step, relative
 )
 def agent(output: Path) -> None:
     """Write the agent: one file that any Jetson runs with its own Python 3 and NumPy."""
-    from engines.device_builds.agent_file import write_agent
+    from engines.device_builds.agent_file import AgentRequest, write_agent
 
-    write_agent(output)
-    click.echo(f"{relative(output)}: {output.stat().st_size:,} bytes")
-    next_step(f"copy it to the device, then there: python3 {output.name} probe")
+    result = write_agent(AgentRequest(output))
+    click.echo(f"{relative(result.path)}: {result.size_bytes:,} bytes")
+    next_step(f"copy it to the device, then there: python3 {result.path.name} probe")

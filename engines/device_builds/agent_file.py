@@ -6,6 +6,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import jetson
@@ -27,6 +28,21 @@ sys.exit(main(sys.argv[1:], "{version} ({digest})"))
 """
 
 
+@dataclass(frozen=True)
+class AgentRequest:
+    """Where the agent's file goes."""
+
+    output: Path = Path(AGENT_FILE)
+
+
+@dataclass(frozen=True)
+class AgentResult:
+    """The agent's file, and its size."""
+
+    path: Path
+    size_bytes: int
+
+
 def agent_bytes() -> bytes:
     """Return the agent's file: the same bytes for the same sources and version."""
     sources = dict(_sources())
@@ -44,10 +60,12 @@ def agent_bytes() -> bytes:
     return buffer.getvalue()
 
 
-def write_agent(path: Path) -> None:
-    """Write the agent to `path`, whole or not at all, executable; raises OSError."""
-    write_file(str(path), agent_bytes())
+def write_agent(request: AgentRequest) -> AgentResult:
+    """Write the agent, whole or not at all, executable; raises OSError."""
+    path, data = request.output, agent_bytes()
+    write_file(str(path), data)
     path.chmod(path.stat().st_mode | 0o111)
+    return AgentResult(path, len(data))
 
 
 def _sources() -> Iterator[tuple[str, bytes]]:

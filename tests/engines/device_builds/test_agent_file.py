@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fake_jetson.device import any_python_3_6
 
-from engines.device_builds.agent_file import agent_bytes, write_agent
+from engines.device_builds.agent_file import AgentRequest, agent_bytes, write_agent
 from jetson.version import VERSION
 
 ROOM = Path(__file__).resolve().parents[3] / "jetson"
@@ -19,7 +19,7 @@ ROOM = Path(__file__).resolve().parents[3] / "jetson"
 @pytest.fixture(scope="module")
 def agent_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("agent") / "coop-agent.pyz"
-    write_agent(path)
+    write_agent(AgentRequest(path))
     return path
 
 
@@ -27,6 +27,16 @@ def test_the_same_sources_give_the_same_bytes(agent_file: Path) -> None:
     assert agent_file.read_bytes() == agent_bytes()
     assert agent_bytes().startswith(b"#!/usr/bin/env python3\n")
     assert agent_file.stat().st_mode & 0o111
+
+
+def test_the_file_that_is_written_is_named_with_its_size(tmp_path: Path) -> None:
+    result = write_agent(AgentRequest(tmp_path / "new folder" / "my agent.pyz"))
+    assert result.path == tmp_path / "new folder" / "my agent.pyz"
+    assert result.size_bytes == result.path.stat().st_size > 100_000
+    assert AgentRequest().output == Path("coop-agent.pyz")
+    with pytest.raises(NotADirectoryError):
+        write_agent(AgentRequest(result.path / "agent.pyz"))
+    assert [path.name for path in result.path.parent.iterdir()] == ["my agent.pyz"]
 
 
 def test_it_holds_the_whole_ground_floor_and_nothing_else(agent_file: Path) -> None:

@@ -18,7 +18,7 @@ from tests_support import files_below, unshare_command
 
 from engines.building.build_items import item_of_whole, items_of_layer
 from engines.building.prepared_file import prepare
-from engines.device_builds.agent_file import write_agent
+from engines.device_builds.agent_file import AgentRequest, write_agent
 from engines.device_builds.requests import OrderedEngine, order_engine, place_result, write_order
 from engines.targets.lookup import find_target
 from engines.targets.target import Target
@@ -34,7 +34,7 @@ def build_there(
     device: FakeDevice, folder: Path, target: Target, ordered: list[OrderedEngine], name: str = "result.zip"
 ) -> Path:
     """Build an order on a device by hand, with two files."""
-    write_agent(folder / "coop-agent.pyz")
+    write_agent(AgentRequest(folder / "coop-agent.pyz"))
     write_order(folder / "order.zip", target, ordered)
     ended = device.agent(folder / "coop-agent.pyz", "build", folder / "order.zip", "--output", folder / name)
     assert ended.returncode == 0, ended.stderr
@@ -184,7 +184,7 @@ def test_a_full_disk_on_the_device_is_said_and_leaves_nothing(tmp_path: Path) ->
         pytest.skip("left out: needs its own mounts; run as root, or allow unprivileged user namespaces")
     target = find_target("orin-nano")
     device = make_device(ORIN_NANO_6_2, tmp_path / "device")
-    write_agent(tmp_path / "coop-agent.pyz")
+    write_agent(AgentRequest(tmp_path / "coop-agent.pyz"))
     write_order(tmp_path / "order.zip", target, small_order(tmp_path / "out", target, 8, BATCH)[:1])
     place = tmp_path / "small disk"
     place.mkdir()

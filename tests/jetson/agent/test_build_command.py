@@ -16,7 +16,7 @@ from tensorrt_doubles.engine_file import decode_engine
 from tests_support import STUCK_S, files_below, wait_until
 
 from benchmarks.latency.run import read_run
-from engines.device_builds.agent_file import write_agent
+from engines.device_builds.agent_file import AgentRequest, write_agent
 from engines.device_builds.requests import OrderedEngine, PlacedEngine, place_result, write_order
 from engines.targets.lookup import find_target
 from jetson.agent.steps import STEPS
@@ -36,7 +36,7 @@ class Bench:
         self.folder = folder
         self.device: FakeDevice = make_device(board, folder / "device", module=module)
         self.agent_file = folder / "coop-agent.pyz"
-        write_agent(self.agent_file)
+        write_agent(AgentRequest(self.agent_file))
         self.target = find_target(board.target)
         ordered = small_order(folder / "out", self.target, bits, settings)
         self.ordered: list[OrderedEngine] = [one for one in ordered if one.item.role in roles]

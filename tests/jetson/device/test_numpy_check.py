@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fake_jetson.device import any_python_3_6
 
-from engines.device_builds.agent_file import write_agent
+from engines.device_builds.agent_file import AgentRequest, write_agent
 from jetson.device.numpy_check import find_numpy, require_numpy
 from jetson.processes import run_program
 
@@ -31,7 +31,7 @@ REAL_NAMES = "ndarray, __version__ = list, '1.19.5'\n"
 @pytest.fixture(scope="module")
 def agent_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("agent") / "coop-agent.pyz"
-    write_agent(path)
+    write_agent(AgentRequest(path))
     return path
 
 
