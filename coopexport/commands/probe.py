@@ -11,14 +11,15 @@ from coopexport.output import print_table
 @click.argument("device")
 def probe(device: str) -> None:
     """Say what DEVICE (user@host or user@host:port) is: board, TensorRT, power mode, memory; over ssh."""
-    from engines.device_builds.remote import probe_device
+    from engines.device_builds.probe import ProbeRequest, probe_over_ssh
 
-    found = probe_device(device)
-    rows = [(key, str(value)) for key, value in found["machine"].items() if key != "backends"]
-    rows += [(name, version) for name, version in found["machine"].get("backends", {}).items()]
-    rows += [(key, str(found[key])) for key in ("jetpack", "python", "trtexec") if key in found]
-    rows += [(key, _fields(found[key])) for key in ("power_mode", "memory", "temperatures") if found.get(key)]
-    rows += [(f"{key}: not known", reason) for key, reason in found["unknown"].items()]
+    result = probe_over_ssh(ProbeRequest(device))
+    machine, record = result.machine, result.record
+    rows = [(key, str(value)) for key, value in machine.to_json().items() if key != "backends"]
+    rows += list(machine.backends.items())
+    rows += [(key, str(record[key])) for key in ("jetpack", "python", "trtexec") if key in record]
+    rows += [(key, _fields(record[key])) for key in ("power_mode", "memory", "temperatures") if record.get(key)]
+    rows += [(f"{key}: not known", reason) for key, reason in result.unknown.items()]
     print_table(f"What {device} is", ["", ""], rows, left=2)
 
 
