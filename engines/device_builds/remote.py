@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import shlex
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ from jetson.agent.progress import describe_event
 from jetson.device.matching import require_device
 from jetson.engines.machine import machine_from_json
 from jetson.errors import CoopexportError
-from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.files.atomic_files import blocks_of, sha256_of_bytes, sha256_of_file
 from jetson.files.json_files import decode_json
 from jetson.requests import archive as parcels
 from jetson.requests.build_request import RESULT_NAME, Result, ResultItem, open_result
+from jetson.store.blobs import blob_path, list_blobs, write_blob
 
 PROBE_SCHEMA = "coopexport.probe/1.0"
 _FOLDER = '"${COOPEXPORT_AGENT_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/coopexport/agent}"'
@@ -135,14 +135,14 @@ def _send_order(
     """Copy the order and those of its files that the device lacks; return its SHA-256."""
     manifest = folder / "order.json"
     order_sha256 = write_order(manifest, target, ordered)
-    blobs = sorted((folder / parcels.BLOBS_FOLDER).iterdir())
-    missing = set(ssh.missing(agent.connection, agent.blobs, [blob.name for blob in blobs]))
-    files = [blob for blob in blobs if blob.name in missing]
-    total = sum(blob.stat().st_size for blob in files)
-    text = f"copying {len(files)} of {len(blobs)} files to {agent.connection.name}, {total:,} bytes"
+    blobs = parcels.blobs_beside(str(manifest))
+    files = list_blobs(blobs)
+    missing = ssh.missing(agent.connection, agent.blobs, files)
+    total = sum(Path(blob_path(blobs, sha256)).stat().st_size for sha256 in missing)
+    text = f"copying {len(missing)} of {len(files)} files to {agent.connection.name}, {total:,} bytes"
     on_event({"event": "note", "text": text})
-    if files:
-        ssh.send_all(agent.connection, agent.blobs, files)
+    if missing:
+        ssh.send_all(agent.connection, agent.blobs, blobs, missing)
     ssh.send(agent.connection, _order_path(agent, order_sha256), manifest.read_bytes())
     return order_sha256
 
@@ -177,16 +177,16 @@ def _fetch_result(agent: _Agent, results: str, ordered: Sequence[OrderedEngine],
     manifest = folder / RESULT_NAME
     manifest.write_bytes(ssh.fetch(agent.connection, f"{results}/{RESULT_NAME}"))
     result = open_result(str(manifest))
-    place = folder / parcels.BLOBS_FOLDER
-    place.mkdir(exist_ok=True)
+    blobs = parcels.blobs_beside(str(manifest))
     here = {sha256_of_file(str(one.path)): one.path for one in ordered if one.path.is_file()}
-    wanted = [sha256 for item in result.items for sha256 in _files(item)]
+    wanted = dict.fromkeys(sha256 for item in result.items for sha256 in _files(item))
     for sha256 in wanted:
         if sha256 in here:
-            shutil.copyfile(here[sha256], place / sha256)
-    absent = [sha256 for sha256 in dict.fromkeys(wanted) if sha256 not in here]
+            with here[sha256].open("rb") as file:
+                write_blob(blobs, blocks_of(file), sha256)
+    absent = [sha256 for sha256 in wanted if sha256 not in here]
     if absent:
-        ssh.fetch_all(agent.connection, f"{results}/{parcels.BLOBS_FOLDER}", absent, place)
+        ssh.fetch_all(agent.connection, f"{results}/{parcels.BLOBS_FOLDER}", absent, blobs)
     return result
 
 

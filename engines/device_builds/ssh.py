@@ -12,10 +12,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from jetson.errors import CoopexportError, one_line
-from jetson.files.atomic_files import sha256_of_bytes
+from jetson.files.atomic_files import blocks_of, sha256_of_bytes
+from jetson.store.blobs import BlobStore, blob_path, write_blob
 
 # Another client, or more options for it, such as "ssh -F my_config".
 COMMAND_VARIABLE = "COOPEXPORT_SSH"
@@ -126,16 +126,17 @@ def missing(connection: Connection, folder: str, names: Sequence[str]) -> list[s
     Those that arrived before a connection was lost are put in place. Others lose their date: they are in use.
     """
     script = f"cd {shlex.quote(folder)} 2>/dev/null; {_settle(names)}"
-    return run(connection, script, doing="looking").decode(errors="replace").split() if names else []
+    said = set(run(connection, script, doing="looking").decode(errors="replace").split() if names else ())
+    return [name for name in names if name in said]
 
 
-def send_all(connection: Connection, folder: str, files: Sequence[Path]) -> None:
-    """Copy files called by their SHA-256 into `folder` there, in one go; raises CoopexportError.
+def send_all(connection: Connection, folder: str, blobs: BlobStore, names: Sequence[str]) -> None:
+    """Copy blobs, by their SHA-256, into `folder` there, in one go; raises CoopexportError.
 
     What has arrived when the connection is lost is not copied again.
     """
     quoted = shlex.quote(folder)
-    script = f"mkdir -p {quoted} && cd {quoted} && tar -xf - && {{ {_settle([path.name for path in files])}; }}"
+    script = f"mkdir -p {quoted} && cd {quoted} && tar -xf - && {{ {_settle(names)}; }}"
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [*connection.command, _remote(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
@@ -144,8 +145,8 @@ def send_all(connection: Connection, folder: str, files: Sequence[Path]) -> None
         assert pipe is not None
         assert answers is not None
         with contextlib.suppress(BrokenPipeError), pipe, tarfile.open(fileobj=pipe, mode="w|") as archive:
-            for path in files:
-                archive.add(path, f"{path.name}.part", filter=_plain)
+            for name in names:
+                archive.add(blob_path(blobs, name), f"{name}.part", filter=_plain)
         with answers:
             lost = answers.read().split()
         code = process.wait()
@@ -167,23 +168,37 @@ def _settle(names: Sequence[str]) -> str:
     return f"for f in {shlex.join(names)}; do {settle}; {tell}; done"
 
 
-def fetch_all(connection: Connection, folder: str, names: Sequence[str], place: Path) -> None:
-    """Bring files called by their SHA-256 from `folder` there into `place`, in one go; raises CoopexportError."""
+def fetch_all(connection: Connection, folder: str, names: Sequence[str], blobs: BlobStore) -> None:
+    """Bring files called by their SHA-256 from `folder` there into `blobs`, in one go, each verified.
+
+    Raises CoopexportError; what has arrived as it was is there then.
+    """
     script = f"tar -cf - -C {shlex.quote(folder)} -- {shlex.join(names)}"
+    arrived, damaged = set(), set()
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [*connection.command, _remote(script)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
-        )
-        arrived = set()
-        with contextlib.suppress(tarfile.TarError), tarfile.open(fileobj=process.stdout, mode="r|") as archive:
-            for member in archive:
-                content = archive.extractfile(member)
-                if content is not None and member.name in names:
-                    (place / member.name).write_bytes(content.read())
-                    arrived.add(member.name)
-        code = process.wait()
+        command = [*connection.command, _remote(script)]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as process:
+            assert process.stdout is not None
+            with contextlib.suppress(tarfile.TarError), tarfile.open(fileobj=process.stdout, mode="r|") as archive:
+                for member in archive:
+                    content = archive.extractfile(member)
+                    if content is None or member.name not in names:
+                        continue
+                    try:
+                        write_blob(blobs, blocks_of(content), member.name)
+                        arrived.add(member.name)
+                    except CoopexportError:
+                        damaged.add(member.name)
+            for _ in blocks_of(process.stdout):
+                pass  # what fills up the archive's last record: who writes it must not fail
+        code = process.returncode
         errors.seek(0)
         said = errors.read().decode(errors="replace")
+    if damaged:
+        raise CoopexportError(
+            f"{len(damaged)} of {len(names)} files from {connection.name} did not arrive as they were; run the same "
+            "command again"
+        )
     if code != 0 or arrived != set(names):
         raise _failure(connection, code or _SSH_FAILED, said, "fetching")
 

@@ -16,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from exporter.bundles.records import read_record
 from exporter.encoding.specification import EncodeSpecification, feature_tensor
 from jetson.errors import CoopexportError
-from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file, write_files
+from jetson.files.atomic_files import sha256_of_bytes, write_files
 from jetson.files.json_files import encode_json
 from jetson.runtime import bundle_manifest
 from jetson.runtime import preprocessing as preprocessing_contract
 from jetson.runtime.bundle_manifest import SPLIT_SCHEMA, RecordedFile
 from jetson.runtime.preprocessing import Preprocessing
+from jetson.store.blobs import BlobStore, blob_name, sha256_of_name, verify_blob
 from jetson.wire.feature import FeatureCodec, FeatureTensor
 
 WHOLE_SCHEMA = "coopexport.whole/1.0"
@@ -218,12 +219,30 @@ def check_file(folder: Path, record: FileRecord) -> Path:
     return Path(bundle_manifest.check_file(str(folder), RecordedFile(record.file, record.sha256)))
 
 
+def weight_blobs(folder: Path) -> BlobStore:
+    """Return where the weights lie that the graphs in `folder` share."""
+    return BlobStore(str(folder / WEIGHTS_FOLDER), ".bin")
+
+
+def weight_location(folder: Path, sha256: str) -> str:
+    """Return how a graph in `folder` calls a weight: its file, relative to the graph."""
+    return f"{WEIGHTS_FOLDER}/{blob_name(weight_blobs(folder), sha256)}"
+
+
+def sha256_of_location(folder: Path, location: str) -> str | None:
+    """Return the SHA-256 of the weight that a graph in `folder` calls so; None where it is none of `weight_blobs`."""
+    parent, _, name = location.rpartition("/")
+    return sha256_of_name(weight_blobs(folder), name) if parent == WEIGHTS_FOLDER else None
+
+
 def check_weights(folder: Path, graph: Path) -> None:
     """Check every weight file that a graph reads against the hash in its name; raises CoopexportError."""
     model = onnx.load(str(graph), load_external_data=False)
     for tensor in model.graph.initializer:
         locations = [entry.value for entry in tensor.external_data if entry.key == "location"]
         for location in locations:
-            path = folder / location
-            if not path.is_file() or sha256_of_file(str(path)) != Path(location).stem:
-                raise CoopexportError(f"{path} is missing or damaged; make it again with: coopexport split")
+            sha256 = sha256_of_location(folder, location)
+            if sha256 is None or not verify_blob(weight_blobs(folder), sha256):
+                raise CoopexportError(
+                    f"{folder / location} is missing or damaged; make it again with: coopexport split"
+                )

@@ -1,4 +1,4 @@
-"""Weights once per folder: every large tensor in a file named by its hash, read and written in blocks.
+"""Weights once per folder: every large tensor in a file named by its hash (`jetson.store.blobs`), written in blocks.
 
 Graph files then hold only structure, and any number of them share the weights. No model is ever whole in memory that
 was not before, so that there is no limit of 2 GB.
@@ -6,26 +6,24 @@ was not before, so that there is no limit of 2 GB.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from exporter.bundles.bundle import WEIGHTS_FOLDER
+from exporter.bundles.bundle import sha256_of_location, weight_blobs, weight_location
 from exporter.onnx_graphs.nodes import TENSOR_VALUES, all_nodes, copy_without_weights
 from jetson.errors import CoopexportError
-from jetson.files.atomic_files import sha256_of_file, temporary_folder_beside
+from jetson.files.atomic_files import blocks_of
+from jetson.store.blobs import flush_names, remove_leftovers, sha256_of_content, write_blob
 
 # Smaller tensors stay in the graph: a file each would only be clutter.
 LEAST_EXTERNAL_BYTES = 1024
-_BLOCK_BYTES = 1 << 22
 # Strings have no bytes of their own; of numbers below a byte the array holds other bytes than a file would.
 _GRAPH_ONLY_TYPES = (TensorProto.STRING, TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1)
-_STORED_NAME = re.compile(rf"{WEIGHTS_FOLDER}/[0-9a-f]{{64}}\.bin")
+# What keeps content, whole or in blocks, and returns its SHA-256.
+_Keep = Callable[["bytes | Iterable[bytes]"], str]
 
 
 def store_weights(
@@ -39,16 +37,13 @@ def store_weights(
     """
     stored = copy_without_weights(model)
     if is_dry:
-        _refer_to_weights(stored, model, source_folder, folder, None)
+        _refer_to_weights(stored, model, source_folder, folder, sha256_of_content)
         return stored
-    (folder / WEIGHTS_FOLDER).mkdir(parents=True, exist_ok=True)
-    with temporary_folder_beside(str(folder / WEIGHTS_FOLDER)) as temporary:
-        _refer_to_weights(stored, model, source_folder, folder, Path(temporary))
-    descriptor = os.open(folder / WEIGHTS_FOLDER, os.O_RDONLY)  # the names, too, are to survive a power cut
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    blobs = weight_blobs(folder)
+    Path(blobs.folder).mkdir(parents=True, exist_ok=True)
+    remove_leftovers(blobs)
+    _refer_to_weights(stored, model, source_folder, folder, lambda content: write_blob(blobs, content))
+    flush_names(blobs)
     return stored
 
 
@@ -95,24 +90,24 @@ def inline_small_weights(model: onnx.ModelProto, folder: Path) -> None:
 
 
 def _refer_to_weights(
-    stored: onnx.ModelProto, model: onnx.ModelProto, source_folder: Path | None, folder: Path, temporary: Path | None
+    stored: onnx.ModelProto, model: onnx.ModelProto, source_folder: Path | None, folder: Path, keep: _Keep
 ) -> None:
-    """Let the tensors of `stored` refer to `folder`, and write their values there, unless `temporary` is None."""
+    """Let the tensors of `stored` refer to `folder`, and give their values to `keep`."""
     originals = {tensor.name: tensor for tensor in model.graph.initializer}
     known: dict[tuple[str, int, int], str] = {}
     for tensor in stored.graph.initializer:
         original = originals[tensor.name]
         if original.data_location == TensorProto.EXTERNAL:
-            _store_external(tensor, original, source_folder, folder, temporary, known)
+            _store_external(tensor, original, source_folder, folder, keep, known)
             continue
         data = _values(original)
         if len(data) < LEAST_EXTERNAL_BYTES:
             tensor.CopyFrom(original)
         else:
-            _refer(tensor, _store([data], folder, temporary), len(data))
+            _refer(tensor, weight_location(folder, keep(data)), len(data))
     for tensor in _inner_tensors(stored):
         if tensor.data_location == TensorProto.EXTERNAL:
-            _store_external(tensor, tensor, source_folder, folder, temporary, known)
+            _store_external(tensor, tensor, source_folder, folder, keep, known)
 
 
 def _store_external(
@@ -120,18 +115,19 @@ def _store_external(
     original: TensorProto,
     source_folder: Path | None,
     folder: Path,
-    temporary: Path | None,
+    keep: _Keep,
     known: dict[tuple[str, int, int], str],
 ) -> None:
     if source_folder is None:
         raise CoopexportError(f"weight '{original.name}' is not in the graph, and no folder was given to look for it")
     path, offset, length = _source(original, source_folder)
     location = _location(original)[0]
-    if source_folder.resolve() == folder.resolve() and offset == 0 and _STORED_NAME.fullmatch(location):
+    is_stored = source_folder.resolve() == folder.resolve() and sha256_of_location(folder, location) is not None
+    if is_stored and offset == 0:
         name = location
     else:
         key = location, offset, length
-        name = known.get(key) or _store(_blocks(path, offset, length), folder, temporary)
+        name = known.get(key) or weight_location(folder, keep(_blocks(path, offset, length)))
         known[key] = name
     _refer(tensor, name, length)
 
@@ -176,40 +172,11 @@ def _refer(tensor: TensorProto, name: str, length: int) -> None:
 def _blocks(path: Path, offset: int, length: int) -> Iterator[bytes]:
     with path.open("rb") as file:
         file.seek(offset)
-        while length > 0:
-            block = file.read(min(_BLOCK_BYTES, length))
-            if not block:
-                raise CoopexportError(f"{path} became shorter while it was read")
+        for block in blocks_of(file, length):
             length -= len(block)
             yield block
-
-
-def _store(blocks: Iterator[bytes] | list[bytes], folder: Path, temporary: Path | None) -> str:
-    """Write `blocks` to a file named by their hash and return its name, relative to `folder`.
-
-    Without `temporary`, a folder beside the weights, nothing is written.
-    """
-    digest = hashlib.sha256()
-    if temporary is None:
-        for block in blocks:
-            digest.update(block)
-        return _name_of(digest.hexdigest())
-    path = temporary / "weight"
-    with path.open("wb") as file:
-        for block in blocks:
-            digest.update(block)
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-    name = _name_of(digest.hexdigest())
-    final = folder / name
-    if not (final.is_file() and sha256_of_file(str(final)) == digest.hexdigest()):
-        path.replace(final)
-    return name
-
-
-def _name_of(digest: str) -> str:
-    return f"{WEIGHTS_FOLDER}/{digest}.bin"
+    if length > 0:
+        raise CoopexportError(f"{path} became shorter while it was read")
 
 
 def _inner_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:

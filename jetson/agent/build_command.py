@@ -13,10 +13,11 @@ from jetson.device.matching import require_device
 from jetson.device.probe import take_probe
 from jetson.engines.identity import encode_identity
 from jetson.errors import CoopexportError
-from jetson.files.atomic_files import sha256_of_bytes, write_file
+from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.system_files import device_root
 from jetson.requests.build_request import ResultItem, open_order, write_result
-from jetson.store.entries import blob_name
+from jetson.store.blobs import BlobStore, link_blob, read_blob, write_blob
+from jetson.store.entries import engine_blobs
 from jetson.store.location import store_limit_bytes, store_root
 from jetson.store.store import EngineStore
 
@@ -83,14 +84,13 @@ def _result_of(shop: Workshop, number: int) -> ResultItem:
 
 def _lay_aside(shop: Workshop, made: Made, identity: bytes) -> None:
     """Have engine and identity in the result's folder, where nothing that makes room in the store removes them."""
-    path = os.path.join(shop.folder, made.identity.engine_sha256)
-    if not os.path.exists(path):
-        try:
-            # A second name, not a second copy, where both are on one disk.
-            os.link(os.path.join(shop.store.root, blob_name(made.identity.engine_sha256)), path)
-        except OSError:
-            write_file(path, made.data)
-    write_file(os.path.join(shop.folder, sha256_of_bytes(identity)), identity)
+    aside = BlobStore(shop.folder)
+    try:
+        # A second name, not a second copy, where both are on one disk.
+        link_blob(engine_blobs(shop.store), made.identity.engine_sha256, aside)
+    except OSError:  # or it is there already, of another item
+        write_blob(aside, made.data)
+    write_blob(aside, identity)
 
 
 def _files(folder: str, results: List[ResultItem]) -> Iterator[Tuple[str, bytes]]:
@@ -98,10 +98,12 @@ def _files(folder: str, results: List[ResultItem]) -> Iterator[Tuple[str, bytes]
     for result in results:
         for sha256 in (result.engine_sha256, result.identity_sha256):
             if sha256 is not None:
-                with open(os.path.join(folder, sha256), "rb") as file:
-                    data = file.read()
-                if sha256_of_bytes(data) != sha256:
-                    raise CoopexportError("the engine of {} was damaged meanwhile; run this again".format(result.name))
+                try:
+                    data = read_blob(BlobStore(folder), sha256)
+                except CoopexportError as error:
+                    raise CoopexportError(
+                        "the engine of {} was damaged meanwhile ({}); run this again".format(result.name, error)
+                    ) from None
                 yield sha256, data
 
 

@@ -71,10 +71,38 @@ def file_problems(identity: EngineIdentity, data: bytes, size_bytes: Optional[in
     if size_bytes != identity.engine_bytes:
         what = "truncated" if size_bytes < identity.engine_bytes else "too long"
         yield "is {} ({:,} bytes, its identity says {:,})".format(what, size_bytes, identity.engine_bytes)
-    for problem in _header_problems(identity, data):
+    for problem in header_problems(identity, data):
         yield problem
     if sha256_of_bytes(data) != identity.engine_sha256:
         yield "is not the file that its identity names (another SHA-256)"
+
+
+def header_problems(identity: EngineIdentity, data: bytes) -> Iterator[str]:
+    """Yield how the beginning of an engine's file says something else than its identity does."""
+    if identity.backend not in MAGIC:
+        return
+    name = BACKEND_NAMES[identity.backend]
+    try:
+        header = read_header(data)
+    except CoopexportError as error:
+        yield "does not begin like an engine of {} ({})".format(name, error)
+        return
+    if header.backend != identity.backend:
+        yield "does not begin like an engine of {} but like one of {}".format(name, BACKEND_NAMES[header.backend])
+        return
+    believed = version_is_in_header(identity.backend, identity.backend_version)
+    if believed and data.startswith(OLD_PLAN_MAGIC):
+        yield "begins like an engine of {} before 8.6, its identity says {}".format(name, identity.backend_version)
+    if believed and header.version is not None and not same_version(header.version, identity.backend_version):
+        yield "was written by {} {}, its identity says {}".format(name, header.version, identity.backend_version)
+    if header.total_bytes is not None and header.total_bytes != identity.engine_bytes:
+        yield "is of {:,} bytes by its header, its identity says {:,}".format(header.total_bytes, identity.engine_bytes)
+    if header.compute_capabilities is not None and set(header.compute_capabilities) != set(
+        identity.compute_capabilities
+    ):
+        yield "is for SM {} by its header, its identity says {}".format(
+            _listed(header.compute_capabilities), _listed(identity.compute_capabilities)
+        )
 
 
 def explain_mismatch(identity: EngineIdentity, machine: Machine) -> List[str]:
@@ -112,33 +140,6 @@ def _read(path: str, most_bytes: int) -> Tuple[bytes, int]:
             return data, len(data) if len(data) <= most_bytes else os.fstat(file.fileno()).st_size
     except OSError as error:
         raise CoopexportError("engine {} cannot be read ({}); mend that first".format(path, error.strerror)) from None
-
-
-def _header_problems(identity: EngineIdentity, data: bytes) -> Iterator[str]:
-    if identity.backend not in MAGIC:
-        return
-    name = BACKEND_NAMES[identity.backend]
-    try:
-        header = read_header(data)
-    except CoopexportError as error:
-        yield "does not begin like an engine of {} ({})".format(name, error)
-        return
-    if header.backend != identity.backend:
-        yield "does not begin like an engine of {} but like one of {}".format(name, BACKEND_NAMES[header.backend])
-        return
-    believed = version_is_in_header(identity.backend, identity.backend_version)
-    if believed and data.startswith(OLD_PLAN_MAGIC):
-        yield "begins like an engine of {} before 8.6, its identity says {}".format(name, identity.backend_version)
-    if believed and header.version is not None and not same_version(header.version, identity.backend_version):
-        yield "was written by {} {}, its identity says {}".format(name, header.version, identity.backend_version)
-    if header.total_bytes is not None and header.total_bytes != identity.engine_bytes:
-        yield "is of {:,} bytes by its header, its identity says {:,}".format(header.total_bytes, identity.engine_bytes)
-    if header.compute_capabilities is not None and set(header.compute_capabilities) != set(
-        identity.compute_capabilities
-    ):
-        yield "is for SM {} by its header, its identity says {}".format(
-            _listed(header.compute_capabilities), _listed(identity.compute_capabilities)
-        )
 
 
 def _mismatches(identity: EngineIdentity, machine: Machine) -> Iterator[str]:

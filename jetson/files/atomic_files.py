@@ -1,7 +1,7 @@
 """Files that appear whole or not at all: write beside the final name, flush, rename.
 
 A reader never sees half a file, and a full disk, a read-only mount or a kill leaves what was there
-before (and, after a kill, at most a hidden `.*.part` file beside it, which nothing reads).
+before (and, after a kill, at most a hidden `.*.part` file beside it, which nothing reads: `is_partial`).
 """
 
 import contextlib
@@ -11,9 +11,10 @@ import os
 import secrets
 import stat
 import tempfile
-from typing import Iterable, Iterator, List, Mapping, Tuple
+from typing import IO, Callable, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 _BLOCK_BYTES = 1 << 20
+_PARTIAL = ".part"
 
 
 def sha256_of_bytes(data: bytes) -> str:
@@ -23,13 +24,30 @@ def sha256_of_bytes(data: bytes) -> str:
 
 def sha256_of_file(path: str) -> str:
     """Return the SHA-256 of the file at `path` in lower-case hexadecimal; raises OSError."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while True:
-            block = file.read(_BLOCK_BYTES)
-            if not block:
-                return digest.hexdigest()
-            digest.update(block)
+        return sha256_of_blocks(blocks_of(file))
+
+
+def sha256_of_blocks(blocks: Iterable[bytes]) -> str:
+    """Return the SHA-256 of `blocks`, one after the other, in lower-case hexadecimal."""
+    digest = hashlib.sha256()
+    for block in blocks:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def blocks_of(file: IO[bytes], length_bytes: Optional[int] = None) -> Iterator[bytes]:
+    """Yield what an open file holds from where it stands, in blocks of 1 MiB at most; raises OSError.
+
+    `length_bytes`: how much of it, all by default; a file that ends earlier just ends.
+    """
+    while length_bytes is None or length_bytes > 0:
+        block = file.read(_BLOCK_BYTES if length_bytes is None else min(_BLOCK_BYTES, length_bytes))
+        if not block:
+            return
+        if length_bytes is not None:
+            length_bytes -= len(block)
+        yield block
 
 
 def write_file(path: str, data: bytes) -> None:
@@ -65,7 +83,7 @@ def write_files(folder: str, files: Mapping[str, bytes]) -> None:
         for name, data in files.items():
             final = os.path.join(folder, name)
             _make_folders(os.path.dirname(final), made)
-            staged.append((_write_beside(final, data), final))
+            staged.append((_write_beside(final, [data]), final))
         replaces = [_is_file(final) for _, final in staged]
         for index, (temporary, final) in enumerate(staged):
             is_manifest = index == len(staged) - 1
@@ -82,10 +100,49 @@ def write_files(folder: str, files: Mapping[str, bytes]) -> None:
         for path in [temporary for temporary, _ in staged] + new[::-1]:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-        for path in made[::-1]:
-            with contextlib.suppress(OSError):  # not empty: another process uses it by now
-                os.rmdir(path)
+        _remove_folders(made)
         raise
+
+
+def write_blocks(folder: str, blocks: Iterable[bytes], name: Callable[[], Optional[str]]) -> None:
+    """Write `blocks` to a file in `folder`, which is made if missing, one block in memory at a time.
+
+    `name` is asked for the file's name once the content is on the disk; None: the file is not needed after all. The
+    name itself survives a power cut after `flush_folder(folder)`. Raises OSError, and what `blocks` and `name` raise;
+    then nothing is left behind, nor any folder that was made for it.
+    """
+    folder = os.path.abspath(folder)
+    made: List[str] = []
+    temporary = None
+    try:
+        _make_folders(folder, made)
+        temporary = _write_beside(os.path.join(folder, "blocks"), blocks)
+        _flush_names(made)
+        final = name()
+        if final is None:
+            os.unlink(temporary)
+        else:
+            os.replace(temporary, os.path.join(folder, final))
+    except BaseException:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        _remove_folders(made)
+        raise
+
+
+def flush_folder(folder: str) -> None:
+    """Flush the names in `folder` to the disk, so that they survive a power cut; raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_partial(name: str) -> bool:
+    """Tell whether a file is called like one that is being written, or that a kill left behind."""
+    return name.startswith(".") and name.endswith(_PARTIAL)
 
 
 @contextlib.contextmanager
@@ -111,15 +168,22 @@ def _make_folders(folder: str, made: List[str]) -> None:
             made.append(path)
 
 
-def _write_beside(final: str, data: bytes) -> str:
-    """Write `data` to a new hidden file in the folder of `final`, flush it to the disk, return its path."""
+def _remove_folders(made: List[str]) -> None:
+    for path in made[::-1]:
+        with contextlib.suppress(OSError):  # not empty: another process uses it by now
+            os.rmdir(path)
+
+
+def _write_beside(final: str, blocks: Iterable[bytes]) -> str:
+    """Write `blocks` to a new hidden file in the folder of `final`, flush it to the disk, return its path."""
     folder, name = os.path.split(final)
-    path = os.path.join(folder, ".{}.{}.part".format(name[:40], secrets.token_hex(8)))
+    path = os.path.join(folder, ".{}.{}{}".format(name[:40], secrets.token_hex(8), _PARTIAL))
     try:
         # Not tempfile.mkstemp: its files are for the owner alone, and the umask cannot be asked for
         # without changing it for all threads.
         with open(path, "xb") as file:
-            file.write(data)
+            for block in blocks:
+                file.write(block)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
@@ -143,8 +207,4 @@ def _is_file(path: str) -> bool:
 def _flush_names(paths: Iterable[str]) -> None:
     """Flush the folders that `paths` lie in to the disk, so that the names survive a power cut."""
     for folder in sorted({os.path.dirname(path) for path in paths}):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        flush_folder(folder)

@@ -6,17 +6,16 @@ carried twice is there once, what is there already need not be carried, and no n
 
 import json
 import os
-import re
 import zipfile
 from typing import Any, BinaryIO, Dict, Iterable, List, NamedTuple, Set, Tuple
 
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes, temporary_folder_beside, write_file
 from jetson.files.json_files import encode_json, same_major
+from jetson.store.blobs import BlobStore, flush_names, is_sha256, read_blob, write_blob
 
 BLOBS_FOLDER = "blobs"
 ZIP_SUFFIX = ".zip"
-_BLOB_NAME = re.compile(r"blobs/[0-9a-f]{64}\Z")
 _LARGEST_MANIFEST_BYTES = 64 << 20
 # Equal contents give equal bytes: the earliest date that a zip file knows, and plain permissions.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
@@ -36,14 +35,16 @@ def write_parcel(path: str, manifest_name: str, schema: str, content: Dict[str, 
     """Write a parcel to `path`, whole or not at all; return the SHA-256 of its manifest.
 
     A path that ends in ".zip" becomes one file; any other is the manifest, and `blobs` the folder beside it. `blobs`:
-    (SHA-256, bytes) of each file, taken one at a time. Raises OSError.
+    (SHA-256, bytes) of each file, taken one at a time. Raises OSError, and CoopexportError when bytes are not of their
+    SHA-256.
     """
     manifest = encode_json(schema, content)
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     if not path.endswith(ZIP_SUFFIX):
+        beside = blobs_beside(path)
         for sha256, data in blobs:
-            keep_blob(folder, sha256, data)
+            write_blob(beside, data, sha256)
+        flush_names(beside)
         write_file(path, manifest)
         return sha256_of_bytes(manifest)
     with temporary_folder_beside(path) as temporary:
@@ -56,12 +57,9 @@ def write_parcel(path: str, manifest_name: str, schema: str, content: Dict[str, 
     return sha256_of_bytes(manifest)
 
 
-def keep_blob(folder: str, sha256: str, data: bytes) -> str:
-    """Write a file of a parcel below `folder` unless it is there in full; return its path. Raises OSError."""
-    path = os.path.join(folder, BLOBS_FOLDER, sha256)
-    if not os.path.isfile(path) or os.path.getsize(path) != len(data):
-        write_file(path, data)
-    return path
+def blobs_beside(path: str) -> BlobStore:
+    """Return where the files of a parcel lie whose manifest is the file `path`."""
+    return BlobStore(os.path.join(os.path.dirname(os.path.abspath(path)), BLOBS_FOLDER))
 
 
 def open_parcel(path: str, manifest_name: str, schema: str) -> Parcel:
@@ -92,30 +90,20 @@ def open_parcel(path: str, manifest_name: str, schema: str) -> Parcel:
     return Parcel(path, content, sha256_of_bytes(manifest))
 
 
-def read_blob(parcel: Parcel, sha256: str, size_bytes: int) -> bytes:
+def read_member(parcel: Parcel, sha256: str, size_bytes: int) -> bytes:
     """Return one file of a parcel; raises CoopexportError when it is missing, or its size or hash is not that."""
-    name = "{}/{}".format(BLOBS_FOLDER, sha256)
     if not is_sha256(sha256):
         raise _damaged(parcel.path, '"{}" is no hash'.format(sha256))
     try:
         if parcel.path.endswith(ZIP_SUFFIX):
-            with zipfile.ZipFile(parcel.path) as archive, archive.open(name) as file:
-                data = file.read(size_bytes + 1)
-        else:
-            with open(os.path.join(os.path.dirname(os.path.abspath(parcel.path)), name), "rb") as file:
-                data = file.read(size_bytes + 1)
+            return _member_of_zip(parcel.path, sha256, size_bytes)
+        return read_blob(blobs_beside(parcel.path), sha256, size_bytes)
     except (KeyError, FileNotFoundError):
         raise _damaged(parcel.path, "it lacks the file {}".format(sha256[:12])) from None
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise _damaged(parcel.path, str(error)) from None
-    if len(data) != size_bytes or sha256_of_bytes(data) != sha256:
-        raise _damaged(parcel.path, "the file {} is not what its name says".format(sha256[:12]))
-    return data
-
-
-def is_sha256(text: object) -> bool:
-    """Tell whether something is a SHA-256 in lower-case hexadecimal, and thus a file's name and nothing else."""
-    return isinstance(text, str) and _BLOB_NAME.match("{}/{}".format(BLOBS_FOLDER, text)) is not None
+    except CoopexportError:
+        raise _damaged(parcel.path, "the file {} is not what its name says".format(sha256[:12])) from None
 
 
 def _manifest_of_zip(path: str, manifest_name: str) -> bytes:
@@ -135,11 +123,31 @@ def _manifest_of_zip(path: str, manifest_name: str) -> bytes:
         raise _damaged(path, str(error)) from None
 
 
+def _member_of_zip(path: str, sha256: str, size_bytes: int) -> bytes:
+    """Return one file out of a zip file; raises CoopexportError when it is not that, KeyError when it is not there."""
+    name = _member_name(sha256)
+    with zipfile.ZipFile(path) as archive, archive.open(name) as file:
+        data = file.read(size_bytes + 1)
+    if len(data) != size_bytes or sha256_of_bytes(data) != sha256:
+        raise CoopexportError("{} is not what its name says".format(name))
+    return data
+
+
+def _member_name(sha256: str) -> str:
+    """Return how a file is called in a zip file: as it is in a folder."""
+    return "{}/{}".format(BLOBS_FOLDER, sha256)
+
+
+def _is_member_name(name: str) -> bool:
+    folder, _, file = name.rpartition("/")
+    return folder == BLOBS_FOLDER and is_sha256(file)
+
+
 def _refuse_strangers(path: str, members: List[zipfile.ZipInfo], manifest_name: str) -> None:
     """Refuse names that no parcel has, such as ../../.bashrc, names that are there twice, and compressed files."""
     seen: Set[str] = set()
     for member in members:
-        if member.filename != manifest_name and not _BLOB_NAME.match(member.filename):
+        if member.filename != manifest_name and not _is_member_name(member.filename):
             raise _damaged(path, '"{}" does not belong there'.format(member.filename[:80]))
         if member.filename in seen:
             raise _damaged(path, "{} is there twice".format(member.filename))
@@ -149,7 +157,7 @@ def _refuse_strangers(path: str, members: List[zipfile.ZipInfo], manifest_name: 
 
 
 def _write_zip(file: BinaryIO, manifest_name: str, manifest: bytes, blobs: Iterable[Tuple[str, bytes]]) -> None:
-    """Write manifest and files as members, each once; raises OSError."""
+    """Write manifest and files as members, each once; raises OSError, and CoopexportError as `write_parcel` does."""
     archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
     try:
         _add(archive, manifest_name, manifest)
@@ -157,7 +165,9 @@ def _write_zip(file: BinaryIO, manifest_name: str, manifest: bytes, blobs: Itera
         for sha256, data in blobs:
             if sha256 not in written:
                 written.add(sha256)
-                _add(archive, "{}/{}".format(BLOBS_FOLDER, sha256), data)
+                if sha256_of_bytes(data) != sha256:
+                    raise CoopexportError("what was to be kept as {} has another SHA-256".format(sha256))
+                _add(archive, _member_name(sha256), data)
         archive.close()
     except BaseException:
         archive.fp = None  # closing it after a full disk fails again, with other words

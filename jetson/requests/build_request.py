@@ -7,7 +7,8 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tu
 from jetson.engines.build_settings import BuildSettings, settings_from_json
 from jetson.engines.golden_check import OutputForm, form_from_json
 from jetson.errors import CoopexportError
-from jetson.requests.archive import Parcel, is_sha256, open_parcel, read_blob, write_parcel
+from jetson.requests.archive import Parcel, open_parcel, read_member, write_parcel
+from jetson.store.blobs import is_sha256
 from jetson.tensorrt_engines.ends import End, declared_ends
 
 ORDER_SCHEMA, ORDER_NAME = "coopexport.order/1.0", "order.json"
@@ -122,14 +123,14 @@ def open_order(path: str) -> Order:
 
 def read_graph(order: Order, item: OrderItem) -> bytes:
     """Return the ONNX file of an item; raises CoopexportError when it is missing or damaged."""
-    return read_blob(order.parcel, item.graph_sha256, item.graph_bytes)
+    return read_member(order.parcel, item.graph_sha256, item.graph_bytes)
 
 
 def read_samples(order: Order, item: OrderItem) -> Tuple[List[Any], List[Any]]:
     """Return the golden inputs and expected outputs of an item, N x ... each; raises CoopexportError if damaged."""
     import numpy as np
 
-    data = read_blob(order.parcel, item.samples_sha256, item.samples_bytes)
+    data = read_member(order.parcel, item.samples_sha256, item.samples_bytes)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             inputs = [archive["input_{}".format(index)] for index in range(len(item.inputs))]
@@ -177,8 +178,8 @@ def open_result(path: str) -> Result:
 
 def read_engine(result: Result, item: ResultItem) -> Tuple[bytes, bytes]:
     """Return engine and identity file of a built item; raises CoopexportError when one is missing or damaged."""
-    engine = read_blob(result.parcel, str(item.engine_sha256), item.engine_bytes)
-    return engine, read_blob(result.parcel, str(item.identity_sha256), item.identity_bytes)
+    engine = read_member(result.parcel, str(item.engine_sha256), item.engine_bytes)
+    return engine, read_member(result.parcel, str(item.identity_sha256), item.identity_bytes)
 
 
 def _item_to_json(item: OrderItem) -> Dict[str, Any]:

@@ -1,6 +1,6 @@
 """The files of a store of engines: how they are named, read, listed and removed.
 
-<root>/blobs/<SHA-256>         engines
+<root>/blobs/<SHA-256>         engines (jetson.store.blobs)
 <root>/keys/<key digest>.json  what each is the engine of: the key, and the identity
 <root>/locks/                  locks, while they are held
 """
@@ -10,15 +10,24 @@ import os
 import time
 from typing import List, NamedTuple, Optional, Union
 
-from jetson.engines.admission import file_problems
+from jetson.engines.admission import header_problems
 from jetson.engines.identity import EngineIdentity, decode_identity, encode_identity
 from jetson.errors import CoopexportError
+from jetson.files.atomic_files import is_partial
 from jetson.files.json_files import decode_json, encode_json
+from jetson.store.blobs import (
+    LEFTOVER_AGE_S,
+    BlobStore,
+    is_sha256,
+    modified_s,
+    read_blob,
+    remove_blob,
+    remove_leftovers,
+    total_bytes,
+)
 from jetson.store.key import EngineKey, key_from_json
 
 SCHEMA = "coopexport.stored-engine/1.0"
-# Nobody writes for that long between two renames.
-_LEFTOVER_AGE_S = 3600.0
 _SUFFIX = ".json"
 
 
@@ -56,9 +65,9 @@ def entry_name(key: EngineKey) -> str:
     return "/".join(("keys", key.digest + _SUFFIX))
 
 
-def blob_name(engine_sha256: str) -> str:
-    """Return the file of an engine, relative to the root."""
-    return "/".join(("blobs", engine_sha256))
+def engine_blobs(store: EngineStore) -> BlobStore:
+    """Return where a store's engines lie."""
+    return BlobStore(os.path.join(store.root, "blobs"))
 
 
 def lock_path(store: EngineStore, name: str) -> str:
@@ -110,22 +119,24 @@ def load(store: EngineStore, key: EngineKey) -> Union[Hit, Miss]:
         return Miss("its entry is damaged ({})".format(error), True)
     if entry is None:
         return Miss("")
+    identity = entry.identity
     try:
-        with open(os.path.join(store.root, blob_name(entry.identity.engine_sha256)), "rb") as file:
-            data = file.read()
+        data = read_blob(engine_blobs(store), identity.engine_sha256, identity.engine_bytes)
     except FileNotFoundError:
         return Miss("its file is gone", True)
     except OSError as error:
         return Miss("its file cannot be read ({})".format(error.strerror), True)
-    for problem in file_problems(entry.identity, data):
+    except CoopexportError as error:
+        return Miss("it is damaged ({})".format(error), True)
+    for problem in header_problems(identity, data):
         return Miss("it {}".format(problem), True)
-    return Hit(entry.identity, data)
+    return Hit(identity, data)
 
 
 def entries(store: EngineStore) -> List[Entry]:
     """Return what is stored, the least recently used first; damaged entries are left out."""
     found = []
-    for name in _names(store, "keys"):
+    for name in _key_files(store):
         with contextlib.suppress(CoopexportError):
             entry = read_entry(os.path.join(store.root, "keys", name)) if name.endswith(_SUFFIX) else None
             if entry is not None:
@@ -134,25 +145,25 @@ def entries(store: EngineStore) -> List[Entry]:
 
 
 def stored_bytes(store: EngineStore) -> int:
-    """Return how many bytes lie in the store's folder of engines, leftovers of kills included."""
-    return sum(_size(os.path.join(store.root, "blobs", name)) for name in _names(store, "blobs"))
+    """Return how many bytes the store's engines have, leftovers of kills included."""
+    return total_bytes(engine_blobs(store))
 
 
 def make_room(store: EngineStore, limit_bytes: int, alone: bool) -> int:
     """Remove the least recently used engines until at most `limit_bytes` are left; returns the bytes that went.
 
-    First goes what a kill left behind: hidden files, blobs without entry, damaged entries; where nobody else can be
-    writing (`alone`) at once, else when it is old.
+    First goes what a kill left behind: half-written files, engines without entry, damaged entries; where nobody else
+    can be writing (`alone`) at once, else when it is old.
     """
     before = stored_bytes(store)
     kept = entries(store)
-    used = {entry_name(entry.key) for entry in kept} | {blob_name(entry.identity.engine_sha256) for entry in kept}
-    oldest_s = time.time() if alone else time.time() - _LEFTOVER_AGE_S
-    for folder in ("keys", "blobs"):
-        for name in _names(store, folder):
-            path = os.path.join(store.root, folder, name)
-            if "/".join((folder, name)) not in used and (alone or _modified_s(path) < oldest_s):
-                remove(store, path)
+    listed = {entry_name(entry.key) for entry in kept}
+    latest_s = time.time() - LEFTOVER_AGE_S
+    for name in (os.path.join("keys", name) for name in _key_files(store)):
+        if name not in listed and (alone or modified_s(os.path.join(store.root, name)) < latest_s):
+            remove(store, name)
+    blobs = engine_blobs(store)
+    remove_leftovers(blobs, 0.0 if alone else LEFTOVER_AGE_S, {entry.identity.engine_sha256 for entry in kept})
     total = stored_bytes(store)
     while kept and total > limit_bytes:
         oldest = kept.pop(0)
@@ -160,34 +171,20 @@ def make_room(store: EngineStore, limit_bytes: int, alone: bool) -> int:
         remove(store, entry_name(oldest.key))
         sha256 = oldest.identity.engine_sha256
         if all(entry.identity.engine_sha256 != sha256 for entry in kept):
-            path = os.path.join(store.root, blob_name(sha256))
-            total -= _size(path)
-            remove(store, path)
+            total -= remove_blob(blobs, sha256)
     return before - stored_bytes(store)
 
 
 def remove(store: EngineStore, name: str) -> None:
-    """Remove a file of the store; one that is gone, or cannot go, is left to the next time."""
+    """Remove the file of an entry; one that is gone, or cannot go, is left to the next time."""
     with contextlib.suppress(OSError):
         os.unlink(os.path.join(store.root, name))
 
 
-def _names(store: EngineStore, folder: str) -> List[str]:
+def _key_files(store: EngineStore) -> List[str]:
+    """Return the names of entries, and of what kills left beside them; files of other names are not the store's."""
     try:
-        return sorted(os.listdir(os.path.join(store.root, folder)))
+        names = sorted(os.listdir(os.path.join(store.root, "keys")))
     except OSError:
         return []
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
-
-
-def _modified_s(path: str) -> float:
-    try:
-        return os.stat(path).st_mtime
-    except OSError:
-        return time.time()
+    return [name for name in names if is_partial(name) or (name.endswith(_SUFFIX) and is_sha256(name[: -len(_SUFFIX)]))]

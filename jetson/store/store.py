@@ -12,15 +12,16 @@ from typing import Callable, NamedTuple, Optional, Tuple, Union
 from jetson.engines.admission import file_problems
 from jetson.engines.identity import EngineIdentity
 from jetson.errors import CoopexportError
-from jetson.files.atomic_files import write_files
+from jetson.files.atomic_files import write_file
 from jetson.files.file_lock import locked
+from jetson.store.blobs import flush_names, write_blob
 from jetson.store.entries import (
     EngineStore,
     Entry,
     Hit,
     Miss,
-    blob_name,
     encode_entry,
+    engine_blobs,
     entries,
     entry_name,
     is_of_key,
@@ -81,10 +82,16 @@ def add(store: EngineStore, key: EngineKey, identity: EngineIdentity, data: byte
                 len(data), store.limit_bytes
             )
         )
-    files = {blob_name(identity.engine_sha256): data, entry_name(key): encode_entry(key, identity)}
+    entry, blobs = encode_entry(key, identity), engine_blobs(store)
     with locked(lock_path(store, "store")) as alone:
         make_room(store, store.limit_bytes - len(data), alone)
-        write_files(store.root, files)
+        try:
+            write_blob(blobs, data)
+            flush_names(blobs)  # an entry is never there without its engine
+            write_file(os.path.join(store.root, entry_name(key)), entry)
+        except BaseException:
+            make_room(store, store.limit_bytes, alone)  # an engine without entry goes at once
+            raise
 
 
 def obtain(

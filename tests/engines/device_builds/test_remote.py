@@ -25,6 +25,7 @@ from engines.targets.lookup import find_target
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
+from jetson.store.blobs import BlobStore, write_blob
 
 BATCH = BuildSettings(batches=(SAMPLES, SAMPLES, SAMPLES))
 pytestmark = [
@@ -230,17 +231,21 @@ def test_what_arrived_before_the_connection_was_lost_is_not_sent_again(
     (folder / names[2]).write_bytes(data[2])
     with ssh.connect(server.name) as connection:
         assert ssh.missing(connection, str(folder), names) == [names[1], names[3]]
-        files = [tmp_path / name for name in names]
-        for path, content in zip(files, data, strict=True):
-            path.write_bytes(content)
-        ssh.send_all(connection, str(folder), [files[1], files[3]])
+        here = BlobStore(str(tmp_path / "here"))
+        assert [write_blob(here, content) for content in data] == names
+        ssh.send_all(connection, str(folder), here, [names[1], names[3]])
         assert ssh.missing(connection, str(folder), names) == []
-        place = tmp_path / "back"
-        place.mkdir()
-        ssh.fetch_all(connection, str(folder), names, place)
-        assert [(place / name).read_bytes() for name in names] == data
+        back = BlobStore(str(tmp_path / "back"))
+        ssh.fetch_all(connection, str(folder), names, back)
+        assert [(tmp_path / "back" / name).read_bytes() for name in names] == data
         with pytest.raises(CoopexportError, match="fetching"):
-            ssh.fetch_all(connection, str(folder), ["0" * 64], place)
+            ssh.fetch_all(connection, str(folder), ["0" * 64], back)
+        # What is damaged there is not kept here; the rest is.
+        (folder / names[1]).write_bytes(data[1][:-1] + b"?")
+        fresh = BlobStore(str(tmp_path / "fresh"))
+        with pytest.raises(CoopexportError, match=r"^1 of 4 files from .* did not arrive as they were"):
+            ssh.fetch_all(connection, str(folder), names, fresh)
+        assert files_below(tmp_path / "fresh") == {*names} - {names[1]}
 
 
 def test_results_of_lost_connections_go_in_the_end(orin: tuple[FakeDevice, SshServer], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests_support import files_below
 
+from exporter.bundles.bundle import check_weights
 from exporter.cutting.onnx_file import read_graph
 from exporter.onnx_graphs.session import open_session
 from exporter.onnx_graphs.tensor_types import tensor_types
@@ -18,6 +21,8 @@ from exporter.onnx_graphs.weight_store import external_bytes, store_weights, wit
 from jetson.errors import CoopexportError
 
 WEIGHTS = np.random.default_rng(0).standard_normal((40, 50), dtype=np.float32)
+# A graph and its weights, stored by the version before `jetson.store.blobs`.
+EARLIER_BUNDLE = Path(__file__).parents[2] / "data/blobs/bundle"
 X = np.random.default_rng(1).standard_normal((3, 40), dtype=np.float32)
 
 
@@ -110,6 +115,36 @@ def test_stored_weights_are_not_written_again_and_damaged_ones_are(tmp_path: Pat
     damaged.write_bytes(b"short")
     store_weights(model(), tmp_path)
     assert damaged.stem == hashlib.sha256(damaged.read_bytes()).hexdigest()
+
+
+def test_a_bundle_of_an_earlier_version_is_read_and_stored_in_the_same_form(tmp_path: Path) -> None:
+    check_weights(EARLIER_BUNDLE, EARLIER_BUNDLE / "model.onnx")
+    graph = read_graph(EARLIER_BUNDLE / "model.onnx")
+    x = np.arange(60, dtype=np.float32).reshape(3, 20)
+    first, second = ((np.arange(400) % period).reshape(20, 20).astype(np.float32) for period in (7, 5))
+    found = open_session(graph, "disabled", weights_folder=EARLIER_BUNDLE).run(None, {"x": x})[0]
+    assert np.array_equal(found, x @ first @ second)  # whole numbers: exact
+    assert len({*found.ravel()}) > 10
+    whole = with_weights(graph, EARLIER_BUNDLE)
+    for given, source in ((whole, None), (graph, EARLIER_BUNDLE)):
+        folder = tmp_path / str(source is None)
+        again = store_weights(given, folder, source)
+        assert again.SerializeToString(deterministic=True) == graph.SerializeToString(deterministic=True)
+        assert files_below(folder) | {"model.onnx"} == files_below(EARLIER_BUNDLE)
+        for name in files_below(folder):
+            assert (folder / name).read_bytes() == (EARLIER_BUNDLE / name).read_bytes()
+
+
+def test_what_a_kill_left_behind_goes_and_nothing_else(tmp_path: Path) -> None:
+    store_weights(model(), tmp_path)
+    kept = files_below(tmp_path)
+    for name in (".blocks.0123.part", ".blocks.4567.part", "mine.part"):
+        (tmp_path / "weights" / name).write_bytes(b"half a weight")
+    for name in (".blocks.0123.part", "mine.part"):
+        os.utime(tmp_path / "weights" / name, (1.0, 1.0))
+    store_weights(model(), tmp_path)
+    # The other one may be another process's, which writes it now.
+    assert files_below(tmp_path) == kept | {"weights/.blocks.4567.part", "weights/mine.part"}
 
 
 def test_what_would_be_stored_is_told_without_a_file(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from engines.targets.lookup import find_target
 from jetson.agent.steps import STEPS
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
-from jetson.requests.archive import read_blob
+from jetson.requests.archive import read_member
 from jetson.requests.build_request import ResultItem, open_order, open_result, write_result
 
 BATCH = BuildSettings(batches=(SAMPLES, SAMPLES, SAMPLES))
@@ -265,7 +265,7 @@ def test_only_the_engine_that_was_ordered_is_loaded(tmp_path: Path) -> None:
     head, tail = result.items
     named = [(item.engine_sha256, item.engine_bytes) for item in result.items]
     named += [(item.identity_sha256, item.identity_bytes) for item in result.items]
-    files = [(str(sha256), read_blob(result.parcel, str(sha256), size_bytes)) for sha256, size_bytes in named]
+    files = [(str(sha256), read_member(result.parcel, str(sha256), size_bytes)) for sha256, size_bytes in named]
 
     def check(*items: ResultItem) -> str:
         write_result(str(bench.result), open_order(str(bench.order)), result.probe, items, files)

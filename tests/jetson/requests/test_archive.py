@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests_support import files_below
 
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.golden_check import OutputForm
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
-from jetson.requests.archive import open_parcel, read_blob, write_parcel
+from jetson.requests.archive import open_parcel, read_member, write_parcel
 from jetson.requests.build_request import (
     OrderItem,
     OrderTarget,
@@ -33,6 +34,8 @@ from jetson.requests.build_request import (
 from jetson.tensorrt_engines.ends import End
 
 SCHEMA = "coopexport.test/1.0"
+# One order in both forms, written by the version before `jetson.store.blobs`.
+EARLIER_ORDERS = Path(__file__).parents[2] / "data/blobs/order"
 BLOBS = [b"a graph", b"golden data", b""]
 FILES = [(sha256_of_bytes(data), data) for data in BLOBS]
 INPUTS = [np.arange(12, dtype=np.float32).reshape(3, 4)]
@@ -59,7 +62,7 @@ def test_what_goes_in_comes_out(tmp_path: Path, name: str) -> None:
     written = write_parcel(path, "m.json", SCHEMA, {"a": [1, 2.5]}, [*FILES, FILES[0]])
     parcel = open_parcel(path, "m.json", SCHEMA)
     assert (parcel.content, parcel.sha256) == ({"a": [1, 2.5]}, written)
-    assert [read_blob(parcel, sha256, len(data)) for sha256, data in FILES] == BLOBS
+    assert [read_member(parcel, sha256, len(data)) for sha256, data in FILES] == BLOBS
     again = write_parcel(str(tmp_path / f"again-{name}"), "m.json", SCHEMA, {"a": [1, 2.5]}, FILES)
     assert again == written
     assert (tmp_path / name).read_bytes() == (tmp_path / f"again-{name}").read_bytes()
@@ -76,6 +79,38 @@ def test_an_order_comes_out_as_it_went_in(tmp_path: Path, name: str) -> None:
     for found, given in zip(inputs + expected, INPUTS + EXPECTED, strict=True):
         assert found.dtype == given.dtype
         assert np.array_equal(found, given)
+
+
+def test_orders_of_an_earlier_version_are_read_and_written_in_the_same_form(tmp_path: Path) -> None:
+    for name in ("order.zip", "folder/order.json"):
+        order = open_order(str(EARLIER_ORDERS / name))
+        (item,) = order.items
+        assert (order.target, item.name) == (OrderTarget("orin-nano@6.2"), "small/conv1.head")
+        assert item.inputs == (End("images", "float32", (-1, 4)),)
+        samples = read_member(order.parcel, item.samples_sha256, item.samples_bytes)
+        assert (read_graph(order, item), samples) == (b"a graph", b"golden data")
+        files = [(item.graph_sha256, b"a graph"), (item.samples_sha256, b"golden data")]
+        assert write_order(str(tmp_path / name), order.target, "0.1.0", [item], files) == order.parcel.sha256
+    assert files_below(tmp_path) == files_below(EARLIER_ORDERS)
+    for found in files_below(tmp_path):
+        assert (tmp_path / found).read_bytes() == (EARLIER_ORDERS / found).read_bytes()
+
+
+def test_a_damaged_file_beside_a_manifest_is_written_again(tmp_path: Path) -> None:
+    item = order_at(tmp_path / "order.json")
+    blob = tmp_path / "blobs" / item.graph_sha256
+    blob.write_bytes(b"b graph")  # as long as it was
+    with pytest.raises(CoopexportError, match=r"order\.json is damaged: the file .* is not what its name says"):
+        read_graph(open_order(str(tmp_path / "order.json")), item)
+    order_at(tmp_path / "order.json")
+    assert read_graph(open_order(str(tmp_path / "order.json")), item) == b"a graph"
+
+
+@pytest.mark.parametrize("name", ["parcel.zip", "parcel.json"])
+def test_a_file_under_a_hash_that_is_not_its_own_never_becomes_part_of_a_parcel(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CoopexportError, match="has another SHA-256"):
+        write_parcel(str(tmp_path / name), "m.json", SCHEMA, {}, [FILES[0], (FILES[1][0], b"something else")])
+    assert not (tmp_path / name).exists()
 
 
 def test_a_result_comes_out_as_it_went_in(tmp_path: Path) -> None:

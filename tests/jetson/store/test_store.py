@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from engine_examples import RTX_ENGINE, plan_identity, rtx_identity
 from hypothesis import given
 from hypothesis import strategies as st
+from store_process import engine_of as small_engine_of
 from tensorrt_doubles.engine_file import encode_engine
 from tests_support import files_below
 
@@ -22,6 +24,8 @@ from jetson.store.key import EngineKey, key_of
 from jetson.store.store import EngineStore, Hit, Miss, add, entries, evict, find, obtain
 
 KIB = 1 << 10
+# Two engines, kept by the version before `jetson.store.blobs`.
+EARLIER_STORE = Path(__file__).parents[2] / "data/blobs/store"
 
 
 @pytest.fixture
@@ -61,6 +65,54 @@ def test_what_is_added_is_found(store: EngineStore) -> None:
     assert files_below(Path(store.root)) == {f"blobs/{sha256_of_bytes(data)}", f"keys/{key.digest}.json"}
     (entry,) = entries(store)
     assert (entry.key, entry.identity) == (key, identity)
+
+
+def test_a_store_of_an_earlier_version_is_read_and_kept_in_the_same_form(tmp_path: Path) -> None:
+    read, written = (EngineStore(str(tmp_path / name), 100 * KIB) for name in ("read", "written"))
+    shutil.copytree(EARLIER_STORE, read.root)
+    engines = [small_engine_of(number, 320) for number in (0, 1)]
+    assert stored_bytes(read) == sum(len(data) for _, data in engines) == 2 * 384
+    for identity, data in engines:
+        assert find(read, key_of(identity)) == Hit(identity, data)
+        add(written, key_of(identity), identity, data)
+    assert evict(read, read.limit_bytes) == 0
+    assert files_below(Path(written.root)) == files_below(Path(read.root)) == files_below(EARLIER_STORE)
+    for name in files_below(EARLIER_STORE):
+        assert (Path(written.root) / name).read_bytes() == (EARLIER_STORE / name).read_bytes()
+
+
+def test_files_of_other_names_are_left_alone(store: EngineStore) -> None:
+    put(store, 1)
+    strangers = [Path(store.root) / "blobs/notes.txt", Path(store.root) / "keys/notes.json"]
+    for path in strangers:
+        path.write_bytes(b"not of the store")
+        os.utime(path, (1.0, 1.0))
+    assert stored_bytes(store) == 10 * KIB
+    assert evict(store, 0) == 10 * KIB
+    assert files_below(Path(store.root)) == {"blobs/notes.txt", "keys/notes.json"}
+
+
+@pytest.mark.parametrize("function", ["replace", "fsync"])
+@pytest.mark.parametrize("call", range(2))
+def test_an_engine_whose_entry_cannot_be_written_goes_again(
+    store: EngineStore, monkeypatch: pytest.MonkeyPatch, function: str, call: int
+) -> None:
+    put(store, 1)
+    before = files_below(Path(store.root))
+    original, calls = getattr(os, function), []
+
+    def failing(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == call + 1:
+            raise OSError(5, "Input/output error")
+        original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, failing)
+        with pytest.raises(OSError, match="Input/output error"):
+            add(store, *engine_of(2))
+    assert files_below(Path(store.root)) == before
+    assert isinstance(find(store, engine_of(1)[0]), Hit)
 
 
 def test_a_miss_is_explained_by_the_nearest_engine(store: EngineStore) -> None:
