@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from exporter.progress import OnProgress
+    from rich.progress import Progress
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Up to this many variants have a table of their own; more share one, or have a line each.
@@ -81,30 +81,65 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.update(task, completed=done)
 
 
-@contextmanager
-def progress_bar() -> Iterator[OnProgress]:
-    """Show what a verb is doing as a progress bar on a terminal (nothing elsewhere); yields whom the verb tells.
+class ProgressBar:
+    """Shows on a terminal how far a verb is, as what a room's function takes as on_progress; nothing elsewhere.
 
-    A verb does one task after the other: the bar is that of the last one it told of.
+    The bar goes when its task is done, and for what is printed `above` it.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda task, done, total: None
-        return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    def __init__(self) -> None:
+        from rich.console import Console
 
-        def show(task: str, done: int, total: int, /) -> None:
-            if not bar.tasks or bar.tasks[-1].description != task:
-                for earlier in bar.tasks:
-                    bar.remove_task(earlier.id)
-                bar.add_task(task, total=total)
-            bar.update(bar.tasks[-1].id, completed=done, total=total)
+        self._console = Console(stderr=True)
+        self._task = ""
+        self._bar: Progress | None = None
 
-        yield show
+    def __call__(self, task: str, done: int, total: int, /) -> None:
+        """Show that `done` of `total` parts of `task` are done."""
+        if not self._console.is_terminal:
+            return
+        if self._bar is None or task != self._task:
+            self.hide()
+            self._bar, self._task = self._begun(task), task
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+        if done >= total:
+            self.hide()
+
+    def hide(self) -> None:
+        """Take the bar away until there is something to show again."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def above(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Return `function`, which prints, with the bar out of its way."""
+
+        def printing(*arguments: Any) -> None:
+            self.hide()
+            function(*arguments)
+
+        return printing
+
+    def _begun(self, task: str) -> Progress:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        text = TextColumn("{task.description}", markup=False)
+        columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        # What commands print goes where it belongs, which need not be this terminal.
+        bar = Progress(*columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False)
+        bar.add_task(task, total=None)
+        bar.start()
+        return bar
+
+
+@contextmanager
+def progress_bar() -> Iterator[ProgressBar]:
+    """Yield a bar for one verb, which is taken away when the verb ends, however it ends."""
+    bar = ProgressBar()
+    try:
+        yield bar
+    finally:
+        bar.hide()
 
 
 def print_table(title: str, columns: list[str], rows: Sequence[Sequence[str]], left: int = 1, width: int = 160) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -14,3 +15,12 @@ class OnProgress(Protocol):
 
 def no_progress(task: str, done: int, total: int, /) -> None:
     """Ignore all progress."""
+
+
+def counter(on_progress: OnProgress, task: str, total: int, before: int = 0) -> Callable[[int], None]:
+    """Return what passes on how many parts of one task are done; `before`: of its parts, those done already."""
+    return lambda done: on_progress(task, before + done, total)
+
+
+def ignore(_found: object, /) -> None:
+    """Ignore what a verb tells as it goes."""

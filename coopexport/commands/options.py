@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -50,6 +51,21 @@ def cut_options(function: _Function) -> _Function:
 def range_options(function: _Function) -> _Function:
     """Add the options that say how the range of a feature is chosen."""
     return reduce(lambda wrapped, option: option(wrapped), reversed(_RANGE_OPTIONS), function)
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Let an error about a setting that an option of the running command gave name the option."""
+    from exporter.project.overrides import SettingError
+    from jetson.errors import CoopexportError
+
+    try:
+        yield
+    except SettingError as error:
+        options = {str(item.name): item.opts[0] for item in click.get_current_context().command.params}
+        if error.key not in options:
+            raise
+        raise CoopexportError(f"{options[error.key]}: {error.problem}") from None
 
 
 def split_settings(project: Project, overrides: dict[str, Any]) -> SplitSection:
