@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coopexport.commands.options import cut_options, find_work, range_options, split_settings
-from coopexport.output import MOST_TABLES, next_step, print_table, progress, wrote
+from coopexport.commands.options import cut_options, naming_options, range_options
+from coopexport.output import MOST_TABLES, left_out, next_step, print_table, progress_bar, wrote
 
 if TYPE_CHECKING:
+    from calibration.splitting.calibrate_project import CalibratedVariant
     from exporter.encoding.specification import ClipRange
+
+_COLUMNS = ["layer", "ranges", "low", "high", "minimum", "maximum"]
 
 
 @click.command()
@@ -25,38 +28,32 @@ def calibrate(
     **overrides: Any,
 ) -> None:
     """Find the clip range of the feature at each cut, from calibration data."""
-    from calibration.ranges.calibration_file import FILE_NAME
-    from calibration.splitting.context import boundaries, open_context, open_data
-    from exporter.layers.names import display_name
+    from calibration.splitting.calibrate_project import CalibrateRequest, calibrate_project
     from exporter.project.settings import load_project
-    from exporter.variants.choice import naming
 
     project = load_project(project_file)
-    settings = split_settings(project, overrides)
-    work = find_work(project, variant_names, layer_names, all_layers or not layer_names, settings.at)
-    data = open_data(project)
-    columns = ["layer", "ranges", "low", "high", "minimum", "maximum"]
-    every: list[tuple[str, ...]] = []
-    written: list[Path] = []
-    for number, item in enumerate(work, start=1):
-        graph, variant = item.graph, item.graph.variant
-        title = f"calibrating {variant} ({number} of {len(work)})"
-        with naming(variant):
-            context = open_context(project, settings, graph, data)
-            with progress(title, len(context.calibration_inputs)) as on_progress:
-                found = boundaries(context, item.layers, on_progress)
-        rows = []
-        for layer in item.layers:
-            clips = [boundary.encoding.clip for boundary in found[layer.name]]
-            rows += [(display_name(graph.layers, layer), *clip_cells(clip)) for clip in clips if clip is not None]
-        every += [(variant, *row) for row in rows]
-        written += [graph.folder / FILE_NAME] if rows else []
-        if len(work) <= MOST_TABLES:
-            print_table(f"Clip ranges of {variant}", columns, rows)
-    if len(work) > MOST_TABLES:
-        print_table(f"Clip ranges of {len(work)} variants", ["variant", *columns], every, left=2)
-    wrote(*written)
+    request = CalibrateRequest(variant_names, layer_names, all_layers, **overrides)
+    with naming_options(), progress_bar() as bar:
+        result = calibrate_project(
+            project, request, bar, bar.above(print_ranges), lambda count: left_out(count, layer_names)
+        )
+    count = len(result.variants)
+    if count > MOST_TABLES:
+        rows = [(item.variant, *row) for item in result.variants for row in range_rows(item)]
+        print_table(f"Clip ranges of {count} variants", ["variant", *_COLUMNS], rows, left=2)
+    wrote(*(item.path for item in result.variants if item.path is not None))
     next_step("coopexport split --layer NAME")
+
+
+def print_ranges(found: CalibratedVariant) -> None:
+    """Print the ranges of one of few variants."""
+    if found.count <= MOST_TABLES:
+        print_table(f"Clip ranges of {found.variant}", _COLUMNS, range_rows(found))
+
+
+def range_rows(found: CalibratedVariant) -> list[tuple[str, ...]]:
+    """Return the ranges of a variant as they stand in the table."""
+    return [(item.layer, *clip_cells(item.clip)) for item in found.ranges]
 
 
 def clip_cells(clip: ClipRange) -> tuple[str, ...]:

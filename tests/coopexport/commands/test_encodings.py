@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from residual_project import write_residual_project
 from small_residual import IMAGES, LABELS
 
 from engines.building.pair import open_pair
@@ -135,29 +135,7 @@ def test_standalone_halves_need_no_other_file(coopexport: Callable, finished_pro
 @pytest.fixture
 def residual_project(tmp_path: Path) -> Path:
     """A project whose network has residual blocks, with labels that its own outputs give."""
-    here = Path(__file__).parents[1]
-    shutil.copy(here / "small_residual.py", tmp_path / "residual.py")
-    from small_residual import network
-
-    torch.save(network().state_dict(), tmp_path / "network.pt")
-    np.savez(tmp_path / "data.npz", images=IMAGES, labels=LABELS)
-    (tmp_path / "coopexport.toml").write_text(
-        """schema = "coopexport.project/1.0"
-[model]
-factory = "residual:network"
-checkpoint = "network.pt"
-input_shape = [3, 16, 16]
-[preprocessing]
-scale = 0.0078125
-mean = [1.0, 1.0, 1.0]
-[data]
-calibration = "data.npz"
-evaluation = "data.npz"
-[split]
-maximum_loss_points = 100
-"""
-    )
-    return tmp_path
+    return write_residual_project(tmp_path).folder
 
 
 def test_several_tensors_cross_inside_a_block(coopexport: Callable, residual_project: Path) -> None:
