@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -28,7 +28,7 @@ from exporter.bundles.bundle import (
     write_bundle,
 )
 from exporter.bundles.golden import golden_of_split
-from exporter.cutting.split import Boundary, split
+from exporter.cutting.split import Boundary, Split, split
 from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name
 from exporter.onnx_graphs.session import run
@@ -40,6 +40,9 @@ from jetson.runtime import preprocessing
 from jetson.runtime.bundle_manifest import SPLIT_SCHEMA
 from jetson.wire.feature import FeatureCodec, symbols_of
 from jetson.wire.symbol_model import SymbolModel, model_to_bytes
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 # Tables are fitted to as many samples as have this many symbols: more change little and take seconds.
 _FITTED_SYMBOLS = 1 << 21
@@ -56,7 +59,7 @@ class LossRefusedError(CoopexportError):
 
 
 def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary]) -> tuple[Path, SplitFile]:
-    """Cut at `layer`, check, measure and write its bundle; return the manifest's path and content.
+    """Cut at `layer`, encode, check parity, measure and write its bundle; return the manifest's path and content.
 
     `crossing`: what crosses there. A bundle that the same recipe has made before is left as it is, so that an
     interrupted `split --all` goes on where it was. Raises CoopexportError naming the layer and the number when a gate
@@ -79,18 +82,10 @@ def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary
     result = split(context.index, crossing, gate, layer.name, context.whole_outputs, folder)
     head, tail = context.open(result.encoded.head), context.open(result.encoded.tail)
     sent = run(head, [context.evaluation_inputs])[: len(crossing)]
-    without_tables = FeatureCodec(tuple(item.feature for item in crossing))
-    outputs = run(tail, without_tables.tail_inputs(without_tables.symbols(sent)))[0]
-    measured = context.compare(metric.score(context.metric, outputs, context.evaluation.labels))
+    measured = _measure(context, crossing, sent, tail)
     _require_little_loss(context, name, measured)
     models = _symbol_models(context, crossing, run(head, [context.calibration_inputs]))
-    golden = golden_of_split(result.sent, result.taken, result.exits, result.outputs)
-    files = {
-        f"{name}.head.onnx": _graph_file(context, result.encoded.head),
-        f"{name}.tail.onnx": _graph_file(context, result.encoded.tail),
-        f"{name}.golden.npz": golden_file(context, golden),
-        **{f"{name}.tables_{index}.bin": model_to_bytes(model) for index, model in enumerate(models) if model},
-    }
+    files = _files(context, name, result, models)
     records = {file: FileRecord(file=file, sha256=sha256_of_bytes(content)) for file, content in files.items()}
     tensors = tuple(
         BoundaryTensor(
@@ -122,6 +117,26 @@ def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary
     file_name = f"{name}.split.json"
     write_bundle(folder, file_name, SPLIT_SCHEMA, manifest, files)
     return folder / file_name, manifest
+
+
+def _measure(
+    context: SplitContext, crossing: Sequence[Boundary], sent: Sequence[NDArray[Any]], tail: InferenceSession
+) -> Metric:
+    """Return the metric of what `tail` makes of what the head sent for the evaluation data."""
+    without_tables = FeatureCodec(tuple(item.feature for item in crossing))
+    outputs = run(tail, without_tables.tail_inputs(without_tables.symbols(sent)))[0]
+    return context.compare(metric.score(context.metric, outputs, context.evaluation.labels))
+
+
+def _files(context: SplitContext, name: str, result: Split, models: Sequence[SymbolModel | None]) -> dict[str, bytes]:
+    """Return the bundle's files by name: both halves, golden data and the codec's tables."""
+    golden = golden_of_split(result.sent, result.taken, result.exits, result.outputs)
+    return {
+        f"{name}.head.onnx": _graph_file(context, result.encoded.head),
+        f"{name}.tail.onnx": _graph_file(context, result.encoded.tail),
+        f"{name}.golden.npz": golden_file(context, golden),
+        **{f"{name}.tables_{index}.bin": model_to_bytes(model) for index, model in enumerate(models) if model},
+    }
 
 
 def _graph_file(context: SplitContext, half: onnx.ModelProto) -> bytes:

@@ -1,28 +1,20 @@
-"""The command `coopexport split`. It sits in this room because a split needs clip ranges and a metric."""
+"""The command split: head and tail of the network at each cut, with the feature encoded between them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from coopexport.commands.options import cut_options, find_work, range_options, split_settings
-from coopexport.output import MOST_TABLES, next_step, print_table, progress, wrote
+from coopexport.commands.options import cut_options, naming_options, range_options
+from coopexport.output import MOST_TABLES, left_out, next_step, print_table, progress_bar, wrote
 
 if TYPE_CHECKING:
-    from calibration.splitting.context import SplitContext, SplitData
-    from coopexport.commands.options import Work
+    from calibration.splitting.split_project import VariantSplit
     from exporter.bundles.bundle import SplitFile, WholeFile
-    from exporter.cutting.split import Boundary
-    from exporter.layers.candidates import Layer
-    from exporter.project.settings import Project, SplitSection
-
-# What `coopexport search` chooses.
-_SEARCHED = ("encoding", "bits", "clip", "percentile", "granularity", "packing", "codec")
 
 
 @click.command()
@@ -55,17 +47,12 @@ def split(
     **overrides: Any,
 ) -> None:
     """Cut the network after a layer into head and tail, with the feature encoded at the cut."""
-    from calibration.splitting.context import open_data
+    from calibration.splitting.choose_cuts import check_where
+    from calibration.splitting.split_project import SplitRequest, split_project
     from exporter.project.settings import load_project
-    from exporter.variants.choice import naming
     from jetson.errors import CoopexportError
 
-    if layer_names and all_layers:
-        raise CoopexportError("--layer and --all were both given; use one of them")
-    if not layer_names and not all_layers:
-        raise CoopexportError(
-            "say where to cut: --layer NAME (repeatable) or --all; `coopexport layers` lists the layers"
-        )
+    check_where(layer_names, all_layers)
     if onnx_file is not None:
         in_projects = {"project": project_file, "variant": variant_names, "recommended": recommended, **overrides}
         _split_given(onnx_file, folder, layer_names, all_layers, standalone, in_projects)
@@ -73,24 +60,22 @@ def split(
     if folder is not None:
         raise CoopexportError("--output is for --onnx FILE; a project's bundles go where its settings say")
     project = load_project(project_file)
-    settings = split_settings(project, {**overrides, "standalone": standalone or None})
-    contradiction = [name for name in _SEARCHED if overrides.get(name) is not None]
-    if recommended and contradiction:
-        raise CoopexportError(f"--{contradiction[0]} and --recommended were both given; use one of them")
-    work = find_work(project, variant_names, layer_names, all_layers, settings.at)
-    task = SplitTask(project, settings, open_data(project), len(work), all_layers, recommended)
-    failed: list[str] = []
-    for number, item in enumerate(work, start=1):
-        with naming(item.graph.variant):
-            failed += split_one_variant(task, item, number)
-    if len(failed) > 1:
-        for reason in failed:
+    request = SplitRequest(
+        variant_names, layer_names, all_layers, recommended, standalone=standalone or None, **overrides
+    )
+    with naming_options(), progress_bar() as bar:
+        result = split_project(
+            project, request, bar, bar.above(print_variant), lambda count: left_out(count, layer_names)
+        )
+    if len(result.refused) > 1:
+        for reason in result.refused:
             click.echo(f"not split: {reason}", err=True)
         raise CoopexportError(
-            f"{len(failed)} cuts of {len(work)} variants were refused, as said above; the others are there"
+            f"{len(result.refused)} cuts of {len(result.variants)} variants were refused, as said above; the others "
+            "are there"
         )
-    if failed:
-        raise CoopexportError(failed[0])
+    if result.refused:
+        raise CoopexportError(result.refused[0])
     next_step("coopexport build, then coopexport bench")
 
 
@@ -115,62 +100,16 @@ def _split_given(
     split_onnx_file(onnx_file, layer_names, all_layers, most, folder, standalone)
 
 
-@dataclass(frozen=True)
-class SplitTask:
-    """What splitting does alike for each of its `count` variants."""
-
-    project: Project
-    settings: SplitSection
-    data: SplitData
-    count: int
-    all_layers: bool
-    recommended: bool
-
-
-def split_one_variant(task: SplitTask, item: Work, number: int) -> list[str]:
-    """Write the bundles of variant `number` and print what came out; return why cuts failed that the user asked for.
-
-    A layer of --all that cannot be cut is left out and said so, unless nothing of one of several variants is left. The
-    loss of accuracy stops the only variant at once, and leaves the others of several to be split.
-    """
-    from calibration.splitting.context import open_context
-    from calibration.splitting.split_variant import LossRefusedError, write_split
-    from calibration.splitting.whole_variant import write_whole
-    from jetson.errors import CoopexportError
-
-    context = open_context(task.project, task.settings, item.graph, task.data)
-    place = f" ({number} of {task.count})" if task.count > MOST_TABLES else ""
-    bundles: list[SplitFile] = []
-    written: list[Path] = []
-    refused: list[str] = []
-    crossing = find_boundaries(context, item.layers, task.recommended, refused if task.all_layers else None, place)
-    with progress(f"splitting {item.graph.variant}{place}", len(crossing) + 1) as on_progress:
-        path, whole = write_whole(context)
-        written.append(path)
-        on_progress(1)
-        for done, (own, layer, boundaries) in enumerate(crossing, start=2):
-            try:
-                path, manifest = write_split(own, layer, boundaries)
-            except CoopexportError as error:
-                goes_on = task.all_layers or (task.count > 1 and isinstance(error, LossRefusedError))
-                if not goes_on:
-                    raise
-                refused.append(str(error))
-                continue
-            written.append(path)
-            bundles.append(manifest)
-            on_progress(done)
-    if task.count > MOST_TABLES:
-        for bundle in bundles:
-            click.echo(_line(bundle, number, task.count))
+def print_variant(done: VariantSplit) -> None:
+    """Print what was written of one variant: in a table, or of many variants a line for each cut."""
+    if done.count > MOST_TABLES:
+        for bundle in done.bundles:
+            click.echo(_line(bundle, done.number, done.count))
     else:
-        print_bundles(item.graph.variant, whole, bundles)
-        wrote(*written)
-    if not task.all_layers or (task.count > 1 and not bundles):
-        return refused
-    for reason in refused:
+        print_bundles(done.variant, done.whole, done.bundles)
+        wrote(*done.paths)
+    for reason in done.left_out:
         click.echo(f"left out: {reason}", err=True)
-    return []
 
 
 def _line(bundle: SplitFile, number: int, count: int) -> str:
@@ -181,53 +120,6 @@ def _line(bundle: SplitFile, number: int, count: int) -> str:
         f"symbol bytes, {bundle.payload_bytes.mean:.0f} wire bytes, {measured.name} {100 * measured.value:.2f} "
         f"({100 * measured.reference:.2f} uncut)"
     )
-
-
-def find_boundaries(
-    context: SplitContext,
-    layers: Sequence[Layer],
-    recommended: bool,
-    refused: list[str] | None,
-    place: str = "",
-) -> list[tuple[SplitContext, Layer, tuple[Boundary, ...]]]:
-    """Return, for each layer, the context to split it in (its recommended encoding, if wanted) and what crosses there.
-
-    Ranges are measured in one pass where all layers have the same settings. With a list `refused` the reasons of
-    layers that cannot be cut go there; otherwise CoopexportError is raised. `place`: which of how many variants, for
-    the progress bar.
-    """
-    from calibration.splitting.context import boundaries
-    from jetson.errors import CoopexportError
-
-    with progress(f"calibrating {context.graph.variant}{place}", len(context.calibration_inputs)) as on_progress:
-        if not recommended:
-            try:
-                found = boundaries(context, layers, on_progress)
-                return [(context, layer, found[layer.name]) for layer in layers]
-            except CoopexportError:
-                if refused is None:
-                    raise
-        result = []
-        for layer in layers:
-            try:
-                own = recommended_context(context, layer) if recommended else context
-                result.append((own, layer, boundaries(own, [layer], on_progress)[layer.name]))
-            except CoopexportError as error:
-                if refused is None:
-                    raise
-                refused.append(str(error))
-    return result
-
-
-def recommended_context(context: SplitContext, layer: Layer) -> SplitContext:
-    """Return `context` with the encoding that was recommended for the cut after `layer`."""
-    from calibration.codecs.search_file import with_recommendation
-    from calibration.splitting.context import tensors_that_cross
-    from exporter.layers.names import display_name
-
-    graph, settings = context.graph, context.settings
-    name, tensors = display_name(graph.layers, layer), tensors_that_cross(context, layer)
-    return replace(context, settings=with_recommendation(settings, graph.folder, name, graph.model_sha256, tensors))
 
 
 def print_bundles(variant: str, whole: WholeFile, bundles: Sequence[SplitFile]) -> None:
