@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coopexport.commands.options import cut_options, find_work, split_settings
-from coopexport.output import next_step, print_table, progress, wrote
+from coopexport.commands.options import cut_options, naming_options
+from coopexport.output import left_out, next_step, print_table, progress_bar, wrote
 
 if TYPE_CHECKING:
     from calibration.codecs.search import Trial
     from calibration.codecs.search_file import EncodingFile
+    from calibration.splitting.search_project import SearchedCut
 
 
 @click.command()
@@ -31,29 +32,20 @@ def search(
     **overrides: Any,
 ) -> None:
     """Try bits, clip ranges and codecs at each cut, and recommend the smallest within the bound of accuracy."""
-    from calibration.splitting.context import open_context, open_data
-    from calibration.splitting.search_variant import search_layer, settings_count
+    from calibration.splitting.search_project import SearchRequest, search_project
     from exporter.project.settings import load_project
-    from exporter.variants.choice import naming
 
     project = load_project(project_file)
-    settings = split_settings(project, overrides)
-    work = find_work(project, variant_names, layer_names, all_layers or not layer_names, settings.at)
-    data, count = open_data(project), settings_count()
-    for number, item in enumerate(work, start=1):
-        variant = item.graph.variant
-        title = f"searching {variant} ({number} of {len(work)})"
-        with naming(variant), progress(title, count * len(item.layers)) as on_progress:
-            context = open_context(project, settings, item.graph, data)
-            for index, layer in enumerate(item.layers):
-                path, found = search_layer(
-                    context,
-                    layer,
-                    lambda done, before=index * count: on_progress(before + done),  # type: ignore[misc]
-                )
-                print_front(found)
-                wrote(path)
+    request = SearchRequest(variant_names, layer_names, all_layers, **overrides)
+    with naming_options(), progress_bar() as bar:
+        search_project(project, request, bar, bar.above(print_cut), lambda count: left_out(count, layer_names))
     next_step("coopexport split --layer NAME --recommended")
+
+
+def print_cut(cut: SearchedCut) -> None:
+    """Print what was found at one cut, and where it was written."""
+    print_front(cut.found)
+    wrote(cut.path)
 
 
 def print_front(found: EncodingFile) -> None:
