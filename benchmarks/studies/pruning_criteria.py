@@ -161,7 +161,6 @@ def _work(one: Subject, criterion: str, recipe: Recipe, budget: Budget, score_im
         recipe=criterion,
         folder=folder,
         project_folder=folder,
-        on_start=lambda name: None,
     )
 
 

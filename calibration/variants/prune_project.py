@@ -2,105 +2,195 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal, TypeAlias
 
-import numpy as np
-import torch
-from torch import nn
-
-from calibration.metrics import metric
-from calibration.variants.register import open_evaluation
-from calibration.variants.variant_maker import Listener, PruneRequest, VariantMaker
+from calibration.splitting.choose_cuts import choose_layers
+from calibration.variants.open_pruning import open_pruning
+from calibration.variants.variant_maker import LeftOut, VariantMaker
+from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name
-from exporter.project.checkpoint import load_network
-from exporter.project.settings import Project, TrainingSection
-from exporter.project.user_code import find_source
-from exporter.pruning.channel_groups import channel_groups, crossing_groups
-from exporter.pruning.dense_network import state_of
+from exporter.progress import OnProgress, no_progress
+from exporter.project.overrides import overridden
+from exporter.project.settings import CriterionName, Project
+from exporter.pruning.channel_groups import Groups, crossing_groups
 from exporter.pruning.rounds import Trained
-from exporter.pruning.step_one import StepOne, prune_whole
+from exporter.pruning.step_one import Round, prune_whole
 from exporter.pruning.step_two import Narrowed, Series, prune_series, series_of, train_controls
-from exporter.pruning.work import PruningWork
-from exporter.tracing.trace import copied, run_network
-from exporter.training.devices import choose_device
-from exporter.training.losses import load_loss
-from exporter.training.placement import memory_named, thread_count
-from exporter.training.random_state import seeded
-from exporter.training.training_set import TrainingSet, load_training_set, with_validation
-from exporter.variants.layer_graphs import ORIGINAL, PRUNED, STEP_ONE, example_inputs, layer_graph, variants
-from exporter.variants.record import read_variant_record
+from exporter.variants.layer_graphs import ORIGINAL, PRUNED, STEP_ONE, LayerGraph, layer_graph
+from exporter.variants.layer_graphs import variants as names_of
+from exporter.variants.record import VariantRecord, read_variant_record
 from jetson.errors import CoopexportError
-from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
-from jetson.runtime import preprocessing
-
-_OF_STEP_TWO = ("widths", "step_two_epochs", "step_two_learning_rate")
 
 
-def check_series(name: str | None) -> None:
-    """Raise CoopexportError when a series cannot begin the name of a folder."""
-    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._]*", name):
-        raise CoopexportError(f'series "{name}" begins the names of folders: use letters, digits, "." and "_"')
+@dataclass(frozen=True)
+class PruneRequest:
+    """What to prune, and how.
+
+    `layers`: candidates of step 2, by any name that `coopexport layers` lists; without any the project's, or every
+    clean cut. `step`: the last one to take. `series`: put before the variants' names, so that several prunings stand
+    beside each other. `controls`: train step 1 on as long as step 2. `replace`: delete variants of another pruning.
+    What is None is as `[prune]` and `[training]` say, whose keys the others are.
+    """
+
+    layers: tuple[str, ...] = ()
+    step: Literal[1, 2] = 2
+    series: str | None = None
+    controls: bool = True
+    replace: bool = False
+    criterion: CriterionName | None = None
+    normalisation: Literal["l2", "rank"] | None = None
+    score_images: int | None = None
+    removed_share: float | None = None
+    epochs: float | None = None
+    final_epochs: float | None = None
+    maximum_loss_points: float | None = None
+    least_left: float | None = None
+    macs_reduction: float | None = None
+    rounds: int | None = None
+    widths: int | None = None
+    step_two_epochs: float | None = None
+    step_two_learning_rate: float | None = None
+    learning_rate: float | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    seed: int | None = None
+    distillation_weight: float | None = None
 
 
-def prune_two_step(project: Project, request: PruneRequest, listener: Listener) -> StepOne:
+@dataclass(frozen=True)
+class PruneResult:
+    """What pruning made.
+
+    `rounds`: of step 1, the first before any pruning. `variants`: all that are there now, in the order in which they
+    were made; `left_out`: candidate layers and variants that there are none of. Of the network before and after step 1:
+    `macs_before`, `macs_after`, per sample; `score_before`, `score_after`, the metric on validation data.
+    """
+
+    rounds: tuple[Round, ...]
+    variants: tuple[VariantRecord, ...]
+    left_out: tuple[LeftOut, ...]
+    macs_before: int
+    macs_after: int
+    score_before: float
+    score_after: float
+
+
+# What is told as it is done: rounds of step 1, variants, and what is left out.
+Pruned: TypeAlias = Round | VariantRecord | LeftOut
+
+
+def prune_project(
+    project: Project,
+    request: PruneRequest,
+    on_progress: OnProgress = no_progress,
+    on_result: Callable[[Pruned], None] | None = None,
+) -> PruneResult:
     """Prune a project's network in two steps (Shi et al. 2019) and register every variant.
 
     Step 1: `step1`, the whole network pruned. Step 2: `<layer>-<channels>` for each candidate layer, from step 1,
     narrower and narrower. Controls: `step1-control-<n>`, step 1 trained on as long as n widths of step 2, without
     pruning; they are for comparison, and split only where the user says. What an interrupted run has done is kept.
-    Raises CoopexportError.
+    `on_result` gets each round after the first, each variant, and what is left out, as it is done. Raises
+    CoopexportError when a setting is out of range, a layer does not exist or cannot be pruned although the request
+    names it, data are missing, or variants of another pruning are in the way.
     """
-    check_series(request.series)
-    maker = _open(project, request, listener)
-    _make_room(maker)
-    first = prune_whole(maker.work, listener.on_round)
-    work = replace(maker.work, recipe=maker.recipe_of_step_two)
+    if request.step not in (1, 2):
+        raise CoopexportError(f"there is no step {request.step!r} of pruning; the last one to take is 1 or 2")
+    settings = overridden(project.settings.prune, vars(request))
+    training = overridden(project.settings.training, vars(request))
+    graph = layer_graph(project, ORIGINAL)
+    layers = (
+        choose_layers(project, graph, request.layers, not request.layers, "post-activation")
+        if request.step == 2
+        else ()
+    )
+    _check_series(request.series)
+    maker = open_pruning(project, request.series, settings, training, on_progress)
+    _make_room(maker, request.replace)
+    variants: list[VariantRecord] = []
+    left_out: list[LeftOut] = []
+
+    def tell(found: Pruned) -> None:
+        if isinstance(found, VariantRecord):
+            variants.append(found)
+        elif isinstance(found, LeftOut):
+            left_out.append(found)
+        if on_result is not None:
+            on_result(found)
+
+    first = prune_whole(maker.work, tell)
     since = first.trained.spent
     rounds = [asdict(one) for one in first.rounds]
-    maker.register(STEP_ONE, ORIGINAL, "step1", first.trained, since, rounds=rounds, score_before=first.score_before)
+    scores = {"score_before": first.score_before}
+    tell(maker.register(STEP_ONE, ORIGINAL, "step1", first.trained, since, rounds=rounds, **scores))
+    if request.step == 2:
+        candidates = _candidates(maker, graph, layers, is_strict=bool(request.layers), tell=tell)
+        _second_step(maker, first.trained, series_of(candidates), request.controls, tell)
+    sizes = first.trained.dense.sizes()
+    return PruneResult(
+        first.rounds,
+        tuple(variants),
+        tuple(left_out),
+        sum(size.macs_before for size in sizes),
+        sum(size.macs_after for size in sizes),
+        first.score_before,
+        first.trained.score,
+    )
 
-    def on_control(number: int, trained: Trained) -> None:
-        suffix = f"{STEP_ONE}-control-{number}"
-        maker.register(suffix, maker.name(STEP_ONE), "control", trained, since, cuts=(), number=number)
 
-    most = 0
-    for series in _series(maker):
+def _second_step(
+    maker: VariantMaker, first: Trained, series: Sequence[Series], controls: bool, tell: Callable[[Pruned], None]
+) -> None:
+    """Prune, from what step 1 left, the candidates of each series to their widths; then train the controls."""
+    work = replace(maker.work, recipe=maker.recipe_of_step_two)
+    since, most = first.spent, 0
+    for one in series:
         made: list[Narrowed] = []
         parents = [STEP_ONE]
 
         def on_width(
-            narrowed: Narrowed, series: Series = series, made: list[Narrowed] = made, parents: list[str] = parents
+            narrowed: Narrowed, series: Series = one, made: list[Narrowed] = made, parents: list[str] = parents
         ) -> None:
             suffix = f"{series.layers[0]}-{narrowed.channels}"
             made.append(narrowed)
-            if maker.register(
+            found = maker.register(
                 suffix, maker.name(parents[-1]), "step2", narrowed.trained, since, cuts=series.layers,
                 layer=series.layers[0], width=narrowed.channels,
-            ):  # fmt: skip
+            )  # fmt: skip
+            tell(found)
+            if isinstance(found, VariantRecord):
                 parents.append(suffix)
 
-        prune_series(work, first.trained, series, on_width)
+        prune_series(work, first, one, on_width)
         most = max(most, len(made))
-    if request.controls and most:
-        train_controls(work, first.trained, most, on_control)
-    return first
+
+    def on_control(number: int, trained: Trained) -> None:
+        suffix = f"{STEP_ONE}-control-{number}"
+        tell(maker.register(suffix, maker.name(STEP_ONE), "control", trained, since, cuts=(), number=number))
+
+    if controls and most:
+        train_controls(work, first, most, on_control)
 
 
-def _make_room(maker: VariantMaker) -> None:
-    """Remove variants of another pruning with the same names, if that was asked for; raises CoopexportError if not."""
+def _check_series(name: str | None) -> None:
+    """Raise CoopexportError when a series cannot begin the name of a folder."""
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._]*", name):
+        raise CoopexportError(f'series "{name}" begins the names of folders: use letters, digits, "." and "_"')
+
+
+def _make_room(maker: VariantMaker, may_replace: bool) -> None:
+    """Remove variants of another pruning with the same names; raises CoopexportError unless that `may` be done."""
     others = []
-    for name in variants(maker.project):
+    for name in names_of(maker.project):
         if name in (ORIGINAL, PRUNED):
             continue
         record = read_variant_record(maker.project.variant_folder(name))
-        if record.series == maker.request.series and record.method.get("recipe_sha256") != maker.recipe(record.step):
+        if record.series == maker.series and record.method.get("recipe_sha256") != maker.recipe(record.step):
             others.append(name)
-    if others and not maker.request.replace:
+    if others and not may_replace:
         listed = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
         raise CoopexportError(
             f"there are variants of another pruning ({listed}): pass --series NAME to have this one beside them, or "
@@ -110,90 +200,24 @@ def _make_room(maker: VariantMaker) -> None:
         shutil.rmtree(maker.project.variant_folder(name))
 
 
-def _series(maker: VariantMaker) -> tuple[Series, ...]:
-    """Return the series of all candidates; those that cannot be pruned are left out, unless they were asked for."""
-    graph = layer_graph(maker.project, ORIGINAL)
+def _candidates(
+    maker: VariantMaker, graph: LayerGraph, layers: Sequence[Layer], is_strict: bool, tell: Callable[[LeftOut], None]
+) -> list[tuple[str, Groups]]:
+    """Return the name of each candidate layer and the groups that cross there.
+
+    Those that cannot be pruned are left out; with `is_strict` CoopexportError is raised.
+    """
     candidates = []
-    for layer in maker.request.layers:
+    for layer in layers:
         name = display_name(graph.layers, layer)
         try:
             crossing = crossing_groups(maker.work.groups, (layer.name, *layer.aliases))
             if not (crossing >= 0).any():
                 raise CoopexportError(f"nothing of what crosses after '{name}' can be removed")
         except CoopexportError as error:
-            if maker.request.named:
+            if is_strict:
                 raise
-            maker.listener.on_skipped(name, str(error))
+            tell(LeftOut(name, str(error)))
             continue
         candidates.append((name, crossing))
-    return series_of(candidates)
-
-
-def _open(project: Project, request: PruneRequest, listener: Listener) -> VariantMaker:
-    model, training = project.settings.model, request.training
-    settings = request.settings.model_dump(mode="json")
-    checkpoint = project.path(model.checkpoint)
-    network = load_network(model.factory, model.arguments, checkpoint, project.folder)
-    inputs = torch.from_numpy(example_inputs(project))
-    data, validation = with_validation(project, load_training_set(project))
-    checkpoint_sha256 = sha256_of_file(str(checkpoint))
-    code = find_source(model.factory, project.folder)
-    recipe = {
-        "schema": "coopexport.pruning/1.0",
-        "checkpoint": checkpoint_sha256,
-        "factory": [model.factory, model.arguments, None if code is None else sha256_of_file(str(code))],
-        "preprocessing": preprocessing.to_json(project.preprocessing),
-        "prune": {key: value for key, value in settings.items() if key not in _OF_STEP_TWO},
-        "training": training.model_dump(mode="json"),
-        "data": [data.sha256(), validation.sha256()],
-        "metric": project.settings.data.metric,
-        "series": request.series,
-    }
-    own = {"step1": recipe, "prune": {key: settings[key] for key in _OF_STEP_TWO}}
-    folder = project.output / "pruning" / (request.series or "two-step")
-    folder.mkdir(parents=True, exist_ok=True)
-    work = PruningWork(
-        groups=channel_groups(copied(network), inputs),
-        base=state_of(network),
-        data=data,
-        judge=_judge(project, validation, training),
-        loss=load_loss(training, project.folder),
-        training=training,
-        settings=request.settings,
-        teacher=network if training.distillation_weight > 0 else None,
-        recipe=_sha256(recipe),
-        folder=folder,
-        project_folder=project.folder,
-        on_start=listener.on_start,
-        on_progress=listener.on_progress,
-        validation=validation,
-    )
-    evaluation = open_evaluation(project)
-    return VariantMaker(project, request, work, _sha256(own), evaluation, inputs, checkpoint_sha256, listener)
-
-
-def _sha256(recipe: dict[str, Any]) -> str:
-    return sha256_of_bytes(json.dumps(recipe, sort_keys=True).encode())
-
-
-def _judge(project: Project, data: TrainingSet, training: TrainingSection) -> Callable[[nn.Module], float]:
-    """Return a function that gives a network's metric on `data`, in eval mode."""
-    chosen = metric.load_metric(project)
-    device = choose_device(training.device)
-    at_once = training.batch_images
-
-    def judge(network: nn.Module) -> float:
-        outputs, labels = [], []
-        with memory_named(at_once), thread_count(training.threads), seeded(training.seed, device):
-            try:
-                network.eval().to(device)
-                for start in range(0, len(data), at_once):
-                    indices = np.arange(start, min(start + at_once, len(data)))
-                    batch = torch.from_numpy(data.inputs(indices)).to(device)
-                    outputs.append(run_network(network, batch)[0].cpu().numpy())
-                    labels.append(data.labels(indices))  # of the samples that were just read
-            finally:
-                network.to("cpu")
-        return metric.score(chosen, np.concatenate(outputs), np.concatenate(labels)).value
-
-    return judge
+    return candidates

@@ -1,19 +1,18 @@
-"""The command prune: two-step pruning. It sits here because every variant is measured as it was exported."""
+"""The command prune: smaller variants of the network, by pruning and training it in two steps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from coopexport.output import next_step, project_option
+from coopexport.commands.options import naming_options
+from coopexport.output import next_step, progress_bar, project_option
 
 if TYPE_CHECKING:
-    from exporter.project.settings import Project, PruneSection, TrainingSection
-    from exporter.pruning.step_one import Round, StepOne
+    from calibration.variants.prune_project import Pruned, PruneResult
+    from exporter.pruning.step_one import Round
     from exporter.variants.record import VariantRecord
 
 _CRITERIA = ("taylor", "taylor-absolute", "taylor-before-norm", "l1-norm", "geometric-median", "random")
@@ -75,62 +74,35 @@ def two_step(
     **overrides: Any,
 ) -> None:
     """Prune the whole network (step 1), then, per candidate layer, what crosses the link (step 2)."""
-    from calibration.variants.prune_project import prune_two_step
-    from calibration.variants.variant_maker import Listener, PruneRequest
-    from coopexport.commands.options import choose_layers
+    from calibration.variants.prune_project import PruneRequest, prune_project
     from exporter.project.settings import load_project
-    from exporter.variants.layer_graphs import ORIGINAL, layer_graph
 
     project = load_project(project_file)
-    settings, training = prune_settings(project, overrides)
-    graph = layer_graph(project, ORIGINAL)
-    every = not layer_names
-    layers = choose_layers(project, graph, layer_names, every, "post-activation") if step == "2" else []
     request = PruneRequest(
-        settings,
-        training,
-        tuple(layers),
+        layer_names,
+        1 if step == "1" else 2,
         series,
         controls=not without_controls,
-        named=bool(layer_names),
         replace=replace,
+        **overrides,
     )
-    with _bar() as (on_round_name, on_progress):
-        listener = Listener(
-            on_start=on_round_name,
-            on_round=lambda found: click.echo(round_line(found)),
-            on_variant=lambda record: click.echo(variant_line(record)),
-            on_skipped=lambda layer, reason: click.echo(f"left out {layer}: {reason}", err=True),
-            on_progress=on_progress,
-        )
-        result = prune_two_step(project, request, listener)
+    with naming_options(), progress_bar() as bar:
+        result = prune_project(project, request, bar, bar.above(print_pruned))
     click.echo(f"step 1: {what_step_one_did(result)}")
     next_step("coopexport variants, then coopexport split --all")
 
 
-def prune_settings(project: Project, overrides: dict[str, Any]) -> tuple[PruneSection, TrainingSection]:
-    """Return the project's settings with the options that were given on the command line.
+def print_pruned(found: Pruned) -> None:
+    """Print what has just been done, or what was left out and why."""
+    from calibration.variants.variant_maker import LeftOut
+    from exporter.variants.record import VariantRecord
 
-    Raises CoopexportError naming the option when a value is out of range.
-    """
-    from pydantic import ValidationError
-
-    from exporter.project.settings import PruneSection, TrainingSection
-    from jetson.errors import CoopexportError
-
-    given = {key: value for key, value in overrides.items() if value is not None}
-    pruning = {key: value for key, value in given.items() if key in PruneSection.model_fields}
-    training = {key: value for key, value in given.items() if key in TrainingSection.model_fields}
-    try:
-        return (
-            PruneSection.model_validate({**project.settings.prune.model_dump(), **pruning}),
-            TrainingSection.model_validate({**project.settings.training.model_dump(), **training}),
-        )
-    except ValidationError as error:
-        problem = error.errors()[0]
-        names = {option.name: f"{option.opts[0]}: " for option in two_step.params}
-        where = names.get(str(problem["loc"][0]), "") if problem["loc"] else ""
-        raise CoopexportError(where + problem["msg"].removeprefix("Value error, ")) from None
+    if isinstance(found, LeftOut):
+        click.echo(f"left out {found.name}: {found.reason}", err=True)
+    elif isinstance(found, VariantRecord):
+        click.echo(variant_line(found))
+    else:
+        click.echo(round_line(found))
 
 
 def round_line(found: Round) -> str:
@@ -147,13 +119,12 @@ def round_line(found: Round) -> str:
     )
 
 
-def what_step_one_did(result: StepOne) -> str:
+def what_step_one_did(result: PruneResult) -> str:
     """Return in a few words what step 1 did to the network as a whole."""
-    sizes = result.trained.dense.sizes()
-    before, after = sum(size.macs_before for size in sizes), sum(size.macs_after for size in sizes)
+    before, after = result.macs_before, result.macs_after
     return (
         f"{before:,} -> {after:,} MACs ({before / after:.2f}x less), validation score "
-        f"{100 * result.score_before:.2f} -> {100 * result.trained.score:.2f}"
+        f"{100 * result.score_before:.2f} -> {100 * result.score_after:.2f}"
     )
 
 
@@ -164,23 +135,3 @@ def variant_line(record: VariantRecord) -> str:
         f"variant {record.variant}: {record.macs:,} MACs, {record.metric.name} "
         f"{100 * record.metric.value:.2f}{interval} on {record.metric.samples} images"
     )
-
-
-@contextmanager
-def _bar() -> Iterator[tuple[Callable[[str], None], Callable[[int, int], None] | None]]:
-    """Show on a terminal how far a round's training is; what is printed meanwhile stands above it."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda name: None, None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("pruning", total=None)
-
-        def start(name: str) -> None:
-            bar.reset(task, description=name, total=None)
-
-        yield start, lambda done, total: bar.update(task, completed=done, total=total)

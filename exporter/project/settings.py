@@ -99,12 +99,13 @@ class TrainingSection(_Section):
         return value
 
 
+CriterionName = Literal["taylor", "taylor-absolute", "taylor-before-norm", "l1-norm", "geometric-median", "random"]
+
+
 class PruneSection(_Section):
     """`[prune]`: what `coopexport prune two-step` removes, how it trains in between, and when it stops."""
 
-    criterion: Literal["taylor", "taylor-absolute", "taylor-before-norm", "l1-norm", "geometric-median", "random"] = (
-        "taylor"
-    )
+    criterion: CriterionName = "taylor"
     score_images: int | None = Field(default=None, ge=1)
     normalisation: Literal["l2", "rank"] = "l2"
     removed_share: float = Field(default=1 / 16, gt=0, lt=1)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from exporter.progress import OnProgress, no_progress
 from exporter.project.settings import CROSS_ENTROPY, PruneSection, TrainingSection
 from exporter.pruning.channel_groups import ChannelGroups
 from exporter.pruning.criteria import Evidence, Loss, score_channels
@@ -36,8 +37,8 @@ class PruningWork:
     `groups`: of the network, which is loaded with other weights as the work goes on; `base`: the weights that it
     begins with; `judge`: the metric of a network in eval mode on validation data, higher is better; `teacher`: the
     unpruned network, where its outputs are to be learned; `recipe`: a hash of everything that decides the result;
-    `folder`: for what an interrupted run goes on from; `on_start` gets the name of each training, `on_progress` its
-    steps done and all; `validation`: what training.patience looks at.
+    `folder`: for what an interrupted run goes on from; `on_progress` gets the name of each training, its steps done and
+    all; `validation`: what training.patience looks at.
     """
 
     groups: ChannelGroups
@@ -51,8 +52,7 @@ class PruningWork:
     recipe: str
     folder: Path
     project_folder: Path
-    on_start: Callable[[str], None]
-    on_progress: Callable[[int, int], None] | None = None
+    on_progress: OnProgress = no_progress
     validation: TrainingSet | None = None
 
     @property
@@ -113,7 +113,6 @@ def fine_tune(
 
     Training that was killed goes on from its last whole epoch.
     """
-    work.on_start(label)
     training = work.training
     if tuning.learning_rate is not None:
         training = training.model_copy(update={"learning_rate": tuning.learning_rate})
@@ -128,7 +127,7 @@ def fine_tune(
         validation=work.validation if training.patience is not None else None,
         state_file=state_file,
         recipe=f"{work.recipe} {label} {sha256_of_bytes(dense.removed.tobytes())}",
-        on_progress=work.on_progress,
+        on_progress=lambda done, total: work.on_progress(label, done, total),
         folder=work.project_folder,
     )
     return write_back(dense, full), result

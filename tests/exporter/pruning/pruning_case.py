@@ -83,7 +83,6 @@ def pruning_work(folder: Path, judge: Callable[[nn.Module], float] = accuracy, *
         recipe="a recipe",
         folder=folder,
         project_folder=folder,
-        on_start=lambda name: None,
     )
 
 

@@ -127,7 +127,7 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bits(tmp_path: Pat
     whole, whole_rounds = prune(pruning_work(tmp_path / "whole", **settings))
     work, left = pruning_work(tmp_path / "killed", **settings), [steps]
 
-    def kill(done: int, total: int) -> None:
+    def kill(task: str, done: int, total: int, /) -> None:
         left[0] -= 1
         if left[0] == 0:
             raise KilledError
@@ -135,20 +135,20 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bits(tmp_path: Pat
     with pytest.raises(KilledError):
         prune(replace(work, on_progress=kill))
     trained: list[int] = []
-    again, rounds = prune(replace(work, on_progress=lambda done, total: trained.append(done)))
+    again, rounds = prune(replace(work, on_progress=lambda task, done, total: trained.append(done)))
     assert [replace(one, spent=None) for one in rounds] == [replace(one, spent=None) for one in whole_rounds]
     for name, tensor in whole.trained.dense.network.state_dict().items():
         assert torch.equal(tensor, again.trained.dense.network.state_dict()[name]), name
     assert len(trained) <= sum(12 for _ in whole_rounds) - steps + 6, "no more than an epoch is done again"
     assert not (tmp_path / "killed" / STATE_FILE).exists()
-    prune(replace(work, on_start=lambda name: pytest.fail(f"{name} was trained again")))
+    prune(replace(work, on_progress=lambda name, *_: pytest.fail(f"{name} was trained again")))
 
 
 def test_what_was_pruned_before_a_kill_is_not_scored_again(tmp_path: Path) -> None:
     """Scores are a pass over the training data, too."""
     work = pruning_work(tmp_path, removed_share=0.25, least_left=0.75)
 
-    def kill(done: int, total: int) -> None:
+    def kill(task: str, done: int, total: int, /) -> None:
         raise KilledError
 
     with pytest.raises(KilledError):
@@ -163,12 +163,17 @@ def test_rounds_of_another_recipe_or_damaged_ones_are_done_again(tmp_path: Path)
     work = pruning_work(tmp_path, **settings)
     first, _ = prune(work)
     started: list[str] = []
-    prune(replace(work, recipe="another", on_start=started.append))
+
+    def note(name: str, done: int, total: int, /) -> None:
+        if done == 1:
+            started.append(name)
+
+    prune(replace(work, recipe="another", on_progress=note))
     assert started == ["step1-round-001", "step1-round-002"]
     path = tmp_path / "step1-round-002.safetensors"
     path.write_bytes(path.read_bytes()[:200])
     started.clear()
-    again, _ = prune(replace(work, recipe="another", on_start=started.append))
+    again, _ = prune(replace(work, recipe="another", on_progress=note))
     assert started == ["step1-round-002"]
     for name, tensor in first.trained.dense.network.state_dict().items():
         assert torch.equal(tensor, again.trained.dense.network.state_dict()[name]), name

@@ -1,0 +1,107 @@
+"""What two-step pruning of a project works with, loaded once: network, data, evaluation, and the recipe's hash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from calibration.metrics import metric
+from calibration.variants.register import open_evaluation
+from calibration.variants.variant_maker import VariantMaker
+from exporter.progress import OnProgress
+from exporter.project.checkpoint import load_network
+from exporter.project.settings import Project, PruneSection, TrainingSection
+from exporter.project.user_code import find_source
+from exporter.pruning.channel_groups import channel_groups
+from exporter.pruning.dense_network import state_of
+from exporter.pruning.work import PruningWork
+from exporter.tracing.trace import copied, run_network
+from exporter.training.devices import choose_device
+from exporter.training.losses import load_loss
+from exporter.training.placement import memory_named, thread_count
+from exporter.training.random_state import seeded
+from exporter.training.training_set import TrainingSet, load_training_set, with_validation
+from exporter.variants.layer_graphs import example_inputs
+from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.runtime import preprocessing
+
+_OF_STEP_TWO = ("widths", "step_two_epochs", "step_two_learning_rate")
+
+
+def open_pruning(
+    project: Project, series: str | None, settings: PruneSection, training: TrainingSection, on_progress: OnProgress
+) -> VariantMaker:
+    """Load what pruning needs, once; raises CoopexportError when network, data or metric are missing or malformed.
+
+    `series`: put before the variants' names; `on_progress` gets the name of each training, its steps done and all.
+    """
+    model, every = project.settings.model, settings.model_dump(mode="json")
+    checkpoint = project.path(model.checkpoint)
+    network = load_network(model.factory, model.arguments, checkpoint, project.folder)
+    inputs = torch.from_numpy(example_inputs(project))
+    data, validation = with_validation(project, load_training_set(project))
+    checkpoint_sha256 = sha256_of_file(str(checkpoint))
+    code = find_source(model.factory, project.folder)
+    recipe = {
+        "schema": "coopexport.pruning/1.0",
+        "checkpoint": checkpoint_sha256,
+        "factory": [model.factory, model.arguments, None if code is None else sha256_of_file(str(code))],
+        "preprocessing": preprocessing.to_json(project.preprocessing),
+        "prune": {key: value for key, value in every.items() if key not in _OF_STEP_TWO},
+        "training": training.model_dump(mode="json"),
+        "data": [data.sha256(), validation.sha256()],
+        "metric": project.settings.data.metric,
+        "series": series,
+    }
+    own = {"step1": recipe, "prune": {key: every[key] for key in _OF_STEP_TWO}}
+    folder = project.output / "pruning" / (series or "two-step")
+    folder.mkdir(parents=True, exist_ok=True)
+    work = PruningWork(
+        groups=channel_groups(copied(network), inputs),
+        base=state_of(network),
+        data=data,
+        judge=_judge(project, validation, training),
+        loss=load_loss(training, project.folder),
+        training=training,
+        settings=settings,
+        teacher=network if training.distillation_weight > 0 else None,
+        recipe=_sha256(recipe),
+        folder=folder,
+        project_folder=project.folder,
+        on_progress=on_progress,
+        validation=validation,
+    )
+    evaluation = open_evaluation(project)
+    return VariantMaker(project, series, work, _sha256(own), evaluation, inputs, checkpoint_sha256)
+
+
+def _sha256(recipe: dict[str, Any]) -> str:
+    return sha256_of_bytes(json.dumps(recipe, sort_keys=True).encode())
+
+
+def _judge(project: Project, data: TrainingSet, training: TrainingSection) -> Callable[[nn.Module], float]:
+    """Return a function that gives a network's metric on `data`, in eval mode."""
+    chosen = metric.load_metric(project)
+    device = choose_device(training.device)
+    at_once = training.batch_images
+
+    def judge(network: nn.Module) -> float:
+        outputs, labels = [], []
+        with memory_named(at_once), thread_count(training.threads), seeded(training.seed, device):
+            try:
+                network.eval().to(device)
+                for start in range(0, len(data), at_once):
+                    indices = np.arange(start, min(start + at_once, len(data)))
+                    batch = torch.from_numpy(data.inputs(indices)).to(device)
+                    outputs.append(run_network(network, batch)[0].cpu().numpy())
+                    labels.append(data.labels(indices))  # of the samples that were just read
+            finally:
+                network.to("cpu")
+        return metric.score(chosen, np.concatenate(outputs), np.concatenate(labels)).value
+
+    return judge
