@@ -11,8 +11,7 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from calibration.precision.engine_bounds import bounds_of, rounding_between
-from calibration.precision.judge import Verdict, open_judge
+from calibration.precision.judge import Verdict, bounds_of, open_judge, rounding_between
 from calibration.precision.subject import WHOLE, PairRun, Part, Subject, inputs_of, open_subject, run_parts
 from calibration.precision.work import PrecisionOptions, PrecisionRefusedError, Work, choose_kept, open_work
 from calibration.splitting.context import GOLDEN_SAMPLES, SplitContext, golden_file

@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from calibration.metrics.metric import TOP1, top1
-from calibration.precision.engine_bounds import bounds_of
 from calibration.precision.graph_layers import element_types, node_layers
 from calibration.precision.int8_ranges import RangeSettings
-from calibration.precision.judge import Verdict, open_judge, output_error
+from calibration.precision.judge import Verdict, bounds_of, open_judge, output_error
 from calibration.precision.lowering import half_lowering, int8_lowering
 from calibration.precision.sensitivity import LayerSensitivity, kept_worst, sensitivity
 from calibration.precision.subject import PairRun, Part, Subject
