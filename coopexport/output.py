@@ -12,6 +12,8 @@ import click
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from exporter.bundles.precision_file import PrecisionFile
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Up to this many variants have a table of their own; more share one, or have a line each.
 MOST_TABLES = 4
@@ -156,3 +158,37 @@ def print_table(title: str, columns: list[str], rows: Sequence[Sequence[str]], l
     console = Console()
     # A pipe or a log has no width of its own: let every row have its one line.
     Console(width=None if console.is_terminal else width, highlight=False).print(table)
+
+
+def print_records(records: Sequence[PrecisionFile]) -> None:
+    """Print what was lowered and what that costs, and every layer that stays in float32 with the reason."""
+    rows = []
+    for record in records:
+        measured = record.against_float32
+        lowered = " + ".join(f"{role} {len(item.lowered)}" for role, item in record.roles.items())
+        kept = sum(len(item.kept) for item in record.roles.values())
+        images = ""
+        if measured.only_reference_right is not None:
+            images = f"{measured.only_reference_right} lost, {measured.only_this_right} won"
+        changed = "" if record.changed_answers is None else str(record.changed_answers)
+        rows.append(
+            (record.variant, record.layer, record.precision, lowered, str(kept), f"{100 * measured.value:.2f}",
+             f"{100 * measured.reference:.2f}", images, changed)
+        )  # fmt: skip
+    first = records[0].against_float32
+    columns = [
+        "variant",
+        "cut after",
+        "precision",
+        "layers lowered",
+        "kept",
+        first.name,
+        "float32",
+        "images",
+        "changed",
+    ]
+    print_table(f"Precision, judged on {first.samples} images", columns, rows, left=4)
+    for record in records:
+        for item in (kept for role in record.roles.values() for kept in role.kept):
+            where = f"{record.variant} {record.layer} {record.precision}"
+            click.echo(f"{where}: {item.layer} stays {item.precision}, {item.reason}")

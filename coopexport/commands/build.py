@@ -204,7 +204,7 @@ def _lower_what_is_missing(project: Project, items: Sequence[BuildItem], precisi
     from calibration.precision.prepare import prepare_precision
     from calibration.precision.work import PrecisionOptions
     from calibration.splitting.context import open_context, open_data
-    from coopexport.commands.precision import print_records
+    from coopexport.output import print_records
     from engines.building.build_items import WHOLE, item_of_whole, items_of_layer
     from exporter.variants.choice import naming
     from exporter.variants.layer_graphs import layer_graph
