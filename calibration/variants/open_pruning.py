@@ -34,11 +34,17 @@ _OF_STEP_TWO = ("widths", "step_two_epochs", "step_two_learning_rate")
 
 
 def open_pruning(
-    project: Project, series: str | None, settings: PruneSection, training: TrainingSection, on_progress: OnProgress
+    project: Project,
+    series: str | None,
+    settings: PruneSection,
+    training: TrainingSection,
+    on_progress: OnProgress,
+    on_warning: Callable[[str], None],
 ) -> VariantMaker:
     """Load what pruning needs, once; raises CoopexportError when network, data or metric are missing or malformed.
 
-    `series`: put before the variants' names; `on_progress` gets the name of each training, its steps done and all.
+    `series`: put before the variants' names; `on_progress` gets the name of each training, its steps done and all;
+    `on_warning` what of an interrupted one is damaged.
     """
     model, every = project.settings.model, settings.model_dump(mode="json")
     checkpoint = project.path(model.checkpoint)
@@ -74,6 +80,7 @@ def open_pruning(
         folder=folder,
         project_folder=project.folder,
         on_progress=on_progress,
+        on_warning=on_warning,
         validation=validation,
     )
     evaluation = open_evaluation(project)

@@ -13,7 +13,7 @@ from calibration.variants.open_pruning import open_pruning
 from calibration.variants.variant_maker import LeftOut, VariantMaker
 from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name
-from exporter.progress import OnProgress, no_progress
+from exporter.progress import OnProgress, ignore, no_progress
 from exporter.project.overrides import overridden
 from exporter.project.settings import CriterionName, Project
 from exporter.pruning.channel_groups import Groups, crossing_groups
@@ -87,15 +87,17 @@ def prune_project(
     request: PruneRequest,
     on_progress: OnProgress = no_progress,
     on_result: Callable[[Pruned], None] | None = None,
+    on_warning: Callable[[str], None] = ignore,
 ) -> PruneResult:
     """Prune a project's network in two steps (Shi et al. 2019) and register every variant.
 
     Step 1: `step1`, the whole network pruned. Step 2: `<layer>-<channels>` for each candidate layer, from step 1,
     narrower and narrower. Controls: `step1-control-<n>`, step 1 trained on as long as n widths of step 2, without
     pruning; they are for comparison, and split only where the user says. What an interrupted run has done is kept.
-    `on_result` gets each round after the first, each variant, and what is left out, as it is done. Raises
-    CoopexportError when a setting is out of range, a layer does not exist or cannot be pruned although the request
-    names it, data are missing, or variants of another pruning are in the way.
+    `on_result` gets each round after the first, each variant, and what is left out, as it is done; `on_warning` what of
+    an interrupted run is damaged, so that it is done anew. Raises CoopexportError when a setting is out of range, a
+    layer does not exist or cannot be pruned although the request names it, data are missing, or variants of another
+    pruning are in the way.
     """
     if request.step not in (1, 2):
         raise CoopexportError(f"there is no step {request.step!r} of pruning; the last one to take is 1 or 2")
@@ -108,7 +110,7 @@ def prune_project(
         else ()
     )
     _check_series(request.series)
-    maker = open_pruning(project, request.series, settings, training, on_progress)
+    maker = open_pruning(project, request.series, settings, training, on_progress, on_warning)
     _make_room(maker, request.replace)
     variants: list[VariantRecord] = []
     left_out: list[LeftOut] = []

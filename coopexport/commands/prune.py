@@ -87,7 +87,7 @@ def two_step(
         **overrides,
     )
     with naming_options(), progress_bar() as bar:
-        result = prune_project(project, request, bar, bar.above(print_pruned))
+        result = prune_project(project, request, bar, bar.above(print_pruned), bar.above(print_warning))
     click.echo(f"step 1: {what_step_one_did(result)}")
     next_step("coopexport variants, then coopexport split --all")
 
@@ -103,6 +103,11 @@ def print_pruned(found: Pruned) -> None:
         click.echo(variant_line(found))
     else:
         click.echo(round_line(found))
+
+
+def print_warning(text: str) -> None:
+    """Print what does not stop the command, and what it does about it."""
+    click.echo(f"warning: {text}", err=True)
 
 
 def round_line(found: Round) -> str:

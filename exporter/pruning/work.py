@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from exporter.progress import OnProgress, no_progress
+from exporter.progress import OnProgress, ignore, no_progress
 from exporter.project.settings import CROSS_ENTROPY, PruneSection, TrainingSection
 from exporter.pruning.channel_groups import ChannelGroups
 from exporter.pruning.criteria import Evidence, Loss, score_channels
@@ -38,7 +38,7 @@ class PruningWork:
     begins with; `judge`: the metric of a network in eval mode on validation data, higher is better; `teacher`: the
     unpruned network, where its outputs are to be learned; `recipe`: a hash of everything that decides the result;
     `folder`: for what an interrupted run goes on from; `on_progress` gets the name of each training, its steps done and
-    all; `validation`: what training.patience looks at.
+    all, `on_warning` what of it has to be done anew; `validation`: what training.patience looks at.
     """
 
     groups: ChannelGroups
@@ -53,6 +53,7 @@ class PruningWork:
     folder: Path
     project_folder: Path
     on_progress: OnProgress = no_progress
+    on_warning: Callable[[str], None] = ignore
     validation: TrainingSet | None = None
 
     @property
@@ -128,6 +129,7 @@ def fine_tune(
         state_file=state_file,
         recipe=f"{work.recipe} {label} {sha256_of_bytes(dense.removed.tobytes())}",
         on_progress=lambda done, total: work.on_progress(label, done, total),
+        on_warning=work.on_warning,
         folder=work.project_folder,
     )
     return write_back(dense, full), result

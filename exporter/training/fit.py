@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from exporter.progress import ignore
 from exporter.project.settings import CROSS_ENTROPY, TrainingSection
 from exporter.training.batches import ahead, augmented, check_augmentable, iterate, steps_per_epoch
 from exporter.training.devices import choose_device
@@ -84,6 +85,7 @@ def fit(
     recipe: str = "",
     on_epoch: Callable[[Epoch], None] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    on_warning: Callable[[str], None] = ignore,
     folder: Path | None = None,
 ) -> FitResult:
     """Train `network` in place and leave it on the CPU, in eval mode, its parameters the same objects.
@@ -95,7 +97,8 @@ def fit(
     `state_file`: written after each epoch, removed by the caller. When it is there with the same `recipe` (a string
     that changes with the settings, the data, the seed and the first weights), training goes on from it and ends with
     the same bits, on the CPU, as if never stopped. `folder`: where training.loss is looked for, the project's.
-    `on_progress` is called after each step with the steps done and all steps.
+    `on_progress` is called after each step with the steps done and all steps; `on_warning` is told when `state_file` is
+    damaged, so that training starts anew.
 
     Raises CoopexportError when settings, data and network do not fit, when the loss is NaN or infinite, and when the
     GPU's memory is too small; OSError when the state cannot be written.
@@ -119,7 +122,7 @@ def fit(
             generator=torch.Generator().manual_seed(seed),
             device=device,
         )
-        progress = None if state_file is None else read_state(state_file, recipe, parts)
+        progress = None if state_file is None else read_state(state_file, recipe, parts, on_warning)
         progress = progress or Progress()
         while progress.steps < course.steps and not progress.stopped_early:
             start = time.perf_counter()

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 from torch import nn
 
+from exporter.progress import ignore
 from exporter.training import random_state
 from jetson.files.atomic_files import write_file
 
@@ -65,11 +66,13 @@ def write_state(file: Path, recipe: str, progress: Progress, parts: TrainingPart
     write_file(str(file), hashlib.sha256(data).digest() + data)
 
 
-def read_state(file: Path, recipe: str, parts: TrainingParts) -> Progress | None:
+def read_state(
+    file: Path, recipe: str, parts: TrainingParts, on_warning: Callable[[str], None] = ignore
+) -> Progress | None:
     """Put `parts` back to where `file` says they were and return how far that is.
 
     None, and `parts` as they are, when there is no such file, it is of another recipe, schema, network or optimizer, or
-    it is damaged; the last is said on stderr. Raises OSError when it cannot be read.
+    it is damaged, of which `on_warning` is told. Raises OSError when it cannot be read.
     """
     try:
         written = file.read_bytes()
@@ -77,7 +80,7 @@ def read_state(file: Path, recipe: str, parts: TrainingParts) -> Progress | None
         return None
     data = written[_DIGEST_BYTES:]
     if hashlib.sha256(data).digest() != written[:_DIGEST_BYTES]:
-        click.echo(f"warning: {file} is damaged; training starts anew", err=True)
+        on_warning(f"{file} is damaged; training starts anew")
         return None
     content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     expected = {"schema": SCHEMA, "recipe": recipe, "parts": _description(parts)}

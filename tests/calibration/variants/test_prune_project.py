@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,6 +19,7 @@ from calibration.variants.variant_maker import LeftOut
 from exporter.project.overrides import SettingError
 from exporter.project.settings import Project, PruneSection, TrainingSection, load_project
 from exporter.pruning.step_one import Round
+from exporter.pruning.work import STATE_FILE
 from exporter.variants.record import VariantRecord, read_variant_record
 from jetson.errors import CoopexportError
 
@@ -98,6 +100,26 @@ def test_what_is_done_is_kept_and_a_candidate_that_cannot_be_pruned_is_left_out(
     assert [type(found) for found in told][-2:] == [LeftOut, VariantRecord]
     with pytest.raises(CoopexportError, match="nothing of what crosses after 'fc' can be removed"):
         prune_project(project, PruneRequest(("fc",), controls=False, widths=1))
+
+
+def test_a_damaged_state_of_an_interrupted_training_is_told_of(
+    pruning: Pruning, coopexport: Callable, tmp_path: Path
+) -> None:
+    chain = tmp_path / "chain"
+    folder = Path(shutil.copytree(pruning.project.folder, chain, ignore=shutil.ignore_patterns("out")))
+    project = load_project(folder / "coopexport.toml")
+    state = folder / "out" / "pruning" / "two-step" / STATE_FILE
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"cut short")
+    told: list[str] = []
+    result = prune_project(project, PruneRequest(step=1, removed_share=0.4), on_warning=told.append)
+    assert told == [f"{state} is damaged; training starts anew"]
+    assert [record.variant for record in result.variants] == ["step1"]
+    shutil.rmtree(folder / "out")
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"cut short")
+    printed = coopexport(folder, "prune", "two-step", "--step", "1", "--removed-share", "0.4")
+    assert printed.errors == f"warning: {told[0]}\n"
 
 
 def test_every_setting_of_a_request_is_a_key_of_one_of_the_sections() -> None:
