@@ -14,6 +14,8 @@ from benchmarks.latency.statistics import summarise
 from jetson.errors import CoopexportError
 
 MAJOR_VERSION = 1
+# Where a project keeps its table, in its output folder.
+TABLE_FILE = "latency.sqlite"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
   run TEXT PRIMARY KEY, started_at TEXT NOT NULL, target TEXT NOT NULL, host TEXT NOT NULL, processor TEXT NOT NULL,

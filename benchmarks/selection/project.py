@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.latency.table import Latency, failures, latest
+from benchmarks.latency.table import TABLE_FILE, Latency, failures, latest
 from benchmarks.selection.candidates import VariantFiles, list_candidates, read_variant
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, Selection, latency_ms, select
 from exporter.layers.names import display_name
@@ -19,7 +19,6 @@ from jetson.files.json_files import write_json
 from jetson.runtime.plan import SCHEMA
 
 PLAN_FILE = "plan.json"
-TABLE_FILE = "latency.sqlite"
 
 
 @dataclass(frozen=True)

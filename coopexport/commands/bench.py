@@ -13,7 +13,7 @@ from coopexport.output import (
     left_out,
     next_step,
     print_table,
-    progress,
+    progress_bar,
     project_option,
     variant_option,
     wrote,
@@ -21,7 +21,6 @@ from coopexport.output import (
 
 if TYPE_CHECKING:
     from benchmarks.latency.run import LatencyRun
-    from exporter.project.settings import Project
 
 
 @click.command()
@@ -40,63 +39,16 @@ def bench(
     warm_up: int | None,
 ) -> None:
     """Measure heads, codecs and tails on this machine, in float32, one image at a time, into the latency table."""
-    from benchmarks.latency.run import write_run
-    from benchmarks.latency.table import import_run
-    from benchmarks.selection.project import TABLE_FILE
+    from benchmarks.latency.bench_project import BenchRequest, bench_project
     from exporter.project.settings import load_project
 
-    project = load_project(project_file)
-    settings = project.settings.bench
-    run = bench_project(
-        project, variant_names, layer_names, target_name, rounds or settings.rounds, warm_up or settings.warm_up
-    )
-    print_run(run)
-    path = write_run(project.output / "runs", run)
-    wrote(path)
-    rows = import_run(project.output / TABLE_FILE, run)
-    click.echo(f"added {rows} rows to {TABLE_FILE}")
+    request = BenchRequest(variant_names, layer_names, target_name, rounds, warm_up)
+    with progress_bar() as on_progress:
+        result = bench_project(
+            load_project(project_file), request, on_progress, print_run, lambda n: left_out(n, layer_names), wrote
+        )
+    click.echo(f"added {result.rows_added} rows to {result.table.name}")
     next_step("coopexport select")
-
-
-def bench_project(
-    project: Project,
-    variant_names: tuple[str, ...],
-    layer_names: tuple[str, ...],
-    target_name: str,
-    rounds: int,
-    warm_up: int,
-) -> LatencyRun:
-    """Build what is missing for the target, as the project says, but in float32 for one image; measure everything."""
-    from benchmarks.latency.bench import Part, parts_of_layer, parts_of_whole
-    from benchmarks.latency.bench import bench as measure
-    from engines.building.build import build
-    from engines.building.build_items import WHOLE
-    from engines.building.project_items import items_of_project
-    from engines.host.this_machine import this_machine
-    from engines.targets.lookup import find_target
-    from engines.targets.project_targets import build_settings, own_targets
-    from exporter.variants.choice import naming
-
-    target, machine = find_target(target_name, own_targets(project.settings.targets)), this_machine()
-    found = items_of_project(project, variant_names, layer_names)
-    items = found.items
-    left_out(len(found.left_out), layer_names)
-    chosen = build_settings(target, project.settings.build)
-    settings = chosen._replace(precision="fp32", batches=(1, 1, 1), dla_core=None)  # no DLA computes in float32
-    with progress(f"building for {target.name}", len(items)) as on_progress:
-        for done, item in enumerate(items, start=1):
-            with naming(item.variant):
-                build(item, target, settings, machine=machine)
-            on_progress(done)
-    parts: list[Part] = []
-    for item in items:
-        with naming(item.variant):
-            if item.role == "head":
-                parts += parts_of_layer(item.folder, item.layer, target)
-            elif item.role == WHOLE:
-                parts += parts_of_whole(item.folder, target)
-    with progress("measuring", rounds + warm_up) as on_progress:
-        return measure(parts, target, rounds, warm_up, lambda done: on_progress(done + 1))
 
 
 def print_run(run: LatencyRun) -> None:

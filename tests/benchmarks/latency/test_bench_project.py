@@ -1,0 +1,94 @@
+"""Measuring a project: the parts that were asked for, in rounds as asked, kept in its run file and its table."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from pruning_variants import write_step2
+from tests_support import files_below
+
+from benchmarks.latency.bench_project import BenchRequest, bench_project
+from benchmarks.latency.run import LatencyRun, read_run
+from benchmarks.latency.table import latest
+from calibration.variants.register import open_evaluation
+from exporter.project.settings import Project, load_project
+from jetson.errors import CoopexportError
+
+OF_A_CUT = {"head", "encode", "decode", "tail"}
+ONE_CUT = BenchRequest(variants=("pruned",), layers=("conv4_1",), rounds=8, warm_up=2)
+
+
+@pytest.fixture
+def finished(finished_project: Path) -> Project:
+    return load_project(finished_project / "coopexport.toml")
+
+
+def test_what_was_asked_for_is_measured_and_kept(finished: Project) -> None:
+    told: list[tuple[str, int, int]] = []
+    result = bench_project(finished, ONE_CUT, lambda *report: told.append(report))
+    assert {item.variant for item in result.run.items} == {"pruned"}
+    assert {item.part for item in result.run.items if item.layer == "conv4_1"} == OF_A_CUT
+    assert {item.layer for item in result.run.items} == {"conv4_1", "whole"}
+    assert [len(item.samples_ms or ()) for item in result.run.items] == [8] * 10
+    assert result.path == finished.output / "runs" / f"{result.run.run}.json"
+    assert read_run(result.path) == result.run
+    assert result.rows_added == 10
+    assert sum(row.run == result.run.run for row in latest(result.table)) == 10
+    assert told == [
+        *(("building for cpu", done, 3) for done in range(4)),
+        *(("measuring", done, 10) for done in range(11)),
+    ]
+
+
+def test_rounds_are_the_projects_unless_the_request_says_otherwise(finished: Project) -> None:
+    settings = finished.settings.bench.model_copy(update={"rounds": 9, "warm_up": 1})
+    project = Project(finished.folder, finished.settings.model_copy(update={"bench": settings}), finished.preprocessing)
+    run = bench_project(project, BenchRequest(("pruned",), ("pool3",))).run
+    assert (run.rounds, run.warm_up) == (9, 1)
+    assert {len(item.samples_ms or ()) for item in run.items} == {9}
+
+
+def test_the_run_is_told_before_it_is_written_and_its_file_before_the_table(finished: Project) -> None:
+    (finished.output / "latency.sqlite").write_text("no table")
+    told: list[LatencyRun | Path] = []
+
+    def on_result(run: LatencyRun) -> None:
+        assert not (finished.output / "runs" / f"{run.run}.json").exists()
+        told.append(run)
+
+    with pytest.raises(CoopexportError, match=r"latency\.sqlite: file is not a database; check the disk, or delete"):
+        bench_project(finished, ONE_CUT, on_result=on_result, on_written=told.append)
+    run, path = told
+    assert isinstance(path, Path)
+    assert read_run(path) == run
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (BenchRequest(rounds=3), "rounds: Input should be greater than or equal to 8"),
+        (BenchRequest(warm_up=0), "warm_up: "),
+        (BenchRequest(target="rtx-adda"), "did you mean rtx-ada"),
+        (BenchRequest(variants=("nope",)), 'no variant "nope"'),
+        (BenchRequest(layers=("conv9_9",)), 'no layer "conv9_9"'),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is_written(
+    finished: Project, request_: BenchRequest, words: str
+) -> None:
+    before = files_below(finished.folder)
+    with pytest.raises(CoopexportError, match=words):
+        bench_project(finished, request_)
+    assert files_below(finished.folder) == before
+
+
+def test_variants_for_other_cuts_are_left_out_and_counted(finished: Project) -> None:
+    write_step2(finished, open_evaluation(finished), "conv4_1", 3, 1000)
+    for name in ("whole.json", "conv4_1.split.json"):  # so that it counts as split there
+        shutil.copy(finished.variant_folder("pruned") / name, finished.variant_folder("conv4_1-3"))
+    told: list[int] = []
+    result = bench_project(finished, BenchRequest(layers=("pool3",), rounds=8), on_left_out=told.append)
+    assert told == [result.left_out] == [1]
+    assert {item.variant for item in result.run.items} == {"original", "pruned"}
