@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.report.svg import label, literal, ms, render, short_bytes
 from benchmarks.selection.families import CutSeries, series_to_show
-from benchmarks.selection.project import ProjectSelection
+from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT
 from benchmarks.selection.terms import CHOSEN, Entry, Terms, best, compared, is_split
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.report.write import write_report
-from benchmarks.selection.project import select_for_project
+from benchmarks.selection.project_selection import select_for_project
 from exporter.project.settings import load_project
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-from benchmarks.selection.project import ProjectSelection, describe
+from benchmarks.selection.project_selection import ProjectSelection, describe
 from benchmarks.selection.selector import INPUT, LinkChoice, Selection, select
 from benchmarks.selection.terms import Entry, best, compared, is_split
 from exporter.variants.layer_graphs import ORIGINAL

@@ -16,7 +16,7 @@ from coopexport.output import (
 )
 
 if TYPE_CHECKING:
-    from benchmarks.selection.project import ProjectSelection
+    from benchmarks.selection.project_selection import ProjectSelection
     from exporter.project.settings import Project
 
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--goodput-bps", type=float, help="One link with this goodput, instead of the project's links.")
 def select(project_file: Path | None, target_name: str, goodput_bps: float | None, **overrides: Any) -> None:
     """Choose network, cut and coding for each link under the accuracy bound."""
-    from benchmarks.selection.project import PLAN_FILE, write_plan
+    from benchmarks.selection.project_selection import PLAN_FILE, write_plan
     from exporter.project.settings import load_project
 
     project = load_project(project_file)
@@ -46,7 +46,7 @@ def run_selection(project: Project, target_name: str, overrides: dict[str, Any])
     """Return the selection of a project with options from the command line."""
     from pydantic import ValidationError
 
-    from benchmarks.selection.project import select_for_project
+    from benchmarks.selection.project_selection import select_for_project
     from exporter.project.settings import SelectSection
     from jetson.errors import CoopexportError
 
@@ -60,7 +60,7 @@ def run_selection(project: Project, target_name: str, overrides: dict[str, Any])
 
 def print_selection(result: ProjectSelection) -> None:
     """Print the choice and its baselines for each link, and the goodputs at which the choice changes."""
-    from benchmarks.selection.project import describe, result_rows
+    from benchmarks.selection.project_selection import describe, result_rows
 
     settings = result.settings
     title = (

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.latency.table import Latency
 from benchmarks.selection.candidates import VariantFiles, list_candidates
-from benchmarks.selection.project import ProjectSelection
+from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import select
 from exporter.bundles.bundle import (
     BoundaryTensor,

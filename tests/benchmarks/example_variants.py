@@ -11,7 +11,7 @@ from example_selection import ELEMENTS, VGG_LAYERS, latency_rows, payload, varia
 from benchmarks.latency.table import Latency
 from benchmarks.report.variants_table import Feature, VariantRow
 from benchmarks.selection.candidates import VariantFiles, list_candidates
-from benchmarks.selection.project import ProjectSelection
+from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import select
 from calibration.metrics.confidence import metric_interval
 from exporter.bundles.bundle import Metric

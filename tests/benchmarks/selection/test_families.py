@@ -10,7 +10,7 @@ from example_variants import CONVOLUTIONS, WIDTHS, example_rows, two_step_select
 
 from benchmarks.report.figures import bytes_and_time_per_layer, draw_bytes_and_time, draw_latency, latency_per_network
 from benchmarks.selection.families import narrowest_within_bound, series_to_show
-from benchmarks.selection.project import ProjectSelection, baselines, result_rows
+from benchmarks.selection.project_selection import ProjectSelection, baselines, result_rows
 from benchmarks.selection.selector import INPUT, OUTPUT, latency_ms
 
 KINDS = ("device only", "edge only raw", "edge only JPEG", "best split")

@@ -12,7 +12,7 @@ from example_selection import example_selection
 from small_runs import HOST, item, run_of
 
 from benchmarks.latency.table import import_run
-from benchmarks.selection.project import (
+from benchmarks.selection.project_selection import (
     ProjectSelection,
     baselines,
     describe,

@@ -13,7 +13,7 @@ from example_variants import SAMPLES, example_rows, record, step2, two_step_sele
 
 from benchmarks.report.steps import steps
 from benchmarks.report.write import REPORT_FILE, write_report
-from benchmarks.selection.project import ProjectSelection
+from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, OUTPUT, latency_ms
 from benchmarks.selection.step_gains import equal_training, step_gains
 from calibration.metrics.confidence import paired_difference
