@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-from benchmarks.selection.project_selection import ProjectSelection, describe
-from benchmarks.selection.selector import INPUT, LinkChoice, Selection, select
+from benchmarks.selection.project_selection import ProjectSelection
+from benchmarks.selection.selector import INPUT, LinkChoice, Selection, describe, select
 from benchmarks.selection.terms import Entry, best, compared, is_split
 from exporter.variants.layer_graphs import ORIGINAL
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from benchmarks.report.html import folded, heading, paragraph, table
 from benchmarks.report.sentences import link_name
-from benchmarks.selection.project_selection import ProjectSelection, describe
+from benchmarks.selection.project_selection import ProjectSelection
+from benchmarks.selection.selector import describe
 from benchmarks.selection.step_gains import Best, EqualTraining, equal_training, step_gains
 
 _GAIN_NUMBERS = ("original ms", "with step 1 ms", "with step 2 ms", "step 1 adds", "step 2 adds")

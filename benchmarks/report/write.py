@@ -10,8 +10,8 @@ from benchmarks.report.figures import bytes_and_time_per_layer, latency_per_netw
 from benchmarks.report.html import explained, figure, folded, heading, page, paragraph, table, warning
 from benchmarks.report.sentences import assumptions, link_name, link_sentences, other_slowdowns, summary
 from benchmarks.report.steps import steps
-from benchmarks.selection.project_selection import ProjectSelection, describe
-from benchmarks.selection.selector import INPUT, LinkChoice
+from benchmarks.selection.project_selection import ProjectSelection
+from benchmarks.selection.selector import INPUT, LinkChoice, describe
 from benchmarks.selection.terms import CHOSEN, Entry, compared, is_split
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import write_files

@@ -73,6 +73,15 @@ class Selection:
     links: tuple[LinkChoice, ...]
 
 
+def describe(candidate: Candidate) -> str:
+    """Return a candidate in a few words, for tables."""
+    if candidate.layer == OUTPUT:
+        return f"{candidate.variant}, all on the device"
+    if candidate.layer == INPUT:
+        return f"{candidate.variant}, all on the edge ({candidate.coding})"
+    return f"{candidate.variant}, cut after {candidate.layer} ({candidate.coding})"
+
+
 def latency_ms(candidate: Candidate, goodput_bps: float) -> float:
     """Return the end-to-end latency in milliseconds at `goodput_bps` (bits per second; bytes are multiplied by 8).
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from benchmarks.selection.project_selection import baselines
+from benchmarks.selection.baselines import baselines
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, LinkChoice, Selection, latency_ms
 
 CHOSEN = "chosen"

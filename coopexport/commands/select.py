@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +17,6 @@ from coopexport.output import (
 
 if TYPE_CHECKING:
     from benchmarks.selection.project_selection import ProjectSelection
-    from exporter.project.settings import Project
 
 
 @click.command()
@@ -26,41 +25,26 @@ if TYPE_CHECKING:
 @click.option("--device-slowdown", type=float, help="How much slower the device is than this machine (assumed).")
 @click.option("--maximum-loss-points", type=float, help="Accuracy bound against the unpruned network.")
 @click.option("--goodput-bps", type=float, help="One link with this goodput, instead of the project's links.")
-def select(project_file: Path | None, target_name: str, goodput_bps: float | None, **overrides: Any) -> None:
+def select(
+    project_file: Path | None,
+    target_name: str,
+    device_slowdown: float | None,
+    maximum_loss_points: float | None,
+    goodput_bps: float | None,
+) -> None:
     """Choose network, cut and coding for each link under the accuracy bound."""
-    from benchmarks.selection.project_selection import PLAN_FILE, write_plan
+    from benchmarks.selection.select_project import SelectRequest, select_project
     from exporter.project.settings import load_project
 
-    project = load_project(project_file)
-    given = {key: value for key, value in overrides.items() if value is not None}
-    if goodput_bps is not None:
-        given["goodput_bps"] = {"given": goodput_bps}
-    result = run_selection(project, target_name, given)
-    print_selection(result)
-    write_plan(project, result)
-    wrote(project.output / PLAN_FILE)
+    link = None if goodput_bps is None else {"given": goodput_bps}
+    request = SelectRequest(target_name, device_slowdown, maximum_loss_points, link)
+    wrote(select_project(load_project(project_file), request, print_selection).path)
     next_step("coopexport report")
-
-
-def run_selection(project: Project, target_name: str, overrides: dict[str, Any]) -> ProjectSelection:
-    """Return the selection of a project with options from the command line."""
-    from pydantic import ValidationError
-
-    from benchmarks.selection.project_selection import select_for_project
-    from exporter.project.settings import SelectSection
-    from jetson.errors import CoopexportError
-
-    try:
-        settings = SelectSection.model_validate({**project.settings.select.model_dump(), **overrides})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise CoopexportError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
-    return select_for_project(project, settings, target_name)
 
 
 def print_selection(result: ProjectSelection) -> None:
     """Print the choice and its baselines for each link, and the goodputs at which the choice changes."""
-    from benchmarks.selection.project_selection import describe, result_rows
+    from benchmarks.selection.selector import describe
 
     settings = result.settings
     title = (
@@ -68,9 +52,33 @@ def print_selection(result: ProjectSelection) -> None:
         f"{settings.maximum_loss_points:g} points below {100 * result.reference:.2f}"
     )
     columns = ["link", "", "candidate", "bytes", result.metric, "latency ms"]
-    print_table(title, columns, list(result_rows(result)), left=3)
+    print_table(title, columns, result_rows(result), left=3)
     rows = []
     for interval in result.selection.intervals:
         upto = "and more" if interval.upto_bps is None else f"{interval.upto_bps / 1e6:.3f}"
         rows.append((f"{interval.from_bps / 1e6:.3f}", upto, describe(result.selection.candidates[interval.candidate])))
     print_table("Best by goodput", ["from Mbit/s", "to", "candidate"], rows, left=3)
+
+
+def result_rows(result: ProjectSelection) -> list[tuple[str, str, str, str, str, str]]:
+    """Return the printed table: link, what, candidate, bytes, metric, latency."""
+    from benchmarks.selection.selector import describe
+    from benchmarks.selection.terms import compared
+
+    rows = []
+    for choice in result.selection.links:
+        for position, entry in enumerate(compared(result.selection, choice)):
+            candidate = entry.candidate
+            link = f"{choice.link} {choice.goodput_bps / 1e6:g} Mbit/s" if position == 0 else ""
+            named = entry.name.startswith(("best", "chosen")) or candidate.family
+            rows.append(
+                (
+                    link,
+                    entry.name,
+                    describe(candidate) if named else "",
+                    f"{candidate.payload_bytes:.0f}",
+                    f"{100 * candidate.metric:.2f}",
+                    f"{entry.terms.total_ms:.3f}",
+                )
+            )
+    return rows

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.demo.recipe import Recipe
+from benchmarks.selection.project_selection import select_for_project
 from benchmarks.selection.selector import INPUT, OUTPUT, latency_ms
 from calibration.metrics import metric
 from coopexport.commands.bench import bench
@@ -21,7 +22,7 @@ from coopexport.commands.doctor import doctor
 from coopexport.commands.layers import layers
 from coopexport.commands.prune import two_step
 from coopexport.commands.report import report
-from coopexport.commands.select import run_selection, select
+from coopexport.commands.select import select
 from coopexport.commands.split import split
 from coopexport.commands.variants import variants
 from coopexport.output import print_table, wrote
@@ -242,7 +243,7 @@ def print_pair(project: Project, result: PairResult) -> None:
         f"{measured.only_reference_right} images lost, {measured.only_this_right} won), "
         f"{result.bytes_per_image:.1f} bytes per image."
     )
-    selection = run_selection(project, "cpu", {}).selection
+    selection = select_for_project(project, project.settings.select, "cpu").selection
     candidate = next(c for c in selection.candidates if (c.variant, c.layer) == (result.variant, result.layer))
     rows: list[tuple[Any, ...]] = []
     for choice in selection.links:

@@ -10,8 +10,7 @@ from example_selection import RUN, example_selection
 from benchmarks.latency.run import LatencyRun, write_run
 from benchmarks.report.sentences import link_sentences, other_slowdowns, summary
 from benchmarks.report.write import BYTES_FIGURE, LATENCY_FIGURE, REPORT_FILE, write_report
-from benchmarks.selection.project_selection import describe
-from benchmarks.selection.selector import latency_ms
+from benchmarks.selection.selector import describe, latency_ms
 from benchmarks.selection.terms import compared, terms_of
 from jetson.errors import CoopexportError
 

@@ -9,8 +9,9 @@ from example_selection import example_selection
 from example_variants import CONVOLUTIONS, WIDTHS, example_rows, two_step_selection
 
 from benchmarks.report.figures import bytes_and_time_per_layer, draw_bytes_and_time, draw_latency, latency_per_network
+from benchmarks.selection.baselines import baselines
 from benchmarks.selection.families import narrowest_within_bound, series_to_show
-from benchmarks.selection.project_selection import ProjectSelection, baselines, result_rows
+from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, OUTPUT, latency_ms
 
 KINDS = ("device only", "edge only raw", "edge only JPEG", "best split")
@@ -52,12 +53,6 @@ def test_a_family_that_keeps_no_bound_still_has_its_baselines() -> None:
     names = [item.name for item in baselines(two_step_selection(maximum_loss_points=0.05).selection, 1e6)]
     assert "device only, step 2" in names
     assert "best split, step 2" not in names
-
-
-def test_the_table_says_which_of_a_family_it_is(result: ProjectSelection) -> None:
-    rows = {(row[1], row[2]) for row in result_rows(result)}
-    assert ("device only, original", "") in rows
-    assert any(name == "device only, step 2" and "all on the device" in which for name, which in rows)
 
 
 def test_of_step_2_each_layer_shows_its_narrowest_within_the_bound(result: ProjectSelection) -> None:

@@ -1,0 +1,43 @@
+"""What a choice is compared with on a link: no split, and the best split, of each family of variants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, Selection, latency_ms
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A candidate to compare with, and its latency on one link."""
+
+    name: str
+    candidate: int
+    latency_ms: float
+
+
+def baselines(selection: Selection, goodput_bps: float) -> list[Baseline]:
+    """Return what a choice is compared with at a goodput: no split, and the best split, for each family of variants.
+
+    Each is the fastest of its family. Without a split a baseline stands even where none of the family keeps the
+    accuracy bound; the best split is one that may be chosen. Only latencies that are known are returned.
+    """
+    found = []
+    for family in dict.fromkeys(candidate.compared_as for candidate in selection.candidates):
+        indexed = [(i, c) for i, c in enumerate(selection.candidates) if c.compared_as == family and _timed(c)]
+        kinds = {
+            f"device only, {family}": [i for i, c in indexed if c.layer == OUTPUT],
+            f"edge only raw, {family}": [i for i, c in indexed if c.layer == INPUT and c.coding == "raw"],
+            f"edge only JPEG, {family}": [i for i, c in indexed if c.layer == INPUT and c.coding != "raw"],
+            f"best split, {family}": [i for i, c in indexed if c.layer not in (INPUT, OUTPUT) and not c.reason],
+        }
+        for name, indices in kinds.items():
+            if indices:
+                keeping = [i for i in indices if not selection.candidates[i].reason] or indices
+                best = min(keeping, key=lambda i: latency_ms(selection.candidates[i], goodput_bps))
+                found.append(Baseline(name, best, latency_ms(selection.candidates[best], goodput_bps)))
+    return found
+
+
+def _timed(candidate: Candidate) -> bool:
+    return candidate.device_ms is not None and candidate.edge_ms is not None
