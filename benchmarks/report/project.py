@@ -1,12 +1,39 @@
-"""The report of a project, in one call."""
+"""The report of a project: selected from what lies in its folder, and written there."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.report.write import write_report
-from benchmarks.selection.project_selection import select_for_project
-from exporter.project.settings import load_project
+from benchmarks.selection.project_selection import ProjectSelection, select_for_project
+from exporter.project.settings import Project, load_project
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """What to report on. `target`: whose latencies stand for the edge."""
+
+    target: str = "cpu"
+
+
+@dataclass(frozen=True)
+class ReportResult:
+    """What is reported, and the files written: both figures, report.html last."""
+
+    selected: ProjectSelection
+    paths: tuple[Path, ...]
+
+
+def report_project(project: Project, request: ReportRequest = ReportRequest()) -> ReportResult:
+    """Select for a project that has been split and measured, as its file says, and write report.html with its figures.
+
+    All files are written or none. Raises CoopexportError when something is missing or stale, or there is no matplotlib;
+    OSError when the files cannot be written.
+    """
+    selected = select_for_project(project, project.settings.select, request.target)
+    paths = write_report(project.output, selected, project.settings.model.name)
+    return ReportResult(selected, tuple(paths))
 
 
 def report(project_file: Path | None = None, target: str = "cpu") -> list[Path]:
@@ -15,6 +42,4 @@ def report(project_file: Path | None = None, target: str = "cpu") -> list[Path]:
     `project_file`: without it the nearest coopexport.toml above the working directory. `target`: whose latencies stand
     for the edge. Returns the paths written, report.html last. Raises CoopexportError when something is missing.
     """
-    project = load_project(project_file)
-    result = select_for_project(project, project.settings.select, target)
-    return write_report(project.output, result, project.settings.model.name)
+    return list(report_project(load_project(project_file), ReportRequest(target)).paths)

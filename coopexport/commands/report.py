@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from coopexport.commands.options import target_option
-from coopexport.output import (
-    next_step,
-    project_option,
-    wrote,
-)
-
-if TYPE_CHECKING:
-    pass
+from coopexport.output import next_step, project_option, wrote
 
 
 @click.command()
@@ -23,7 +15,8 @@ if TYPE_CHECKING:
 @target_option
 def report(project_file: Path | None, target_name: str) -> None:
     """Write report.html: bytes and time per layer, latency per network, all candidates."""
-    from benchmarks.report.project import report as write_report
+    from benchmarks.report.project import ReportRequest, report_project
+    from exporter.project.settings import load_project
 
-    wrote(*write_report(project_file, target_name))
+    wrote(*report_project(load_project(project_file), ReportRequest(target_name)).paths)
     next_step("open report.html")
