@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf, prod
 
@@ -13,6 +13,7 @@ from exporter.layers.names import display_name, find_layer
 from exporter.project.settings import Project
 from exporter.variants.layer_graphs import read_layer_graph
 from exporter.variants.record import VariantRecord
+from jetson.errors import CoopexportError
 
 _FLOAT_BITS = {"float16": 16, "float32": 32}
 
@@ -47,7 +48,7 @@ class VariantRow:
         return () if self.record.cuts is None else self.features
 
 
-def list_variants(project: Project, registry: Registry) -> list[VariantRow]:
+def variant_rows(project: Project, registry: Registry) -> list[VariantRow]:
     """Return a row for every variant, in the project's order; raises CoopexportError when a file is malformed."""
     split = project.settings.split
     bits = split.bits if split.encoding == "affine" else _FLOAT_BITS[split.encoding]
@@ -87,40 +88,19 @@ def _wire_bytes(project: Project, record: VariantRecord, layers: tuple[Layer, ..
 
 
 def sorted_rows(rows: Sequence[VariantRow], by: str | None) -> list[VariantRow]:
-    """Return rows by `macs` or `bytes` (fewest first, those without last) or `metric` (best first); None: as it is."""
-    if by == "macs":
-        return sorted(rows, key=lambda row: row.record.macs)
-    if by == "bytes":
-        return sorted(rows, key=lambda row: min((item.symbol_bytes for item in row.own_features), default=inf))
-    if by == "metric":
-        return sorted(rows, key=lambda row: -row.record.metric.value)
-    return list(rows)
+    """Return rows by `macs` or `bytes` (fewest first, those without last) or `metric` (best first); None: as it is.
+
+    Raises CoopexportError for another order.
+    """
+    if by is None:
+        return list(rows)
+    if by not in _ORDERS:
+        raise CoopexportError(f'there is no order "{by}" of variants; choose one of {", ".join(_ORDERS)}')
+    return sorted(rows, key=_ORDERS[by])
 
 
-COLUMNS = (
-    "variant", "parent", "step", "cut", "width", "parameters", "MACs", "less", "symbol bytes", "wire bytes", "metric",
-    "95 %", "images",
-)  # fmt: skip
-
-
-def cells(row: VariantRow, original_macs: int) -> tuple[str, ...]:
-    """Return a row as it is printed, one cell for each of `COLUMNS`: metrics in hundredths, images since step 1."""
-    record, features = row.record, row.own_features
-    wire = ["–" if item.wire_bytes is None else f"{item.wire_bytes:.0f}" for item in features]
-    interval = "" if record.interval is None else "{:.2f}–{:.2f}".format(*(100 * end for end in record.interval))
-    images = record.training.get("images_since_step1")
-    return (
-        record.variant + (" (outdated)" if row.outdated else ""),
-        record.parent or "",
-        record.step,
-        ", ".join(item.layer for item in features),
-        str(record.method.get("width", "")),
-        f"{record.parameters:,}",
-        f"{record.macs:,}",
-        f"{original_macs / record.macs:.2f}x" if record.macs else "",
-        ", ".join(str(item.symbol_bytes) for item in features),
-        "" if set(wire) == {"–"} else ", ".join(wire),
-        f"{100 * record.metric.value:.2f}",
-        interval,
-        f"{images:,}" if isinstance(images, int) else "",
-    )
+_ORDERS: dict[str, Callable[[VariantRow], float]] = {
+    "macs": lambda row: row.record.macs,
+    "bytes": lambda row: min((item.symbol_bytes for item in row.own_features), default=inf),
+    "metric": lambda row: -row.record.metric.value,
+}

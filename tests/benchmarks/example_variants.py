@@ -64,7 +64,7 @@ def features(layers: tuple[str, ...], width: int | None, wire: bool) -> tuple[Fe
 
 
 def example_rows(layers: tuple[str, ...] = CONVOLUTIONS, wire: bool = True) -> list[VariantRow]:
-    """Return rows as `list_variants`: original, step 1, its controls, and a series of widths at each of `layers`."""
+    """Return rows as `variant_rows`: original, step 1, its controls, and a series of widths at each of `layers`."""
     records = [
         record("original", "original", ORIGINAL_RIGHT, 20_000_000),
         record("step1", "step1", 984, 4_000_000, 0, parent="original"),
