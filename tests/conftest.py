@@ -27,9 +27,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from benchmarks.demo.data import DemoData
+from benchmarks.demo.prepare import prepare_project
 from benchmarks.demo.recipe import Recipe
 from coopexport import command_line
-from coopexport.demo.flow import prepare
 from exporter.masks.masked_network import masked_network
 from exporter.masks.masks import Masks, write_masks
 from exporter.models.vgg import vgg16
@@ -137,7 +137,7 @@ def fresh_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained and masked network with its project file and data; no command has run. Do not write into it."""
 
     def make(folder: Path) -> None:
-        prepare(folder, TINY_RECIPE, plain_digits())
+        prepare_project(folder, TINY_RECIPE, plain_digits())
         add_masks(folder)
 
     return _shared(tmp_path_factory, "fresh-project", make)

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.demo import data as demo_data
+from benchmarks.demo.pair import PairResult, run_pair
+from benchmarks.demo.prepare import CANDIDATES
 from benchmarks.demo.recipe import Recipe
 from coopexport.demo import flow
-from coopexport.demo.flow import CANDIDATES, LAYER, PairResult, demo_project_text, run_demo, run_pair
+from coopexport.demo.flow import LAYER, run_demo
 from exporter.bundles.bundle import read_split, split_layers
 from exporter.project.settings import load_project
 from jetson.errors import CoopexportError
@@ -34,15 +36,16 @@ def finished_demo(tmp_path_factory: pytest.TempPathFactory, fresh_project: Path)
         assert (train_count, evaluation_count, seed) == (11, 22, 33)
         return made
 
-    def prepare(target: Path, recipe: Recipe, data: object) -> Path:
+    def prepare(target: Path, recipe: Recipe, data: object, *callbacks: object) -> Path:
         assert recipe == RECIPE
         assert data is made
+        assert len(callbacks) == 2
         return Path(shutil.copytree(fresh_project, target)) / "coopexport.toml"
 
     printed: list[str] = []
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(demo_data, "make_data", make_data)
-        patched.setattr(flow, "prepare", prepare)
+        patched.setattr(flow, "prepare_project", prepare)
         patched.setattr(flow.click, "echo", lambda message="", **options: printed.append(str(message)))
         result = run_demo(folder, RECIPE)
     return folder, result, "\n".join(printed)
@@ -93,27 +96,8 @@ def test_the_pair_is_as_good_as_its_bundle_says(finished_demo: tuple[Path, PairR
     assert run_pair(project, result.variant, LAYER) == result
 
 
-def test_a_second_run_of_the_pair_of_the_original_loses_nothing_against_itself(
-    finished_demo: tuple[Path, PairResult, str],
-) -> None:
-    folder, _, _ = finished_demo
-    project = load_project(folder / "coopexport.toml")
-    result = run_pair(project, "original", LAYER)
-    bundle = read_split(project.variant_folder("original"), LAYER)
-    assert result.metric == bundle.metric.model_copy(update={"data": None, "data_sha256": None})
-
-
 def test_missing_extras_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(CoopexportError, match=r"the demo needs sklearn; pip install 'coopexport\[demo\]'"):
         run_demo(tmp_path / "demo", RECIPE)
     assert not (tmp_path / "demo").exists()
-
-
-def test_the_project_file_is_one(tmp_path: Path) -> None:
-    path = tmp_path / "coopexport.toml"
-    path.write_text(demo_project_text(Recipe()))
-    settings = load_project(path).settings
-    assert settings.split.candidates == CANDIDATES
-    assert settings.model.arguments == {"widths": list(Recipe().widths), "classes": 10}
-    assert settings.model.input_shape == (3, 32, 32)

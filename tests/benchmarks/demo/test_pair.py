@@ -1,0 +1,55 @@
+"""The running pair is as good as its bundle says, and its latency is the selection's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from example_variants import step2
+
+from benchmarks.demo.pair import narrowest, predict_latencies, run_pair
+from exporter.bundles.bundle import read_split
+from exporter.project.settings import Project, load_project
+from exporter.variants.record import write_variant_record
+from jetson.runtime.plan import read_plan
+
+
+@pytest.fixture
+def project(split_project: Path) -> Project:
+    """The split project; not to be written into."""
+    return load_project(split_project / "coopexport.toml")
+
+
+def test_the_pair_of_the_original_loses_what_its_bundle_says(project: Project) -> None:
+    result = run_pair(project, "original", "conv4_1")
+    bundle = read_split(project.variant_folder("original"), "conv4_1")
+    assert result.metric == bundle.metric.model_copy(update={"data": None, "data_sha256": None})
+    assert result.bytes_per_image == pytest.approx(bundle.payload_bytes.mean)
+
+
+def test_latencies_of_the_pair_are_those_of_the_plan(project: Project) -> None:
+    result = run_pair(project, "original", "pool3")  # keeps the bound: the best is none slower
+    predicted = predict_latencies(project, result)
+    plan = read_plan(str(project.output / "plan.json"))
+    assert [item.link for item in predicted] == list(project.settings.select.goodput_bps)
+    (pair,) = (item for item in plan.candidates if (item["variant"], item["layer"]) == ("original", "pool3"))
+    for item, link in zip(predicted, plan.content["links"], strict=True):
+        transmission_ms = 8000 * pair["payload_bytes"] / link["goodput_bps"]
+        assert item.pair_ms == pytest.approx(pair["device_ms"] + transmission_ms + pair["edge_ms"])
+        assert item.best_ms == link["latency_ms"] <= item.pair_ms
+        assert item.best.layer == plan.candidates[link["candidate"]]["layer"]
+
+
+def test_the_narrowest_keeps_the_bound(finished_project: Path) -> None:
+    project = load_project(finished_project / "coopexport.toml")
+    assert narrowest(project, "conv4_1") == "step1"
+    for number, (layer, width, right) in enumerate(
+        (("conv4_1", 8, 985), ("conv4_1", 4, 980), ("conv4_1", 2, 960), ("conv3_3", 1, 985)), start=1
+    ):
+        record = step2(layer, width, number, right)
+        folder = project.variant_folder(record.variant)
+        write_variant_record(folder, record)
+        (folder / "shrink.json").write_bytes((project.variant_folder("pruned") / "shrink.json").read_bytes())
+    assert project.settings.select.maximum_loss_points == 1.0
+    assert narrowest(project, "conv4_1") == "conv4_1-4"  # 0.6 points lost; the next loses 2.6
+    assert narrowest(project, "conv5_1") == "step1"
