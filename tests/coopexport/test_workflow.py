@@ -278,7 +278,7 @@ def test_a_package_of_ours_that_is_gone_is_named(
         assert line.endswith("install coopexport again (pip install --force-reinstall)")
 
 
-def test_wheel_ships_the_rooms_and_no_tests(tmp_path: Path) -> None:
+def test_wheel_ships_the_rooms_without_studies_and_tests(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--outdir", str(tmp_path), str(REPOSITORY)],
         check=True,
@@ -295,6 +295,11 @@ def test_wheel_ships_the_rooms_and_no_tests(tmp_path: Path) -> None:
         "jetson",
     }
     assert "engines/targets/targets.toml" in names
+    rooms = ("coopexport", "exporter", "engines", "benchmarks", "calibration", "jetson")
+    sources = {str(path.relative_to(REPOSITORY)) for room in rooms for path in (REPOSITORY / room).rglob("*.py")}
+    studies = {name for name in sources if name.startswith("benchmarks/studies/")}
+    assert studies
+    assert {name for name in names if name.endswith(".py")} == sources - studies
     metadata = zipfile.ZipFile(wheel).read(next(name for name in names if name.endswith("METADATA"))).decode()
     base = [line for line in metadata.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert not any(heavy in line for line in base for heavy in ("torch", "onnxruntime", "tensorrt", "matplotlib"))
