@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -22,6 +21,7 @@ from safetensors.torch import save
 from benchmarks.demo.data import DemoData, write_npz
 from benchmarks.latency.host import describe_host
 from benchmarks.studies.codecs_page.network import PREPROCESSING, NetworkRecipe, default_cache, trained_network
+from benchmarks.studies.markdown import filled, table
 from benchmarks.studies.page_command import deliver, page_parser, say
 from calibration.splitting.context import boundaries, open_context
 from calibration.splitting.split_variant import write_split
@@ -106,7 +106,7 @@ evaluation = "data/evaluation.npz"
 
 
 def page(rows: Sequence[Row], recipe: NetworkRecipe) -> str:
-    """Return the page: what was measured, and whether it is what was wanted."""
+    """Return the page: every bundle, and whether it is as small and as true as is wanted."""
     host = describe_host()
     metric = rows[0].bundle.metric
     introduction = (
@@ -117,34 +117,39 @@ def page(rows: Sequence[Row], recipe: NetworkRecipe) -> str:
         "whole messages of the held-out ones, and the accuracy is the exported tail's on what came out of them. "
         f"Written by `python -m benchmarks.studies.feature_bits --output docs/feature_bits.md` ({host['processor']})."
     )
-    lines = [
-        "# Bits of a feature, without retraining",
-        "",
-        textwrap.fill(introduction, 120, break_on_hyphens=False),
-        "",
-        "| cut after | elements | bits | clip | ranges | bytes per image | bits per element | points lost | images |",
-        "| --- | ---: | ---: | --- | --- | ---: | ---: | ---: | --- |",
+    bound = (
+        f"Wanted, at some cut: at most {WANTED_BITS_PER_ELEMENT} bits per element, and at most {WANTED_LOSS_POINTS:g} "
+        "point lost. The last column says which rows keep both."
+    )
+    return (
+        "\n\n".join(("# Bits of a feature, without retraining", filled(introduction), filled(bound), row_table(rows)))
+        + "\n"
+    )
+
+
+def row_table(rows: Sequence[Row]) -> str:
+    """Return one row per cut and encoding."""
+    header = (
+        "cut after", "elements", "bits", "clip", "ranges", "bytes per image", "bits per element", "points lost",
+        "images lost", "images won", "holds",
+    )  # fmt: skip
+    cells = [
+        (
+            row.bundle.layer,
+            f"{prod(row.bundle.tensors[0].shape):,}",
+            f"{row.way['bits']}",
+            row.way["clip"],
+            row.way["granularity"],
+            f"{row.bundle.payload_bytes.mean:,.0f}",
+            f"{row.bits_per_element:.3f}",
+            f"{row.bundle.metric.loss_points:.2f}",
+            f"{row.bundle.metric.only_reference_right}",
+            f"{row.bundle.metric.only_this_right}",
+            "yes" if row.is_wanted else "no",
+        )
+        for row in rows
     ]
-    for row in rows:
-        found = row.bundle.metric
-        lines.append(
-            f"| {row.bundle.layer} | {prod(row.bundle.tensors[0].shape):,} | {row.way['bits']} | {row.way['clip']} | "
-            f"{row.way['granularity']} | {row.bundle.payload_bytes.mean:,.0f} | "
-            f"{'**' * row.is_wanted}{row.bits_per_element:.3f}{'**' * row.is_wanted} | {found.loss_points:.2f} | "
-            f"{found.only_reference_right} lost, {found.only_this_right} won |"
-        )
-    wanted = [row for row in rows if row.is_wanted]
-    verdict = "**does not hold**"
-    if wanted:
-        best = min(wanted, key=lambda row: row.bits_per_element)
-        verdict = (
-            f"**holds** at {len({row.bundle.layer for row in wanted})} cuts (bold); the fewest are "
-            f"{best.bits_per_element:.3f}, after {best.bundle.layer}, with {best.bundle.metric.loss_points:.2f} points "
-            "lost"
-        )
-    bound = f"at most {WANTED_BITS_PER_ELEMENT} bits per element at {WANTED_LOSS_POINTS:g} point or less"
-    lines += ["", textwrap.fill(f"Wanted at some cut: {bound}: {verdict}.", 120), ""]
-    return "\n".join(lines)
+    return table(header, cells, words=("clip", "ranges", "holds"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

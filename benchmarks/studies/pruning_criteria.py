@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmarks.demo.data import DemoData, make_data
 from benchmarks.demo.recipe import Recipe
 from benchmarks.latency.host import describe_host
 from benchmarks.studies.codecs_page.network import PREPROCESSING
+from benchmarks.studies.markdown import filled, table
 from benchmarks.studies.page_command import deliver, page_parser, say
 from calibration.metrics.metric import top1
 from exporter.models.vgg import vgg16
@@ -42,6 +42,10 @@ ROUNDS = 8  # with the same factor in each, so that every criterion is trained a
 BASELINE = "random"
 # Their authors prune the same share of every layer: across layers these scores say little.
 BY_RANK = ("l1-norm", "geometric-median")
+AGAINST_CHANCE = """The difference of means against `random`, in points and in standard deviations (the root of the mean
+of both variances). **Bold**: more than two deviations above chance."""
+TRAINING_MATTERS = """What a criterion knows of the trained filters counts as long as they are not trained anew. With
+enough training, what is left of a network this wide for its task learns as well whichever filters it began with."""
 # MACs at which networks that were never trained on are looked at.
 UNTRAINED_REDUCTIONS = (1.25, 1.5, 2.0)
 _UNTRAINED_STEPS = 48  # removals, of all filters, that an untrained network's curve has
@@ -165,53 +169,29 @@ def _work(one: Subject, criterion: str, recipe: Recipe, budget: Budget, score_im
 
 
 def page(subjects: Sequence[Subject], results: Sequence[Result], budgets: Sequence[Budget]) -> str:
-    """Return the page: the table of accuracies, and whether Taylor's criteria beat chance."""
+    """Return the page: the accuracies, and how far above chance each criterion is."""
     criteria = list(dict.fromkeys(result.criterion for result in results))
-    lines = ["# Criteria for pruning, side by side", "", _filled(_introduction(subjects)), ""]
     images = [statistics.mean(result.trained[index][1] for result in results) for index in range(len(budgets))]
-    heads = [f"{count:,.0f} images" for count in images] + [f"none, {ratio:g}x" for ratio in UNTRAINED_REDUCTIONS]
-    lines += ["| criterion | " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(heads)]
-    for criterion in criteria:
-        own = [result for result in results if result.criterion == criterion]
-        columns = [[result.trained[index][0] for result in own] for index in range(len(budgets))]
-        columns += [[result.untrained[index] for result in own] for index in range(len(UNTRAINED_REDUCTIONS))]
-        lines.append(f"| {criterion} | " + " | ".join(_mean_and_deviation(column) for column in columns) + " |")
-    lines += [
-        "",
-        "## Against chance",
-        "",
-        "| criterion | " + " | ".join(heads) + " |",
-        "| --- |" + " --- |" * len(heads),
+    columns = [f"{count:,.0f} images" for count in images] + [f"none, {ratio:g}x" for ratio in UNTRAINED_REDUCTIONS]
+    accuracies = [
+        (name, *(_mean_and_deviation(_values(results, name, column)) for column in range(len(columns))))
+        for name in criteria
     ]
-    for criterion in criteria:
-        if criterion != BASELINE:
-            verdicts = [_verdict(results, criterion, index) for index in range(len(heads))]
-            lines.append(f"| {criterion} | " + " | ".join(verdicts) + " |")
-    return "\n".join([*lines, "", _filled(_explanation(results, budgets)), ""])
-
-
-def _explanation(results: Sequence[Result], budgets: Sequence[Budget]) -> str:
-    """Say what the least and the most training make of the best of Taylor's criteria against chance."""
-    taylors = [name for name in dict.fromkeys(result.criterion for result in results) if name.startswith("taylor")]
-    if not taylors or not any(result.criterion == BASELINE for result in results):
-        return ""
-
-    def best(column: int) -> str:
-        name = max(taylors, key=lambda one: _mean(results, one, column))
-        gain = 100 * (_mean(results, name, column) - _mean(results, BASELINE, column))
-        return f"{gain:+.2f} points ({name})"
-
-    return (
-        f"The best of Taylor's criteria against chance: without training {best(len(budgets) + 1)} at "
-        f"{UNTRAINED_REDUCTIONS[1]:g} times fewer MACs; at {MACS_REDUCTION:g} times fewer {best(0)} with the least "
-        f"training and {best(len(budgets) - 1)} with the most. What a criterion knows of the trained filters counts as "
-        "long as they are not trained anew; with training enough, what is left of a network this wide for its task "
-        "learns as well whichever filters it began with."
+    gains = [
+        (name, *(_gain(results, name, column) for column in range(len(columns))))
+        for name in criteria
+        if name != BASELINE
+    ]
+    blocks = (
+        "# Criteria for pruning, side by side",
+        filled(_introduction(subjects)),
+        table(("criterion", *columns), accuracies),
+        "## Against chance",
+        filled(AGAINST_CHANCE),
+        table(("criterion", *columns), gains, words=columns),
+        filled(TRAINING_MATTERS),
     )
-
-
-def _mean(results: Sequence[Result], criterion: str, column: int) -> float:
-    return statistics.mean(_value(result, column) for result in results if result.criterion == criterion)
+    return "\n\n".join(blocks) + "\n"
 
 
 def _introduction(subjects: Sequence[Subject]) -> str:
@@ -223,7 +203,6 @@ def _introduction(subjects: Sequence[Subject]) -> str:
         "fine-tuned, the same for every criterion; and, without any training, the accuracy when MACs have become fewer "
         f"by the factor. {' and '.join(BY_RANK)} take the same share of every layer, as their authors do. Mean and "
         "standard deviation over the seeds, of networks and orders alike, in percent of top-1. "
-        "Against chance: the difference of means in standard deviations (the root of the mean of both variances). "
         "Written by `python -m benchmarks.studies.pruning_criteria --output docs/pruning_criteria.md` "
         f"({describe_host()['processor']})."
     )
@@ -234,10 +213,8 @@ def _mean_and_deviation(values: Sequence[float]) -> str:
     return f"{100 * statistics.mean(values):.2f} ± {100 * deviation:.2f}"
 
 
-def _verdict(results: Sequence[Result], criterion: str, column: int) -> str:
-    own, chance = (
-        [_value(result, column) for result in results if result.criterion == name] for name in (criterion, BASELINE)
-    )
+def _gain(results: Sequence[Result], criterion: str, column: int) -> str:
+    own, chance = (_values(results, name, column) for name in (criterion, BASELINE))
     gain = statistics.mean(own) - statistics.mean(chance)
     variance = (statistics.variance(own) + statistics.variance(chance)) / 2 if len(own) > 1 else 0.0
     if variance == 0:
@@ -247,12 +224,10 @@ def _verdict(results: Sequence[Result], criterion: str, column: int) -> str:
     return f"{mark}{100 * gain:+.2f} points, {deviations:+.1f} deviations{mark}"
 
 
-def _value(result: Result, column: int) -> float:
-    return [*(value for value, _ in result.trained), *result.untrained][column]
-
-
-def _filled(text: str) -> str:
-    return textwrap.fill(text, 120, break_on_hyphens=False, break_long_words=False)
+def _values(results: Sequence[Result], criterion: str, column: int) -> list[float]:
+    """Return by seed the accuracies of a column: with training by budget, then without by reduction."""
+    own = [result for result in results if result.criterion == criterion]
+    return [[*(value for value, _ in result.trained), *result.untrained][column] for result in own]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Build the whole matrix of TensorRT-RTX engines and write a page of it: `python -m benchmarks.engine_matrix`.
+"""Build the whole matrix of TensorRT-RTX engines and write a page of it: `python -m benchmarks.studies.engine_matrix`.
 
 Needs torch, pytorchcv (`pip install --no-deps pytorchcv`) and the extra `rtx`; no GPU. Takes about ten minutes and 8 GB
 of memory. Without `--output` the page is printed.

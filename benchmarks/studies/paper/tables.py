@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.studies.markdown import holds, table
 from benchmarks.studies.paper.experiments import CHOICES, PROBE_OTHER_SIDE, Choice, ChoiceTable, Probe
 from benchmarks.studies.paper.layer_profile import ConvolutionTime, NetworkProfile
 from benchmarks.studies.paper.networks import MAP_SIZES, DenseModel, layer_macs
+from benchmarks.studies.paper.published import CLAIMED_RATIO, WANTED_ROUNDED_RATIO
 from benchmarks.studies.paper.timing import Latency, Ratio
 from exporter.models.vgg import LAYER_NAMES
 
@@ -38,12 +40,6 @@ class Results:
         return {model.name: model for model in self.models}[name]
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table, the first column to the left, the others to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def latency_table(models: Sequence[DenseModel], latencies: Mapping[str, Latency]) -> str:
     """Return one row per model; MAC ratios are to the first model, latency ratios to the reference of `latencies`."""
     header = (
@@ -63,6 +59,22 @@ def latency_table(models: Sequence[DenseModel], latencies: Mapping[str, Latency]
             )
         )  # fmt: skip
     return table(header, rows)
+
+
+def bound_table(results: Results) -> str:
+    """Return the ratios of step 1, as it is and with the best rounding, beside what they are to reach at least."""
+    _, pruned, _ = results.profiled
+    ratios = {model.name: results.latencies[model.name].steady_ratio.median for model in results.models}
+    rounded = [name for name in ratios if name.startswith(f"{pruned} ")]
+    best = max(rounded, key=lambda name: ratios[name])
+    rows = [
+        (what, f"{least}", f"{ratios[name]:.2f}", holds(ratios[name] >= least))
+        for what, name, least in (
+            (f"{pruned} as it is", pruned, CLAIMED_RATIO),
+            (f"{best}, the best rounding", best, WANTED_ROUNDED_RATIO),
+        )
+    ]
+    return table(("network", "at least", "ratio", "holds"), rows, words=("holds",))
 
 
 def _ratio(ratio: Ratio) -> str:
@@ -168,7 +180,9 @@ def choice_table(choices: ChoiceTable) -> str:
     by_key = {(item.layer, item.multiple): item for item in choices.choices}
     names = {1: "as it is"}
     header = ("layer", *(names.get(multiple, f"to {multiple}") for multiple in CHOICES))
-    rows = [
+    copies = [100 * (copy.median - 1) for copy in choices.controls]
+    rows = [("none", f"{min(copies):+.1f} to {max(copies):+.1f} %", *[""] * (len(CHOICES) - 1))]
+    rows += [
         (layer, *(_percent(by_key[layer, multiple]) if (layer, multiple) in by_key else "" for multiple in CHOICES))
         for layer in LAYER_NAMES
     ]

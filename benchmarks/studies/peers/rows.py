@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from benchmarks.studies.markdown import NOTHING, holds, table
 from exporter.parity import SHRINK_BOUND
 
 # What shrinking is meant to take at most: seconds up to a number of parameters, seconds for VGG-16-BN, and memory as a
@@ -15,7 +16,6 @@ FAST_PARAMETERS = 30_000_000
 FAST_TARGET_S = 0.5
 LARGE_TARGET_S = 3.0
 PEAK_TARGET = 2.5
-_DASH = "–"
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,9 @@ class NotMeasured:
 Row: TypeAlias = Measured | NotMeasured
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Return a Markdown table; the first `left` columns and the last are aligned to the left."""
-    rule = ["---" if index < left or index == len(header) - 1 else "---:" for index in range(len(header))]
-    lines = [header, rule, *[[cell.replace("|", "\\|") for cell in row] for row in rows]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def subject_table(subjects: Iterable[Subject]) -> str:
     """Return one row per network: what it is before shrinking. Subjects of one network differ in the meaning only."""
-    header = ("network", "parameters M", "GMACs", "checkpoint MB", "filters masked", "time wanted s")
+    header = ("network", "parameters M", "GMACs", "checkpoint MB", "filters masked")
     unique = {subject.network: subject for subject in subjects}
     rows = [
         (
@@ -107,28 +100,25 @@ def subject_table(subjects: Iterable[Subject]) -> str:
             f"{item.macs / 1e9:.2f}",
             f"{item.checkpoint_bytes / 1e6:.1f}",
             f"{item.masked_filters:,} of {item.filters:,}",
-            f"{item.target_s}",
         )
         for item in unique.values()
     ]
-    return markdown_table(header, rows)
+    return table(header, rows)
 
 
 def row_table(rows: Iterable[Row]) -> str:
     """Return one row per network, meaning and tool."""
     header = (
         "network", "masks mean", "tool", "seconds", "processor s", "parameters M", "GMACs", "float64 error",
-        "float32 error", "peak memory", "remark",
+        "float32 error", "same function", "peak memory", "remark",
     )  # fmt: skip
-    return markdown_table(header, [_cells(row) for row in rows], left=3)
+    return table(header, [_cells(row) for row in rows], left=3, words=("same function", "remark"))
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     first = (row.subject.network, row.subject.meaning, row.tool)
     if isinstance(row, NotMeasured):
-        return (*first, *[_DASH] * 7, row.reason)
-    ratio = row.peak_ratio
-    remarks = ([] if row.is_equal else ["**another function**"]) + ([row.note] if row.note else [])
+        return (*first, *[NOTHING] * 8, row.reason)
     return (
         *first,
         f"{row.median_s:.2f}",
@@ -137,6 +127,30 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.macs / 1e9:.3f}",
         f"{row.error_float64:.1e}",
         f"{row.error_float32:.1e}",
-        "not measured" if ratio is None else f"{ratio:.2f}x",
-        "; ".join(remarks),
+        holds(row.is_equal),
+        _peak(row),
+        row.note,
     )
+
+
+def bound_table(rows: Iterable[Measured]) -> str:
+    """Return one row per network and meaning: seconds and peak memory beside what is wanted at most."""
+    header = ("network", "masks mean", "seconds", "at most", "holds", "peak memory", "at most", "holds")
+    cells = [
+        (
+            row.subject.network,
+            row.subject.meaning,
+            f"{row.median_s:.2f}",
+            f"{row.subject.target_s}",
+            holds(row.median_s <= row.subject.target_s),
+            _peak(row),
+            f"{PEAK_TARGET}x",
+            holds(None if row.peak_ratio is None else row.peak_ratio <= PEAK_TARGET),
+        )
+        for row in rows
+    ]
+    return table(header, cells, left=2, words=("holds",))
+
+
+def _peak(row: Measured) -> str:
+    return "not measured" if row.peak_ratio is None else f"{row.peak_ratio:.2f}x"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -18,12 +17,11 @@ from torch import nn
 from benchmarks.studies.peers import nni_tool, shrink
 from benchmarks.studies.peers.case_files import NetworkSource, load_network, read_case, write_case
 from benchmarks.studies.peers.cases import Case, build_case
-from benchmarks.studies.peers.findings import findings
 from benchmarks.studies.peers.footprint import checkpoint_bytes, macs
 from benchmarks.studies.peers.measure import NNI, measure, outputs, time_interleaved
 from benchmarks.studies.peers.memory import COOPEXPORT, measure_peak_bytes, run_module
 from benchmarks.studies.peers.page import Results, page
-from benchmarks.studies.peers.rows import Measured, NotMeasured, Row, Subject, row_table
+from benchmarks.studies.peers.rows import Measured, NotMeasured, Row, Subject, bound_table, row_table
 from exporter.masks.masks import Meaning
 from exporter.parity import relative_error
 from jetson.errors import CoopexportError
@@ -79,11 +77,12 @@ def cells(row: Row) -> list[str]:
 
 def test_row_holds_median_least_sizes_and_peak_as_a_multiple() -> None:
     assert cells(measured())[:3] == ["ResNet-18", "channel", "coopexport"]
-    assert cells(measured())[3:] == ["0.30", "0.20", "5.50", "0.850", "4.0e-15", "2.0e-06", "2.00x", ""]
+    assert cells(measured())[3:] == ["0.30", "0.20", "5.50", "0.850", "4.0e-15", "2.0e-06", "yes", "2.00x", ""]
 
 
 def test_row_of_a_wrong_result_says_so() -> None:
-    assert cells(measured(tool="Other", error_float64=0.8, note="one run"))[-1] == "**another function**; one run"
+    row = cells(measured(tool="Other", error_float64=0.8, note="one run"))
+    assert (row[-3], row[-1]) == ("**no**", "one run")
 
 
 def test_row_without_a_measured_peak_has_no_number_there() -> None:
@@ -93,47 +92,32 @@ def test_row_without_a_measured_peak_has_no_number_there() -> None:
 def test_failure_is_a_row_of_words_without_any_number() -> None:
     row = cells(NotMeasured(SUBJECT, "Other", "fails: no such thing | at all"))
     assert row[:3] == ["ResNet-18", "channel", "Other"]
-    assert row[3:10] == ["–"] * 7
+    assert row[3:11] == ["–"] * 8
 
 
 def test_reason_cannot_break_the_table() -> None:
     assert row_table([NotMeasured(SUBJECT, "Other", "a | b")]).endswith("a \\| b |")
 
 
-def test_findings_name_the_missed_targets_with_their_values() -> None:
-    rows = (
-        measured(times_s=(0.61,)),
-        measured(LARGE, times_s=(2.9,), peak_bytes=1_500_000_000),
-    )
-    said = findings(rows)
-    assert said[0].endswith(
-        "for time in 1 of 2 cases; it misses it on ResNet-18 (`channel`) 0.61 s (0.20 s of the processor)."
-    )
-    assert said[1].endswith("for memory in 1 of 2 cases; it misses it on VGG-16-BN (`weight`) 2.71x.")
+def test_bounds_of_time_and_memory_are_judged_row_by_row() -> None:
+    lines = bound_table(
+        [
+            measured(times_s=(0.61,)),
+            measured(LARGE, times_s=(2.9,), peak_bytes=1_500_000_000),
+            measured(peak_bytes=None),
+        ]
+    ).splitlines()[2:]
+    assert [[cell.strip() for cell in line.strip("|").split("|")] for line in lines] == [
+        ["ResNet-18", "channel", "0.61", "0.5", "**no**", "2.00x", "2.5x", "yes"],
+        ["VGG-16-BN", "weight", "2.90", "3.0", "yes", "2.71x", "2.5x", "**no**"],
+        ["ResNet-18", "channel", "0.30", "0.5", "yes", "not measured", "2.5x", "not judged"],
+    ]
 
 
-def test_findings_tell_equal_from_wrong_and_list_failures_by_reason() -> None:
-    weight = dataclasses.replace(SUBJECT, meaning="weight")
-    other = "Torch-Pruning, masked in all"
-    rows = (
-        measured(),
-        measured(weight),
-        measured(tool=other, parameters=6_600_000, times_s=(0.6,)),
-        measured(weight, other, error_float64=2.4),
-        NotMeasured(LARGE, other, "fails: it does"),
-    )
-    said = "\n".join(findings(rows))
-    assert "computes the same in 0 of 1 cases; elsewhere it is off by 2.4 times" in said
-    assert "leaves more parameters on ResNet-18 (`channel`) 1.20x" in said
-    assert "takes 1 to 2 times as long as coopexport" in said
-    assert f"{other}: no result on VGG-16-BN (`weight`): fails: it does." in said
-
-
-def test_page_has_tables_targets_and_findings_and_no_path() -> None:
-    text = page(Results(HOST, {"coopexport": "0.1", "torch": "2.13"}, 3, (measured(), measured(LARGE))))
-    assert "at most 0.5 s by the clock up to 30 million parameters, 3 s for VGG-16-BN, and 2.5x of memory" in " ".join(
-        text.split()
-    )
+def test_page_holds_bounds_of_this_project_alone_and_no_path() -> None:
+    rows = (measured(), measured(LARGE), measured(tool="Other"))
+    text = page(Results(HOST, {"coopexport": "0.1", "torch": "2.13"}, 3, rows))
+    assert text.split("## Bounds")[1].count("\n| ResNet-18 |") == 1
     assert str(Path.cwd()) not in text
     assert all(len(line) <= 120 for line in text.splitlines() if not line.startswith("|"))
 
@@ -271,7 +255,7 @@ def test_command_writes_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert shrink.main(["--rounds", "1", "--output", str(tmp_path / "page.md")]) == 0
     text = (tmp_path / "page.md").read_text()
     assert text.startswith("# Shrinking masked networks, side by side")
-    assert text.count("| ResNet-18 | channel | coopexport |") == 2  # once per meaning
+    assert text.count("| ResNet-18 | channel | coopexport |") == 2  # once per meaning of the masks
 
 
 def test_command_refuses_no_rounds(capsys: pytest.CaptureFixture[str]) -> None:
