@@ -24,7 +24,6 @@ h3 { font-size: 1rem; margin: 1.75rem 0 .5rem; }
 .lead { font-size: 1.08rem; }
 .assumptions { background: var(--warn); border-left: .3rem solid var(--warn-line); padding: .75rem 1rem;
   margin: 1.5rem 0; }
-.assumptions h2 { margin: 0 0 .25rem; font-size: 1rem; }
 ul { margin: .25rem 0; padding-left: 1.2rem; }
 li { margin: .35rem 0; }
 .wide { overflow-x: auto; border: 1px solid var(--line); border-radius: .4rem; background: var(--card); }
@@ -74,16 +73,10 @@ def paragraph(text: str, css_class: str = "") -> str:
     return f'<p class="{css_class}">{escape(text)}</p>' if css_class else f"<p>{escape(text)}</p>"
 
 
-def explained(items: Sequence[Sequence[str]]) -> str:
-    """Return a list; each item is some sentences, the first of which stands out."""
-    entries = [f"<li><strong>{escape(first)}</strong> {escape(' '.join(rest))}</li>" for first, *rest in items]
-    return f"<ul>{''.join(entries)}</ul>"
-
-
-def warning(title: str, items: Sequence[str]) -> str:
+def warning(items: Sequence[str]) -> str:
     """Return a box that stands out, with a list in it."""
     entries = "".join(f"<li>{escape(item)}</li>" for item in items)
-    return f'<section class="assumptions"><h2>{escape(title)}</h2><ul>{entries}</ul></section>'
+    return f'<section class="assumptions"><ul>{entries}</ul></section>'
 
 
 def table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.report.html import folded, heading, paragraph, table
-from benchmarks.report.sentences import link_name
+from benchmarks.report.summary import link_name
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import describe
 from benchmarks.selection.step_gains import Best, EqualTraining, equal_training, step_gains

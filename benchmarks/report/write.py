@@ -7,9 +7,10 @@ from pathlib import Path
 
 from benchmarks.latency.run import LatencyRun, read_run
 from benchmarks.report.figures import bytes_and_time_per_layer, latency_per_network
-from benchmarks.report.html import explained, figure, folded, heading, page, paragraph, table, warning
-from benchmarks.report.sentences import assumptions, link_name, link_sentences, other_slowdowns, summary
+from benchmarks.report.html import figure, folded, heading, page, paragraph, table
 from benchmarks.report.steps import steps
+from benchmarks.report.summary import foundations, link_name, summary
+from benchmarks.selection.other_slowdowns import other_slowdowns
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, LinkChoice, describe
 from benchmarks.selection.terms import CHOSEN, Entry, compared, is_split
@@ -32,9 +33,8 @@ def write_report(project_output: Path, result: ProjectSelection, title: str) -> 
     figures = {BYTES_FIGURE: bytes_and_time_per_layer(result), LATENCY_FIGURE: latency_per_network(result)}
     runs = _read_runs(project_output / "runs", result)
     parts = [
-        paragraph(summary(result), "lead"),
-        explained([link_sentences(result, choice) for choice in result.selection.links]),
-        warning("What this rests on", assumptions(result, _hosts(runs))),
+        *summary(result),
+        *foundations(result, _hosts(runs)),
         heading("Latency per network and link"),
         figure(
             figures[LATENCY_FIGURE],
@@ -183,7 +183,6 @@ def _candidates(result: ProjectSelection) -> list[str]:
         ]
         for index, candidate in enumerate(result.selection.candidates)
     ]
-    left_out = sum(1 for candidate in result.selection.candidates if candidate.reason)
     classes = [
         "out" if candidate.reason else "chosen" if index in chosen_on else ""
         for index, candidate in enumerate(result.selection.candidates)
@@ -192,8 +191,8 @@ def _candidates(result: ProjectSelection) -> list[str]:
     return [
         heading("All candidates"),
         paragraph(
-            f"{len(rows)} candidates, {left_out} of them left out. The cut at the input is full offload, the cut at "
-            "the output the device alone. A time that is not known is a dash, never a number."
+            "The cut at the input is full offload, the cut at the output the device alone. A time that is not known is "
+            "a dash, never a number."
         ),
         listed if len(rows) <= _MOST_ROWS_OPEN else folded(f"Show all {len(rows)}", listed),
     ]

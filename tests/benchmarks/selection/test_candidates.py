@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from example_selection import latency_rows, variant_files
+from example_selection import example_selection, latency_rows, variant_files
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -207,3 +207,18 @@ def test_a_slower_part_makes_those_slower_that_need_it(more_ms: float, part: tup
             assert after - before > 0.99 * more_ms
         else:
             assert after == before
+
+
+def test_a_missing_jpeg_measurement_does_not_leave_out_the_others() -> None:
+    result = example_selection()
+    rows = [row for row in result.rows if (row.variant, row.codec, row.part) != ("pruned", "jpeg", "encode")]
+    for inputs in (["raw", "jpeg"], ["jpeg", "raw"]):
+        variants = [
+            replace(item, whole=item.whole.model_copy(update={"inputs": {k: item.whole.inputs[k] for k in inputs}}))
+            for item in result.variants
+        ]
+        found = list_candidates(variants, rows, 5.0, result.reference)
+        reasons = {(item.layer, item.coding): item.reason for item in found if item.variant == "pruned"}
+        assert reasons["input", "raw"] == ""
+        assert reasons["output", "nothing"] == ""
+        assert reasons["input", "jpeg q90"] == "encode not measured; run: coopexport bench"
