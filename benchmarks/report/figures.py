@@ -34,7 +34,7 @@ def bytes_and_time_per_layer(result: ProjectSelection) -> bytes:
     below, the median latency of the head on the edge's target in milliseconds. Raises CoopexportError without
     matplotlib.
     """
-    return render(lambda: draw_bytes_and_time(result), "bytes_and_time_per_layer", "svg")
+    return render(lambda: draw_bytes_and_time(result), "bytes_and_time_per_layer")
 
 
 def latency_per_network(result: ProjectSelection) -> bytes:
@@ -42,7 +42,7 @@ def latency_per_network(result: ProjectSelection) -> bytes:
 
     Each bar is divided into device, transmission and edge. Raises CoopexportError without matplotlib.
     """
-    return render(lambda: draw_latency(result), "latency_per_network", "svg")
+    return render(lambda: draw_latency(result), "latency_per_network")
 
 
 def layers_in_order(result: ProjectSelection) -> list[str]:

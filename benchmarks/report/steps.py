@@ -73,13 +73,11 @@ def _equal_training(result: ProjectSelection) -> list[str]:
     ]
     if within:
         parts.append(_training_table(within))
-    elif pairs:
-        parts.append(paragraph(f"None of {len(pairs)} variants keeps the accuracy bound."))
     if others:
-        parts.append(folded(f"{len(others)} variants beyond the accuracy bound", _training_table(others)))
+        parts.append(folded(f"Beyond the accuracy bound: {len(others)}", _training_table(others)))
     if alone:
-        names = ", ".join(record.variant for record in alone[:5]) + (", …" if len(alone) > 5 else "")
-        parts.append(paragraph(f"Without a control of as many images, and so not compared: {len(alone)} ({names})."))
+        names = table(["variant"], [[record.variant] for record in alone], compact=True)
+        parts.append(folded(f"Without a control of as many images, and so not compared: {len(alone)}", names))
     return parts
 
 

@@ -17,11 +17,10 @@ LONGEST_LABEL = 34
 _STYLE = {"svg.fonttype": "none", "font.size": 8.5, "axes.axisbelow": True, "hatch.linewidth": 0.6}
 
 
-def render(draw: Callable[[], Figure], name: str, kind: str) -> bytes:
-    """Return what `draw` draws as a file of `kind` (`svg`, `png`), the same bytes each time, whatever a user's style.
+def render(draw: Callable[[], Figure], name: str) -> bytes:
+    """Return what `draw` draws as SVG, the same bytes each time, whatever a user's style.
 
-    `name` goes into the identifiers of an SVG, so that several fit into one page. Raises CoopexportError without
-    matplotlib.
+    `name` goes into the identifiers, so that several fit into one page. Raises CoopexportError without matplotlib.
     """
     try:
         from matplotlib import style
@@ -32,9 +31,9 @@ def render(draw: Callable[[], Figure], name: str, kind: str) -> bytes:
     buffer = io.BytesIO()
     # The SVG writer takes these from nowhere else; the context puts the caller's settings back.
     with style.context(["default", {**_STYLE, "svg.hashsalt": name}]):
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type")) if kind == "svg" else {}
-        draw().savefig(buffer, format=kind, metadata=nothing, dpi=96, facecolor="white")
-    return _self_contained(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        draw().savefig(buffer, format="svg", metadata=nothing, dpi=96, facecolor="white")
+    return _self_contained(buffer.getvalue())
 
 
 def _self_contained(svg: bytes) -> bytes:

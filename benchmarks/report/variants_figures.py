@@ -48,7 +48,7 @@ def accuracy_figure(rows: Sequence[VariantRow], quantity: Quantity, metric: str,
     Above the range around the accuracy bound, below all of it. Raises CoopexportError without matplotlib.
     """
     name = f"accuracy_against_{quantity}"
-    return render(lambda: draw_accuracy(rows, quantity, metric, maximum_loss_points), name, "svg")
+    return render(lambda: draw_accuracy(rows, quantity, metric, maximum_loss_points), name)
 
 
 def step2_lines(rows: Sequence[VariantRow], quantity: Quantity) -> list[Line]:

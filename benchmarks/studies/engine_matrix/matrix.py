@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +39,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it: the engine's size and the seconds that it took, or why there is none.
+    """What came of it: the engine's size, or why there is none.
 
     `refused_before`: preflight said so, before the builder was asked; `kind`: its reasons, without the places.
     """
@@ -48,7 +47,6 @@ class Outcome:
     network: str
     combination: Combination
     engine_bytes: int | None
-    build_seconds: float | None
     reason: str | None
     refused_before: bool = False
     kind: str | None = None
@@ -80,11 +78,10 @@ def _build(name: str, wanted: Combination, graph: onnx.ModelProto, target: Targe
     problems = [item for item in preflight(file, target, settings) if item.refused]
     if problems:
         return Outcome(
-            name, wanted, None, None, describe(problems), True, "; ".join(sorted({item.reason for item in problems}))
+            name, wanted, None, describe(problems), True, "; ".join(sorted({item.reason for item in problems}))
         )
-    begin = time.perf_counter()
     try:
         engine = find_backend(BACKEND).build(file, target, settings)
     except CoopexportError as error:
-        return Outcome(name, wanted, None, None, one_line(error))
-    return Outcome(name, wanted, len(engine.data), time.perf_counter() - begin, None)
+        return Outcome(name, wanted, None, one_line(error))
+    return Outcome(name, wanted, len(engine.data), None)

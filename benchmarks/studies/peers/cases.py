@@ -18,6 +18,7 @@ from exporter.tracing.trace import TracedNetwork, trace
 
 # Inputs for which outputs are compared.
 SAMPLES = 8
+_MASKED_SHARE = 0.5
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -64,8 +65,8 @@ class Case:
         return masked_network(copy.deepcopy(self.network), self.masks, self.inputs)
 
 
-def build_case(source: NetworkSource, meaning: Meaning, seed: int = 0, share: float = 0.5) -> Case:
-    """Return the network of `source` with `share` of the filters of every layer masked, but for the outputs'.
+def build_case(source: NetworkSource, meaning: Meaning, seed: int = 0) -> Case:
+    """Return the network of `source` with half of the filters of every layer masked, but for the outputs'.
 
     Gamma and beta are drawn, and the running statistics are those of the inputs under the masks: otherwise the
     outputs of a deep random network hardly depend on its input, and equality would show nothing.
@@ -76,20 +77,20 @@ def build_case(source: NetworkSource, meaning: Meaning, seed: int = 0, share: fl
         network = source.build()
     generator = torch.Generator().manual_seed(seed + 1)
     inputs = torch.randn((SAMPLES, *source.shape), generator=generator)
-    masks = random_masks(trace(network, inputs), meaning, seed, share)
+    masks = _random_masks(trace(network, inputs), meaning, seed)
     _settle(network, masks, inputs, generator)
     return Case(source, network, masks, inputs, _zeroed(network, masks, inputs))
 
 
-def random_masks(traced: TracedNetwork, meaning: Meaning, seed: int, share: float) -> Masks:
-    """Mask `share` of the filters of every convolution and linear that does not make the outputs."""
+def _random_masks(traced: TracedNetwork, meaning: Meaning, seed: int) -> Masks:
+    """Mask half of the filters of every convolution and linear that does not make the outputs."""
     random = np.random.default_rng(seed)
     outputs = _output_layers(traced)
     keep: dict[str, NDArray[np.bool_]] = {}
     for name in layer_nodes(traced):
         if name not in outputs:
             width = output_channels(traced.network.get_submodule(name))
-            keep[name] = random.permutation(width) >= min(round(width * share), width - 1)
+            keep[name] = random.permutation(width) >= min(round(width * _MASKED_SHARE), width - 1)
     return Masks(keep, meaning)
 
 

@@ -19,7 +19,7 @@ from benchmarks.report.figures import (
     latency_per_network,
     layers_in_order,
 )
-from benchmarks.report.svg import ms, printable, render, short_bytes
+from benchmarks.report.svg import ms, printable, short_bytes
 from benchmarks.selection.terms import compared
 from jetson.errors import CoopexportError
 
@@ -197,10 +197,6 @@ def test_without_matplotlib_the_extra_is_named(figure, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(CoopexportError, match=r"pip install 'coopexport\[report\]'"):
         figure(example_selection())
-
-
-def test_a_png_to_look_at_can_be_drawn():
-    assert render(lambda: draw_latency(example_selection()), "a", "png").startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,13 @@
-"""What each step adds, by brute force, and equal training compared image by image, up to the report's own tables."""
+"""What each step adds, by brute force, and equal training compared image by image."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from example_selection import example_selection
 from example_variants import SAMPLES, example_rows, record, step2, two_step_selection
 
-from benchmarks.report.steps import steps
-from benchmarks.report.write import REPORT_FILE, write_report
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, OUTPUT, latency_ms
 from benchmarks.selection.step_gains import equal_training, step_gains
@@ -111,41 +106,3 @@ def test_step_1_itself_is_the_control_of_no_training() -> None:
     assert pair.control is step1
     without = [item.model_copy(update={"right": None}) for item in (step1, fresh)]
     assert equal_training(without)[0][0].difference is None
-
-
-def cells_of(html: str) -> list[list[str]]:
-    """Return the cells of all rows of HTML tables."""
-    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", html, re.DOTALL)
-    return [
-        [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)] for row in rows
-    ]
-
-
-def test_the_report_shows_both(result: ProjectSelection, tmp_path: Path) -> None:
-    write_report(tmp_path, result, "demo")
-    page = (tmp_path / REPORT_FILE).read_text(encoding="utf-8")
-    part = page[page.index("What each step adds") : page.index("Bytes and time per layer</h2>")]
-    rows = cells_of(part)
-    gain = step_gains(result.selection)[0]
-    assert gain.original is not None
-    assert ["3G (1.1 Mbit/s)", "all", f"{gain.original.latency_ms:.3f}"] == rows[1][:3]
-    assert rows[1][5:7] == [f"{gain.step1_adds:.2f}×", f"{gain.step2_adds:.2f}×"]
-    compared = {row[0]: row for row in rows if len(row) == 9}
-    assert len(compared) == sum(item.step == "step2" for item in result.records)
-    assert compared["conv1_1-32"][1:3] == ["step1-control-2", "2,000"]
-    assert compared["conv1_1-32"][6:] == ["-0.70", "-1.25 to -0.15", "lower"]
-    assert compared["conv1_1-64"][8] == "not told apart"
-    folded = part[part.index("variants beyond the accuracy bound") :]
-    assert ">conv1_1-1<" in folded
-    assert ">conv1_1-32<" not in folded
-    assert "<summary>Show all 508</summary>" in page
-
-
-def test_a_project_without_two_steps_has_no_such_part() -> None:
-    assert steps(example_selection()) == []
-
-
-def test_variants_without_a_control_are_named() -> None:
-    rows = [row for row in example_rows(("conv4_1",)) if row.record.step != "control"]
-    text = "".join(steps(two_step_selection(rows)))
-    assert "not compared: 7 (conv4_1-64, conv4_1-32, conv4_1-16, conv4_1-8, conv4_1-4, …)" in text

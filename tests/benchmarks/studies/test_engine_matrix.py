@@ -78,9 +78,9 @@ def test_the_page_names_sizes_and_refusals() -> None:
     head = [Combination("head", "fp32", capability, (1, 1, 1)) for capability in CAPABILITIES]
     tail = [Combination("tail", "fp32", capability, (1, 1, 1)) for capability in CAPABILITIES]
     dynamic = [Combination("tail", "fp32", capability, (1, 4, 16)) for capability in CAPABILITIES]
-    outcomes = [Outcome("Net", item, 1_500_000, 0.5, None) for item in (*head, *tail[1:], *dynamic[1:])]
+    outcomes = [Outcome("Net", item, 1_500_000, None) for item in (*head, *tail[1:], *dynamic[1:])]
     outcomes[6:6] = [
-        Outcome("Net", item, None, None, "1 problem: no float Gemm: layer output", True, "no float Gemm")
+        Outcome("Net", item, None, "1 problem: no float Gemm: layer output", True, "no float Gemm")
         for item in (tail[0], dynamic[0])
     ]
     text = page(outcomes, {"Net": "stage2"}, {"processor": "a CPU", "system": "Linux"}, "1.7.1.116")
