@@ -1,15 +1,95 @@
 """coopexport: one neural network on two machines.
 
-The verbs of the command line as functions over plain values. Nothing heavy is imported before it is used.
+`Project` has the verbs of the command line as methods, for a project at a time. The functions are the same verbs over
+plain values: modules, graphs, arrays. Nothing heavy is imported before it is used.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+# The same names as in API, where a type checker or an IDE looks for them.
+if TYPE_CHECKING:
+    from benchmarks.latency.bench import measure as bench
+    from benchmarks.report.project import report as report
+    from benchmarks.selection.selector import Candidate as Candidate
+    from benchmarks.selection.selector import select as select
+    from calibration.codecs.entropy_tables import fit_symbol_model as fit_symbol_model
+    from calibration.precision.half_evaluator import rounding_graph as rounding_graph
+    from calibration.precision.lower import lower as lower
+    from calibration.ranges.clip_methods import ClipSettings as ClipSettings
+    from calibration.ranges.clip_range import calibrate as calibrate
+    from coopexport.project import Project as Project
+    from engines.building.build import build_engine as build
+    from exporter.cutting.split import Boundary as Boundary
+    from exporter.cutting.split import split as split
+    from exporter.encoding.specification import FLOAT16 as FLOAT16
+    from exporter.encoding.specification import FLOAT32 as FLOAT32
+    from exporter.encoding.specification import affine_specification as affine_specification
+    from exporter.encoding.specification import wire_specification as wire_specification
+    from exporter.layers.candidates import candidates as candidates
+    from exporter.layers.export import export as export
+    from exporter.layers.names import find_layer as find_layer
+    from exporter.masks.dictionaries import from_dictionary as masks_from_dictionary
+    from exporter.masks.dictionaries import from_nni as masks_from_nni
+    from exporter.masks.dictionaries import read_any_masks as read_masks
+    from exporter.masks.importers import from_batch_norm_gammas as masks_from_batch_norm_gammas
+    from exporter.masks.importers import from_torch_prune as masks_from_torch_prune
+    from exporter.masks.importers import from_zero_weights as masks_from_zero_weights
+    from exporter.masks.masked_network import masked_network as masked_network
+    from exporter.masks.masks import Masks as Masks
+    from exporter.masks.masks import write_masks as write_masks
+    from exporter.pruning.one_shot import prune as prune
+    from exporter.shrinking.removal import ShrinkOptions as ShrinkOptions
+    from exporter.shrinking.shrink import shrink as shrink
+    from jetson.errors import CoopexportError as CoopexportError
+    from jetson.version import VERSION as __version__  # noqa: N811
+    from jetson.wire.message import pack as pack
+    from jetson.wire.message import unpack as unpack
+
+__all__ = [
+    "FLOAT16",
+    "FLOAT32",
+    "Boundary",
+    "Candidate",
+    "ClipSettings",
+    "CoopexportError",
+    "Masks",
+    "Project",
+    "ShrinkOptions",
+    "__version__",
+    "affine_specification",
+    "bench",
+    "build",
+    "calibrate",
+    "candidates",
+    "export",
+    "find_layer",
+    "fit_symbol_model",
+    "lower",
+    "masked_network",
+    "masks_from_batch_norm_gammas",
+    "masks_from_dictionary",
+    "masks_from_nni",
+    "masks_from_torch_prune",
+    "masks_from_zero_weights",
+    "pack",
+    "prune",
+    "read_masks",
+    "report",
+    "rounding_graph",
+    "select",
+    "shrink",
+    "split",
+    "unpack",
+    "wire_specification",
+    "write_masks",
+]
 
 # What `import coopexport` offers: the same verbs as the commands.
 API = {
+    "Project": "coopexport.project:Project",
     "__version__": "jetson.version:VERSION",
     "CoopexportError": "jetson.errors:CoopexportError",
     "Masks": "exporter.masks.masks:Masks",

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -160,6 +161,20 @@ def split_project(tmp_path_factory: pytest.TempPathFactory, fresh_project: Path)
             assert result.code == 0, result.errors
 
     return _shared(tmp_path_factory, "split-project", make)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this checkout."""
+
+    def make(folder: Path) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(REPOSITORY)],
+            check=True, capture_output=True,
+        )  # fmt: skip
+
+    (found,) = _shared(tmp_path_factory, "wheel", make).glob("*.whl")
+    return found
 
 
 @pytest.fixture

@@ -80,6 +80,11 @@ class SplitResult:
     left_out: int
 
     @property
+    def bundles(self) -> tuple[SplitFile, ...]:
+        """Return the manifests of all cuts, variant by variant."""
+        return tuple(bundle for variant in self.variants for bundle in variant.bundles)
+
+    @property
     def refused(self) -> tuple[str, ...]:
         """Return why cuts were not made although the request asks for them; all others are there."""
         return tuple(reason for variant in self.variants for reason in variant.refused)

@@ -21,14 +21,14 @@ from jetson.files.atomic_files import sha256_of_file
 class SplitFileRequest:
     """Where to cut an ONNX file, and into which folder the pairs go.
 
-    `layer_names`: of layers, nodes or tensors, those of one cut joined by "+"; or else `is_all`: every clean cut of up
+    `layers`: of layers, nodes or tensors, those of one cut joined by "+"; or else `all_layers`: every clean cut of up
     to `maximum_tensors` tensors. `standalone`: heads and tails hold their own weights, below 2 GB each.
     """
 
     onnx_file: Path
     folder: Path
-    layer_names: tuple[str, ...] = ()
-    is_all: bool = False
+    layers: tuple[str, ...] = ()
+    all_layers: bool = False
     maximum_tensors: int = 1
     standalone: bool = False
 
@@ -57,17 +57,17 @@ def split_file(request: SplitFileRequest, on_progress: OnProgress = no_progress)
     where it was. `on_progress` is told how many pairs are proven. Raises OSError, and CoopexportError when the file is
     no network, a cut is unknown or not clean, before anything is written; and as `prove_pairs` does.
     """
-    if bool(request.layer_names) == request.is_all:
+    if bool(request.layers) == request.all_layers:
         raise CoopexportError("say where to cut: --layer NAME (repeatable), or --all; `coopexport layers` lists names")
     file, folder = request.onnx_file, request.folder
     model = read_graph(file)
     types = tensor_types(model, file.parent)
     index = index_graph(model)
     layers = layers_of(index, types)
-    if request.is_all:
+    if request.all_layers:
         cuts = all_cuts(index, layers, types, request.maximum_tensors)
     else:
-        cuts = wanted_cuts(index, layers, request.layer_names)
+        cuts = wanted_cuts(index, layers, request.layers)
     if not cuts:
         raise CoopexportError(
             f"{file} has no cut where {request.maximum_tensors} tensors cross or fewer; raise --max-tensors"

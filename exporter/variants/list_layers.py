@@ -18,7 +18,7 @@ class LayersRequest:
     `maximum_tensors`: list the cuts where 2 to so many tensors cross, too.
     """
 
-    variant_names: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
     maximum_tensors: int | None = None
 
 
@@ -38,9 +38,9 @@ def list_layers(
     Variants whose graph is missing or stale are exported first. `on_result` gets each table as soon as it is there.
     Raises CoopexportError when a variant does not exist, is stale, or cannot be exported.
     """
-    chosen = [choice.name for choice in chosen_variants(project, request.variant_names)]
+    chosen = [choice.name for choice in chosen_variants(project, request.variants)]
     alike: set[str] = set()
-    if not request.variant_names:
+    if not request.variants:
         alike = {record.variant for record in pruning_records(project) if record.step != "step1"}
     tables = []
     for variant in chosen:

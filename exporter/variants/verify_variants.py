@@ -33,7 +33,7 @@ _BATCH_SIZES = (1, 2, 7)
 class VerifyRequest:
     """Which variants to prove again (names or patterns); none: all that were pruned."""
 
-    variant_names: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def verify_variants(
     Raises CoopexportError naming the first variant and check that does not hold, when a variant does not exist, and
     when there is none that was pruned.
     """
-    names = [choice.name for choice in chosen_variants(project, request.variant_names) if choice.name != ORIGINAL]
+    names = [choice.name for choice in chosen_variants(project, request.variants) if choice.name != ORIGINAL]
     if not names:
         raise CoopexportError("there is no pruned network to verify: run coopexport shrink or coopexport prune first")
     proven = []

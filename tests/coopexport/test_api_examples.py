@@ -18,6 +18,16 @@ def test_examples_run(finished_project: Path) -> None:
     exec(compile(script, str(DOCUMENT), "exec"), {"project_file": finished_project / "coopexport.toml"})
 
 
+def test_examples_import_nothing_of_ours_but_coopexport() -> None:
+    imported = re.findall(
+        r"^(?:import|from) (\w+)",
+        "\n".join(re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)),
+        re.MULTILINE,
+    )
+    assert "coopexport" in imported
+    assert not {"jetson", "exporter", "engines", "calibration", "benchmarks"} & set(imported)
+
+
 def test_every_verb_is_documented_and_importable() -> None:
     text = DOCUMENT.read_text()
     for verb in VERBS:

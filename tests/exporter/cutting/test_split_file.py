@@ -57,7 +57,7 @@ def test_pairs_compute_what_the_file_does_and_more_join_them(network_file: Path)
     assert np.ptp(reference, axis=0).min() > 0
     np.testing.assert_allclose(outputs, reference, rtol=1e-4, atol=1e-5 * np.abs(reference).max())
 
-    second = split_file(replace(request, layer_names=("/MaxPool_1_output_0",)), lambda *event: told.append(event))
+    second = split_file(replace(request, layers=("/MaxPool_1_output_0",)), lambda *event: told.append(event))
     assert [one.record.source_tensors for one in second.pairs[1:]] == [("/MaxPool_1_output_0",)]
     assert second.pairs[0] == pair
     assert told == [
@@ -68,10 +68,10 @@ def test_pairs_compute_what_the_file_does_and_more_join_them(network_file: Path)
 @pytest.mark.parametrize(
     ("request_fields", "words"),
     [
-        ({"layer_names": ("inception3a.branch3.0.conv",)}, r"[234] tensors cross there"),
-        ({"layer_names": ("nothing",)}, 'there is no layer "nothing"'),
+        ({"layers": ("inception3a.branch3.0.conv",)}, r"[234] tensors cross there"),
+        ({"layers": ("nothing",)}, 'there is no layer "nothing"'),
         ({}, "say where to cut"),
-        ({"layer_names": ("fc",), "is_all": True}, "say where to cut"),
+        ({"layers": ("fc",), "all_layers": True}, "say where to cut"),
     ],
 )
 def test_what_cannot_be_cut_is_refused_and_nothing_is_written(
@@ -83,11 +83,11 @@ def test_what_cannot_be_cut_is_refused_and_nothing_is_written(
 
 
 def test_a_size_that_depends_on_the_data_cannot_cross_and_all_else_can(tmp_path: Path) -> None:
-    request = SplitFileRequest(saved(FINDING, tmp_path / "network.onnx"), tmp_path / "out", is_all=True)
+    request = SplitFileRequest(saved(FINDING, tmp_path / "network.onnx"), tmp_path / "out", all_layers=True)
     with pytest.raises(
         CoopexportError, match=r"f would cross, whose size may depend on the data \(through NonZero 'n'\)"
     ):
-        split_file(replace(request, layer_names=("f",), is_all=False))
+        split_file(replace(request, layers=("f",), all_layers=False))
     assert not (tmp_path / "out").exists()
     (pair,) = split_file(request).pairs
     assert pair.record.source_tensors == ("r",)
@@ -96,16 +96,16 @@ def test_a_size_that_depends_on_the_data_cannot_cross_and_all_else_can(tmp_path:
 def test_what_stays_the_same_shows_nothing(tmp_path: Path) -> None:
     """All of noise is not zero: the places are the same for all inputs."""
     path = saved(FINDING, tmp_path / "network.onnx")
-    (pair,) = split_file(SplitFileRequest(path, tmp_path / "out", is_all=True)).pairs
+    (pair,) = split_file(SplitFileRequest(path, tmp_path / "out", all_layers=True)).pairs
     assert (pair.proof.varying_outputs, pair.proof.constant_outputs) == ((), ("y",))
     partly = FINDING.replace("=> (", "=> (float[1, 8] z, ").replace("y = Neg (f)", "y = Neg (f) z = Neg (r)")
     path = saved(partly, tmp_path / "more" / "network.onnx")
-    (pair,) = split_file(SplitFileRequest(path, tmp_path / "more" / "out", is_all=True)).pairs
+    (pair,) = split_file(SplitFileRequest(path, tmp_path / "more" / "out", all_layers=True)).pairs
     assert (pair.proof.varying_outputs, pair.proof.constant_outputs) == (("z",), ("y",))
 
 
 def test_the_pairs_of_another_file_are_not_mixed_in(tmp_path: Path) -> None:
-    request = SplitFileRequest(saved(FINDING, tmp_path / "network.onnx"), tmp_path / "out", is_all=True)
+    request = SplitFileRequest(saved(FINDING, tmp_path / "network.onnx"), tmp_path / "out", all_layers=True)
     split_file(request)
     other = saved(FINDING.replace("Elu", "Tanh"), tmp_path / "other.onnx")
     with pytest.raises(
@@ -117,7 +117,7 @@ def test_the_pairs_of_another_file_are_not_mixed_in(tmp_path: Path) -> None:
 def test_all_cuts_of_up_to_so_many_tensors(tmp_path: Path) -> None:
     path = tmp_path / "network.onnx"
     onnx.save(exported("two_inputs_small"), str(path))
-    split_file(SplitFileRequest(path, tmp_path / "out", is_all=True, maximum_tensors=2, standalone=True))
+    split_file(SplitFileRequest(path, tmp_path / "out", all_layers=True, maximum_tensors=2, standalone=True))
     pairs = read_pairs(tmp_path / "out")
     assert {len(pair.tensors) for pair in pairs.pairs} == {1, 2}
     assert pairs.standalone
