@@ -7,7 +7,7 @@ import signal
 import subprocess
 from typing import Mapping, NamedTuple, Optional, Sequence
 
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import DeviceError, UnsupportedError, one_line
 
 _PR_SET_PDEATHSIG = 1
 
@@ -56,9 +56,9 @@ def run_program(
             env=variables,
         )
     except subprocess.TimeoutExpired:
-        raise CoopexportError("{} did not end within {:g} s".format(arguments[0], timeout_s)) from None
+        raise DeviceError("{} did not end within {:g} s".format(arguments[0], timeout_s)) from None
     except OSError as error:
-        raise CoopexportError("{} cannot be started: {}".format(arguments[0], error.strerror)) from None
+        raise UnsupportedError("{} cannot be started: {}".format(arguments[0], error.strerror)) from None
     return ToolResult(
         ended.returncode, ended.stdout.decode("utf-8", "replace"), ended.stderr.decode("utf-8", "replace")
     )

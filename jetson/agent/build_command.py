@@ -12,7 +12,7 @@ from jetson.agent.progress import open_progress
 from jetson.device.matching import require_device
 from jetson.device.probe import take_probe
 from jetson.engines.identity import encode_identity
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, DamagedFileError, DeviceError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.system_files import device_root
 from jetson.requests.build_request import ResultItem, open_order, write_result
@@ -48,7 +48,7 @@ def build(order_path: str, output: str, maker_kind: str, as_json: bool) -> int:
     count = len(results)
     tell({"event": "done", "succeeded": count - len(failures), "count": count, "output": output})
     if failures:
-        raise CoopexportError(
+        raise DeviceError(
             "{} of {} engines failed; the others are in {}; {}".format(
                 len(failures), count, output, "; ".join(failures)
             )
@@ -100,9 +100,9 @@ def _files(folder: str, results: List[ResultItem]) -> Iterator[Tuple[str, bytes]
             if sha256 is not None:
                 try:
                     data = read_blob(BlobStore(folder), sha256)
-                except CoopexportError as error:
-                    raise CoopexportError(
-                        "the engine of {} was damaged meanwhile ({}); run this again".format(result.name, error)
+                except DamagedFileError as error:
+                    raise DamagedFileError(
+                        "the engine of {} was damaged meanwhile ({})".format(result.name, error), fix="run this again"
                     ) from None
                 yield sha256, data
 

@@ -3,7 +3,7 @@
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 from jetson.requests.build_request import OrderItem
 from jetson.tensorrt_engines.build import BuiltEngine
 from jetson.tensorrt_engines.progress import OnProgress
@@ -39,7 +39,7 @@ def choose_maker(module: Optional[str], version: Optional[str], trtexec: Optiona
     missing = {MODULE: "there is no Python module tensorrt", TRTEXEC: "there is no trtexec"}.get(
         wanted, "there is neither the Python module tensorrt nor trtexec"
     )
-    raise CoopexportError(
+    raise UnsupportedError(
         "{} on this device: install JetPack's packages: sudo apt-get install nvidia-tensorrt (JetPack 5 on), or flash "
         "JetPack 4 with its components".format(missing)
     )

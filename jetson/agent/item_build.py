@@ -13,7 +13,7 @@ from jetson.device.probe import Probe
 from jetson.engines.admission import file_problems
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.identity import EngineIdentity, for_another_owner, run_on
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError, ParityError, UnsupportedError
 from jetson.files.atomic_files import sha256_of_bytes, write_file
 from jetson.files.system_files import device_root
 from jetson.requests.build_request import Order, OrderItem
@@ -79,7 +79,7 @@ def _with_dla(shop: Workshop, number: int, where: Dict[str, Any]) -> Tuple[Optio
         return None, str(before)
     try:
         return _obtain(shop, number, where, item.settings, {}), ""
-    except CoopexportError as error:
+    except (UnsupportedError, ParityError, DeviceError) as error:
         return None, str(error)
 
 
@@ -142,7 +142,7 @@ def _built(
         build_seconds=round(answer["seconds"], 3),
     )
     for problem in file_problems(identity, data):
-        raise CoopexportError("the engine that was built {}: this TensorRT is not known here".format(problem))
+        raise UnsupportedError("the engine that was built {}: this TensorRT is not known here".format(problem))
     return _checked(shop, number, where, identity, data), data
 
 

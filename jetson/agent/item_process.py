@@ -16,7 +16,7 @@ import time
 from typing import Any, Callable, Dict, List, Optional
 
 import jetson
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import CoopexportError, DeviceError, error_of_kind, one_line
 from jetson.processes import end_with_parent
 
 # How often somebody who waits is told that it goes on.
@@ -32,7 +32,7 @@ def agent_command() -> List[str]:
 def run_step(job: Dict[str, Any], on_event: Callable[[Dict[str, Any]], None]) -> Dict[str, Any]:
     """Do `job` in a process of its own and return its answer; events on the way go to `on_event`.
 
-    Raises CoopexportError with the step's reason, or saying how the process ended when it left none.
+    Raises the step's own error, by its class and reason, or DeviceError saying how the process ended when it left none.
     """
     environment = dict(os.environ)
     home = os.path.dirname(os.path.dirname(os.path.abspath(jetson.__file__)))
@@ -59,8 +59,8 @@ def run_step(job: Dict[str, Any], on_event: Callable[[Dict[str, Any]], None]) ->
     if answer is not None and "failure" not in answer:
         return answer
     if answer is not None:
-        raise CoopexportError(answer["failure"])
-    raise CoopexportError(_how_it_ended(code, said))
+        raise error_of_kind(answer.get("kind"), answer["failure"])
+    raise DeviceError(_how_it_ended(code, said))
 
 
 def do_step(text: str) -> int:
@@ -79,7 +79,7 @@ def do_step(text: str) -> int:
     try:
         tell({"answer": STEPS[job["step"]](job, tell)})
     except CoopexportError as error:
-        tell({"answer": {"failure": str(error)}})
+        tell({"answer": {"failure": str(error), "kind": type(error).__name__}})
         return 2
     except MemoryError:
         tell({"answer": {"failure": "memory ran out: close other programs, then run this again"}})

@@ -2,7 +2,7 @@
 
 from jetson.device.memory import Memory
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError
 
 _MEBIBYTE = 1 << 20
 # TensorRT's libraries and CUDA's context: a build of VGG-16 by TensorRT-RTX stood at 430 MiB with its 60 MB of weights.
@@ -23,7 +23,7 @@ def within_memory(settings: BuildSettings, graph_bytes: int, memory: Memory) -> 
     """
     need = _BASE_BYTES + _COPIES_OF_WEIGHTS * graph_bytes + int(_LEAST_WORKSPACE_BYTES / _WORKSPACE_SHARE)
     if memory.available_bytes < need:
-        raise CoopexportError(
+        raise DeviceError(
             "{:,} MiB of memory are free and about {:,} MiB are needed: close other programs (the desktop too: sudo "
             "systemctl isolate multi-user.target), then run this again".format(
                 memory.available_bytes // _MEBIBYTE, -(-need // _MEBIBYTE)

@@ -14,7 +14,7 @@ from jetson.device.probe import Probe, take_probe
 from jetson.device.thermal import read_temperatures, read_throttle_events
 from jetson.engines.admission import Expected, explain_mismatch, explain_other, file_problems
 from jetson.engines.identity import decode_identity
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, DeviceError, InputError, StaleError
 from jetson.files.json_files import write_json
 from jetson.files.system_files import device_root
 from jetson.requests.build_request import Order, open_order, open_result, read_engine
@@ -35,7 +35,7 @@ def check(order_path: str, result_path: str, maker_kind: str, as_json: bool) -> 
     tell({"event": "note", "text": "{} of {} engines agree with their golden data".format(
         len(answers) - len(failures), len(answers))})  # fmt: skip
     if failures:
-        raise CoopexportError("{} of {} engines failed: {}".format(len(failures), len(answers), "; ".join(failures)))
+        raise DeviceError("{} of {} engines failed: {}".format(len(failures), len(answers), "; ".join(failures)))
     return 0
 
 
@@ -82,7 +82,7 @@ def bench(order_path: str, result_path: str, output: str, rounds: int, maker_kin
     failures = ["{layer} {part}: {failure}".format(**row) for row in items if "failure" in row]
     tell({"event": "done", "succeeded": len(items) - len(failures), "count": len(items), "output": output})
     if failures:
-        raise CoopexportError("{} of {} engines failed: {}".format(len(failures), len(items), "; ".join(failures)))
+        raise DeviceError("{} of {} engines failed: {}".format(len(failures), len(items), "; ".join(failures)))
     return 0
 
 
@@ -112,7 +112,7 @@ def _do_all(
     """
     order, result = open_order(order_path), open_result(result_path)
     if result.order_sha256 != order.parcel.sha256:
-        raise CoopexportError("{} is the result of another order than {}".format(result_path, order_path))
+        raise InputError("{} is the result of another order than {}".format(result_path, order_path), path=result_path)
     maker = choose_maker(probe.tensorrt.module, probe.tensorrt.version, probe.trtexec, maker_kind)
     numbers = {item.name: number for number, item in enumerate(order.items)}
     answers: List[Tuple[str, Dict[str, Any]]] = []
@@ -128,7 +128,7 @@ def _do_all(
                 identity = decode_identity(described, item.name)
                 problems = list(file_problems(identity, engine)) + explain_mismatch(identity, probe.machine)
                 for problem in problems + explain_other(identity, _expected(order, item.name)):
-                    raise CoopexportError("{}; build it again on this device".format(problem))
+                    raise StaleError(problem, fix="build it again on this device")
                 with open(path, "wb") as file:
                     file.write(engine)
                 job = {
@@ -168,4 +168,4 @@ def _expected(order: Order, name: str) -> Expected:
                 precision=item.settings.precision,
                 batch=item.settings.batches[1],
             )
-    raise CoopexportError("it is not in the order")
+    raise InputError("it is not in the order")

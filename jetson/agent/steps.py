@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Tuple
 from jetson.agent.engine_maker import TRTEXEC, Maker, build_item, load_item
 from jetson.engines.build_settings import settings_from_json
 from jetson.engines.golden_check import compare_outputs, filled_up, run_in_batches
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes, write_file
 from jetson.requests.build_request import Order, OrderItem, open_order, read_graph, read_samples
 from jetson.runtime.sampling import sample_interleaved
@@ -74,7 +74,7 @@ def measure_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
     finally:
         runner.close()
     if failures:
-        raise CoopexportError(failures[item.name])
+        raise DeviceError(failures[item.name])
     return {"samples_ms": samples[item.name], "timing": "wall time of a call: inputs to the GPU, compute, outputs back"}
 
 
@@ -84,7 +84,7 @@ STEPS = {"building": build_step, "checking": check_step, "measuring": measure_st
 def _read(job: Dict[str, Any]) -> Tuple[Maker, Order, OrderItem]:
     order = open_order(job["order"])
     if order.parcel.sha256 != job["order_sha256"]:
-        raise CoopexportError("{} was changed meanwhile; run this again".format(job["order"]))
+        raise StaleError("{} was changed meanwhile".format(job["order"]), fix="run this again")
     return Maker(**job["maker"]), order, order.items[job["number"]]
 
 
@@ -93,5 +93,5 @@ def _engine(job: Dict[str, Any]) -> bytes:
     with open(job["engine"], "rb") as file:
         data = file.read()
     if sha256_of_bytes(data) != job["engine_sha256"]:
-        raise CoopexportError("{} was changed meanwhile; run this again".format(os.path.basename(job["engine"])))
+        raise StaleError("{} was changed meanwhile".format(os.path.basename(job["engine"])), fix="run this again")
     return data

@@ -9,7 +9,7 @@ import numpy as np
 
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.header import HEADER_BYTES, read_header
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError, InputError, UnsupportedError
 from jetson.processes import end_with_parent
 from jetson.tensorrt_engines.build import BuiltEngine
 from jetson.tensorrt_engines.ends import End
@@ -84,13 +84,13 @@ class Trtexec:
                     preexec_fn=end_with_parent,
                 )
             except subprocess.TimeoutExpired:
-                raise CoopexportError("trtexec did not end within {:g} s".format(timeout_s or 0)) from None
+                raise DeviceError("trtexec did not end within {:g} s".format(timeout_s or 0)) from None
             except OSError as error:
-                raise CoopexportError("{} cannot be started: {}".format(self.program, error.strerror)) from None
+                raise UnsupportedError("{} cannot be started: {}".format(self.program, error.strerror)) from None
             log.seek(0)
             output = log.read().decode("utf-8", "replace")
         if code != 0:
-            raise CoopexportError(reason_of_failure(code, output))
+            raise UnsupportedError(reason_of_failure(code, output))
         return output
 
 
@@ -109,12 +109,12 @@ class TrtexecRunner:
     def __call__(self, arrays: Sequence[Any]) -> List[Any]:
         """Return the outputs for `arrays`, one per input; raises CoopexportError with trtexec's own words."""
         if self._folder is None:
-            raise CoopexportError("this engine is closed; load it again")
+            raise InputError("this engine is closed", fix="load it again")
         files = []
         for index, array in enumerate(arrays):
             end = self._inputs[index]
             if array.dtype != np.dtype(end.dtype) or tuple(array.shape[1:]) != end.shape[1:]:
-                raise CoopexportError("the engine takes {}, given is {} of {}".format(end, array.dtype, array.shape))
+                raise InputError("the engine takes {}, given is {} of {}".format(end, array.dtype, array.shape))
             files.append(_write(self._folder.name, "input_{}".format(index), np.ascontiguousarray(array).tobytes()))
         output = os.path.join(self._folder.name, "outputs.json")
         batch = len(arrays[0])
@@ -134,7 +134,7 @@ def _read_engine(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except OSError as error:
-        raise CoopexportError("trtexec left no engine ({})".format(error.strerror)) from None
+        raise DeviceError("trtexec left no engine ({})".format(error.strerror)) from None
 
 
 def _write(folder: str, name: str, data: bytes) -> str:

@@ -10,7 +10,7 @@ from jetson.cuda import cuda_python_memory as cuda_python
 from jetson.cuda import library as cuda_library
 from jetson.cuda import pycuda_memory as cuda_pycuda
 from jetson.cuda.device_memory import DeviceMemory
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import DeviceError, UnsupportedError, one_line
 
 Way = Tuple[str, Callable[[], DeviceMemory]]
 
@@ -27,6 +27,6 @@ def open_device_memory(ways: Sequence[Way] = WAYS) -> DeviceMemory:
     for name, opener in ways:
         try:
             return opener()
-        except CoopexportError as error:
+        except (UnsupportedError, DeviceError) as error:
             reasons.append("{}: {}".format(name, one_line(error)[:200]))
-    raise CoopexportError("no device memory can be had here; {}".format("; ".join(reasons)))
+    raise DeviceError("no device memory can be had here; {}".format("; ".join(reasons)))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from jetson.cuda.device_memory import DeviceMemory, address_of, at_least_one
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import DeviceError, UnsupportedError, one_line
 
 
 def open_memory() -> DeviceMemory:
@@ -11,7 +11,7 @@ def open_memory() -> DeviceMemory:
     try:
         from cuda.bindings import runtime
     except (ImportError, OSError) as error:
-        raise CoopexportError("not usable ({})".format(one_line(error))) from None
+        raise UnsupportedError("not usable ({})".format(one_line(error))) from None
 
     def ask(call: Any, *arguments: Any) -> Any:
         """Return what a call returns behind its error code; its words become ours."""
@@ -19,11 +19,11 @@ def open_memory() -> DeviceMemory:
         if code != runtime.cudaError_t.cudaSuccess:
             _, text = runtime.cudaGetErrorString(code)
             said = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-            raise CoopexportError("CUDA says: {} ({})".format(said, one_line(code)))
+            raise DeviceError("CUDA says: {} ({})".format(said, one_line(code)))
         return values[0] if values else None
 
     if not ask(runtime.cudaGetDeviceCount):
-        raise CoopexportError("no GPU is there")
+        raise DeviceError("no GPU is there")
     stream = ask(runtime.cudaStreamCreate)
     allocations = set()
 

@@ -6,7 +6,7 @@ Prototypes and attribute numbers as in cuda.h (driver API), the same from CUDA 1
 import ctypes
 from typing import Any, NamedTuple
 
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError
 
 LIBRARY = "libcuda.so.1"
 
@@ -27,12 +27,12 @@ def first_gpu(library_name: str = LIBRARY) -> Gpu:
     try:
         library = ctypes.CDLL(library_name)
     except OSError:
-        raise CoopexportError("no NVIDIA driver is installed here ({} is not found)".format(library_name)) from None
+        raise DeviceError("no NVIDIA driver is installed here ({} is not found)".format(library_name)) from None
     _ask(library, "cuInit", 0)
     count, device, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     _ask(library, "cuDeviceGetCount", ctypes.byref(count))
     if not count.value:
-        raise CoopexportError("the NVIDIA driver sees no GPU here")
+        raise DeviceError("the NVIDIA driver sees no GPU here")
     _ask(library, "cuDeviceGet", ctypes.byref(device), 0)
     name = ctypes.create_string_buffer(_NAME_BYTES)
     _ask(library, "cuDeviceGetName", name, _NAME_BYTES, device)
@@ -51,4 +51,4 @@ def _attribute(library: Any, attribute: int, device: ctypes.c_int) -> int:
 def _ask(library: Any, call: str, *arguments: Any) -> None:
     code = getattr(library, call)(*arguments)
     if code != 0:
-        raise CoopexportError("the NVIDIA driver does not work here ({} returned {})".format(call, code))
+        raise DeviceError("the NVIDIA driver does not work here ({} returned {})".format(call, code))

@@ -7,7 +7,7 @@ import ctypes
 from typing import Any, Sequence
 
 from jetson.cuda.device_memory import DeviceMemory, address_of, at_least_one
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError, UnsupportedError
 
 # Its names from CUDA 13 to JetPack 4's 10.2; the last one is there with the development files only.
 NAMES = ("libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0", "libcudart.so.10.2", "libcudart.so")
@@ -33,12 +33,12 @@ def open_memory(names: Sequence[str] = NAMES) -> DeviceMemory:
         code = getattr(library, call)(*arguments)
         if code != 0:
             said = library.cudaGetErrorString(code).decode("utf-8", "replace")
-            raise CoopexportError("CUDA says: {} ({} returned {})".format(said, call, code))
+            raise DeviceError("CUDA says: {} ({} returned {})".format(said, call, code))
 
     count = ctypes.c_int()
     ask("cudaGetDeviceCount", ctypes.byref(count))
     if not count.value:
-        raise CoopexportError("no GPU is there")
+        raise DeviceError("no GPU is there")
     stream = ctypes.c_void_p()
     ask("cudaStreamCreate", ctypes.byref(stream))
     allocations = set()
@@ -83,4 +83,4 @@ def _load(names: Sequence[str]) -> Any:
         library.cudaGetErrorString.argtypes = (ctypes.c_int,)
         library.cudaGetErrorString.restype = ctypes.c_char_p
         return library
-    raise CoopexportError("none of {} is found".format(", ".join(names)))
+    raise UnsupportedError("none of {} is found".format(", ".join(names)))

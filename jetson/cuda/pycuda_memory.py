@@ -3,7 +3,7 @@
 from typing import Any, Dict
 
 from jetson.cuda.device_memory import DeviceMemory, address_of, at_least_one
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import DeviceError, UnsupportedError, one_line
 
 
 def open_memory() -> DeviceMemory:
@@ -11,10 +11,10 @@ def open_memory() -> DeviceMemory:
     try:
         import pycuda.driver as driver
     except (ImportError, OSError) as error:
-        raise CoopexportError("not usable ({})".format(one_line(error))) from None
+        raise UnsupportedError("not usable ({})".format(one_line(error))) from None
     device = _ask(driver, _first_device, driver)
     if not hasattr(device, "retain_primary_context"):
-        raise CoopexportError("this version of PyCUDA has no primary context (2020.1 is the first)")
+        raise UnsupportedError("this version of PyCUDA has no primary context (2020.1 is the first)")
     context = _ask(driver, device.retain_primary_context)
     allocations: Dict[int, Any] = {}
 
@@ -65,4 +65,4 @@ def _ask(driver: Any, function: Any, *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except driver.Error as error:
-        raise CoopexportError("CUDA says: {}".format(one_line(error))) from None
+        raise DeviceError("CUDA says: {}".format(one_line(error))) from None

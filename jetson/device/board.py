@@ -3,7 +3,7 @@
 import re
 from typing import Dict, NamedTuple, Optional
 
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError, UnsupportedError
 from jetson.files.system_files import read_text
 from jetson.processes import find_program, run_program
 
@@ -92,7 +92,7 @@ def _l4t(root: str) -> Optional[str]:
         return None
     try:
         answer = run_program([program, "--show", "--showformat=${Version}", "nvidia-l4t-core"], _PACKAGE_TIMEOUT_S)
-    except CoopexportError:
+    except (UnsupportedError, DeviceError):
         return None
     # "36.4.3-20250107174145"
     version = re.match(r"(\d+\.\d+\.\d+)-", answer.output)

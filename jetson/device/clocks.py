@@ -3,7 +3,7 @@
 import re
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError, UnsupportedError
 from jetson.files.system_files import find_files, read_number
 from jetson.processes import find_program, run_program
 
@@ -48,7 +48,7 @@ def read_clocks(root: str) -> Tuple[Optional[Clocks], str]:
             answer = run_program([program, "--show"], _TIMEOUT_S)
             ranges = parse_clocks(answer.output)
             reason = "jetson_clocks --show: {}".format(answer.last_words)
-        except CoopexportError as error:
+        except (UnsupportedError, DeviceError) as error:
             ranges, reason = {}, str(error)
         if ranges:
             return Clocks(ranges, _held(ranges)), ""

@@ -5,7 +5,7 @@ from typing import List, Optional, Set, Tuple
 
 from jetson.engines.admission import same_version
 from jetson.engines.machine import Machine
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 from jetson.requests.build_request import OrderTarget
 
 # Words of a device tree's model that tell boards with the same chip apart, longest names first. Carrier boards of
@@ -16,16 +16,15 @@ _BARE_AGX = "jetson-agx"
 
 
 def require_device(target: OrderTarget, machine: Machine, jetpack: Optional[str], which: str) -> None:
-    """Raise CoopexportError, naming all differences, when a device is not what an order is for.
+    """Raise InputError, naming all differences, when a device is not what an order is for.
 
     `jetpack`: the device's, for the message; `which`: how to call it, "this device" or "nano.local".
     """
     differences = device_differences(target, machine, jetpack)
     if differences:
-        raise CoopexportError(
-            "{} is not {}: {}; name the target that it is: coopexport targets".format(
-                which, target.name, "; ".join(differences)
-            )
+        raise InputError(
+            "{} is not {}: {}".format(which, target.name, "; ".join(differences)),
+            fix="name the target that it is: coopexport targets",
         )
 
 

@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import Any, Dict, NamedTuple, Optional
 
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import UnsupportedError, one_line
 from jetson.processes import signal_name
 
 _CORE, _ANY_ARM64 = "OPENBLAS_CORETYPE", "ARMV8"
@@ -42,10 +42,10 @@ class NumpyFound(NamedTuple):
 
 
 def require_numpy() -> None:
-    """Raise CoopexportError with one line, what is wrong and how to mend it, when NumPy cannot be imported here."""
+    """Raise UnsupportedError with one line, what is wrong and how to mend it, when NumPy cannot be imported here."""
     found = find_numpy()
     if found.version is None:
-        raise CoopexportError(found.reason)
+        raise UnsupportedError(found.reason)
 
 
 def find_numpy() -> NumpyFound:

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError, UnsupportedError
 from jetson.processes import find_program, run_program
 
 _TIMEOUT_S = 20.0
@@ -27,7 +27,7 @@ def read_power_mode() -> Tuple[Optional[PowerMode], str]:
         return None, "there is no nvpmodel"
     try:
         answer = run_program([program, "-q"], _TIMEOUT_S)
-    except CoopexportError as error:
+    except (UnsupportedError, DeviceError) as error:
         return None, str(error)
     mode = parse_power_mode(answer.output)
     if mode is None:

@@ -4,7 +4,7 @@ import re
 import sys
 from typing import Dict, NamedTuple, Optional, Tuple
 
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError, UnsupportedError
 from jetson.processes import find_program, run_program
 from jetson.tensorrt_engines.trtexec import own_version
 
@@ -46,7 +46,7 @@ def find_tensorrt(trtexec: Optional[str] = None, python: str = sys.executable) -
     if trtexec is not None and module is None and package is None:
         try:
             tool = own_version(trtexec)
-        except CoopexportError as error:
+        except (UnsupportedError, DeviceError) as error:
             reasons["tool"] = str(error)
     return InstalledTensorRT(module, package, cuda, {key: value for key, value in reasons.items() if value}, tool)
 
@@ -55,7 +55,7 @@ def _module_version(python: str) -> Tuple[Optional[str], str]:
     # Not in this process: it brings hundreds of megabytes, and a library that does not fit can end the process.
     try:
         answer = run_program([python, "-c", "import tensorrt; print(tensorrt.__version__)"], _IMPORT_TIMEOUT_S)
-    except CoopexportError as error:
+    except (UnsupportedError, DeviceError) as error:
         return None, str(error)
     if answer.code != 0:
         return None, "import tensorrt: {}".format(answer.last_words)
@@ -69,7 +69,7 @@ def _package_version() -> Tuple[Optional[str], Optional[str], str]:
     form = "--showformat=${Package} ${Version}\\n"
     try:
         answer = run_program([program, "--show", form, "libnvinfer*"], _PACKAGE_TIMEOUT_S)
-    except CoopexportError as error:
+    except (UnsupportedError, DeviceError) as error:
         return None, None, str(error)
     found = _LIBRARY.search(answer.output)
     if found is None:

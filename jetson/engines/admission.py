@@ -9,7 +9,7 @@ from typing import Iterator, List, NamedTuple, Optional, Tuple
 from jetson.engines.header import MAGIC, OLD_PLAN_MAGIC, read_header, version_is_in_header
 from jetson.engines.identity import BACKEND_NAMES, EngineIdentity, read_identity
 from jetson.engines.machine import Machine
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError, StaleError, UnsupportedError
 from jetson.files.atomic_files import sha256_of_bytes
 
 # Its engine is the ONNX file itself: any version, system and processor loads it.
@@ -38,9 +38,13 @@ def admit(engine_path: str, machine: Machine, expected: Expected) -> Tuple[Engin
     """
     identity, data = read_engine(engine_path)
     for difference in explain_mismatch(identity, machine):
-        raise CoopexportError("engine {}: {}; {}".format(engine_path, difference, _advice(identity, machine)))
+        raise UnsupportedError(
+            "engine {}: {}".format(engine_path, difference), path=engine_path, fix=_advice(identity, machine)
+        )
     for difference in explain_other(identity, expected):
-        raise CoopexportError("engine {} {}; {}".format(engine_path, difference, _advice(identity, machine)))
+        raise StaleError(
+            "engine {} {}".format(engine_path, difference), path=engine_path, fix=_advice(identity, machine)
+        )
     return identity, data
 
 
@@ -50,14 +54,16 @@ def read_engine(engine_path: str) -> Tuple[EngineIdentity, bytes]:
     Says nothing about whether it runs here. Raises CoopexportError.
     """
     if not os.path.isfile(engine_path):
-        raise CoopexportError("engine {} is missing; make it with: coopexport build".format(engine_path))
+        raise StaleError(
+            "engine {} is missing".format(engine_path), path=engine_path, fix="make it with: coopexport build"
+        )
     identity = read_identity(engine_path)
     data, size_bytes = _read(engine_path, identity.engine_bytes)
     for problem in file_problems(identity, data, size_bytes):
-        raise CoopexportError(
-            "engine {} {}: do not load it; build it again, or copy engine and identity again".format(
-                engine_path, problem
-            )
+        raise DamagedFileError(
+            "engine {} {}: do not load it".format(engine_path, problem),
+            path=engine_path,
+            fix="build it again, or copy engine and identity again",
         )
     return identity, data
 
@@ -84,7 +90,7 @@ def header_problems(identity: EngineIdentity, data: bytes) -> Iterator[str]:
     name = BACKEND_NAMES[identity.backend]
     try:
         header = read_header(data)
-    except CoopexportError as error:
+    except DamagedFileError as error:
         yield "does not begin like an engine of {} ({})".format(name, error)
         return
     if header.backend != identity.backend:
@@ -139,7 +145,9 @@ def _read(path: str, most_bytes: int) -> Tuple[bytes, int]:
             data = file.read(most_bytes + 1)
             return data, len(data) if len(data) <= most_bytes else os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise CoopexportError("engine {} cannot be read ({}); mend that first".format(path, error.strerror)) from None
+        raise InputError(
+            "engine {} cannot be read ({})".format(path, error.strerror), path=path, fix="mend that first"
+        ) from None
 
 
 def _mismatches(identity: EngineIdentity, machine: Machine) -> Iterator[str]:

@@ -4,7 +4,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 import numpy as np
 
-from jetson.errors import CoopexportError
+from jetson.errors import ParityError
 from jetson.wire.packing import PACKINGS, unpack_tensor
 
 # At most one symbol in a thousand may be off, and by one, unless an order says less.
@@ -66,15 +66,13 @@ def compare_outputs(
     `expected`, `found`: N x ... each, in the graph's order. Dtypes and shapes have to be the same.
     """
     if not len(forms) == len(expected) == len(found):
-        raise CoopexportError(
-            "{}: the engine has {} outputs, the golden data {}".format(where, len(found), len(expected))
-        )
+        raise ParityError("{}: the engine has {} outputs, the golden data {}".format(where, len(found), len(expected)))
     return [_compare(forms[index], expected[index], found[index], where) for index in range(len(forms))]
 
 
 def _compare(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: str) -> Dict[str, Any]:
     if (found.dtype, found.shape) != (expected.dtype, expected.shape):
-        raise CoopexportError(
+        raise ParityError(
             "{}: the engine returns {} of shape {}, the golden data hold {} of shape {}".format(
                 where, found.dtype, found.shape, expected.dtype, expected.shape
             )
@@ -86,10 +84,11 @@ def _compare(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: s
         error = _error_by_spread(expected, found, where)
         how = "engine against golden outputs"
     if error > form.bound:
-        raise CoopexportError(
+        raise ParityError(
             "{}: parity check 'build' failed: error {:.2e}, allowed is {:.0e} ({}); the engine is not used".format(
                 where, error, form.bound, how
-            )
+            ),
+            number=error,
         )
     return {"check": "build", "error": error, "bound": form.bound, "samples": len(expected), "how": how}
 
@@ -100,10 +99,11 @@ def _fraction_of_symbols(form: OutputForm, expected: np.ndarray, found: np.ndarr
     )
     difference = np.abs(golden - made)
     if difference.max() > form.difference:
-        raise CoopexportError(
+        raise ParityError(
             "{}: a symbol differs by {} from the golden data; allowed is {}".format(
                 where, difference.max(), form.difference
-            )
+            ),
+            number=int(difference.max()),
         )
     return float((difference > 0).mean())
 
@@ -111,13 +111,14 @@ def _fraction_of_symbols(form: OutputForm, expected: np.ndarray, found: np.ndarr
 def _error_by_spread(expected: np.ndarray, found: np.ndarray, where: str) -> float:
     """Return the largest difference over the largest range of any one output over the samples."""
     if not np.isfinite(found).all():
-        raise CoopexportError("{}: outputs are not finite where the golden ones are".format(where))
+        raise ParityError("{}: outputs are not finite where the golden ones are".format(where))
     wide = expected.astype(np.float64)
     spread = float(np.ptp(wide, axis=0).max())
     if len(expected) < 2 or spread <= _LEAST_RELATIVE_SPREAD * float(np.abs(wide).max()):
-        raise CoopexportError(
+        raise ParityError(
             "{}: golden outputs vary by only {:.1e} over {} samples, so that equality cannot be shown".format(
                 where, spread, len(expected)
-            )
+            ),
+            number=spread,
         )
     return float(np.abs(wide - found.astype(np.float64)).max()) / spread

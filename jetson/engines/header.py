@@ -7,7 +7,7 @@ before it calls the driver, and holds no checksum.
 import struct
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError
 
 HEADER_BYTES = 64
 # Size at 16, version at 24 and mask at 32 are inside; less is no engine of any version.
@@ -45,13 +45,13 @@ def read_header(first_bytes: bytes) -> EngineHeader:
     """
     backend = {magic: name for name, magic in _beginnings()}.get(bytes(first_bytes[:4]))
     if backend is None:
-        raise CoopexportError(
+        raise DamagedFileError(
             "the file begins with {!r} and not like an engine ({})".format(
                 bytes(first_bytes[:4]), " or ".join(repr(magic) for _, magic in _beginnings())
             )
         )
     if len(first_bytes) < _LEAST_BYTES:
-        raise CoopexportError("the file ends after {} bytes, within the header".format(len(first_bytes)))
+        raise DamagedFileError("the file ends after {} bytes, within the header".format(len(first_bytes)))
     (serialisation,) = struct.unpack_from("<I", first_bytes, 4)
     (total_bytes,) = struct.unpack_from("<Q", first_bytes, 16)
     numbers = tuple(first_bytes[24:28])

@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from jetson.engines.build_settings import BuildSettings, settings_from_json
 from jetson.engines.machine import Machine, machine_from_json
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.json_files import decode_json, encode_json
 
@@ -155,12 +155,15 @@ def read_identity(engine_path: str) -> EngineIdentity:
         with open(path, "rb") as file:
             data = file.read()
     except FileNotFoundError:
-        raise CoopexportError(
-            "{} is missing: nothing says what this engine is, so do not load it; build it again, or copy engine and "
-            "identity together".format(path)
+        raise StaleError(
+            "{} is missing: nothing says what this engine is, so do not load it".format(path),
+            path=path,
+            fix="build it again, or copy engine and identity together",
         ) from None
     except OSError as error:
-        raise CoopexportError("{} cannot be read ({}); mend that first".format(path, error.strerror)) from None
+        raise InputError(
+            "{} cannot be read ({})".format(path, error.strerror), path=path, fix="mend that first"
+        ) from None
     return decode_identity(data, path)
 
 
@@ -173,18 +176,20 @@ def decode_identity(data: bytes, path: str) -> EngineIdentity:
     content = decode_json(data, SCHEMA, path)
     missing = [field for field in EngineIdentity._fields if field not in content and field not in _OPTIONAL_FIELDS]
     if missing:
-        raise CoopexportError("{} lacks {}; build the engine again".format(path, ", ".join(missing)))
+        raise DamagedFileError("{} lacks {}".format(path, ", ".join(missing)), path=path, fix="build the engine again")
     for problem in _problems(content):
-        raise CoopexportError("{}: {}; build the engine again".format(path, problem))
+        raise DamagedFileError("{}: {}".format(path, problem), path=path, fix="build the engine again")
     try:
         settings = _settings(content["settings"])
         machine = machine_from_json(content["machine"])
     except ValueError as error:
-        raise CoopexportError("{}: {}; build the engine again".format(path, error)) from None
+        raise DamagedFileError("{}: {}".format(path, error), path=path, fix="build the engine again") from None
     document = json.loads(data.decode("utf-8"))
     if encode_json(document["schema"], document) != data or document.pop(_DIGEST, None) != _digest(document):
-        raise CoopexportError(
-            "{} was altered since it was written: do not load the engine; build it again, or copy it again".format(path)
+        raise DamagedFileError(
+            "{} was altered since it was written: do not load the engine".format(path),
+            path=path,
+            fix="build it again, or copy it again",
         )
     known = {key: value for key, value in content.items() if key in EngineIdentity._fields}
     known.update(settings=settings, machine=machine, compute_capabilities=tuple(content["compute_capabilities"]))

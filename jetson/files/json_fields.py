@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple, Tuple
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError
 
 
 class JsonObject(NamedTuple):
@@ -18,9 +18,11 @@ class JsonObject(NamedTuple):
     advice: str
 
 
-def wrong(place: JsonObject, key: str, reason: str) -> CoopexportError:
+def wrong(place: JsonObject, key: str, reason: str) -> DamagedFileError:
     """Return the error for a key whose value cannot be used, such as "{path}: tensors.0.shape is no list; ..."."""
-    return CoopexportError("{}: {}{} {}; {}".format(place.path, place.prefix, key, reason, place.advice))
+    return DamagedFileError(
+        "{}: {}{} {}".format(place.path, place.prefix, key, reason), path=place.path, fix=place.advice
+    )
 
 
 def has(place: JsonObject, key: str) -> bool:

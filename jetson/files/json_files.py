@@ -5,7 +5,7 @@ import math
 import os
 from typing import Any, Dict
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError, StaleError
 from jetson.files.atomic_files import write_file
 
 
@@ -37,9 +37,13 @@ def read_json(path: str, schema: str) -> Dict[str, Any]:
         with open(path, "rb") as file:
             data = file.read()
     except FileNotFoundError:
-        raise CoopexportError("{} is missing; check the path, or run the command that writes it".format(path)) from None
+        raise StaleError(
+            "{} is missing".format(path), path=path, fix="check the path, or run the command that writes it"
+        ) from None
     except OSError as error:
-        raise CoopexportError("{} cannot be read ({}); mend that first".format(path, error.strerror)) from None
+        raise InputError(
+            "{} cannot be read ({})".format(path, error.strerror), path=path, fix="mend that first"
+        ) from None
     return decode_json(data, schema, path)
 
 
@@ -49,15 +53,20 @@ def decode_json(data: bytes, schema: str, path: str) -> Dict[str, Any]:
         document = json.loads(data.decode("utf-8"))
         _refuse_non_finite(document, "it")
     except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets in brackets
-        raise CoopexportError("{} is not valid JSON ({}); write it anew".format(path, error)) from None
+        raise DamagedFileError(
+            "{} is not valid JSON ({})".format(path, error), path=path, fix="write it anew"
+        ) from None
     if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
-        raise CoopexportError('{} has no "schema": it is no file of coopexport; check the path'.format(path))
+        raise DamagedFileError(
+            '{} has no "schema": it is no file of coopexport'.format(path), path=path, fix="check the path"
+        )
     found = document.pop("schema")
     if not same_major(found, schema):
-        raise CoopexportError(
+        raise DamagedFileError(
             "{} is of schema {}, this version reads {}: write it anew, or use the coopexport that wrote it".format(
                 path, found, schema
-            )
+            ),
+            path=path,
         )
     return document
 

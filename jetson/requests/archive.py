@@ -9,7 +9,7 @@ import os
 import zipfile
 from typing import Any, BinaryIO, Dict, Iterable, List, NamedTuple, Set, Tuple
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError
 from jetson.files.atomic_files import sha256_of_bytes, temporary_folder_beside, write_file
 from jetson.files.json_files import encode_json, same_major
 from jetson.store.blobs import BlobStore, flush_names, is_sha256, read_blob, write_blob
@@ -75,17 +75,20 @@ def open_parcel(path: str, manifest_name: str, schema: str) -> Parcel:
             with open(path, "rb") as file:
                 manifest = file.read(_LARGEST_MANIFEST_BYTES)
         except OSError as error:
-            raise CoopexportError("{} cannot be read ({}); check the path".format(path, error.strerror)) from None
+            raise InputError(
+                "{} cannot be read ({})".format(path, error.strerror), path=path, fix="check the path"
+            ) from None
     try:
         content = json.loads(manifest.decode("utf-8"))
         found = str(content.pop("schema"))
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):  # brackets in brackets in ...
         raise _damaged(path, "its {} is no manifest".format(manifest_name)) from None
     if not same_major(found, schema):
-        raise CoopexportError(
+        raise DamagedFileError(
             "{} is of schema {}, this version reads {}: use the same coopexport for both sides".format(
                 path, found, schema
-            )
+            ),
+            path=path,
         )
     return Parcel(path, content, sha256_of_bytes(manifest))
 
@@ -102,7 +105,7 @@ def read_member(parcel: Parcel, sha256: str, size_bytes: int) -> bytes:
         raise _damaged(parcel.path, "it lacks the file {}".format(sha256[:12])) from None
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
         raise _damaged(parcel.path, str(error)) from None
-    except CoopexportError:
+    except DamagedFileError:
         raise _damaged(parcel.path, "the file {} is not what its name says".format(sha256[:12])) from None
 
 
@@ -116,7 +119,7 @@ def _manifest_of_zip(path: str, manifest_name: str) -> bytes:
                 raise _damaged(path, "its {} is too large".format(manifest_name))
             return archive.read(manifest_name)
     except FileNotFoundError:
-        raise CoopexportError("{} is missing; check the path".format(path)) from None
+        raise InputError("{} is missing".format(path), path=path, fix="check the path") from None
     except KeyError:
         raise _damaged(path, "there is no {} in it".format(manifest_name)) from None
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
@@ -129,7 +132,7 @@ def _member_of_zip(path: str, sha256: str, size_bytes: int) -> bytes:
     with zipfile.ZipFile(path) as archive, archive.open(name) as file:
         data = file.read(size_bytes + 1)
     if len(data) != size_bytes or sha256_of_bytes(data) != sha256:
-        raise CoopexportError("{} is not what its name says".format(name))
+        raise DamagedFileError("{} is not what its name says".format(name))
     return data
 
 
@@ -166,7 +169,7 @@ def _write_zip(file: BinaryIO, manifest_name: str, manifest: bytes, blobs: Itera
             if sha256 not in written:
                 written.add(sha256)
                 if sha256_of_bytes(data) != sha256:
-                    raise CoopexportError("what was to be kept as {} has another SHA-256".format(sha256))
+                    raise DamagedFileError("what was to be kept as {} has another SHA-256".format(sha256))
                 _add(archive, _member_name(sha256), data)
         archive.close()
     except BaseException:
@@ -180,5 +183,5 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     archive.writestr(member, data)
 
 
-def _damaged(path: str, what: str) -> CoopexportError:
-    return CoopexportError("{} is damaged: {}; copy or make it again".format(path, what))
+def _damaged(path: str, what: str) -> DamagedFileError:
+    return DamagedFileError("{} is damaged: {}".format(path, what), path=path, fix="copy or make it again")

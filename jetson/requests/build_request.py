@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tu
 
 from jetson.engines.build_settings import BuildSettings, settings_from_json
 from jetson.engines.golden_check import OutputForm, form_from_json
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError
 from jetson.requests.archive import Parcel, open_parcel, read_member, write_parcel
 from jetson.store.blobs import is_sha256
 from jetson.tensorrt_engines.ends import End, declared_ends
@@ -136,10 +136,10 @@ def read_samples(order: Order, item: OrderItem) -> Tuple[List[Any], List[Any]]:
             inputs = [archive["input_{}".format(index)] for index in range(len(item.inputs))]
             expected = [archive["expected_{}".format(index)] for index in range(len(item.outputs))]
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise CoopexportError(
-            "{}: the golden data of {} are unusable: {}; make the order again".format(
-                order.parcel.path, item.name, error
-            )
+        raise DamagedFileError(
+            "{}: the golden data of {} are unusable: {}".format(order.parcel.path, item.name, error),
+            path=order.parcel.path,
+            fix="make the order again",
         ) from None
     return inputs, expected
 
@@ -191,8 +191,8 @@ def _item_to_json(item: OrderItem) -> Dict[str, Any]:
     return content
 
 
-def _malformed(parcel: Parcel, error: Exception) -> CoopexportError:
-    return CoopexportError("{} is malformed: {!r}; make it again".format(parcel.path, error))
+def _malformed(parcel: Parcel, error: Exception) -> DamagedFileError:
+    return DamagedFileError("{} is malformed: {!r}".format(parcel.path, error), path=parcel.path, fix="make it again")
 
 
 def _order_of(parcel: Parcel) -> Order:

@@ -8,7 +8,7 @@ import os
 import re
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError, StaleError, reworded
 from jetson.files.atomic_files import sha256_of_file
 from jetson.files.json_fields import (
     JsonObject,
@@ -99,13 +99,15 @@ def read_feature_codec(folder: str, manifest: BundleManifest, batch: int = 1) ->
     crosses.
     """
     if batch < 1:
-        raise CoopexportError("a batch of {} was asked for; a message holds 1 sample or more".format(batch))
+        raise InputError("a batch of {} was asked for; a message holds 1 sample or more".format(batch))
     tensors = tuple(item.feature._replace(model=_symbol_model(folder, item.tables)) for item in manifest.tensors)
     codec = FeatureCodec(tensors, manifest.associated_data, batch)
     try:
         agree(codec.specifications, codec.associated_data)
-    except CoopexportError as error:
-        raise CoopexportError("the bundle of {}: {}; {}".format(manifest.layer, error, _ADVICE)) from None
+    except InputError as error:
+        raise DamagedFileError(
+            "the bundle of {}: {}".format(manifest.layer, error), layer=manifest.layer, path=folder, fix=_ADVICE
+        ) from None
     return codec
 
 
@@ -113,9 +115,9 @@ def check_file(folder: str, record: RecordedFile) -> str:
     """Return the path of a recorded file; raises CoopexportError when it is missing or has another hash."""
     path = os.path.join(folder, record.file)
     if not os.path.isfile(path):
-        raise CoopexportError("{} is missing; make the bundle again with: coopexport split".format(path))
+        raise StaleError("{} is missing".format(path), path=path, fix="make the bundle again with: coopexport split")
     if sha256_of_file(path) != record.sha256:
-        raise CoopexportError("{} is not the file that its manifest names; {}".format(path, _ADVICE))
+        raise DamagedFileError("{} is not the file that its manifest names".format(path), path=path, fix=_ADVICE)
     return path
 
 
@@ -127,8 +129,8 @@ def _symbol_model(folder: str, tables: Optional[RecordedFile]) -> Optional[Symbo
         data = file.read()
     try:
         return model_from_bytes(data)
-    except CoopexportError as error:
-        raise CoopexportError("{}: {}".format(path, error)) from None
+    except DamagedFileError as error:
+        raise reworded(error, "{}: {}".format(path, error), path=path) from None
 
 
 def _tensor(place: JsonObject) -> TensorRecord:

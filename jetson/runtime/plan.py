@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError
 from jetson.files.json_files import read_json
 
 SCHEMA = "coopexport.plan/1.0"
@@ -34,7 +34,9 @@ def read_plan(path: str) -> Plan:
         intervals = [_interval(item, len(candidates)) for item in content["intervals"]]
         _check_cover(intervals)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise CoopexportError("{} is malformed ({}); make it with: coopexport select".format(path, error)) from None
+        raise DamagedFileError(
+            "{} is malformed ({})".format(path, error), path=path, fix="make it with: coopexport select"
+        ) from None
     return Plan(intervals, candidates, content)
 
 
@@ -59,7 +61,7 @@ def _check_cover(intervals: List[Interval]) -> None:
 def choose(plan: Plan, goodput_bps: float) -> int:
     """Return the index of the candidate that is best at `goodput_bps`; raises CoopexportError if not positive."""
     if not goodput_bps > 0:
-        raise CoopexportError("goodput must be a positive number of bits per second, not {}".format(goodput_bps))
+        raise InputError("goodput must be a positive number of bits per second, not {}".format(goodput_bps))
     for interval in plan.intervals:
         if interval.upto_bps is None or goodput_bps < interval.upto_bps:
             return interval.candidate

@@ -11,7 +11,7 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 LAYOUTS = ("NCHW", "NHWC")
 COLOUR_ORDERS = ("RGB", "BGR", "GRAY")
@@ -44,7 +44,7 @@ class Preprocessing(NamedTuple):
 
 
 def check(preprocessing: Preprocessing) -> None:
-    """Raise CoopexportError, naming the field, when the declaration makes no sense."""
+    """Raise InputError, naming the field, when the declaration makes no sense."""
     choices = (
         ("layout", LAYOUTS),
         ("colour_order", COLOUR_ORDERS),
@@ -66,19 +66,20 @@ def check(preprocessing: Preprocessing) -> None:
         if not isinstance(values, tuple) or not all(_is_finite(value) for value in values):
             raise _wrong(preprocessing, field, "a list of finite numbers, one per channel")
         if len(values) not in (1, channels):
-            raise CoopexportError(
-                "preprocessing.{} has {} values for {} channels ({}); give one per channel, or one for all".format(
+            raise InputError(
+                "preprocessing.{} has {} values for {} channels ({})".format(
                     field, len(values), channels, preprocessing.colour_order
-                )
+                ),
+                fix="give one per channel, or one for all",
             )
     if not all(_is_divisor(value) for value in preprocessing.deviation):
-        raise CoopexportError(
-            "preprocessing.deviation holds 0 (or less than a float32 can hold): inputs are divided by it; "
-            "leave it out, or use 1 for that channel"
+        raise InputError(
+            "preprocessing.deviation holds 0 (or less than a float32 can hold): inputs are divided by it",
+            fix="leave it out, or use 1 for that channel",
         )
     normalises = preprocessing.scale != 1 or set(preprocessing.mean) != {0.0}
     if preprocessing.input_dtype == "uint8" and (normalises or set(preprocessing.deviation) != {1.0}):
-        raise CoopexportError(
+        raise InputError(
             "preprocessing.input_dtype is uint8, so scale, mean and deviation must be left out: "
             "the network normalises by itself"
         )
@@ -100,10 +101,9 @@ def from_json(content: Dict[str, Any]) -> Preprocessing:
     if unknown:
         nearest = difflib.get_close_matches(unknown[0], Preprocessing._fields, n=1)
         advice = "did you mean {}?" if nearest else "known are {}"
-        raise CoopexportError(
-            "preprocessing.{} is not a known key; {}".format(
-                unknown[0], advice.format(", ".join(nearest or Preprocessing._fields))
-            )
+        raise InputError(
+            "preprocessing.{} is not a known key".format(unknown[0]),
+            fix=advice.format(", ".join(nearest or Preprocessing._fields)),
         )
     values: Dict[str, Any] = {
         field: tuple(value) if isinstance(value, list) else value for field, value in content.items()
@@ -122,17 +122,19 @@ def apply(preprocessing: Preprocessing, images: Union[np.ndarray, Sequence[np.nd
     in size.
     """
     if isinstance(images, np.ndarray) and images.ndim != 4:
-        raise CoopexportError(
+        raise InputError(
             "images have shape {}; expected is count x height x width x 3 (RGB, uint8)".format(images.shape)
         )
     fitted = [_fit(preprocessing, image, index) for index, image in enumerate(images)]
     if not fitted:
-        raise CoopexportError("there are no images to preprocess; pass at least one")
+        raise InputError("there are no images to preprocess", fix="pass at least one")
     sizes = sorted({image.shape[:2] for image in fitted})
     if len(sizes) > 1:
-        raise CoopexportError(
-            "images come out of preprocessing in several sizes ({}); declare preprocessing.resize or "
-            "preprocessing.crop".format(", ".join("{}x{}".format(*size) for size in sizes[:3]))
+        raise InputError(
+            "images come out of preprocessing in several sizes ({})".format(
+                ", ".join("{}x{}".format(*size) for size in sizes[:3])
+            ),
+            fix="declare preprocessing.resize or preprocessing.crop",
         )
     batch = _colours(preprocessing.colour_order, np.stack(fitted))
     per_channel: Tuple[int, ...] = (-1,)
@@ -162,10 +164,10 @@ def resize(image: np.ndarray, height: int, width: int, interpolation: str) -> np
     return np.floor(resampled + 0.5).astype(np.uint8)
 
 
-def _wrong(preprocessing: Preprocessing, field: str, right: str) -> CoopexportError:
+def _wrong(preprocessing: Preprocessing, field: str, right: str) -> InputError:
     value = getattr(preprocessing, field)
     shown = list(value) if isinstance(value, tuple) else value
-    return CoopexportError("preprocessing.{} is {!r}; use {}".format(field, shown, right))
+    return InputError("preprocessing.{} is {!r}".format(field, shown), fix="use {}".format(right))
 
 
 def _is_pixels(value: Any) -> bool:
@@ -190,7 +192,7 @@ def _is_divisor(value: float) -> bool:
 def _fit(preprocessing: Preprocessing, image: np.ndarray, index: int) -> np.ndarray:
     """Return one image resized and cropped, still RGB and uint8."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        raise CoopexportError(
+        raise InputError(
             "image {} is {} of shape {}; expected is uint8, height x width x 3 (RGB)".format(
                 index, image.dtype, image.shape
             )
@@ -203,9 +205,11 @@ def _fit(preprocessing: Preprocessing, image: np.ndarray, index: int) -> np.ndar
         # Half a pixel towards the top left where the rest is odd.
         top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
         if top < 0 or left < 0:
-            raise CoopexportError(
-                "image {} is {}x{}, smaller than preprocessing.crop {}x{}; declare a larger "
-                "preprocessing.resize".format(index, image.shape[0], image.shape[1], height, width)
+            raise InputError(
+                "image {} is {}x{}, smaller than preprocessing.crop {}x{}".format(
+                    index, image.shape[0], image.shape[1], height, width
+                ),
+                fix="declare a larger preprocessing.resize",
             )
         image = image[top : top + height, left : left + width]
     return image

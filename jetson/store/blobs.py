@@ -10,7 +10,7 @@ import re
 import time
 from typing import Collection, Iterable, Iterator, List, NamedTuple, Optional, Union
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError
 from jetson.files.atomic_files import (
     flush_folder,
     is_partial,
@@ -78,10 +78,12 @@ def read_blob(blobs: BlobStore, sha256: str, size_bytes: Optional[int] = None) -
         found_bytes = os.fstat(file.fileno()).st_size
         if size_bytes is not None and found_bytes != size_bytes:
             what = "truncated" if found_bytes < size_bytes else "too long"
-            raise CoopexportError("{} is {}: {:,} bytes in place of {:,}".format(path, what, found_bytes, size_bytes))
+            raise DamagedFileError(
+                "{} is {}: {:,} bytes in place of {:,}".format(path, what, found_bytes, size_bytes), path=path
+            )
         data = file.read()
     if sha256_of_bytes(data) != sha256:
-        raise CoopexportError("{} is not what its name says: it has another SHA-256".format(path))
+        raise DamagedFileError("{} is not what its name says: it has another SHA-256".format(path), path=path)
     return data
 
 
@@ -178,7 +180,7 @@ def modified_s(path: str) -> float:
 
 def _expected(found: str, sha256: Optional[str]) -> str:
     if sha256 is not None and found != sha256:
-        raise CoopexportError("what was to be kept as {} has another SHA-256, {}".format(sha256, found))
+        raise DamagedFileError("what was to be kept as {} has another SHA-256, {}".format(sha256, found))
     return found
 
 

@@ -12,7 +12,7 @@ from typing import List, NamedTuple, Optional, Union
 
 from jetson.engines.admission import header_problems
 from jetson.engines.identity import EngineIdentity, decode_identity, encode_identity
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError
 from jetson.files.atomic_files import is_partial
 from jetson.files.json_files import decode_json, encode_json
 from jetson.store.blobs import (
@@ -89,7 +89,9 @@ def read_entry(path: str) -> Optional[Entry]:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise CoopexportError("{} cannot be read ({}); mend that first".format(path, error.strerror)) from None
+        raise InputError(
+            "{} cannot be read ({})".format(path, error.strerror), path=path, fix="mend that first"
+        ) from None
     content = decode_json(data, SCHEMA, path)
     try:
         key = key_from_json(content["key"])
@@ -97,11 +99,11 @@ def read_entry(path: str) -> Optional[Entry]:
         same = os.path.basename(path) == key.digest + _SUFFIX
         identity = decode_identity(content["identity"].encode("utf-8"), path)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CoopexportError("{} is no entry of a store ({!r})".format(path, error)) from None
+        raise DamagedFileError("{} is no entry of a store ({!r})".format(path, error), path=path) from None
     if not same or not is_of_key(identity, key):
-        raise CoopexportError("{} is not of the key that it is named after".format(path))
+        raise DamagedFileError("{} is not of the key that it is named after".format(path), path=path)
     if encode_json(SCHEMA, content) != data:
-        raise CoopexportError("{} is not as it was written".format(path))
+        raise DamagedFileError("{} is not as it was written".format(path), path=path)
     return Entry(key, identity, used_at_s)
 
 
@@ -115,7 +117,7 @@ def load(store: EngineStore, key: EngineKey) -> Union[Hit, Miss]:
     """Return the engine that is kept under `key`, read whole and checked; a miss without words when there is none."""
     try:
         entry = read_entry(os.path.join(store.root, entry_name(key)))
-    except CoopexportError as error:
+    except (DamagedFileError, InputError) as error:
         return Miss("its entry is damaged ({})".format(error), True)
     if entry is None:
         return Miss("")
@@ -126,7 +128,7 @@ def load(store: EngineStore, key: EngineKey) -> Union[Hit, Miss]:
         return Miss("its file is gone", True)
     except OSError as error:
         return Miss("its file cannot be read ({})".format(error.strerror), True)
-    except CoopexportError as error:
+    except DamagedFileError as error:
         return Miss("it is damaged ({})".format(error), True)
     for problem in header_problems(identity, data):
         return Miss("it {}".format(problem), True)
@@ -137,7 +139,7 @@ def entries(store: EngineStore) -> List[Entry]:
     """Return what is stored, the least recently used first; damaged entries are left out."""
     found = []
     for name in _key_files(store):
-        with contextlib.suppress(CoopexportError):
+        with contextlib.suppress(DamagedFileError, InputError):
             entry = read_entry(os.path.join(store.root, "keys", name)) if name.endswith(_SUFFIX) else None
             if entry is not None:
                 found.append(entry)

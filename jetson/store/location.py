@@ -4,7 +4,7 @@ import os
 import re
 from typing import Mapping
 
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 ROOT_VARIABLE = "COOPEXPORT_STORE"
 LIMIT_VARIABLE = "COOPEXPORT_STORE_LIMIT"
@@ -38,9 +38,8 @@ def byte_count(text: str, where: str) -> int:
     found = re.match(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$", text)
     unit = _UNITS.get(found.group(2).upper()) if found else None
     if found is None or unit is None:
-        raise CoopexportError(
-            "{}: {!r} is no size; write a number of bytes, or one with KB, MB, GB, KiB, MiB, GiB such as 4GiB".format(
-                where, text
-            )
+        raise InputError(
+            "{}: {!r} is no size".format(where, text),
+            fix="write a number of bytes, or one with KB, MB, GB, KiB, MiB, GiB such as 4GiB",
         )
     return int(float(found.group(1)) * unit)

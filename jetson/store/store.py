@@ -11,7 +11,7 @@ from typing import Callable, NamedTuple, Optional, Tuple, Union
 
 from jetson.engines.admission import file_problems
 from jetson.engines.identity import EngineIdentity
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 from jetson.files.atomic_files import write_file
 from jetson.files.file_lock import locked
 from jetson.store.blobs import flush_names, write_blob
@@ -77,10 +77,9 @@ def add(store: EngineStore, key: EngineKey, identity: EngineIdentity, data: byte
     if not is_of_key(identity, key):
         raise ValueError("the engine's identity is not of the key that it is to be kept under")
     if len(data) > store.limit_bytes:
-        raise CoopexportError(
-            "an engine of {:,} bytes does not fit into the store of {:,}; raise COOPEXPORT_STORE_LIMIT".format(
-                len(data), store.limit_bytes
-            )
+        raise InputError(
+            "an engine of {:,} bytes does not fit into the store of {:,}".format(len(data), store.limit_bytes),
+            fix="raise COOPEXPORT_STORE_LIMIT",
         )
     entry, blobs = encode_entry(key, identity), engine_blobs(store)
     with locked(lock_path(store, "store")) as alone:
@@ -116,7 +115,7 @@ def obtain(
         identity, data = build()
         try:
             add(store, key, identity, data)
-        except (OSError, CoopexportError) as error:
+        except (OSError, InputError) as error:
             return Obtained(identity, data, False, found.reason, "{}: {}".format(store.root, error))
     return Obtained(identity, data, False, found.reason)
 

@@ -4,7 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.header import HEADER_BYTES, read_header
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, UnsupportedError
 from jetson.tensorrt_engines import configuration
 from jetson.tensorrt_engines.ends import Declared
 from jetson.tensorrt_engines.library import TENSORRT_RTX, Library
@@ -58,7 +58,7 @@ def build_engine(
     if progress.failure is not None:
         raise progress.failure
     if serialized is None:
-        raise CoopexportError("{} built no engine: {}".format(library.title, library.said("it says not why")))
+        raise UnsupportedError("{} built no engine: {}".format(library.title, library.said("it says not why")))
     data = bytes(serialized)
     tell("building", 1, 1)
     kept = bytes(config.get_timing_cache().serialize()) if cache is not None else None
@@ -72,7 +72,7 @@ def _exact_version(library: Library, data: bytes) -> str:
     """
     try:
         found = read_header(data[:HEADER_BYTES]).version
-    except CoopexportError:
+    except DamagedFileError:
         return library.version
     own = library.version.split(".")
     return found if found is not None and found.split(".")[: len(own)] == own else library.version

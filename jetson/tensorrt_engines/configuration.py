@@ -3,7 +3,7 @@
 from typing import Any, Dict, List, Tuple
 
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError
+from jetson.errors import InputError, UnsupportedError
 from jetson.tensorrt_engines.ends import DYNAMIC, End
 from jetson.tensorrt_engines.library import TENSORRT_RTX, Library
 from jetson.tensorrt_engines.network import Network
@@ -19,27 +19,29 @@ def require_possible(library: Library, settings: BuildSettings) -> None:
     least, best, most = settings.batches
     if not 1 <= least <= best <= most:
         # TensorRT ignores such a profile without a word.
-        raise CoopexportError(
+        raise InputError(
             "batch sizes {}, {}, {} are in no order: give least, best and most, each at least 1".format(
                 *settings.batches
             )
         )
     if settings.precision not in PRECISIONS:
-        raise CoopexportError('precision "{}" is none of {}'.format(settings.precision, ", ".join(PRECISIONS)))
+        raise InputError('precision "{}" is none of {}'.format(settings.precision, ", ".join(PRECISIONS)))
     if settings.optimization_level is not None and not 0 <= settings.optimization_level <= 5:
-        raise CoopexportError("optimization level {} is none of 0 to 5".format(settings.optimization_level))
+        raise InputError("optimization level {} is none of 0 to 5".format(settings.optimization_level))
     if library.name == TENSORRT_RTX:
         if settings.dla_core is not None:
-            raise CoopexportError("TensorRT-RTX does not know the DLA; build for a Jetson with classic TensorRT")
+            raise UnsupportedError("TensorRT-RTX does not know the DLA", fix="build for a Jetson with classic TensorRT")
         if not settings.compute_capabilities:
-            raise CoopexportError("TensorRT-RTX builds ahead of time: name the compute capabilities, such as 8.9")
+            raise InputError("TensorRT-RTX builds ahead of time: name the compute capabilities, such as 8.9")
         for capability in settings.compute_capabilities:
             if compute_capability(library, capability) is None:
-                raise CoopexportError("{} does not build for SM {}".format(library.title, capability))
+                raise UnsupportedError("{} does not build for SM {}".format(library.title, capability))
     if settings.dla_core is not None and settings.precision == "fp32":
-        raise CoopexportError("the DLA computes in fp16 and int8, not in fp32; choose another precision or the GPU")
+        raise UnsupportedError(
+            "the DLA computes in fp16 and int8, not in fp32", fix="choose another precision or the GPU"
+        )
     if settings.dla_core is not None and settings.dynamic:
-        raise CoopexportError("the DLA takes one batch size only; choose a static batch or the GPU")
+        raise UnsupportedError("the DLA takes one batch size only", fix="choose a static batch or the GPU")
 
 
 def compute_capability(library: Library, capability: str) -> Any:
@@ -86,8 +88,9 @@ def _set_level(library: Library, config: Any, settings: BuildSettings) -> None:
     if settings.optimization_level is None:
         return
     if not hasattr(config, "builder_optimization_level"):
-        raise CoopexportError(
-            "{} {} has no optimization level (8.6 is the first); leave it out".format(library.title, library.version)
+        raise UnsupportedError(
+            "{} {} has no optimization level (8.6 is the first)".format(library.title, library.version),
+            fix="leave it out",
         )
     config.builder_optimization_level = settings.optimization_level
 
@@ -98,7 +101,7 @@ def _set_dla(library: Library, parsed: Network, config: Any, settings: BuildSett
     cores = parsed.builder.num_DLA_cores
     if settings.dla_core not in range(cores):
         has = "no DLA" if cores == 0 else "{} DLA cores, counted from 0".format(cores)
-        raise CoopexportError(
+        raise UnsupportedError(
             "DLA core {} is asked for; {} {} finds {} here".format(
                 settings.dla_core, library.title, library.version, has
             )
@@ -115,10 +118,11 @@ def _set_profile(library: Library, parsed: Network, config: Any, settings: Build
     if not any(DYNAMIC in end.shape for end in inputs):
         fixed = sorted({end.shape[0] for end in inputs if end.shape})
         if settings.dynamic or fixed not in ([], [settings.batches[1]]):
-            raise CoopexportError(
-                "the graph is fixed to batch {}, asked for are {} to {}; give it a dynamic batch".format(
+            raise InputError(
+                "the graph is fixed to batch {}, asked for are {} to {}".format(
                     ", ".join(map(str, fixed)), settings.batches[0], settings.batches[2]
-                )
+                ),
+                fix="give it a dynamic batch",
             )
         return
     profile = parsed.builder.create_optimization_profile()
@@ -126,12 +130,12 @@ def _set_profile(library: Library, parsed: Network, config: Any, settings: Build
         if DYNAMIC in end.shape:
             profile.set_shape(end.name, *_profile_shapes(end, settings))
     if config.add_optimization_profile(profile) < 0:
-        raise CoopexportError("{} refuses the batch sizes: {}".format(library.title, library.said("it says not why")))
+        raise UnsupportedError("{} refuses the batch sizes: {}".format(library.title, library.said("it says not why")))
 
 
 def _profile_shapes(end: End, settings: BuildSettings) -> List[Tuple[int, ...]]:
     if end.shape[0] != DYNAMIC or DYNAMIC in end.shape[1:]:
-        raise CoopexportError("input {} has an unknown size behind its batch; export it with fixed ones".format(end))
+        raise InputError("input {} has an unknown size behind its batch".format(end), fix="export it with fixed ones")
     return [(batch,) + end.shape[1:] for batch in settings.batches]
 
 
@@ -139,4 +143,4 @@ def _set_capabilities(library: Library, config: Any, settings: BuildSettings) ->
     config.num_compute_capabilities = len(settings.compute_capabilities)  # must come first, or the next call fails
     for index, capability in enumerate(settings.compute_capabilities):
         if not config.set_compute_capability(compute_capability(library, capability), index):
-            raise CoopexportError("{} does not build for SM {}".format(library.title, capability))
+            raise UnsupportedError("{} does not build for SM {}".format(library.title, capability))

@@ -2,7 +2,7 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 # NumPy's names of TensorRT's; those that NumPy lacks keep their own, in lower case.
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64"}
@@ -66,4 +66,4 @@ def require_ends(title: str, what: str, found: Sequence[End], declared: Declared
         now = str(found[position]) if position < len(found) else "nothing"
         was = str(wanted[position]) if position < len(wanted) else "nothing"
         if now != was:
-            raise CoopexportError("{} makes {} {} of what the graph declares as {}".format(title, what, now, was))
+            raise UnsupportedError("{} makes {} {} of what the graph declares as {}".format(title, what, now, was))

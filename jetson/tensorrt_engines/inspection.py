@@ -3,7 +3,7 @@
 import json
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import UnsupportedError, one_line
 from jetson.tensorrt_engines.library import Library
 
 _DTYPES = {"float": "float32", "fp32": "float32", "half": "float16", "fp16": "float16", "bool": "bool"}
@@ -34,7 +34,7 @@ def describe_layers(library: Library, engine: Any) -> List[LayerInformation]:
         layers = json.loads(text)["Layers"]
         return [_layer(item) for item in layers]
     except (ValueError, KeyError, TypeError) as error:
-        raise CoopexportError(
+        raise UnsupportedError(
             "{} {} gives no readable account of the engine ({})".format(library.title, library.version, one_line(error))
         ) from None
 

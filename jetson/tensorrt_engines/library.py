@@ -6,7 +6,7 @@ import importlib
 import re
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import DeviceError, UnsupportedError, one_line
 
 TENSORRT, TENSORRT_RTX = "tensorrt", "tensorrt-rtx"
 
@@ -61,15 +61,14 @@ def open_library(name: str) -> Library:
     try:
         module = importlib.import_module(_MODULES[name])
     except (ImportError, OSError) as error:  # OSError: its shared libraries do not load
-        raise CoopexportError(
-            "{} is not usable ({}); {}".format(_TITLES[name], one_line(error), _ADVICE[name])
+        raise UnsupportedError(
+            "{} is not usable ({})".format(_TITLES[name], one_line(error)), fix=_ADVICE[name]
         ) from None
     if not hasattr(module, "ILogger"):
         # A folder of that name imports as well, and so does what an uninstallation left behind.
-        raise CoopexportError(
-            "{} is not usable (what is imported as {} is something else); {}".format(
-                _TITLES[name], _MODULES[name], _ADVICE[name]
-            )
+        raise UnsupportedError(
+            "{} is not usable (what is imported as {} is something else)".format(_TITLES[name], _MODULES[name]),
+            fix=_ADVICE[name],
         )
     logger, messages = _logger(module)
     if name == TENSORRT:
@@ -84,10 +83,11 @@ def make(library: Library, factory: Callable[[Any], Any]) -> Any:
     except TypeError as error:
         if _NO_OBJECT not in str(error):
             raise
-        raise CoopexportError(
-            "{} {} finds no usable NVIDIA driver here ({}); install one, or run this where the GPU is".format(
+        raise DeviceError(
+            "{} {} finds no usable NVIDIA driver here ({})".format(
                 library.title, library.version, library.said("it says no more")
-            )
+            ),
+            fix="install one, or run this where the GPU is",
         ) from None
 
 

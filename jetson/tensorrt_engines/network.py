@@ -2,7 +2,7 @@
 
 from typing import Any, List, NamedTuple
 
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import InputError, UnsupportedError, one_line
 from jetson.tensorrt_engines.ends import Declared, End, end_of_tensor, require_ends
 from jetson.tensorrt_engines.library import Library, make
 from jetson.tensorrt_engines.onnx_nodes import NodeName, node_names, weights_outside
@@ -49,21 +49,20 @@ def parse_network(
     outside = weights_outside(onnx_bytes)
     if outside:
         # The parser would look for them in the working directory, and follow links out of it.
-        raise CoopexportError(
-            "the graph keeps weights in other files ({}); give it with its weights inside".format(
-                ", ".join(outside[:3])
-            )
+        raise InputError(
+            "the graph keeps weights in other files ({})".format(", ".join(outside[:3])),
+            fix="give it with its weights inside",
         )
     builder = make(library, library.module.Builder)
     typed = strongly_typed(library, for_dla)
     network = builder.create_network(_creation_flags(library, typed))
     if network is None:
-        raise CoopexportError("{} makes no network: {}".format(library.title, library.said("it says not why")))
+        raise UnsupportedError("{} makes no network: {}".format(library.title, library.said("it says not why")))
     parser = library.module.OnnxParser(network, library.logger)
     parsed = parser.parse(onnx_bytes)
     # Nothing, or a file of something else, parses "successfully" into a network without outputs.
     if not parsed or network.num_outputs == 0:
-        raise CoopexportError(
+        raise UnsupportedError(
             "{} cannot read the graph: {}".format(library.title, _refusal(library, parser, onnx_bytes))
         )
     made = Network(builder, network, parser, typed)

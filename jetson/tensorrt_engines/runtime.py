@@ -6,7 +6,7 @@ import numpy as np
 
 from jetson.cuda.choice import open_device_memory
 from jetson.cuda.device_memory import DeviceMemory
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError, InputError, UnsupportedError
 from jetson.tensorrt_engines.ends import DYNAMIC, End
 from jetson.tensorrt_engines.engine_ends import EngineEnd, Shape, engine_ends, has_tensors, set_input_shape, shape_now
 from jetson.tensorrt_engines.library import Library, make
@@ -35,18 +35,19 @@ def load_engine(
         runtime.DLA_core = dla_core
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:
-        raise CoopexportError(
-            "{} {} does not take this engine: {}; build it again on this machine, or mend its driver".format(
+        raise UnsupportedError(
+            "{} {} does not take this engine: {}".format(
                 library.title, library.version, library.said("it says not why")
-            )
+            ),
+            fix="build it again on this machine, or mend its driver",
         )
     ends = engine_ends(library.module, engine)
     for item in ends:
         if item.end.dtype not in _NUMPY_DTYPES:
-            raise CoopexportError("{} is of a dtype that NumPy does not have".format(item.end))
+            raise UnsupportedError("{} is of a dtype that NumPy does not have".format(item.end))
     context = engine.create_execution_context()
     if context is None:
-        raise CoopexportError(
+        raise DeviceError(
             "{} cannot make room to run this engine: {}".format(library.title, library.said("it says not why"))
         )
     inputs = _in_order([item for item in ends if item.is_input], input_names)
@@ -60,7 +61,7 @@ def _in_order(ends: List[EngineEnd], names: Optional[Sequence[str]]) -> List[Eng
         return ends
     found = {item.end.name: item for item in ends}
     if sorted(found) != sorted(names):
-        raise CoopexportError(
+        raise InputError(
             "the engine has the ends {}, wanted are {}; it is another network's".format(
                 ", ".join(sorted(found)), ", ".join(names)
             )
@@ -123,7 +124,7 @@ class EngineRunner:
         engine can be called again after either.
         """
         if self._closed:
-            raise CoopexportError("this engine is closed; load it again")
+            raise InputError("this engine is closed", fix="load it again")
         checked = self._checked(arrays)
         self._library.forget()
         for item, array in _pairs(self._inputs, checked):
@@ -161,8 +162,8 @@ class EngineRunner:
         for item in self._ends:
             shape = _largest(item) if item.is_input else shape_now(self._context, item)
             if DYNAMIC in shape:
-                raise CoopexportError(
-                    "the size of output {} is known only after a run; export it fixed".format(item.end)
+                raise UnsupportedError(
+                    "the size of output {} is known only after a run".format(item.end), fix="export it fixed"
                 )
             size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(item.end.dtype).itemsize
             self._addresses[item.position] = self._memory.allocate(size_bytes)
@@ -181,7 +182,7 @@ class EngineRunner:
     def _checked(self, arrays: Sequence[Any]) -> List[Any]:
         """Return the arrays, contiguous; TensorRT itself would read past the end of one that is too small."""
         if len(arrays) != len(self._inputs):
-            raise CoopexportError("the engine takes {} inputs, given are {}".format(len(self._inputs), len(arrays)))
+            raise InputError("the engine takes {} inputs, given are {}".format(len(self._inputs), len(arrays)))
         checked = []
         for item, array in _pairs(self._inputs, arrays):
             least, most = item.shapes or (item.end.shape, item.end.shape)
@@ -190,17 +191,17 @@ class EngineRunner:
             )
             if array.dtype != np.dtype(item.end.dtype) or not fits:
                 sizes = "" if least == most else " of batch {} to {}".format(least[0], most[0])
-                raise CoopexportError(
+                raise InputError(
                     "the engine takes {}{}, given is {} of shape {}".format(item.end, sizes, array.dtype, array.shape)
                 )
             checked.append(np.ascontiguousarray(array).reshape(array.shape))
         batches = {array.shape[0] for item, array in _pairs(self._inputs, checked) if DYNAMIC in item.end.shape}
         if len(batches) > 1:
-            raise CoopexportError("inputs of different batch sizes are given: {}".format(sorted(batches)))
+            raise InputError("inputs of different batch sizes are given: {}".format(sorted(batches)))
         return checked
 
-    def _failure(self, what: str) -> CoopexportError:
-        return CoopexportError(
+    def _failure(self, what: str) -> DeviceError:
+        return DeviceError(
             "{} {} {}: {}".format(
                 self._library.title, self._library.version, what, self._library.said("it says not why")
             )

@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import UnsupportedError, one_line
 from jetson.files.system_files import system_path
 from jetson.processes import find_program, run_program
 
@@ -42,7 +42,7 @@ def version_of(text: str) -> Version:
     try:
         return tuple(int(part) for part in text.split("."))
     except ValueError:
-        raise CoopexportError('"{}" is no version of TensorRT; check what dpkg -l says'.format(text)) from None
+        raise UnsupportedError('"{}" is no version of TensorRT'.format(text), fix="check what dpkg -l says") from None
 
 
 def banner_version(output: str) -> Optional[str]:
@@ -64,7 +64,7 @@ def own_version(program: str) -> str:
     answer = run_program([program, "--help"], _HELP_TIMEOUT_S)
     version = banner_version(answer.output + answer.errors)
     if version is None:
-        raise CoopexportError("{} does not say which version it is; install TensorRT's packages".format(program))
+        raise UnsupportedError("{} does not say which version it is".format(program), fix="install TensorRT's packages")
     return version
 
 
@@ -157,14 +157,14 @@ def read_outputs(path: str, outputs: Sequence["End"], batch: int) -> List[Any]:
     for end in outputs:
         values = found.get(end.name)
         if values is None:
-            raise CoopexportError("trtexec returned no output {}, but {}".format(end.name, sorted(map(str, found))))
+            raise UnsupportedError("trtexec returned no output {}, but {}".format(end.name, sorted(map(str, found))))
         shape = (batch,) + end.shape[1:]
         if isinstance(values, bytes):
             array = np.frombuffer(values, dtype=end.dtype)
         else:
             array = np.asarray(values, dtype=np.float64).astype(end.dtype)
         if array.size != int(np.prod(shape)):
-            raise CoopexportError(
+            raise UnsupportedError(
                 "trtexec returned {} values for {}, its shape {} needs {}".format(
                     array.size, end.name, "x".join(map(str, shape)), int(np.prod(shape))
                 )
@@ -183,7 +183,7 @@ def read_times(path: str, version: Version, warm_up_ms: float) -> List[float]:
         records = [record for record in records if record["startComputeMs"] >= warm_up_ms]
     times = [float(record["latencyMs"]) for record in records]
     if not times or not all(math.isfinite(time) and time >= 0 for time in times):
-        raise CoopexportError("trtexec wrote no usable times into {}".format(os.path.basename(path)))
+        raise UnsupportedError("trtexec wrote no usable times into {}".format(os.path.basename(path)))
     return times
 
 
@@ -262,7 +262,7 @@ def _read_json(path: str) -> List[Dict[str, Any]]:
         with open(path, "rb") as file:
             content = json.loads(file.read().decode("utf-8", "replace"))
     except (OSError, ValueError) as error:
-        raise CoopexportError("trtexec left no readable {}: {}".format(os.path.basename(path), error)) from None
+        raise UnsupportedError("trtexec left no readable {}: {}".format(os.path.basename(path), error)) from None
     if not isinstance(content, list):
-        raise CoopexportError("trtexec wrote something else than a list into {}".format(os.path.basename(path)))
+        raise UnsupportedError("trtexec wrote something else than a list into {}".format(os.path.basename(path)))
     return content

@@ -4,7 +4,7 @@ from typing import Sequence
 
 import numpy as np
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError
 
 
 def pack_symbols(symbols: np.ndarray, bits: int) -> np.ndarray:
@@ -81,9 +81,9 @@ def element_count(shape: Sequence[int]) -> int:
     return count
 
 
-def filling_is_not_zero() -> CoopexportError:
+def filling_is_not_zero() -> DamagedFileError:
     """Return the error for a last byte whose unused bits are set."""
-    return CoopexportError("the payload is corrupt: the unused bits of its last byte are not zero")
+    return DamagedFileError("the payload is corrupt: the unused bits of its last byte are not zero")
 
 
 def _word_dtype(size_bytes: int) -> np.dtype:

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError
 from jetson.wire.byte_layout import (
     byte_planes,
     filling_is_not_zero,
@@ -36,7 +36,7 @@ def encode(tensor: np.ndarray, specification: TensorSpecification) -> bytes:
     flat = np.ascontiguousarray(tensor, np.dtype(specification.dtype).newbyteorder("<")).ravel()
     is_symbols = specification.dtype == "uint8"
     if is_symbols and bits < 8 and flat.size and int(flat.max()) >> bits:
-        raise CoopexportError(
+        raise InputError(
             "a symbol is {}, specified are {} bits: head and tail are not of the same cut".format(int(flat.max()), bits)
         )
     if codec in ("rans", "rans-context"):
@@ -69,7 +69,7 @@ def decode(coded: bytes, specification: TensorSpecification) -> np.ndarray:
     data = coded if codec == "raw" else _inflate(coded, size_bytes)
     if len(data) != size_bytes:
         more = "more than " if len(data) > size_bytes else ""
-        raise CoopexportError(
+        raise DamagedFileError(
             "the payload is corrupt: it decodes to {}{} bytes, {} were expected".format(
                 more, min(len(data), size_bytes), size_bytes
             )
@@ -85,7 +85,7 @@ def decode(coded: bytes, specification: TensorSpecification) -> np.ndarray:
     if is_packed_here:
         return unpack_bits(numbers, bits, count).reshape(specification.shape)
     if is_symbols and bits < 8 and int(numbers.max()) >> bits:
-        raise CoopexportError("the payload is corrupt: a symbol has more than {} bits".format(bits))
+        raise DamagedFileError("the payload is corrupt: a symbol has more than {} bits".format(bits))
     little = dtype.newbyteorder("<")
     ordered = numbers.view(little) if codec == "raw" else join_byte_planes(numbers, little)
     return ordered.astype(dtype).reshape(specification.shape)
@@ -110,7 +110,7 @@ def _inflate(coded: bytes, size_bytes: int) -> bytes:
         # One byte more than allowed: enough to notice a longer stream without unpacking it.
         decoded = decompressor.decompress(coded, size_bytes + 1)
     except zlib.error as error:
-        raise CoopexportError("the payload is corrupt: {}".format(error)) from None
+        raise DamagedFileError("the payload is corrupt: {}".format(error)) from None
     if len(decoded) <= size_bytes and (not decompressor.eof or decompressor.unused_data):
-        raise CoopexportError("the payload is corrupt: its coded bytes do not end where they should")
+        raise DamagedFileError("the payload is corrupt: its coded bytes do not end where they should")
     return decoded

@@ -10,7 +10,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 from jetson.wire.byte_layout import element_count
 from jetson.wire.message import pack, unpack
 from jetson.wire.packing import PACKABLE_BITS, pack_tensor, packed_dtype, packed_shape, tail_shape, unpack_tensor
@@ -81,7 +81,7 @@ class FeatureCodec(NamedTuple):
         left alone. Raises CoopexportError when there are too few, or one has another dtype or shape.
         """
         if len(head_outputs) < len(self.tensors):
-            raise CoopexportError(
+            raise InputError(
                 "the head gave {} outputs, and {} tensors cross: run the head of the same bundle".format(
                     len(head_outputs), len(self.tensors)
                 )
@@ -94,7 +94,7 @@ class FeatureCodec(NamedTuple):
         `symbols`: as `symbols` returns them. Raises CoopexportError for another number, dtype or shape.
         """
         if len(symbols) != len(self.tensors):
-            raise CoopexportError(
+            raise InputError(
                 "symbols of {} tensors were given, and {} cross: give those of all, in the graphs' order".format(
                     len(symbols), len(self.tensors)
                 )
@@ -109,7 +109,7 @@ class FeatureCodec(NamedTuple):
         symbols = self.symbols(head_outputs)
         for one in symbols:
             if len(one) != self.batch:
-                raise CoopexportError(
+                raise InputError(
                     "the head's outputs are of {} samples, a message of this codec holds {}: make the codec for a "
                     "batch of {}".format(len(one), self.batch, len(one))
                 )
@@ -142,7 +142,7 @@ def symbols_of(tensor: FeatureTensor, head_output: np.ndarray) -> np.ndarray:
         # A cast to uint8 would make a symbol of anything.
         least, largest = int(symbols.min()), int(symbols.max())
         if least < 0 or largest >> tensor.bits:
-            raise CoopexportError(
+            raise InputError(
                 "tensor '{}' holds {}, which is no symbol of {} bits: run the head of the same bundle".format(
                     tensor.name, least if least < 0 else largest, tensor.bits
                 )
@@ -170,11 +170,11 @@ def without_uint8(tensor: FeatureTensor) -> FeatureTensor:
 
 
 def _check_array(tensor: FeatureTensor, how: str, array: np.ndarray, dtype: str, shape: Tuple[int, ...]) -> None:
-    """Raise CoopexportError unless `array` is of `dtype`, in any byte order, and N x `shape`, N at least 1."""
+    """Raise InputError unless `array` is of `dtype`, in any byte order, and N x `shape`, N at least 1."""
     # Not dtype.name, which takes longer than the rest of the step.
     if array.ndim and len(array) and array.shape[1:] == shape and array.dtype.newbyteorder("=") == dtype:
         return
-    raise CoopexportError(
+    raise InputError(
         "tensor '{}' {} {} of shape {}, and has to be {} of shape ({}): head, tail and manifest have to be of the same "
         "bundle".format(
             tensor.name, how, array.dtype.name, array.shape, dtype, ", ".join(["N"] + [str(size) for size in shape])

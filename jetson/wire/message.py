@@ -21,7 +21,7 @@ from typing import List, Sequence, Tuple, Union
 
 import numpy as np
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError
 from jetson.wire.codecs import decode, encode
 from jetson.wire.specification import Agreement, TensorSpecification, agree
 
@@ -43,7 +43,7 @@ def pack(tensors: Sequence[np.ndarray], specifications: Sequence[TensorSpecifica
     """
     agreement = agree(specifications, contract)
     if len(tensors) != len(agreement.specifications):
-        raise CoopexportError(
+        raise InputError(
             "{} tensors were given, {} are specified: head and tail are not of the same cut".format(
                 len(tensors), len(agreement.specifications)
             )
@@ -51,7 +51,7 @@ def pack(tensors: Sequence[np.ndarray], specifications: Sequence[TensorSpecifica
     bodies = []
     for index, (tensor, specification) in enumerate(zip(tensors, agreement.specifications)):  # noqa: B905  of 3.10
         if (tensor.dtype.name, tensor.shape) != (specification.dtype, specification.shape):
-            raise CoopexportError(
+            raise InputError(
                 "tensor {} is {} {}, specified is {} {}: head and tail are not of the same cut".format(
                     index, tensor.dtype.name, tensor.shape, specification.dtype, specification.shape
                 )
@@ -81,27 +81,27 @@ def unpack(message: bytes, specifications: Sequence[TensorSpecification], contra
 
 
 def _check_header(view: memoryview, agreement: Agreement) -> None:
-    """Raise CoopexportError unless magic, version, fingerprint and checksum are right."""
+    """Raise DamagedFileError unless magic, version, fingerprint and checksum are right."""
     if len(view) < _TABLE_OFFSET:
-        raise CoopexportError(
+        raise DamagedFileError(
             "the payload is truncated: {} bytes, its header alone has {}".format(len(view), _TABLE_OFFSET)
         )
     first, fingerprint = _HEADER.unpack_from(view)
     version = 1 if view[:2] == _VERSION_1_MAGIC and view[2] == 1 else first - _FIRST_BYTE
     if not 0 < version < 16:
-        raise CoopexportError("the payload does not begin as a message of coopexport does")
+        raise DamagedFileError("the payload does not begin as a message of coopexport does")
     if version != _VERSION:
-        raise CoopexportError(
+        raise DamagedFileError(
             "the payload is of message version {}, this side speaks {}: update the older side".format(version, _VERSION)
         )
     if fingerprint != agreement.fingerprint:
-        raise CoopexportError(
+        raise DamagedFileError(
             "the payload was made for {}, this side expects {}: head and tail are not of the same cut, or it is "
             "corrupt".format(fingerprint.hex(), agreement.fingerprint.hex())
         )
     (checksum,) = _CHECKSUM.unpack_from(view, _HEADER.size)
     if _checksum(agreement, view[: _HEADER.size], view[_TABLE_OFFSET:]) != checksum:
-        raise CoopexportError("the payload is corrupt or truncated: its checksum does not match; send it again")
+        raise DamagedFileError("the payload is corrupt or truncated: its checksum does not match", fix="send it again")
 
 
 def _checksum(agreement: Agreement, header: Union[bytes, memoryview], checked: Union[bytes, memoryview]) -> int:
@@ -117,7 +117,7 @@ def _read_table(view: memoryview, count: int) -> Tuple[List[int], int]:
         lengths.append(length)
     last = len(view) - offset - sum(lengths)
     if last < 0:
-        raise CoopexportError("the payload is corrupt: the tensor table does not add up to its length")
+        raise DamagedFileError("the payload is corrupt: the tensor table does not add up to its length")
     return lengths + [last], offset
 
 
@@ -136,10 +136,10 @@ def _read_varint(view: memoryview, offset: int) -> Tuple[int, int]:
     number = 0
     for position in range(_MAXIMUM_VARINT_BYTES):
         if offset >= len(view):
-            raise CoopexportError("the payload is truncated inside its tensor table")
+            raise DamagedFileError("the payload is truncated inside its tensor table")
         byte = view[offset]
         offset += 1
         number |= (byte & 0x7F) << (7 * position)
         if byte < 0x80:
             return number, offset
-    raise CoopexportError("the payload is corrupt: a number in its tensor table does not end")
+    raise DamagedFileError("the payload is corrupt: a number in its tensor table does not end")

@@ -10,7 +10,7 @@ from typing import Callable, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError, UnsupportedError
 from jetson.wire import rans_library, rans_python
 from jetson.wire.symbol_model import SymbolModel, symbol_model
 
@@ -53,7 +53,7 @@ def rans_encode(symbols: np.ndarray, model: SymbolModel) -> bytes:
     if symbols.size == 0:
         return b""
     if int(symbols.max()) >> model.bits:
-        raise CoopexportError(
+        raise InputError(
             "a symbol is {}, the model has {}: head and symbol model are not of the same cut".format(
                 int(symbols.max()), 1 << model.bits
             )
@@ -70,11 +70,11 @@ def rans_decode(coded: bytes, shape: Sequence[int], model: SymbolModel) -> np.nd
     planes = plane_shape(shape)
     if 0 in planes:
         if len(coded):
-            raise CoopexportError("the payload is corrupt: it holds coded symbols where there are none")
+            raise DamagedFileError("the payload is corrupt: it holds coded symbols where there are none")
         return np.zeros(tuple(shape), np.uint8)
     problem, symbols = _coder(os.environ.get(ENVIRONMENT_VARIABLE, "")).decode(coded, planes, model)
     if problem:
-        raise CoopexportError("the payload is corrupt: {}".format(_REASONS[problem]))
+        raise DamagedFileError("the payload is corrupt: {}".format(_REASONS[problem]))
     return symbols.reshape(tuple(shape))
 
 
@@ -91,8 +91,8 @@ def plane_shape(shape: Sequence[int]) -> Tuple[int, int, int]:
 @functools.lru_cache(maxsize=None)
 def _coder(requested: str) -> _Coder:
     if requested not in ("", "c", "python"):
-        raise CoopexportError(
-            '{} is "{}"; set it to c or python, or not at all'.format(ENVIRONMENT_VARIABLE, requested)
+        raise InputError(
+            '{} is "{}"'.format(ENVIRONMENT_VARIABLE, requested), fix="set it to c or python, or not at all"
         )
     if requested == "python":
         return _python_coder("{}=python asks for it".format(ENVIRONMENT_VARIABLE))
@@ -101,7 +101,7 @@ def _coder(requested: str) -> _Coder:
         _check_same_bytes(library)
     except rans_library.LibraryError as error:
         if requested == "c":
-            raise CoopexportError(
+            raise UnsupportedError(
                 "{}=c, but {}: {}".format(ENVIRONMENT_VARIABLE, error, rans_library.HOW_TO_GET_A_COMPILER)
             ) from None
         return _python_coder(str(error))

@@ -8,7 +8,7 @@ from typing import NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 from jetson.wire.byte_layout import element_count
 from jetson.wire.symbol_model import MAXIMUM_BITS, SymbolModel
 
@@ -74,7 +74,7 @@ def agree(specifications: Sequence[TensorSpecification], contract: bytes) -> Agr
 @functools.lru_cache(maxsize=512)
 def _agree(specifications: Tuple[TensorSpecification, ...], contract: bytes) -> Agreement:
     if not 1 <= len(specifications) <= MAXIMUM_TENSORS:
-        raise CoopexportError("a message holds 1 to {} tensors, not {}".format(MAXIMUM_TENSORS, len(specifications)))
+        raise InputError("a message holds 1 to {} tensors, not {}".format(MAXIMUM_TENSORS, len(specifications)))
     rows = []
     for index, specification in enumerate(specifications):
         _check(index, specification)
@@ -87,7 +87,7 @@ def _agree(specifications: Tuple[TensorSpecification, ...], contract: bytes) -> 
 
 
 def _check(index: int, specification: TensorSpecification) -> None:
-    """Raise CoopexportError when the format cannot carry tensor `index` as specified."""
+    """Raise InputError when the format cannot carry tensor `index` as specified."""
     dtype, shape, codec, bits, model = specification
     if dtype not in DTYPES or len(shape) > MAXIMUM_DIMENSIONS:
         raise _unfit(
@@ -99,7 +99,7 @@ def _check(index: int, specification: TensorSpecification) -> None:
     if any(int(dimension) != dimension or dimension < 0 for dimension in shape):
         raise _unfit(index, "of shape {}; dimensions are whole numbers, not negative".format(shape))
     if codec not in CODEC_NAMES:
-        raise CoopexportError("codec {!r} is unknown; use one of {}".format(codec, ", ".join(CODEC_NAMES)))
+        raise InputError("codec {!r} is unknown".format(codec), fix="use one of {}".format(", ".join(CODEC_NAMES)))
     if bits not in range(1, MAXIMUM_BITS + 1) or (dtype != "uint8" and bits != 8):
         raise _unfit(index, "{} with {} bits; uint8 holds symbols of 1 to 8 bits, others say 8".format(dtype, bits))
     if codec not in _RANS_CODECS:
@@ -117,5 +117,5 @@ def _check(index: int, specification: TensorSpecification) -> None:
         raise _unfit(index, "coded with rans, whose model has no contexts; use rans-context")
 
 
-def _unfit(index: int, reason: str) -> CoopexportError:
-    return CoopexportError("tensor {} is {}".format(index, reason))
+def _unfit(index: int, reason: str) -> InputError:
+    return InputError("tensor {} is {}".format(index, reason))

@@ -19,7 +19,7 @@ from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError
 
 PROBABILITY_BITS = 15
 FREQUENCY_TOTAL = 1 << PROBABILITY_BITS
@@ -76,7 +76,7 @@ def symbol_model(
     contexts x 2^bits integers (see SymbolModel).
     """
     if bits not in range(1, MAXIMUM_BITS + 1):
-        raise CoopexportError("a symbol model is for 1 to {} bits, not {}".format(MAXIMUM_BITS, bits))
+        raise InputError("a symbol model is for 1 to {} bits, not {}".format(MAXIMUM_BITS, bits))
     symbol_count = 1 << bits
     if activity_classes is None:
         activity_classes = np.zeros(ACTIVITIES, np.uint8)
@@ -120,7 +120,7 @@ def model_from_bytes(data: bytes) -> SymbolModel:
     if magic != _MAGIC:
         raise _no_model("it does not begin with 'cxsm'")
     if version != _VERSION:
-        raise CoopexportError(
+        raise DamagedFileError(
             "the symbol model is of version {}, this side reads {}: update the older side".format(version, _VERSION)
         )
     counts = class_count, activity_class_count
@@ -184,5 +184,5 @@ def _own_classes(name: str, classes: np.ndarray, count: int) -> np.ndarray:
     return own
 
 
-def _no_model(reason: str) -> CoopexportError:
-    return CoopexportError("the symbol model is corrupt: {}; fit it again, or copy it again".format(reason))
+def _no_model(reason: str) -> DamagedFileError:
+    return DamagedFileError("the symbol model is corrupt: {}".format(reason), fix="fit it again, or copy it again")

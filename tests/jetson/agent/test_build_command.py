@@ -19,9 +19,10 @@ from benchmarks.latency.run import read_run
 from engines.device_builds.agent_file import AgentRequest, write_agent
 from engines.device_builds.requests import OrderedEngine, PlacedEngine, place_result, write_order
 from engines.targets.lookup import find_target
+from jetson.agent.item_process import run_step
 from jetson.agent.steps import STEPS
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError
+from jetson.errors import StaleError
 from jetson.requests.archive import read_member
 from jetson.requests.build_request import ResultItem, open_order, open_result, write_result
 
@@ -188,10 +189,12 @@ def test_an_engine_that_changed_between_two_steps_is_not_loaded(tmp_path: Path) 
     job = {"order": str(tmp_path / "order.zip"), "order_sha256": order.parcel.sha256, "number": 0, "maker": maker,
            "settings": BATCH.to_json(), "engine": str(tmp_path / "engine"), "engine_sha256": "0" * 64}  # fmt: skip
     for step in ("checking", "measuring"):
-        with pytest.raises(CoopexportError, match="engine was changed meanwhile; run this again"):
+        with pytest.raises(StaleError, match="engine was changed meanwhile; run this again"):
             STEPS[step]({**job, "rounds": 1, "warm_up": 0}, lambda _: None)
-    with pytest.raises(CoopexportError, match=r"order\.zip was changed meanwhile"):
+    with pytest.raises(StaleError, match=r"order\.zip was changed meanwhile"):
         STEPS["checking"]({**job, "order_sha256": "0" * 64}, lambda _: None)
+    with pytest.raises(StaleError, match=r"order\.zip was changed meanwhile"):  # by its class from its process, too
+        run_step({**job, "step": "checking", "order_sha256": "0" * 64}, lambda _: None)
 
 
 def test_without_the_dla_where_it_fails(tmp_path: Path) -> None:
