@@ -13,7 +13,7 @@ from engines.backends.interface import Availability, Backend, Engine, Runner
 from engines.targets.lookup import Target
 from exporter.onnx_graphs.session import import_onnxruntime, open_session
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import DamagedFileError, DeviceError, InputError, UnsupportedError, one_line
 from jetson.tensorrt_engines.inspection import LayerInformation
 
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
@@ -37,7 +37,7 @@ def availability(target: Target) -> Availability:
         )
     try:
         onnxruntime = import_onnxruntime()
-    except CoopexportError as error:
+    except UnsupportedError as error:
         return Availability(False, None, str(error))
     offered = onnxruntime.get_available_providers()
     missing = [name for name in target.providers if name not in offered]
@@ -57,7 +57,7 @@ def can_run(target: Target) -> Availability:
         return available
     try:
         _open(_identity_graph(), target)
-    except CoopexportError as error:
+    except (UnsupportedError, DeviceError) as error:
         return Availability(False, available.version, str(error))
     return available
 
@@ -101,13 +101,13 @@ class SessionRunner:
     def __call__(self, arrays: Sequence[NDArray[Any]], /) -> list[NDArray[Any]]:
         """Return the outputs for the inputs' arrays; raises CoopexportError with what ONNX Runtime said."""
         if self._session is None:
-            raise CoopexportError("this engine is closed; load it again")
+            raise InputError("this engine is closed", fix="load it again")
         if len(arrays) != len(self._names):
-            raise CoopexportError(f"the engine takes {len(self._names)} inputs, given are {len(arrays)}")
+            raise InputError(f"the engine takes {len(self._names)} inputs, given are {len(arrays)}")
         try:
             return list(self._session.run(None, dict(zip(self._names, arrays, strict=True))))
         except Exception as error:  # noqa: BLE001  its exception types are private
-            raise CoopexportError(f"ONNX Runtime cannot run the engine: {one_line(error)[:300]}") from None
+            raise UnsupportedError(f"ONNX Runtime cannot run the engine: {one_line(error)[:300]}") from None
 
     def close(self) -> None:
         """Let the session go."""
@@ -118,9 +118,9 @@ def _parsed(data: bytes) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # noqa: BLE001  protobuf's own, which differ by its version
-        raise CoopexportError(f"cannot load the engine: it is no ONNX file ({one_line(error)[:200]})") from None
+        raise DamagedFileError(f"cannot load the engine: it is no ONNX file ({one_line(error)[:200]})") from None
     if not model.graph.output:
-        raise CoopexportError("cannot load the engine: its graph has no output")
+        raise DamagedFileError("cannot load the engine: its graph has no output")
     return model
 
 
@@ -131,9 +131,10 @@ def _open(model: onnx.ModelProto, target: Target) -> Any:
     session = open_session(model, "all", threads=1, providers=providers)
     lost = [name for name in target.providers if name not in session.get_providers()]
     if lost:  # ONNX Runtime takes the CPU instead, without an error
-        raise CoopexportError(
+        raise DeviceError(
             f"{', '.join(lost)} does not start here: ONNX Runtime would use {', '.join(session.get_providers())} "
-            "instead; check the GPU's driver and the CUDA libraries"
+            "instead",
+            fix="check the GPU's driver and the CUDA libraries",
         )
     return session
 

@@ -8,7 +8,7 @@ from engines.backends import tensorrt_engine
 from engines.backends.interface import Availability, Backend, Engine, Runner
 from engines.targets.lookup import Target
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 from jetson.tensorrt_engines.inspection import LayerInformation
 from jetson.tensorrt_engines.library import TENSORRT, open_library
 
@@ -22,7 +22,7 @@ def can_build(target: Target) -> Availability:
     """Say whether the target's TensorRT and GPU are here; running takes the same."""
     try:
         version = open_library(TENSORRT).version
-    except CoopexportError as error:
+    except UnsupportedError as error:
         return Availability(False, None, str(error))
     where = "; build on the device itself" if target.kind == "jetson" else ""
     if not target.takes_tensorrt(version):

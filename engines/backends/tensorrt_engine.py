@@ -9,7 +9,7 @@ from engines.target_files.target_file import describe_values
 from engines.targets.lookup import Target
 from jetson.cuda.driver import first_gpu
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError
 from jetson.tensorrt_engines.build import build_engine
 from jetson.tensorrt_engines.inspection import LayerInformation, describe_layers
 from jetson.tensorrt_engines.library import open_library
@@ -47,7 +47,7 @@ def reason_not_here(target: Target) -> str:
     """Return why the GPU that is here is not the target's; empty when it is."""
     try:
         gpu = first_gpu()
-    except CoopexportError as error:
+    except DeviceError as error:
         return str(error)
     if target.compute_capability not in (None, gpu.compute_capability):
         return f"{gpu.name} is here (SM {gpu.compute_capability}), the target has SM {target.compute_capability}"

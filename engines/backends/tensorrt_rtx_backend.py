@@ -8,7 +8,7 @@ from engines.backends import tensorrt_engine
 from engines.backends.interface import Availability, Backend, Engine, Runner
 from engines.targets.lookup import Target
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 from jetson.tensorrt_engines.configuration import compute_capability
 from jetson.tensorrt_engines.inspection import LayerInformation
 from jetson.tensorrt_engines.library import TENSORRT_RTX, open_library
@@ -23,7 +23,7 @@ def can_build(target: Target) -> Availability:
     """Say whether TensorRT-RTX is installed and builds for the target's GPU; no GPU is needed."""
     try:
         library = open_library(TENSORRT_RTX)
-    except CoopexportError as error:
+    except UnsupportedError as error:
         return Availability(False, None, str(error))
     capability = str(target.compute_capability)
     if compute_capability(library, capability) is None:
@@ -50,7 +50,7 @@ def load(data: bytes, target: Target) -> Runner:
     """Load an engine on the GPU that is here."""
     runnable = can_run(target)
     if not runnable.usable:
-        raise CoopexportError(f"cannot run this engine: {runnable.reason}")
+        raise UnsupportedError(f"cannot run this engine: {runnable.reason}")
     return tensorrt_engine.load(TENSORRT_RTX, data)
 
 
@@ -58,5 +58,5 @@ def inspect(data: bytes, target: Target) -> list[LayerInformation]:
     """Return the layers of an engine, with kernels and dtypes."""
     runnable = can_run(target)
     if not runnable.usable:
-        raise CoopexportError(f"cannot look into this engine: {runnable.reason}")
+        raise UnsupportedError(f"cannot look into this engine: {runnable.reason}")
     return tensorrt_engine.inspect(TENSORRT_RTX, data)

@@ -27,7 +27,7 @@ from jetson.engines.golden_check import compare_outputs, run_in_batches
 from jetson.engines.header import begins_like_engine
 from jetson.engines.identity import EngineIdentity, encode_identity, for_another_owner, identity_path, run_on
 from jetson.engines.machine import Machine
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, DeviceError, StaleError, UnsupportedError
 from jetson.files.atomic_files import sha256_of_bytes, write_files
 from jetson.store.key import EngineKey, engine_key, key_of
 from jetson.store.store import EngineStore, obtain
@@ -58,12 +58,12 @@ def require_buildable(target: Target) -> str:
     """Return the version of the target's backend; raises CoopexportError when it cannot build here."""
     available = find_backend(target.backend).can_build(target)
     if not available.usable and target.kind == "jetson" and target.backend == "tensorrt":
-        raise CoopexportError(
+        raise UnsupportedError(
             f'engines for "{target.name}" are built on the device itself: give --device user@host, or write an order '
             f"for it with --order order.zip (here: {available.reason})"
         )
     if not available.usable or available.version is None:
-        raise CoopexportError(f'cannot build for target "{target.name}" here: {available.reason}')
+        raise UnsupportedError(f'cannot build for target "{target.name}" here: {available.reason}')
     return available.version
 
 
@@ -143,7 +143,7 @@ def _built(prepared: PreparedFile, machine: Machine) -> tuple[EngineIdentity, by
     build_seconds = round(time.monotonic() - started_s, 3)
     version = machine.backends[target.backend]
     if not begins_like_engine(backend.name, engine.data):
-        raise CoopexportError(
+        raise UnsupportedError(
             f"{backend.name} {version} built something that does not begin like its engines ({engine.data[:4]!r}): "
             "this version of it is not known here"
         )
@@ -205,7 +205,7 @@ def _still_fits(path: Path, prepared: PreparedFile, key: EngineKey, machine: Mac
         return None
     try:
         identity, _ = read_engine(str(path))
-    except CoopexportError:
+    except (DamagedFileError, StaleError):
         return None
     item, target = prepared.item, prepared.target
     fits = (
@@ -245,9 +245,10 @@ def _check(
     try:
         found = run_in_batches(runner, prepared.golden_inputs, prepared.settings.batches[1])
     except MemoryError:
-        raise CoopexportError(
+        raise DeviceError(
             f"{prepared.item.stem}: {prepared.settings.batches[1]} samples at a time do not fit into the memory here, "
-            "so that the engine cannot be checked; ask for fewer"
+            "so that the engine cannot be checked",
+            fix="ask for fewer",
         ) from None
     finally:
         runner.close()

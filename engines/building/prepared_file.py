@@ -21,7 +21,7 @@ from exporter.bundles.bundle import check_file, check_weights, read_golden
 from exporter.bundles.golden import golden_exits, golden_outputs, golden_sent, golden_taken
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.golden_check import OutputForm
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, DamagedFileError, reworded
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.runtime import preprocessing
 
@@ -101,17 +101,19 @@ def prepare(item: BuildItem, target: Target, settings: BuildSettings) -> Prepare
 def require_preparable(items: Sequence[BuildItem], target: Target, settings: BuildSettings) -> None:
     """Refuse what `prepare` would refuse of any of `items`, before the first is built; simplification is left out.
 
-    Raises CoopexportError with the first reason in full, and which others there are.
+    Raises the first error, with its reason in full, and which others there are.
     """
-    plain, refused = replace(target, simplify=False), []
+    plain = replace(target, simplify=False)
+    refused: list[tuple[str, CoopexportError]] = []
     for item in items:
         try:
             prepare(item, plain, settings)
         except CoopexportError as error:
-            refused.append((f"{item.variant} {item.stem}", str(error)))
+            refused.append((f"{item.variant} {item.stem}", error))
     if refused:
         others = ", ".join(name for name, _ in refused[1:])
-        raise CoopexportError(f"{refused[0][1]}{f'; refused as well: {others}' if others else ''}")
+        first = refused[0][1]
+        raise reworded(first, f"{first}{f'; refused as well: {others}' if others else ''}")
 
 
 def _part(model: onnx.ModelProto, item: BuildItem, target: Target) -> EncodedPart:
@@ -127,7 +129,9 @@ def _check_preprocessing(item: BuildItem, golden: dict[str, NDArray[Any]]) -> No
     """
     inputs = preprocessing.apply(item.contract, golden["images"]).astype(np.float32)
     if not np.array_equal(inputs, golden["inputs"]):
-        raise CoopexportError(
+        raise DamagedFileError(
             f"{item.variant} {item.layer}: the preprocessing in its manifest does not turn the golden images into the "
-            "golden inputs: the manifest was altered, or another version wrote it; run: coopexport split"
+            "golden inputs: the manifest was altered, or another version wrote it",
+            layer=item.layer,
+            fix="run: coopexport split",
         )

@@ -12,7 +12,7 @@ from exporter.project.settings import Project
 from exporter.variants.choice import chosen_variants
 from exporter.variants.layer_graphs import read_layer_graph
 from exporter.variants.staleness import require_current
-from jetson.errors import CoopexportError
+from jetson.errors import StaleError
 
 ROLES = ("head", "tail", WHOLE)
 
@@ -43,8 +43,8 @@ def items_of_project(
         variant, folder = choice.name, project.variant_folder(choice.name)
         if not (folder / "whole.json").is_file():
             if choice.named:
-                raise CoopexportError(
-                    f"variant {variant} has no bundles; make them with: coopexport split --layer NAME"
+                raise StaleError(
+                    f"variant {variant} has no bundles", fix="make them with: coopexport split --layer NAME"
                 )
             continue
         layers = read_layer_graph(folder, variant).layers
@@ -62,7 +62,7 @@ def items_of_project(
     if not items:
         count = f"{len(left_out)} variant{'' if len(left_out) == 1 else 's'}"
         others = f" (left out: {count} not for {', '.join(layer_names)})" if left_out else ""
-        raise CoopexportError(
-            f"there are no split bundles to build{others}; make them with: coopexport split --layer NAME"
+        raise StaleError(
+            f"there are no split bundles to build{others}", fix="make them with: coopexport split --layer NAME"
         )
     return ProjectItems(tuple(items), tuple(left_out))

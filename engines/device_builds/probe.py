@@ -8,7 +8,7 @@ from typing import Any
 
 from engines.device_builds.remote import probe_device
 from jetson.engines.machine import Machine, machine_from_json
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError
 
 
 @dataclass(frozen=True)
@@ -42,5 +42,5 @@ def probe_over_ssh(request: ProbeRequest) -> ProbeResult:
     try:
         machine, unknown = machine_from_json(record["machine"]), dict(record["unknown"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CoopexportError(f"{request.device} does not say what machine it is ({error!r})") from None
+        raise DeviceError(f"{request.device} does not say what machine it is ({error!r})") from None
     return ProbeResult(request.device, machine, unknown, record)

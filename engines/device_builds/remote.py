@@ -19,7 +19,7 @@ from engines.targets.target import Target
 from jetson.agent.progress import describe_event
 from jetson.device.matching import require_device
 from jetson.engines.machine import machine_from_json
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError
 from jetson.files.atomic_files import blocks_of, sha256_of_bytes, sha256_of_file
 from jetson.files.json_files import decode_json
 from jetson.requests import archive as parcels
@@ -80,7 +80,7 @@ def build_on_device(
         try:
             machine = machine_from_json(probe["machine"])
         except (KeyError, ValueError) as error:
-            raise CoopexportError(f"{name} does not say what machine it is ({error!r})") from None
+            raise DeviceError(f"{name} does not say what machine it is ({error!r})") from None
         require_device(order_target(target), machine, probe.get("jetpack"), name)
         _require_numpy(probe, name)
         with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
@@ -107,7 +107,7 @@ def _send_agent(connection: Connection) -> _Agent:
     mark, *lines = ssh.run(connection, script, doing=ssh.CONNECTING).decode(errors="replace").splitlines() or [""]
     if mark != _MARK or not lines:
         # Files and archives come back the same way, where a greeting would be part of them.
-        raise CoopexportError(
+        raise DeviceError(
             f"{connection.name} prints {mark[:80]!r} before the command's own output: have its login script say "
             f"nothing in a session without a terminal (ssh {connection.name} true has to print nothing)"
         )
@@ -126,7 +126,7 @@ def _require_numpy(probe: dict[str, Any], name: str) -> None:
     """Refuse a device whose Python cannot import NumPy, in the agent's own words: it could not check any engine."""
     unknown = probe.get("unknown")
     if isinstance(unknown, dict) and "numpy" in unknown:
-        raise CoopexportError(f"{name}: {unknown['numpy']}")
+        raise DeviceError(f"{name}: {unknown['numpy']}")
 
 
 def _send_order(
@@ -169,7 +169,7 @@ def _build(agent: _Agent, order_sha256: str, results: str, on_event: OnEvent) ->
     arguments = ["build", _order_path(agent, order_sha256), "--output", f"{results}/{RESULT_NAME}", "--json"]
     code, said = ssh.stream(agent.connection, agent.command(*arguments), on_line)
     if not finished:
-        raise CoopexportError(f"{agent.connection.name}: {said.removeprefix('coop-agent: error: ')} (exit code {code})")
+        raise DeviceError(f"{agent.connection.name}: {said.removeprefix('coop-agent: error: ')} (exit code {code})")
 
 
 def _fetch_result(agent: _Agent, results: str, ordered: Sequence[OrderedEngine], folder: Path) -> Result:

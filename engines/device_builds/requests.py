@@ -11,7 +11,7 @@ from engines.targets.target import Target
 from jetson.engines.admission import Expected, admit
 from jetson.engines.identity import EngineIdentity, identity_path
 from jetson.engines.machine import machine_from_json
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
 from jetson.requests import build_request as work_order
 from jetson.requests.build_request import OrderItem, OrderTarget
@@ -112,8 +112,10 @@ def _place(
     item = one.item
     answer = answers.get(item.name)
     if answer is None:
-        raise CoopexportError(
-            f"{result.parcel.path} says nothing about {item.name}: it is of another order; build the order again"
+        raise StaleError(
+            f"{result.parcel.path} says nothing about {item.name}: it is of another order",
+            path=result.parcel.path,
+            fix="build the order again",
         )
     if answer.failure is not None:
         return PlacedEngine(item.name, one.path, None, answer.failure, False, answer.notes)
@@ -121,7 +123,9 @@ def _place(
     try:
         machine = machine_from_json(result.probe["machine"])
     except (KeyError, ValueError) as error:
-        raise CoopexportError(f"{result.parcel.path} does not say of which machine it is ({error!r})") from None
+        raise DamagedFileError(
+            f"{result.parcel.path} does not say of which machine it is ({error!r})", path=result.parcel.path
+        ) from None
     expected = Expected(
         backend="tensorrt",
         target=target.name,
@@ -139,13 +143,17 @@ def _place(
         write_files(folder, {names[0]: engine, names[1]: described})
         identity, data = admit(str(Path(folder) / names[0]), machine, expected)
     if identity.golden_sha256 != item.golden_sha256:
-        raise CoopexportError(
-            f"{result.parcel.path}: {item.name} was checked with other golden data than there are now; order it again"
+        raise StaleError(
+            f"{result.parcel.path}: {item.name} was checked with other golden data than there are now",
+            path=result.parcel.path,
+            fix="order it again",
         )
     # Without the DLA where the device could not build for it, which its notes say.
     if identity.settings not in (item.settings, item.settings._replace(dla_core=None)):
-        raise CoopexportError(
-            f"{result.parcel.path}: {item.name} was built with other settings than are asked for now; order it again"
+        raise StaleError(
+            f"{result.parcel.path}: {item.name} was built with other settings than are asked for now",
+            path=result.parcel.path,
+            fix="order it again",
         )
     write_files(str(one.path.parent), {names[0]: data, names[1]: described})
     return PlacedEngine(item.name, one.path, identity, None, answer.reused, answer.notes)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import DamagedFileError, DeviceError, InputError, one_line
 from jetson.files.atomic_files import blocks_of, sha256_of_bytes
 from jetson.store.blobs import BlobStore, blob_path, write_blob
 
@@ -66,7 +66,7 @@ def parse_name(name: str) -> tuple[str, int | None]:
     match = re.fullmatch(r"(?P<host>(?:[^@\s:\[\]-][^@\s:\[\]]*@)?(?:[^@\s:\[\]-][^@\s:\[\]]*|\[[0-9a-fA-F:.%\w]+\]))"
                          r"(?::(?P<port>\d+))?", name)  # fmt: skip
     if match is None:
-        raise CoopexportError(f'"{name}" is no device; write it as user@host or user@host:port')
+        raise InputError(f'"{name}" is no device', fix="write it as user@host or user@host:port")
     destination = match["host"].replace("[", "").replace("]", "")
     return destination, int(match["port"]) if match["port"] else None
 
@@ -155,8 +155,8 @@ def send_all(connection: Connection, folder: str, blobs: BlobStore, names: Seque
     if code != 0:
         raise _failure(connection, code, said, "sending")
     if lost:
-        raise CoopexportError(
-            f"{len(lost)} files did not arrive whole on {connection.name}; run the same command again"
+        raise DeviceError(
+            f"{len(lost)} files did not arrive whole on {connection.name}", fix="run the same command again"
         )
 
 
@@ -187,7 +187,7 @@ def fetch_all(connection: Connection, folder: str, names: Sequence[str], blobs: 
                     try:
                         write_blob(blobs, blocks_of(content), member.name)
                         arrived.add(member.name)
-                    except CoopexportError:
+                    except DamagedFileError:
                         damaged.add(member.name)
             for _ in blocks_of(process.stdout):
                 pass  # what fills up the archive's last record: who writes it must not fail
@@ -195,9 +195,9 @@ def fetch_all(connection: Connection, folder: str, names: Sequence[str], blobs: 
         errors.seek(0)
         said = errors.read().decode(errors="replace")
     if damaged:
-        raise CoopexportError(
-            f"{len(damaged)} of {len(names)} files from {connection.name} did not arrive as they were; run the same "
-            "command again"
+        raise DeviceError(
+            f"{len(damaged)} of {len(names)} files from {connection.name} did not arrive as they were",
+            fix="run the same command again",
         )
     if code != 0 or arrived != set(names):
         raise _failure(connection, code or _SSH_FAILED, said, "fetching")
@@ -216,18 +216,18 @@ def _remote(script: str) -> str:
     return f"exec sh -c {shlex.quote(script)}"
 
 
-def _failure(connection: Connection, code: int, said: str, doing: str) -> CoopexportError:
+def _failure(connection: Connection, code: int, said: str, doing: str) -> DeviceError:
     words = _last_line(said)
     if code != _SSH_FAILED:
-        return CoopexportError(f"{doing or 'a command'} on {connection.name} failed: {words}")
+        return DeviceError(f"{doing or 'a command'} on {connection.name} failed: {words}")
     if doing == CONNECTING:
-        return CoopexportError(
-            f"cannot reach {connection.name}: {words}; make this work without a password, then run the command again: "
-            f"ssh {connection.name}"
+        return DeviceError(
+            f"cannot reach {connection.name}: {words}",
+            fix=f"make this work without a password, then run the command again: ssh {connection.name}",
         )
-    return CoopexportError(
-        f"the connection to {connection.name} was lost while {doing or 'working'} ({words}); run the same command "
-        "again: what is finished there is not built again"
+    return DeviceError(
+        f"the connection to {connection.name} was lost while {doing or 'working'} ({words})",
+        fix="run the same command again: what is finished there is not built again",
     )
 
 

@@ -10,7 +10,7 @@ from engines.host.this_machine import this_machine
 from jetson.engines.admission import explain_mismatch, read_engine, unverified
 from jetson.engines.identity import EngineIdentity
 from jetson.engines.machine import Machine
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError
 from jetson.store.entries import stored_bytes
 from jetson.store.location import store_limit_bytes, store_root
 from jetson.store.store import EngineStore, Entry, Hit, entries, evict, find
@@ -102,11 +102,11 @@ def _stored(digest: str, store: EngineStore) -> EngineIdentity:
     keys = [entry.key for entry in entries(store) if digest and entry.key.digest.startswith(digest)]
     if len(keys) != 1:
         count = "no stored engine" if not keys else f"{len(keys)} stored engines"
-        raise CoopexportError(
-            f"there is no file {digest}, and {count} in {store.root} with a key that begins like that; see: coopexport "
-            "engines list"
+        raise InputError(
+            f"there is no file {digest}, and {count} in {store.root} with a key that begins like that",
+            fix="see: coopexport engines list",
         )
     found = find(store, keys[0])
     if not isinstance(found, Hit):
-        raise CoopexportError(f"{found.reason}; build it again: coopexport build")
+        raise DamagedFileError(f"{found.reason}", fix="build it again: coopexport build")
     return found.identity

@@ -9,7 +9,7 @@ from engines.host.nvidia_driver import query_gpus
 from exporter.onnx_graphs.session import import_onnxruntime
 from jetson.device.board import read_board
 from jetson.engines.machine import Machine
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 from jetson.tensorrt_engines.library import TENSORRT, TENSORRT_RTX, open_library
 
 
@@ -40,8 +40,8 @@ def _backends() -> dict[str, str]:
     """Return the versions of the backends that can be imported."""
     found = {}
     for name in (TENSORRT, TENSORRT_RTX):
-        with contextlib.suppress(CoopexportError):
+        with contextlib.suppress(UnsupportedError):
             found[name] = open_library(name).version
-    with contextlib.suppress(CoopexportError):
+    with contextlib.suppress(UnsupportedError):
         found["onnxruntime"] = str(import_onnxruntime().__version__)
     return found

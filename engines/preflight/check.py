@@ -14,7 +14,7 @@ from engines.preflight.problems import Problem, describe
 from engines.preflight.quantization import quantization_problems
 from engines.targets.target import Target
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 
 def preflight(
@@ -52,5 +52,5 @@ def require_buildable_graph(
     found = preflight(model, target, settings, folder)
     refused = [problem for problem in found if problem.refused]
     if refused:
-        raise CoopexportError(f"{origin} cannot be built for {target.name}: {describe(refused)}")
+        raise UnsupportedError(f"{origin} cannot be built for {target.name}: {describe(refused)}")
     return [problem for problem in found if not problem.refused]

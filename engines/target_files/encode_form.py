@@ -22,7 +22,7 @@ from exporter.cutting.encoded_halves import symbols_name
 from exporter.encoding.onnx_functions import DOMAIN, Coding, decoding_of, encoding_of
 from exporter.encoding.specification import EncodeSpecification, Packing
 from exporter.onnx_graphs.nodes import functions_used, tensors_read
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError
 from jetson.wire.feature import symbols_of, tail_input_of, without_uint8
 from jetson.wire.packing import pack_tensor
 
@@ -107,9 +107,9 @@ def _coding_node(graph: onnx.GraphProto, role: str, symbols: str) -> tuple[int, 
     for place, node in enumerate(graph.node):
         if node.domain == DOMAIN and symbols in (node.output if role == "head" else tensors_read([node])):
             return place, node
-    raise CoopexportError(
-        f"the {role} has no {DOMAIN} node at '{symbols}', which its manifest says is encoded; make the bundle again "
-        "with: coopexport split"
+    raise DamagedFileError(
+        f"the {role} has no {DOMAIN} node at '{symbols}', which its manifest says is encoded",
+        fix="make the bundle again with: coopexport split",
     )
 
 
@@ -121,9 +121,10 @@ def _check_constants(
     for constant in coding.constants:
         found = there.get(constant.name)
         if found is None or not np.array_equal(numpy_helper.to_array(found), numpy_helper.to_array(constant)):
-            raise CoopexportError(
+            raise DamagedFileError(
                 f"the graph's {constant.name} is not what its manifest says of the {encoding.bits}-bit encoding at "
-                f"{node.name}; make the bundle again with: coopexport split"
+                f"{node.name}",
+                fix="make the bundle again with: coopexport split",
             )
 
 

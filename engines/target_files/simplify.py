@@ -24,7 +24,7 @@ from engines.targets.target import Target
 from exporter import parity
 from exporter.bundles.bundle import BoundaryTensor
 from exporter.onnx_graphs.session import open_session
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import InputError, ParityError, UnsupportedError, one_line
 from jetson.wire.feature import symbols_of
 
 Simplifier = Callable[[onnx.ModelProto], onnx.ModelProto]
@@ -85,7 +85,7 @@ def simplify(
         _require_same_ends(model, candidate)
         for batch in sorted({batches[0], batches[2]}):
             _require_same_outputs(_run(model, inputs, batch), _run(candidate, inputs, batch), tensors)
-    except (NotSimplifiedError, CoopexportError) as error:
+    except (NotSimplifiedError, UnsupportedError, InputError, ParityError) as error:
         return Simplified(model, {"simplified": False, "simplify_reason": one_line(error)[:_LONGEST]})
     return Simplified(candidate, {"simplified": f"onnxsim {version}"})
 
@@ -119,9 +119,9 @@ def _version() -> str:
     try:
         return metadata.version("onnxsim")
     except metadata.PackageNotFoundError:
-        raise CoopexportError(
-            "a target asks for simplify = true, and onnx-simplifier is not installed; "
-            "pip install 'coopexport[simplify]', or leave the key out"
+        raise UnsupportedError(
+            "a target asks for simplify = true, and onnx-simplifier is not installed",
+            fix="pip install 'coopexport[simplify]', or leave the key out",
         ) from None
 
 

@@ -8,7 +8,7 @@ import onnx.inliner
 from engines.targets.target import Target
 from exporter.encoding.onnx_functions import DOMAIN
 from exporter.onnx_graphs.nodes import all_nodes, normalise
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import InputError, UnsupportedError, one_line
 
 # ONNX Runtime 1.10 (JetPack 4.6's Python) reads IR version 8 and no newer.
 _IR_VERSION = 8
@@ -26,7 +26,7 @@ def target_file(model: onnx.ModelProto, target: Target, batches: tuple[int, int,
     """
     least, best, most = batches
     if not 1 <= least <= best <= most:
-        raise CoopexportError(f"batches {least}, {best}, {most} are not at least 1 and in the order least, best, most")
+        raise InputError(f"batches {least}, {best}, {most} are not at least 1 and in the order least, best, most")
     named = onnx.ModelProto()
     named.CopyFrom(model)
     _name_nodes_of_functions(named)
@@ -45,7 +45,7 @@ def target_file(model: onnx.ModelProto, target: Target, batches: tuple[int, int,
     try:
         onnx.checker.check_model(inlined)
     except onnx.checker.ValidationError as error:
-        raise CoopexportError(f"{origin} is no valid ONNX graph: {one_line(error)[:300]}") from None
+        raise InputError(f"{origin} is no valid ONNX graph: {one_line(error)[:300]}") from None
     return inlined
 
 
@@ -60,12 +60,13 @@ def _fix_sizes(value: onnx.ValueInfoProto, batch: int | None, origin: str) -> No
     """Set the first dimension of a graph input or output (None: open); refuse what would not have known sizes then."""
     dimensions = value.type.tensor_type.shape.dim
     if not dimensions or any(dimension.dim_value < 1 for dimension in dimensions[1:]):
-        raise CoopexportError(f"{origin}: '{value.name}' has no fixed size behind its batch dimension; export it so")
+        raise InputError(f"{origin}: '{value.name}' has no fixed size behind its batch dimension", fix="export it so")
     if dimensions[0].dim_value not in (0, batch):
         # Inner nodes may hold the old batch: the engine would be another network, or none.
-        raise CoopexportError(
+        raise InputError(
             f"{origin}: '{value.name}' is fixed to batch {dimensions[0].dim_value}, asked for is "
-            f"{'more than one size' if batch is None else batch}; export it with a dynamic batch"
+            f"{'more than one size' if batch is None else batch}",
+            fix="export it with a dynamic batch",
         )
     dimensions[0].Clear()
     if batch is None:
@@ -77,9 +78,9 @@ def _fix_sizes(value: onnx.ValueInfoProto, batch: int | None, origin: str) -> No
 def _refuse_newer_opset(opsets: list[onnx.OperatorSetIdProto], target: Target, origin: str) -> None:
     found = max((item.version for item in opsets), default=0)
     if target.opset is not None and found > target.opset:
-        raise CoopexportError(
-            f"{origin} is of opset {found}, and {target.name} reads no newer one than {target.opset}; export it at "
-            "opset 13, which every target reads"
+        raise UnsupportedError(
+            f"{origin} is of opset {found}, and {target.name} reads no newer one than {target.opset}",
+            fix="export it at opset 13, which every target reads",
         )
 
 
@@ -91,7 +92,7 @@ def _refuse_foreign_operators(model: onnx.ModelProto, origin: str) -> None:
     ]
     if foreign:
         known = f"; {DOMAIN} functions are inlined" if any(DOMAIN in item for item in foreign) else ""
-        raise CoopexportError(f"{origin} holds operators that no builder knows: {', '.join(foreign)}{known}")
+        raise UnsupportedError(f"{origin} holds operators that no builder knows: {', '.join(foreign)}{known}")
 
 
 def describe_values(values: object) -> list[dict[str, object]]:

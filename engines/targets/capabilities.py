@@ -5,7 +5,7 @@ from __future__ import annotations
 from engines.targets.catalogue import full_name, jetpacks_of
 from engines.targets.target import Target, numbers_of
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError
+from jetson.errors import InputError, UnsupportedError
 
 # Those that TensorRT-RTX 1.7 knows.
 RTX_COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
@@ -16,28 +16,28 @@ _FIRST_WITH_LEVELS = (8, 6)
 
 
 def require_possible(target: Target, settings: BuildSettings) -> None:
-    """Raise CoopexportError with the reason when nothing can be built for `target` with `settings`.
+    """Raise UnsupportedError with the reason when nothing can be built for `target` with `settings`.
 
     What depends on the graph is `engines.preflight.check`'s.
     """
     reason = _why_not(target, settings)
     if reason is not None:
-        raise CoopexportError(f'target "{target.name}" cannot have that: {reason}')
+        raise UnsupportedError(f'target "{target.name}" cannot have that: {reason}')
 
 
 def refuse_impossible_name(name: str) -> None:
-    """Raise CoopexportError when `name` asks for a target that cannot exist, with the reason; return otherwise."""
+    """Raise InputError when `name` asks for a target that cannot exist, with the reason; return otherwise."""
     machine, _, jetpack = name.partition("@")
     if machine.startswith("rtx-") and any(word in machine for word in _JETSON_WORDS):
         board = full_name(machine.removeprefix("rtx-"))
-        raise CoopexportError(
+        raise InputError(
             f'there is no target "{name}": TensorRT-RTX has no kernels for a Jetson\'s GPU (it builds for SM '
-            f"{', '.join(RTX_COMPUTE_CAPABILITIES)}; Orin is SM 8.7, Thor SM 11.0); use classic TensorRT on the "
-            f"device: --target {board if '@' in board else 'orin-nano'}"
+            f"{', '.join(RTX_COMPUTE_CAPABILITIES)}; Orin is SM 8.7, Thor SM 11.0)",
+            fix=f"use classic TensorRT on the device: --target {board if '@' in board else 'orin-nano'}",
         )
     releases = jetpacks_of(machine.removesuffix("-cpu"))
     if releases and jetpack:
-        raise CoopexportError(
+        raise InputError(
             f'there is no target "{name}": JetPack {jetpack} is not one of the releases of {machine} that are known '
             f"here ({', '.join(releases)})"
         )

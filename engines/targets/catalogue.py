@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from engines.targets.target import Kind, Target, numbers_of
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -69,7 +69,7 @@ def tensorrt_properties(version: str) -> dict[str, Any]:
     lines = {numbers_of(line): values for line, values in _tables()["tensorrt"].items()}
     older = [line for line in lines if line <= numbers_of(version)[:2]]
     if not older:
-        raise CoopexportError(f"TensorRT {version} is not supported; the oldest is {'.'.join(map(str, min(lines)))}")
+        raise UnsupportedError(f"TensorRT {version} is not supported; the oldest is {'.'.join(map(str, min(lines)))}")
     return dict(lines[max(older)])
 
 

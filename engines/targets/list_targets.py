@@ -10,7 +10,7 @@ from engines.targets.lookup import find_target, load_targets
 from engines.targets.project_targets import own_targets
 from engines.targets.target import Kind, Target
 from exporter.project.settings import Project
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def list_targets(project: Project | None, request: TargetsRequest) -> TargetsRes
     Raises CoopexportError when one of the project's targets cannot be, or there is no such kind.
     """
     if request.kind is not None and request.kind not in get_args(Kind):
-        raise CoopexportError(f'there are no targets of the kind "{request.kind}", only {", ".join(get_args(Kind))}')
+        raise InputError(f'there are no targets of the kind "{request.kind}", only {", ".join(get_args(Kind))}')
     own = _own_targets(project)
     every = {**own, **load_targets(), **own}.values()
     return TargetsResult(tuple(target for target in every if request.kind in (None, target.kind)))

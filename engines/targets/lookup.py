@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from engines.targets.capabilities import refuse_impossible_name
 from engines.targets.catalogue import all_targets, full_name
 from engines.targets.target import Target
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 __all__ = ["Target", "find_target", "load_targets"]
 
@@ -33,4 +33,4 @@ def find_target(name: str, own: Mapping[str, Target] | None = None) -> Target:
     candidates = list(dict.fromkeys([*targets, *(item.partition("@")[0] for item in targets)]))
     nearest = difflib.get_close_matches(name, candidates, n=1)
     advice = f"did you mean {nearest[0]}? " if nearest else ""
-    raise CoopexportError(f'target "{name}" is unknown; {advice}list them with: coopexport targets')
+    raise InputError(f'target "{name}" is unknown', fix=f"{advice}list them with: coopexport targets")

@@ -12,7 +12,7 @@ from engines.targets.lookup import find_target, load_targets
 from engines.targets.target import Target
 from exporter.project.settings import BuildSection, TargetSection
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 
 def own_targets(sections: Mapping[str, TargetSection]) -> dict[str, Target]:
@@ -45,8 +45,8 @@ def build_settings(target: Target, build: BuildSection) -> BuildSettings:
 def _own_target(name: str, section: TargetSection) -> Target:
     if section.base is None and name not in load_targets():
         refuse_impossible_name(name)
-        raise CoopexportError(
-            f'[targets.{name}] is neither a target that is there nor has it a base; add one: base = "orin-nano"'
+        raise InputError(
+            f"[targets.{name}] is neither a target that is there nor has it a base", fix='add one: base = "orin-nano"'
         )
     base = find_target(section.base or name)
     given = section.model_dump(exclude={"base"}, exclude_none=True)
@@ -56,14 +56,14 @@ def _own_target(name: str, section: TargetSection) -> Target:
     own = replace(base, **changes)
     if own.power_mode is not None and own.power_modes and own.power_mode not in own.power_modes:
         known = ", ".join(own.power_modes)
-        raise CoopexportError(f'[targets.{name}] power_mode: {base.name} has no "{own.power_mode}"; it has {known}')
+        raise InputError(f'[targets.{name}] power_mode: {base.name} has no "{own.power_mode}"; it has {known}')
     return own
 
 
 def _of_tensorrt(name: str, base: Target, version: str) -> dict[str, Any]:
     """Return what changes when `base` has another TensorRT than the one that it comes with."""
     if base.backend != "tensorrt":
-        raise CoopexportError(f"[targets.{name}] tensorrt: {base.name} is built by {base.backend}; leave the key out")
+        raise InputError(f"[targets.{name}] tensorrt: {base.name} is built by {base.backend}", fix="leave the key out")
     properties = tensorrt_properties(version)
     changes = {key: properties[key] for key in ("opset", "uint8")}
     return changes if properties["dla"] else {**changes, "dla_cores": 0}
