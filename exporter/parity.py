@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jetson.errors import CoopexportError
+from jetson.errors import InputError, ParityError
 
 # Bounds of docs/formats.md.
 SHRINK_BOUND = 1e-9
@@ -18,10 +18,6 @@ BUILD_BOUND = 1e-3
 
 # Outputs that vary less than this between inputs, relative to their size, cannot show a wrong channel.
 _LEAST_RELATIVE_SPREAD = 1e-4
-
-
-class UnprovenError(CoopexportError):
-    """Two computations are too far apart, or outputs vary too little to tell."""
 
 
 @dataclass(frozen=True)
@@ -44,46 +40,50 @@ def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> f
 
     Both: samples x outputs..., real numbers or bool. The spread is the largest range of any one output over the
     samples: dividing by the size of the outputs instead would let an error pass in a network whose outputs
-    hardly depend on its input. Raises CoopexportError when shapes differ or something is not finite, UnprovenError
-    when the reference is empty or varies so little that the comparison would prove nothing.
+    hardly depend on its input. Raises ParityError when shapes differ, when `other` is not finite, and when
+    the reference is empty or varies so little that the comparison would prove nothing; InputError when the reference is
+    not finite.
     """
     if reference.shape != other.shape:
-        raise CoopexportError(f"{what}: outputs have shape {other.shape}, expected {reference.shape}")
+        raise ParityError(f"{what}: outputs have shape {other.shape}, expected {reference.shape}")
     if reference.ndim == 0:
-        raise CoopexportError(
-            f"{what}: an output is one number for the whole batch; return one for each sample, N x ..."
+        raise InputError(
+            f"{what}: an output is one number for the whole batch", fix="return one for each sample, N x ..."
         )
     if reference.dtype.kind in "bui":  # differences of bool and unsigned integers are none
         reference, other = reference.astype(np.float64), other.astype(np.float64)
     if not np.isfinite(reference).all():
-        raise CoopexportError(f"{what}: the reference's outputs are not finite; check the checkpoint and inputs")
+        raise InputError(f"{what}: the reference's outputs are not finite", fix="check the checkpoint and inputs")
     if not np.isfinite(other).all():
-        raise CoopexportError(f"{what}: outputs are not finite where the reference's are")
+        raise ParityError(f"{what}: outputs are not finite where the reference's are")
     if len(reference):
         require_values(reference, f"{what}: outputs")
     spread = float(np.ptp(reference, axis=0).max()) if reference.size else 0.0
     if not reference.size or len(reference) < 2 or spread <= _LEAST_RELATIVE_SPREAD * float(np.abs(reference).max()):
-        raise UnprovenError(
-            f"{what}: outputs vary by only {spread:.1e} over {len(reference)} inputs, so that equality cannot be "
-            "shown; give more varied example inputs, or check that the network is trained"
+        raise ParityError(
+            f"{what}: outputs vary by only {spread:.1e} over {len(reference)} inputs, so that equality cannot be shown",
+            number=spread,
+            fix="give more varied example inputs, or check that the network is trained",
         )
     return float(np.abs(reference - other).max()) / spread
 
 
 def require_values(values: NDArray[Any], what: str) -> None:
-    """Raise UnprovenError naming `what` when there are no values: to compare them would show nothing."""
+    """Raise ParityError naming `what` when there are no values: to compare them would show nothing."""
     if not values.size:
         shape = "x".join(map(str, values.shape))
-        raise UnprovenError(
-            f"{what}: empty ({shape}), so that equality cannot be shown; give inputs for which something comes out"
+        raise ParityError(
+            f"{what}: empty ({shape}), so that equality cannot be shown",
+            fix="give inputs for which something comes out",
         )
 
 
 def require(parity: Parity, where: str) -> Parity:
-    """Return `parity`, or raise UnprovenError naming `where` when its error is above its bound."""
+    """Return `parity`, or raise ParityError naming `where` when its error is above its bound."""
     if parity.error > parity.bound:
-        raise UnprovenError(
+        raise ParityError(
             f"{where}: parity check '{parity.check}' failed: error {parity.error:.2e} of the outputs' spread, allowed "
-            f"is {parity.bound:.0e} ({parity.how}); nothing was written"
+            f"is {parity.bound:.0e} ({parity.how}); nothing was written",
+            number=parity.error,
         )
     return parity

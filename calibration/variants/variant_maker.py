@@ -9,14 +9,13 @@ import torch
 from torch import nn
 
 from calibration.variants.register import Evaluation, Lineage, register_variant
-from exporter.parity import UnprovenError
 from exporter.project.settings import Project
 from exporter.pruning.rounds import Spent, Trained
 from exporter.pruning.work import PruningWork
 from exporter.tracing.trace import run_network
 from exporter.variants.pruned_variant import write_pruned_variant
 from exporter.variants.record import Step, VariantRecord, read_variant_record
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, ParityError, StaleError
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class VariantMaker:
             return LeftOut(variant, "what it says no longer depends on the image: too little is left")
         try:
             return self._made(variant, parent, step, trained, since, more) if record is None else record
-        except UnprovenError as error:
+        except ParityError as error:
             if step == "step1":
                 raise
             return LeftOut(variant, str(error))
@@ -95,7 +94,7 @@ def _registered(project: Project, variant: str, recipe: str, cuts: tuple[str, ..
     """Return a variant's record, when it was made by this recipe, and for these cuts at least, already."""
     try:
         record = read_variant_record(project.variant_folder(variant))
-    except CoopexportError:
+    except (StaleError, DamagedFileError):
         return None
     covered = record.cuts == cuts or set(cuts or ()) <= set(record.cuts or ())
     return record if covered and record.method.get("recipe_sha256") == recipe else None

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 
 from exporter.bundles.records import read_record
 from exporter.encoding.specification import EncodeSpecification, feature_tensor
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes, write_files
 from jetson.files.json_files import encode_json
 from jetson.runtime import bundle_manifest
@@ -187,7 +187,12 @@ def read_split(folder: Path, layer: str) -> SplitFile:
     """Read the manifest of the bundle of `layer`; raises CoopexportError when it is missing or malformed."""
     path = folder / f"{layer}.split.json"
     if not path.is_file():
-        raise CoopexportError(f"there is no split bundle {path}; make it with: coopexport split --layer {layer}")
+        raise StaleError(
+            f"there is no split bundle {path}",
+            layer=layer,
+            path=path,
+            fix=f"make it with: coopexport split --layer {layer}",
+        )
     return read_record(SplitFile, path, SPLIT_SCHEMA, "make it again with: coopexport split")
 
 
@@ -195,7 +200,7 @@ def read_whole(folder: Path) -> WholeFile:
     """Read `whole.json` of a variant; raises CoopexportError when it is missing or malformed."""
     path = folder / "whole.json"
     if not path.is_file():
-        raise CoopexportError(f"there is no {path}; make it with: coopexport split")
+        raise StaleError(f"there is no {path}", path=path, fix="make it with: coopexport split")
     return read_record(WholeFile, path, WHOLE_SCHEMA, "make it again with: coopexport split")
 
 
@@ -243,6 +248,6 @@ def check_weights(folder: Path, graph: Path) -> None:
         for location in locations:
             sha256 = sha256_of_location(folder, location)
             if sha256 is None or not verify_blob(weight_blobs(folder), sha256):
-                raise CoopexportError(
-                    f"{folder / location} is missing or damaged; make it again with: coopexport split"
+                raise DamagedFileError(
+                    f"{folder / location} is missing or damaged", fix="make it again with: coopexport split"
                 )

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from exporter.bundles.bundle import FileRecord, Metric, check_file
 from exporter.bundles.records import read_record
-from jetson.errors import CoopexportError
+from jetson.errors import StaleError
 
 PRECISION_SCHEMA = "coopexport.precision/1.0"
 Precision = Literal["fp16", "int8"]
@@ -92,12 +92,12 @@ def read_precision(folder: Path, layer: str, precision: str) -> PrecisionFile:
     command = f"coopexport precision --precision {precision} " + ("--whole" if layer == "whole" else f"--layer {layer}")
     path = folder / precision_file_name(layer, precision)
     if not path.is_file():
-        raise CoopexportError(f"there is no {path}; make it with: {command}")
+        raise StaleError(f"there is no {path}", path=path, fix=f"make it with: {command}")
     return read_record(PrecisionFile, path, PRECISION_SCHEMA, f"make it again with: {command}")
 
 
 def require_same_data(record: PrecisionFile, golden: FileRecord, metric: Metric) -> None:
-    """Raise CoopexportError when a precision was calibrated or judged on other data than the float32 graphs.
+    """Raise StaleError when a precision was calibrated or judged on other data than the float32 graphs.
 
     `golden`, `metric`: of the float32 bundle, or of the whole network. The graphs alone do not tell: with another
     preprocessing or evaluation set they may be the same to the bit.
@@ -109,9 +109,10 @@ def require_same_data(record: PrecisionFile, golden: FileRecord, metric: Metric)
     else:
         return
     where = "--whole" if record.layer == "whole" else f"--layer {record.layer}"
-    raise CoopexportError(
-        f"{record.layer} of {record.variant} in {record.precision} was {changed}; make it again with: coopexport "
-        f"precision --precision {record.precision} {where}"
+    raise StaleError(
+        f"{record.layer} of {record.variant} in {record.precision} was {changed}",
+        layer=record.layer,
+        fix=f"make it again with: coopexport precision --precision {record.precision} {where}",
     )
 
 
@@ -122,8 +123,9 @@ def check_role(folder: Path, record: PrecisionFile, role: str, source_sha256: st
     """
     item = record.roles[role]
     if item.source_sha256 != source_sha256:
-        raise CoopexportError(
-            f"{folder / item.file.file} was made from an older {role} of {record.layer}; make it again with: "
-            f"coopexport precision --precision {record.precision}"
+        raise StaleError(
+            f"{folder / item.file.file} was made from an older {role} of {record.layer}",
+            layer=record.layer,
+            fix=f"make it again with: coopexport precision --precision {record.precision}",
         )
     return check_file(folder, item.file)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError
 from jetson.files.json_files import read_json
 
 _Record = TypeVar("_Record", bound=BaseModel)
@@ -25,4 +25,4 @@ def read_record(kind: type[_Record], path: Path, schema: str, advice: str = "") 
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))
         said = f"{path}: {key}: {problem['msg'].removeprefix('Value error, ')}"
-        raise CoopexportError(f"{said}; {advice}" if advice else said) from None
+        raise DamagedFileError(said, path=path, fix=advice or None) from None

@@ -23,7 +23,7 @@ from exporter.tracing.layer_ends import channel_dimension, layer_end, layer_node
 from exporter.tracing.operations import CONVOLUTIONS, LAYERS, TRANSPOSED_CONVOLUTIONS, is_batch_norm, kind_of
 from exporter.tracing.trace import TracedNetwork, node_name, shape_of
 from exporter.tracing.weight_layout import groups_of
-from jetson.errors import CoopexportError
+from jetson.errors import InputError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -206,24 +206,30 @@ def require_one_function(traced: TracedNetwork) -> None:
     """
     for name, parameter in traced.network.named_parameters():
         if not bool(parameter.detach().sum().isfinite()) and not bool(parameter.detach().isfinite().all()):
-            raise CoopexportError(f"cannot shrink: '{name}' holds NaN or infinite values; train or save it again")
+            raise InputError(
+                f"cannot shrink: '{name}' holds NaN or infinite values", layer=name, fix="train or save it again"
+            )
     for node in traced.nodes:
         module = traced.module(node)
         if isinstance(module, LAYERS) and hasattr(module, "weight_mask"):
-            raise CoopexportError(
-                f"cannot shrink '{node_name(node)}': its weight is computed by a hook, torch.nn.utils.prune's; make it "
-                "permanent first with torch.nn.utils.prune.remove"
+            raise UnsupportedError(
+                f"cannot shrink '{node_name(node)}': its weight is computed by a hook, torch.nn.utils.prune's",
+                layer=node_name(node),
+                fix="make it permanent first with torch.nn.utils.prune.remove",
             )
         if "dropout" in str(getattr(node.target, "__name__", "")) and node.op == "call_function":
             given = dict(enumerate(node.args))
             if node.kwargs.get("training", given.get(2, True)) is not False and node.kwargs.get("p", given.get(1)) != 0:
-                raise CoopexportError(
-                    f"cannot shrink: '{node_name(node)}' drops values in eval mode too; call it with "
-                    "training=self.training"
+                raise UnsupportedError(
+                    f"cannot shrink: '{node_name(node)}' drops values in eval mode too",
+                    layer=node_name(node),
+                    fix="call it with training=self.training",
                 )
         by_batch = module is not None and is_batch_norm(module) and module.running_mean is None
         if by_batch or (node.target is functional.batch_norm and node.kwargs.get("training") is not False):
-            raise CoopexportError(
+            raise UnsupportedError(
                 f"cannot shrink through '{node_name(node)}': a batch norm without running statistics gives each batch "
-                "another result; train it with track_running_stats=True, and call it with training=self.training"
+                "another result",
+                layer=node_name(node),
+                fix="train it with track_running_stats=True, and call it with training=self.training",
             )

@@ -24,7 +24,7 @@ from exporter.channels.movement_rules import moved_values
 from exporter.channels.walk import instances, walk
 from exporter.tracing.operations import kind_of
 from exporter.tracing.trace import node_name
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import UnsupportedError, one_line
 
 Indices = NDArray[np.int64]
 
@@ -80,7 +80,7 @@ def order_channels(flow: ChannelFlow, kept: KeptClasses) -> ChannelOrder:
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
             reason = f"forward() computes with its width, which then fails ({one_line(error)[:80]})"
             if not kept.keep(np.arange(len(flow.classes)), reason):
-                raise CoopexportError(f"the network cannot be shrunk: {one_line(error)[:200]}") from error
+                raise UnsupportedError(f"the network cannot be shrunk: {one_line(error)[:200]}") from error
             continue
         except _OrderError as conflict:
             everything = np.arange(len(flow.classes))

@@ -13,7 +13,7 @@ from exporter.onnx_graphs.data_sizes import sizes_from_data
 from exporter.onnx_graphs.index import GraphIndex, index_graph, nodes_in
 from exporter.onnx_graphs.nodes import copy_fields, functions_used, tensors_read
 from exporter.onnx_graphs.tensor_types import TensorType, boundary_value, tensor_types
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 # What a part of a graph has only some of, or its own.
 _OF_SOME_NODES = (
@@ -77,21 +77,23 @@ def require_clean(index: GraphIndex, tensors: Sequence[str], types: Mapping[str,
     missing = set(plan.crossing) - set(tensors)
     if missing:
         known = tensor_types(index.model) if missing - set(types) else types
-        raise CoopexportError(f"{where}: {_describe_missing(index, tensors, plan, known)}")
+        raise UnsupportedError(f"{where}: {_describe_missing(index, tensors, plan, known)}", layer=where)
     unread = [name for name in tensors if name not in plan.crossing]
     if unread:
-        raise CoopexportError(f"{where}: nothing behind the cut reads {', '.join(unread)}")
+        raise UnsupportedError(f"{where}: nothing behind the cut reads {', '.join(unread)}", layer=where)
     unsized = [name for name in plan.crossing if name not in types]
     causes = sizes_from_data(index.model, types.keys()) if unsized else {}
     for name in unsized:
         if name in causes:
-            raise CoopexportError(
-                f"{where}: {name} would cross, whose size may depend on the data (through {causes[name]}); only "
-                "tensors of a fixed size can cross: cut before it"
+            raise UnsupportedError(
+                f"{where}: {name} would cross, whose size may depend on the data (through {causes[name]})",
+                layer=where,
+                fix="only tensors of a fixed size can cross: cut before it",
             )
     if unsized:
-        raise CoopexportError(
-            f"{where}: {', '.join(unsized)} would cross; only tensors can that hold numbers and have a fixed size"
+        raise UnsupportedError(
+            f"{where}: {', '.join(unsized)} would cross; only tensors can that hold numbers and have a fixed size",
+            layer=where,
         )
     return plan
 

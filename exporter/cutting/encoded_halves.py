@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from exporter.cutting.cut import Halves
 from exporter.encoding.onnx_functions import DOMAIN, DOMAIN_VERSION, Coding, decoding_of, encoding_of
 from exporter.encoding.specification import EncodeSpecification
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 _TYPES = {
     "uint8": TensorProto.UINT8,
@@ -71,9 +71,9 @@ def _shape(boundary: onnx.ValueInfoProto) -> tuple[int, ...]:
     kind = boundary.type.tensor_type
     sizes = [dimension.dim_value for dimension in kind.shape.dim[1:]]
     if kind.elem_type != TensorProto.FLOAT or not kind.shape.dim or any(size < 1 for size in sizes):
-        raise CoopexportError(
-            f"'{boundary.name}' crosses the cut and is no float32 tensor of known size: it cannot be encoded; cut "
-            "elsewhere, or send it as it is with --encoding float32"
+        raise UnsupportedError(
+            f"'{boundary.name}' crosses the cut and is no float32 tensor of known size: it cannot be encoded",
+            fix="cut elsewhere, or send it as it is with --encoding float32",
         )
     return tuple(sizes)
 

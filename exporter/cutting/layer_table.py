@@ -12,7 +12,7 @@ from exporter.layers.names import short_name
 from exporter.layers.table import CutRow, cut_rows, multi_tensor_rows
 from exporter.onnx_graphs.index import index_graph
 from exporter.onnx_graphs.tensor_types import tensor_types
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def layer_table(
     CoopexportError as `read_graph` does, and when `maximum_tensors` is below 2.
     """
     if maximum_tensors is not None and maximum_tensors < 2:
-        raise CoopexportError(
-            f"cuts of several tensors have 2 or more: maximum_tensors cannot be {maximum_tensors}; leave it out"
+        raise InputError(
+            f"cuts of several tensors have 2 or more: maximum_tensors cannot be {maximum_tensors}", fix="leave it out"
         )
     model = read_graph(path)
     index, types = index_graph(model), tensor_types(model, path.parent)

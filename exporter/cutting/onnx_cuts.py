@@ -10,7 +10,7 @@ from exporter.layers.cut_points import multi_tensor_cuts, single_tensor_cuts
 from exporter.layers.names import find_tensors, short_name
 from exporter.onnx_graphs.index import GraphIndex
 from exporter.onnx_graphs.tensor_types import TensorType
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 from jetson.files.atomic_files import sha256_of_bytes
 
 
@@ -50,6 +50,6 @@ def _named(index: GraphIndex, cuts: Sequence[tuple[str, ...]], layers: Sequence[
         if any(owners[pair_name([part])] != tensor for part, tensor in zip(parts, tensors, strict=True)):
             name = f"{name}-{sha256_of_bytes('+'.join(tensors).encode())[:8]}"
         if name in named:
-            raise CoopexportError(f"two cuts would be called '{name}'; ask for one of them at a time, with --layer")
+            raise InputError(f"two cuts would be called '{name}'", fix="ask for one of them at a time, with --layer")
         named[name] = tensors
     return named

@@ -16,7 +16,7 @@ from exporter.layers.cut_points import CutPlan
 from exporter.onnx_graphs.index import GraphIndex, index_graph
 from exporter.onnx_graphs.tensor_types import TensorType
 from exporter.onnx_graphs.weight_store import store_weights, with_weights
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, InputError, StaleError, reworded
 from jetson.files.atomic_files import sha256_of_bytes, write_files
 from jetson.files.json_files import encode_json
 
@@ -85,7 +85,7 @@ def write_pairs(
     self-contained file would be above 2 GB.
     """
     if (folder / WHOLE_GRAPH_FILE).exists() and not (folder / PAIRS_FILE).exists():
-        raise CoopexportError(f"{folder} holds another {WHOLE_GRAPH_FILE}; choose an empty folder")
+        raise InputError(f"{folder} holds another {WHOLE_GRAPH_FILE}", path=folder, fix="choose an empty folder")
     unchecked = index_graph(model)
     plans = {name: _checked(unchecked, name, tensors, types) for name, tensors in cuts.items()}
     earlier = read_pairs(folder) if (folder / PAIRS_FILE).exists() else None
@@ -121,7 +121,9 @@ def read_pairs(folder: Path) -> PairsFile:
     """Read `pairs.json`; raises CoopexportError when it is missing or malformed."""
     path = folder / PAIRS_FILE
     if not path.is_file():
-        raise CoopexportError(f"there is no {path}; make it with: coopexport split --onnx FILE --output {folder}")
+        raise StaleError(
+            f"there is no {path}", path=path, fix=f"make it with: coopexport split --onnx FILE --output {folder}"
+        )
     return read_record(PairsFile, path, PAIRS_SCHEMA, "split again")
 
 
@@ -146,36 +148,40 @@ def _require_same(
     remedy = "choose another folder, or delete this one first"
     if earlier.model != model:
         if source_sha256 is not None and earlier.source_sha256 == source_sha256:
-            raise CoopexportError(
+            raise StaleError(
                 f"{folder} holds pairs of this file that were made when its external weights were others, or by "
-                f"another version of coopexport; {remedy}"
+                "another version of coopexport",
+                path=folder,
+                fix=remedy,
             )
         source = ""
         if earlier.source_sha256 is not None:
             source = f", {earlier.source_name or 'a file'} (SHA-256 {earlier.source_sha256})"
-        raise CoopexportError(f"{folder} holds pairs of another network{source}; {remedy}")
+        raise StaleError(f"{folder} holds pairs of another network{source}", path=folder, fix=remedy)
     if earlier.standalone != standalone:
         form = "with their weights inside; give" if earlier.standalone else "that share their weights; leave out"
-        raise CoopexportError(f"{folder} holds pairs {form} --standalone, or choose another folder")
+        raise InputError(f"{folder} holds pairs {form} --standalone, or choose another folder", path=folder)
 
 
 def _require_same_tensors(earlier: PairsFile, plans: Mapping[str, CutPlan], folder: Path) -> None:
-    """Raise CoopexportError when a pair of `folder` would be overwritten by one that is cut elsewhere."""
+    """Raise InputError when a pair of `folder` would be overwritten by one that is cut elsewhere."""
     for record in earlier.pairs:
         if record.name in plans and plans[record.name].crossing != record.source_tensors:
-            raise CoopexportError(
+            raise InputError(
                 f"{folder} holds a pair '{record.name}' that is cut at {', '.join(record.source_tensors)}, not at "
-                f"{', '.join(plans[record.name].crossing)}; choose another folder"
+                f"{', '.join(plans[record.name].crossing)}",
+                path=folder,
+                fix="choose another folder",
             )
 
 
 def _checked(index: GraphIndex, name: str, tensors: Sequence[str], types: Mapping[str, TensorType]) -> CutPlan:
     if name in _RESERVED_NAMES or Path(name).name != name:
-        raise CoopexportError(f'a pair cannot be called "{name}"')
+        raise InputError(f'a pair cannot be called "{name}"')
     try:
         return require_clean(index, tensors, types)
     except CoopexportError as error:
-        raise CoopexportError(f"{name}: {error}") from None
+        raise reworded(error, f"{name}: {error}", layer=name) from None
 
 
 def _graph_files(name: str, halves: Halves, weights_folder: Path | None) -> dict[str, bytes]:
@@ -186,7 +192,7 @@ def _graph_files(name: str, halves: Halves, weights_folder: Path | None) -> dict
         try:
             whole = part if weights_folder is None else with_weights(part, weights_folder)
         except CoopexportError as error:
-            raise CoopexportError(f"{file}: {error}") from None
+            raise reworded(error, f"{file}: {error}") from None
         files[file] = whole.SerializeToString(deterministic=True)
     return files
 

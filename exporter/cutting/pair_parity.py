@@ -23,8 +23,8 @@ from exporter.cutting.pair_files import PAIRS_FILE, PairRecord, PairsFile, read_
 from exporter.onnx_graphs.index import index_graph
 from exporter.onnx_graphs.random_inputs import drawn_inputs, other_inputs
 from exporter.onnx_graphs.session import Optimisation, open_session
-from exporter.parity import UnprovenError, require_values
-from jetson.errors import CoopexportError
+from exporter.parity import require_values
+from jetson.errors import DamagedFileError, InputError, ParityError, UnsupportedError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.json_files import read_json, write_json
 
@@ -95,7 +95,7 @@ def prove_pairs(
                 on_progress(len(proofs))
             try:
                 compared = _require_exact(folder, record, feed, reference)
-            except UnprovenError:
+            except ParityError:
                 _require_repeatable(folder, model, feed)
                 raise
             made = {level: _composed(folder, record, feed, level) for level in levels}
@@ -147,7 +147,7 @@ def _telling_reference(
     for number, feed in enumerate(feeds[1:], start=1):
         try:
             reference = _reference(folder, model, records, feed)
-        except CoopexportError:  # too loud: the outputs overflow
+        except InputError:  # too loud: the outputs overflow
             break
         if all(reference[name].size for name in names):
             return number, reference
@@ -170,8 +170,8 @@ def _reference(
     values = _run(open_session(watched, level, weights_folder=folder), feed, "the whole graph")
     for name in names:
         if values[name].dtype.kind == "f" and not np.isfinite(values[name]).all():
-            raise CoopexportError(
-                f"output '{name}' is not finite for these inputs; give inputs that the network is for"
+            raise InputError(
+                f"output '{name}' is not finite for these inputs", fix="give inputs that the network is for"
             )
     return {**values, **feed}
 
@@ -191,14 +191,15 @@ def _sorted_outputs(
 
 
 def _require_repeatable(folder: Path, model: onnx.ModelProto, feed: Mapping[str, NDArray[Any]]) -> None:
-    """Raise UnprovenError when the whole graph, run twice on the same inputs, gives two results."""
+    """Raise ParityError when the whole graph, run twice on the same inputs, gives two results."""
     session = open_session(model, "disabled", weights_folder=folder)
     first, second = (_run(session, feed, "the whole graph") for _ in range(2))
     for name, value in first.items():
         if not _is_same(value, second[name]):
-            raise UnprovenError(
+            raise ParityError(
                 f"output '{name}' of the network is another each time for the same inputs: it draws numbers, so that "
-                "head and tail cannot be compared with it; take the nodes that draw them out"
+                "head and tail cannot be compared with it",
+                fix="take the nodes that draw them out",
             )
 
 
@@ -210,9 +211,10 @@ def _require_exact(folder: Path, record: PairRecord, feed: Mapping[str, NDArray[
         expected[boundary.name] = reference[source]
     for name, value in {**made.head, **made.tail}.items():
         if not _is_same(value, expected[name]):
-            raise UnprovenError(
+            raise ParityError(
                 f"{record.name}: '{name}' of head and tail differs from the whole graph's (ONNX Runtime, optimisation "
-                "disabled): the pair does not compute what the network does; make it again, and report it if it stays"
+                "disabled): the pair does not compute what the network does",
+                fix="make it again, and report it if it stays",
             )
     for name, value in made.tail.items():
         require_values(value, f"{record.name}: written and not proven: output '{name}'")
@@ -238,13 +240,13 @@ def _run(session: Any, feed: Mapping[str, NDArray[Any]], where: str) -> Arrays:
     try:
         values = session.run(None, dict(feed))
     except Exception as error:  # noqa: BLE001  its exception types are private
-        raise CoopexportError(f"{where} does not run on these inputs: {' '.join(str(error).split())[:300]}") from None
+        raise InputError(f"{where} does not run on these inputs: {' '.join(str(error).split())[:300]}") from None
     named = {item.name: value for item, value in zip(session.get_outputs(), values, strict=True)}
     for name, value in named.items():
         if not isinstance(value, np.ndarray):
-            raise CoopexportError(
-                f"output '{name}' of {where} is no tensor but a sequence or map, which cannot be compared bit by bit; "
-                "take it out of the outputs"
+            raise UnsupportedError(
+                f"output '{name}' of {where} is no tensor but a sequence or map, which cannot be compared bit by bit",
+                fix="take it out of the outputs",
             )
     return named
 
@@ -285,7 +287,9 @@ def _read_proofs(folder: Path) -> tuple[PairProof, ...]:
         noted = read_json(str(path), PROOFS_SCHEMA).get("proofs", [])
         return tuple(PairProof.model_validate(item) for item in noted if not _is_of_version_1_0(item))
     except (ValidationError, TypeError):
-        raise CoopexportError(f"{path} is malformed; delete it, and {PAIRS_FILE} is proven again") from None
+        raise DamagedFileError(
+            f"{path} is malformed", path=path, fix=f"delete it, and {PAIRS_FILE} is proven again"
+        ) from None
 
 
 def _is_of_version_1_0(noted: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from exporter.onnx_graphs.index import GraphIndex
 from exporter.onnx_graphs.session import open_session, run
 from exporter.onnx_graphs.tensor_types import TensorType
 from exporter.parity import Parity, require, require_values
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, UnsupportedError, reworded
 from jetson.wire.feature import FeatureCodec, FeatureTensor
 
 if TYPE_CHECKING:
@@ -67,7 +67,9 @@ def boundary_tensor(layer: Layer, position: CutPosition) -> str:
     if position == "post-activation":
         return layer.tensor
     if layer.tensor_before_activation is None:
-        raise CoopexportError(f'layer "{layer.name}" has no activation behind it; leave out --at pre-activation')
+        raise UnsupportedError(
+            f'layer "{layer.name}" has no activation behind it', layer=layer.name, fix="leave out --at pre-activation"
+        )
     return layer.tensor_before_activation
 
 
@@ -95,7 +97,7 @@ def split(
             {boundary.tensor: TensorType(boundary.shape) for boundary in boundaries},
         )
     except CoopexportError as error:
-        raise CoopexportError(f'layer "{where}": {error}') from None
+        raise reworded(error, f'layer "{where}": {error}', layer=where) from None
     if expected is None:
         expected = whole_outputs(model.model if isinstance(model, GraphIndex) else model, inputs, weights_folder)
     features, tail, exactness = prove_exact(expected, plain, inputs, where, weights_folder)

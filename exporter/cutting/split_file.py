@@ -13,7 +13,7 @@ from exporter.layers.candidates import layers_of
 from exporter.onnx_graphs.index import index_graph
 from exporter.onnx_graphs.tensor_types import tensor_types
 from exporter.progress import OnProgress, no_progress
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 from jetson.files.atomic_files import sha256_of_file
 
 
@@ -58,7 +58,7 @@ def split_file(request: SplitFileRequest, on_progress: OnProgress = no_progress)
     no network, a cut is unknown or not clean, before anything is written; and as `prove_pairs` does.
     """
     if bool(request.layers) == request.all_layers:
-        raise CoopexportError("say where to cut: --layer NAME (repeatable), or --all; `coopexport layers` lists names")
+        raise InputError("say where to cut: --layer NAME (repeatable), or --all", fix="`coopexport layers` lists names")
     file, folder = request.onnx_file, request.folder
     model = read_graph(file)
     types = tensor_types(model, file.parent)
@@ -69,8 +69,10 @@ def split_file(request: SplitFileRequest, on_progress: OnProgress = no_progress)
     else:
         cuts = wanted_cuts(index, layers, request.layers)
     if not cuts:
-        raise CoopexportError(
-            f"{file} has no cut where {request.maximum_tensors} tensors cross or fewer; raise --max-tensors"
+        raise InputError(
+            f"{file} has no cut where {request.maximum_tensors} tensors cross or fewer",
+            path=file,
+            fix="raise --max-tensors",
         )
     source = sha256_of_file(str(file))
     pairs = write_pairs(model, cuts, types, folder, file.parent, source, request.standalone, file.name).pairs

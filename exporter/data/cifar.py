@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError
 
 _SIDE = 32
 _IMAGE_BYTES = 3 * _SIDE * _SIDE
@@ -58,16 +58,22 @@ def read_cifar(path: Path, purpose: str, count: int | None = None) -> tuple[NDAr
 
 def _files(folder: Path, purpose: str) -> list[Path]:
     if purpose == "validation":
-        raise CoopexportError(
-            f"data.validation: CIFAR has no file for it in {folder}; leave it out, and a share of the training data is "
-            "set apart, or name one file that data.training does not"
+        raise InputError(
+            f"data.validation: CIFAR has no file for it in {folder}",
+            path=folder,
+            fix=(
+                "leave it out, and a share of the training data is "
+                "set apart, or name one file that data.training does not"
+            ),
         )
     names = ("test_batch.bin", "test.bin") if purpose == "evaluation" else ("data_batch_*.bin", "train.bin")
     for name in names:
         files = sorted(folder.glob(name))
         if files:
             return files
-    raise CoopexportError(f"data.{purpose}: {folder} holds neither {names[0]} nor {names[1]}; name one of its files")
+    raise InputError(
+        f"data.{purpose}: {folder} holds neither {names[0]} nor {names[1]}", path=folder, fix="name one of its files"
+    )
 
 
 def _read_rows(file: Path, purpose: str, count: int | None) -> tuple[NDArray[np.uint8], _Rows]:
@@ -75,19 +81,23 @@ def _read_rows(file: Path, purpose: str, count: int | None) -> tuple[NDArray[np.
     try:
         size = file.stat().st_size
     except FileNotFoundError:
-        raise CoopexportError(f"data.{purpose}: {file} is missing") from None
+        raise InputError(f"data.{purpose}: {file} is missing", path=file) from None
     if size == 0 or size % kind.row_bytes:
-        raise CoopexportError(
+        raise DamagedFileError(
             f"{file} has {size} bytes, which are no rows of {kind.row_bytes} ({kind.name}, binary version): it ends "
-            f"inside row {size // kind.row_bytes}; fetch it again"
+            f"inside row {size // kind.row_bytes}",
+            path=file,
+            fix="fetch it again",
         )
     rows = np.fromfile(file, dtype=np.uint8, count=-1 if count is None else count * kind.row_bytes)
     rows = rows.reshape(-1, kind.row_bytes)
     for column, classes in enumerate(kind.classes):
         wrong = np.flatnonzero(rows[:, column] >= classes)
         if wrong.size:
-            raise CoopexportError(
+            raise DamagedFileError(
                 f"{file}: row {wrong[0]} has label {rows[wrong[0], column]}, and {kind.name} has classes 0 to "
-                f"{classes - 1}; fetch the binary version again"
+                f"{classes - 1}",
+                path=file,
+                fix="fetch the binary version again",
             )
     return rows, kind

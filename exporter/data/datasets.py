@@ -13,7 +13,7 @@ from exporter.data.cifar import is_cifar, read_cifar
 from exporter.data.image_folder import ImageFolder, class_names, list_images, read_all
 from exporter.project.settings import Project
 from exporter.project.user_code import find_source, load_function
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import DamagedFileError, InputError, one_line
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.runtime import preprocessing
 
@@ -65,7 +65,7 @@ def load_dataset(project: Project, purpose: str) -> Dataset:
     if isinstance(source, Dataset):
         return source
     if isinstance(source, SampleSource):
-        raise CoopexportError(f"{key} {source.name} must return (images, labels)")
+        raise InputError(f"{key} {source.name} must return (images, labels)")
     if purpose == "calibration":
         source = source.spread(project.settings.data.calibration_samples)
     return Dataset(source.name, read_all(source, key), np.array(source.labels, dtype=np.int64))
@@ -79,9 +79,9 @@ def open_source(project: Project, purpose: str) -> Dataset | ImageFolder | Sampl
     key = f"data.{purpose}"
     reference = getattr(project.settings.data, purpose)
     if reference is None:
-        raise CoopexportError(
-            f"{key} is not set in the project file; name an npz file, a folder of images, CIFAR's binary files or a "
-            "package.module:function"
+        raise InputError(
+            f"{key} is not set in the project file",
+            fix="name an npz file, a folder of images, CIFAR's binary files or a package.module:function",
         )
     path = project.path(reference)
     if ":" in reference:
@@ -100,13 +100,13 @@ def open_source(project: Project, purpose: str) -> Dataset | ImageFolder | Sampl
     else:
         images, labels = _read_npz(path, key)
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-        raise CoopexportError(
+        raise InputError(
             f"{key} {reference}: images are {images.dtype} of shape {images.shape}; expected is uint8, "
             "count x height x width x 3 (RGB)"
         )
     count = len(labels) if labels.ndim else 1
     if labels.dtype.hasobject or len(images) != count or count == 0:
-        raise CoopexportError(f"{key} {reference}: {len(images)} images and {count} labels ({labels.dtype})")
+        raise InputError(f"{key} {reference}: {len(images)} images and {count} labels ({labels.dtype})")
     return Dataset(reference, images, labels)
 
 
@@ -116,17 +116,17 @@ def _call(project: Project, reference: str, key: str) -> Any:
     try:
         loaded = function()
     except Exception as error:
-        raise CoopexportError(f"{key} {reference} failed: {type(error).__name__}: {error}") from error
+        raise InputError(f"{key} {reference} failed: {type(error).__name__}: {error}") from error
     has_samples = hasattr(loaded, "__len__") and hasattr(loaded, "__getitem__")
     if (isinstance(loaded, tuple) and len(loaded) != 2) or not has_samples:
-        raise CoopexportError(
+        raise InputError(
             f"{key} {reference} must return (images, labels), or, to train, something with __len__ and __getitem__"
         )
     return loaded
 
 
 def _check_classes(project: Project, purpose: str, images: ImageFolder) -> None:
-    """Raise CoopexportError when another folder of images has other classes: labels are places among their names."""
+    """Raise InputError when another folder of images has other classes: labels are places among their names."""
     for other in _PURPOSES:
         reference = getattr(project.settings.data, other)
         if other == purpose or reference is None or ":" in reference:
@@ -136,9 +136,10 @@ def _check_classes(project: Project, purpose: str, images: ImageFolder) -> None:
             continue
         different = sorted(set(images.classes) ^ set(class_names(path)))
         if different:
-            raise CoopexportError(
+            raise InputError(
                 f"data.{purpose} {images.name} and data.{other} {reference} do not have the same classes "
-                f"({', '.join(different[:3])} in one only), so that their labels differ; add what is missing, if empty"
+                f"({', '.join(different[:3])} in one only), so that their labels differ",
+                fix="add what is missing, if empty",
             )
 
 
@@ -147,12 +148,12 @@ def _read_npz(path: Path, key: str) -> tuple[NDArray[Any], NDArray[Any]]:
         with np.load(path, allow_pickle=False) as content:
             return content["images"], content["labels"]
     except FileNotFoundError:
-        raise CoopexportError(f"{key}: {path} is missing") from None
+        raise InputError(f"{key}: {path} is missing", path=path) from None
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001  a .npy file, a damaged archive, arrays of objects
-        raise CoopexportError(
-            f"{key}: {path} is no npz file with arrays 'images' and 'labels' ({one_line(error)[:120]})"
+        raise DamagedFileError(
+            f"{key}: {path} is no npz file with arrays 'images' and 'labels' ({one_line(error)[:120]})", path=path
         ) from None
 
 
@@ -167,10 +168,10 @@ def network_inputs(project: Project, dataset: Dataset) -> NDArray[np.float32]:
 
 
 def check_input_shape(project: Project, shape: tuple[int, ...], origin: str) -> None:
-    """Raise CoopexportError when inputs made from `origin` are not of model.input_shape."""
+    """Raise InputError when inputs made from `origin` are not of model.input_shape."""
     expected = tuple(project.settings.model.input_shape)
     if tuple(shape) != expected:
-        raise CoopexportError(
+        raise InputError(
             f"images of {origin} come out of preprocessing with shape {tuple(shape)}, model.input_shape is {expected}: "
             "correct one of them"
         )

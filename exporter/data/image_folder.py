@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import CoopexportError, DamagedFileError, InputError, one_line
 from jetson.files.atomic_files import sha256_of_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -68,13 +68,16 @@ def list_images(folder: Path, name: str, key: str, size: tuple[int, int] | None)
             if file.name.startswith("."):
                 continue
             if file.is_dir():
-                raise CoopexportError(f"{key}: {file} is a folder inside a class; put its images into {file.parent}")
+                raise InputError(
+                    f"{key}: {file} is a folder inside a class", path=file, fix=f"put its images into {file.parent}"
+                )
             if file.suffix.lower() in SUFFIXES:
                 files.append(file)
                 labels.append(label)
     if not files:
-        raise CoopexportError(
-            f"{key}: {folder} holds no images as class_name/image ({', '.join(SUFFIXES)}), and no *.bin file of CIFAR"
+        raise InputError(
+            f"{key}: {folder} holds no images as class_name/image ({', '.join(SUFFIXES)}), and no *.bin file of CIFAR",
+            path=folder,
         )
     return ImageFolder(name, classes, tuple(files), tuple(labels), size)
 
@@ -88,13 +91,13 @@ def read_image(file: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     try:
         with Image.open(file) as opened:
             if opened.mode == "F" or opened.mode.startswith("I"):
-                raise CoopexportError(f"{file} has more than 8 bits a channel; convert it, or take it away")
+                raise InputError(f"{file} has more than 8 bits a channel", path=file, fix="convert it, or take it away")
             image = opened.convert("RGB")
     except CoopexportError:
         raise
     except Exception as error:
-        raise CoopexportError(
-            f"{file} cannot be read as an image ({one_line(error)[:120]}); mend it, or take it away"
+        raise DamagedFileError(
+            f"{file} cannot be read as an image ({one_line(error)[:120]})", path=file, fix="mend it, or take it away"
         ) from error
     if size is not None:
         image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)
@@ -124,10 +127,10 @@ def read_all(images: ImageFolder, key: str) -> NDArray[np.uint8]:
 
     def store(index: int, image: NDArray[np.uint8]) -> None:
         if image.shape != first.shape:
-            raise CoopexportError(
+            raise InputError(
                 f"{key}: {images.files[0]} is {first.shape[0]}x{first.shape[1]} (height x width) and "
-                f"{images.files[index]} is {image.shape[0]}x{image.shape[1]}; set data.image_size = [height, width], "
-                "to which all are scaled and cropped"
+                f"{images.files[index]} is {image.shape[0]}x{image.shape[1]}",
+                fix="set data.image_size = [height, width], to which all are scaled and cropped",
             )
         stacked[index] = image
 

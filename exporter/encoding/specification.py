@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jetson.errors import CoopexportError
+from jetson.errors import InputError, UnsupportedError
 from jetson.wire.feature import FeatureTensor
 from jetson.wire.packing import PACKABLE_BITS, pack_tensor, packed_dtype, packed_shape, tail_shape, unpack_tensor
 from jetson.wire.specification import TensorSpecification
@@ -103,15 +103,15 @@ def affine_specification(clip: ClipRange, bits: int = 8, packing: Packing = "non
     CoopexportError when a number of bits cannot be packed, or when a range cannot be used.
     """
     if not 1 <= bits <= 8:
-        raise CoopexportError(f"{bits} bits per symbol were asked for; use 1 to 8")
+        raise InputError(f"{bits} bits per symbol were asked for", fix="use 1 to 8")
     if packing in ("bytes", "words") and bits not in PACKABLE_BITS:
-        raise CoopexportError(
-            f"{bits}-bit symbols do not fill a byte; pack 1, 2, 4 or 8 bits, or leave packing to the codec"
+        raise InputError(
+            f"{bits}-bit symbols do not fill a byte", fix="pack 1, 2, 4 or 8 bits, or leave packing to the codec"
         )
     low, high = np.array(clip.low, np.float64), np.array(clip.high, np.float64)
     constant = (low == high) & (clip.granularity == "channel")
     if constant.all():
-        raise CoopexportError("the clip ranges of all channels are empty; calibrate again, or cut elsewhere")
+        raise UnsupportedError("the clip ranges of all channels are empty", fix="calibrate again, or cut elsewhere")
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         step = np.where(constant, 1, (high - low) / ((1 << bits) - 1)).astype(np.float32)
         inverse_step: NDArray[np.float32] = np.float32(1.0) / step
@@ -120,9 +120,9 @@ def affine_specification(clip: ClipRange, bits: int = 8, packing: Packing = "non
         where = "" if len(low) == 1 else f" of channel {index}"
         limits = f"the clip range{where}, {low[index]} to {high[index]},"
         if not (np.isfinite(reached[:, index]).all() and (low[index] < high[index] or constant[index])):
-            raise CoopexportError(f"{limits} is empty, or too wide for float32; calibrate again")
+            raise UnsupportedError(f"{limits} is empty, or too wide for float32", fix="calibrate again")
         if not np.isfinite(inverse_step[index]):
-            raise CoopexportError(f"{limits} is too narrow for float32; calibrate again")
+            raise UnsupportedError(f"{limits} is too narrow for float32", fix="calibrate again")
     return EncodeSpecification("affine", bits, _numbers(low), _numbers(step), _numbers(inverse_step), packing, clip)
 
 

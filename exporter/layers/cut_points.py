@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from exporter.onnx_graphs.index import GraphIndex, nodes_in
 from exporter.onnx_graphs.tensor_types import TensorType
-from jetson.errors import CoopexportError
+from jetson.errors import InputError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,14 @@ def plan_cut(index: GraphIndex, tensors: Sequence[str]) -> CutPlan:
     for name in tensors:
         if name not in index.varying:
             what = "a constant" if name in index.makers else "no tensor of the graph"
-            raise CoopexportError(f"'{name}' is {what}; `coopexport layers` lists where to cut")
+            raise InputError(f"'{name}' is {what}", fix="`coopexport layers` lists where to cut")
         if name in index.makers and not index.needed >> index.makers[name] & 1:
-            raise CoopexportError(f"'{name}' is not needed for any output; `coopexport layers` lists where to cut")
+            raise UnsupportedError(
+                f"'{name}' is not needed for any output", fix="`coopexport layers` lists where to cut"
+            )
     head = index.made_from(tensors)
     if not head:
-        raise CoopexportError(f"{_quoted(tensors)}: the network's own input; nothing is left to cut there")
+        raise UnsupportedError(f"{_quoted(tensors)}: the network's own input; nothing is left to cut there")
     behind = index.read_by(tensors)
     head_outputs = []
     for output in index.outputs:
@@ -67,7 +69,7 @@ def plan_cut(index: GraphIndex, tensors: Sequence[str]) -> CutPlan:
             head |= needs
     tail_outputs = tuple(name for name in index.outputs if name not in head_outputs)
     if index.varying.isdisjoint(tail_outputs):
-        raise CoopexportError(f"{_quoted(tensors)}: the network's output; nothing is left to cut there")
+        raise UnsupportedError(f"{_quoted(tensors)}: the network's output; nothing is left to cut there")
     return CutPlan(head, index.crossing(head), tuple(head_outputs), tail_outputs)
 
 
@@ -113,7 +115,7 @@ def crossing_after(
     options = [index.crossing(head) for head in (index.made_from([tensor]), plan.head, before)]
     clean = [option for option in options if _is_clean(index, option)]
     if not clean:
-        raise CoopexportError(f"nothing reads '{tensor}'; cut at a tensor that the rest of the network reads")
+        raise UnsupportedError(f"nothing reads '{tensor}'", fix="cut at a tensor that the rest of the network reads")
     best = min(clean, key=lambda names: _cost(names, types))
     cuts = single_tensor_cuts(index) if cuts is None else cuts
     position = index.makers[tensor]
@@ -154,7 +156,7 @@ def _live_tensors(index: GraphIndex, nodes: Sequence[int]) -> Iterator[tuple[int
 def _is_clean(index: GraphIndex, tensors: Sequence[str]) -> bool:
     try:
         return set(plan_cut(index, tensors).crossing) == set(tensors)
-    except CoopexportError:
+    except (InputError, UnsupportedError):
         return False
 
 

@@ -26,7 +26,7 @@ from exporter.onnx_graphs.nodes import network_inputs, normalise
 from exporter.onnx_graphs.session import open_session, run
 from exporter.parity import Parity
 from exporter.tracing.trace import Inputs, as_tuple, run_network
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import InputError, UnsupportedError, one_line
 
 OPSET = 13
 INPUT_NAME = "images"
@@ -56,14 +56,14 @@ def export(network: nn.Module, example_inputs: Inputs) -> ExportedGraph:
     else.
     """
     if any(module.training for module in network.modules()):
-        raise CoopexportError("the network is in training mode; call eval() first: batch norm would change")
+        raise InputError("the network is in training mode", fix="call eval() first: batch norm would change")
     inputs = as_tuple(example_inputs)
     reference = [_as_array(tensor, index) for index, tensor in enumerate(run_network(network, inputs))]
     model = onnx.load_from_string(_export_bytes(network, tuple(tensor[:1] for tensor in inputs), len(reference)))
     _require_inputs(model, len(inputs))
     found = next(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
     if found != OPSET:
-        raise CoopexportError(f"the exporter wrote opset {found} instead of {OPSET}; use torch 2.10 to 2.13")
+        raise UnsupportedError(f"the exporter wrote opset {found} instead of {OPSET}", fix="use torch 2.10 to 2.13")
     normalise(model)
     onnx.checker.check_model(model)
     outputs = run(open_session(model, "disabled"), [tensor.detach().numpy() for tensor in inputs])
@@ -99,29 +99,31 @@ def with_sequential_aliases(layers: tuple[Layer, ...], network: nn.Module) -> tu
 def _as_array(tensor: torch.Tensor, index: int) -> NDArray[Any]:
     """Return an output as an array; raises CoopexportError when it cannot be one or has no dimension for the batch."""
     if tensor.ndim == 0:
-        raise CoopexportError(
-            f"output {index} of the network is one number for the whole batch; return one for each sample, N x ..."
+        raise InputError(
+            f"output {index} of the network is one number for the whole batch",
+            fix="return one for each sample, N x ...",
         )
     try:
         return tensor.numpy()
     except (TypeError, RuntimeError) as error:  # bfloat16, quantised
-        raise CoopexportError(
+        raise UnsupportedError(
             f"output {index} of the network is {tensor.dtype}, which cannot be compared with the exported graph's "
-            f"({one_line(error)[:120]}); return float32"
+            f"({one_line(error)[:120]})",
+            fix="return float32",
         ) from None
 
 
 def _require_inputs(model: onnx.ModelProto, count: int) -> None:
-    """Raise CoopexportError when the graph has others than the network's: one that nothing depends on is left out."""
+    """Raise InputError when the graph has others than the network's: one that nothing depends on is left out."""
     found = {value.name for value in network_inputs(model)}
     for name in found.difference(_numbered(INPUT_NAME, count)):
-        raise CoopexportError(
-            f"the exported graph has another input, '{name}', which is an argument of forward() with a default; leave "
-            "it out of forward()"
+        raise InputError(
+            f"the exported graph has another input, '{name}', which is an argument of forward() with a default",
+            fix="leave it out of forward()",
         )
     for index, name in enumerate(_numbered(INPUT_NAME, count)):
         if name not in found:
-            raise CoopexportError(
+            raise InputError(
                 f"the exported graph does not depend on input {index} of the network: forward() does not use it, or "
                 f"{_OUT_OF_SIGHT}"
             )
@@ -137,9 +139,9 @@ def _export_bytes(network: nn.Module, inputs: tuple[torch.Tensor, ...], output_c
     try:
         hook = network.register_forward_pre_hook(lambda module, _: _prepare(module))
     except RuntimeError as error:  # a ScriptModule
-        raise CoopexportError(
-            f"the network cannot be exported to ONNX ({one_line(error)[:120]}); let the factory return the nn.Module "
-            "itself, not torch.jit's"
+        raise UnsupportedError(
+            f"the network cannot be exported to ONNX ({one_line(error)[:120]})",
+            fix="let the factory return the nn.Module itself, not torch.jit's",
         ) from None
     prints = torch._C._jit_is_onnx_log_enabled()
     with warnings.catch_warnings():
@@ -157,7 +159,7 @@ def _export_bytes(network: nn.Module, inputs: tuple[torch.Tensor, ...], output_c
                 dynamo=False,
             )
         except Exception as error:  # noqa: BLE001  the exporter raises many types
-            raise CoopexportError(f"the network cannot be exported to ONNX: {_explained(error)}") from None
+            raise UnsupportedError(f"the network cannot be exported to ONNX: {_explained(error)}") from None
         finally:
             hook.remove()
             torch._C._jit_set_onnx_log_enabled(prints)

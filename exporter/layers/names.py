@@ -8,7 +8,7 @@ from collections.abc import Sequence, Set
 from exporter.layers.candidates import Layer, behind_node
 from exporter.onnx_graphs.index import GraphIndex
 from exporter.onnx_graphs.nodes import consumers
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 _TENSOR = "tensor:"
 
@@ -28,8 +28,10 @@ def find_layer(layers: Sequence[Layer], wanted: str) -> Layer:
     if len({layer.name for layer in matches.values()}) == 1:
         return next(iter(matches.values()))
     if matches:
-        raise CoopexportError(f'layer "{wanted}" is ambiguous; use one of {", ".join(sorted(matches))}')
-    raise CoopexportError(f'there is no layer "{wanted}"; the nearest are {", ".join(nearest_names(layers, wanted))}')
+        raise InputError(f'layer "{wanted}" is ambiguous', layer=wanted, fix=f"use one of {', '.join(sorted(matches))}")
+    raise InputError(
+        f'there is no layer "{wanted}"; the nearest are {", ".join(nearest_names(layers, wanted))}', layer=wanted
+    )
 
 
 def find_tensors(layers: Sequence[Layer], index: GraphIndex, wanted: str) -> tuple[str, ...]:
@@ -45,14 +47,14 @@ def find_tensors(layers: Sequence[Layer], index: GraphIndex, wanted: str) -> tup
     if len(parts) == 1 or (whole and (_explicit(wanted, tensors) or not _all_lead(layers, index, parts, tensors))):
         return (_only_place(layers, index, wanted, tensors),)
     if whole:
-        raise CoopexportError(f'"{wanted}" is one name, and several joined by "+"; write {_listed(index, whole)}')
+        raise InputError(f'"{wanted}" is one name, and several joined by "+"', fix=f"write {_listed(index, whole)}")
     return tuple(dict.fromkeys(_only_place(layers, index, part, tensors) for part in parts))
 
 
 def _only_place(layers: Sequence[Layer], index: GraphIndex, wanted: str, tensors: Set[str]) -> str:
     places = _places(layers, index, wanted, tensors)
     if len(places) > 1:
-        raise CoopexportError(f'"{wanted}" names {len(places)} places to cut; use one of {_listed(index, places)}')
+        raise InputError(f'"{wanted}" names {len(places)} places to cut', fix=f"use one of {_listed(index, places)}")
     return places[0] if places else find_layer(layers, wanted).tensor
 
 

@@ -18,7 +18,7 @@ from exporter.masks.masks import Masks, Meaning, read_masks
 from exporter.project.checkpoint import read_torch_file
 from exporter.tracing.operations import LAYERS
 from exporter.tracing.weight_layout import filters_of
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, InputError, reworded
 
 # What a pruner of NNI 3 returns is a defaultdict, which the weights-only loader refuses.
 _SAVE_PLAIN = "save torch.save({name: dict(targets) for name, targets in masks.items()}, ...) or the like"
@@ -47,7 +47,7 @@ def from_nni(source: str | Path | Mapping[str, Any], network: nn.Module | None =
     keep, partly = {}, []
     for name, targets in source.items():
         if not isinstance(targets, Mapping):
-            raise CoopexportError(f"the NNI masks of '{name}' are a {type(targets).__name__}, not a dictionary")
+            raise InputError(f"the NNI masks of '{name}' are a {type(targets).__name__}, not a dictionary", layer=name)
         masks = {target: _zeros_and_ones(name, mask) for target, mask in targets.items() if mask is not None}
         if all(mask.all() for mask in masks.values()):
             continue
@@ -59,9 +59,9 @@ def from_nni(source: str | Path | Mapping[str, Any], network: nn.Module | None =
     keep = {name: vector for name, vector in keep.items() if not vector.all()}
     if not keep:
         layers = f"{', '.join(partly[:3])}{', ...' if len(partly) > 3 else ''}"
-        raise CoopexportError(
-            f"the NNI masks leave something of every filter (masked: {layers or 'nothing'}); prune whole filters with "
-            'their biases (L1FilterPruner, L1NormPruner, or granularity "out_channel")'
+        raise InputError(
+            f"the NNI masks leave something of every filter (masked: {layers or 'nothing'})",
+            fix='prune whole filters with their biases (L1FilterPruner, L1NormPruner, or granularity "out_channel")',
         )
     return _checked(Masks(keep, "weight", "NNI mask dictionary"))
 
@@ -98,17 +98,17 @@ def read_any_masks(path: Path, network: nn.Module | None = None) -> Masks:
             return from_dictionary(vectors, content["meaning"], network, str(content.get("origin", "")))
         if any(isinstance(targets, Mapping) for targets in content.values()):
             return from_nni(content, network)
-        raise CoopexportError(
-            'it does not say what a masked channel is; add "meaning": "channel" or "weight" to the layers'
+        raise InputError(
+            "it does not say what a masked channel is", fix='add "meaning": "channel" or "weight" to the layers'
         )
 
 
 def _read_torch_masks(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise CoopexportError(f"mask file {path} is missing; check model.masks")
+        raise InputError(f"mask file {path} is missing", path=path, fix="check model.masks")
     content = read_torch_file(path, "mask file", _SAVE_PLAIN)
     if not isinstance(content, dict) or not content:
-        raise CoopexportError(f"mask file {path} holds no masks by layer; {_SAVE_PLAIN}")
+        raise InputError(f"mask file {path} holds no masks by layer", path=path, fix=_SAVE_PLAIN)
     return content
 
 
@@ -118,13 +118,13 @@ def _in_file(path: Path) -> Iterator[None]:
     try:
         yield
     except CoopexportError as error:
-        raise CoopexportError(f"mask file {path}: {error}") from None
+        raise reworded(error, f"mask file {path}: {error}", path=path) from None
 
 
 def _zeros_and_ones(name: str, values: Any) -> NDArray[np.bool_]:
     """Return an array of any shape as bool; raises CoopexportError naming the layer when it holds anything else."""
     if not isinstance(name, str):
-        raise CoopexportError(f"there is a mask for {name!r}; masks go by the names of layers")
+        raise InputError(f"there is a mask for {name!r}; masks go by the names of layers")
     try:
         if isinstance(values, torch.Tensor):
             values = values.detach().cpu()
@@ -134,11 +134,12 @@ def _zeros_and_ones(name: str, values: Any) -> NDArray[np.bool_]:
     except (TypeError, ValueError, RuntimeError):  # ragged lists; sparse tensors
         numbers = False
     if not numbers:
-        raise CoopexportError(f"the mask of '{name}' is no array of 0 and 1 or bool; save it as one")
+        raise InputError(f"the mask of '{name}' is no array of 0 and 1 or bool", layer=name, fix="save it as one")
     others = array[(array != 0) & (array != 1)]
     if others.size:
-        raise CoopexportError(
-            f"the mask of '{name}' holds {others.size} values other than 0 and 1, as {others[0]}; 1 keeps, 0 removes"
+        raise InputError(
+            f"the mask of '{name}' holds {others.size} values other than 0 and 1, as {others[0]}; 1 keeps, 0 removes",
+            layer=name,
         )
     return array.astype(np.bool_)
 
@@ -146,14 +147,16 @@ def _zeros_and_ones(name: str, values: Any) -> NDArray[np.bool_]:
 def _find_layer(network: nn.Module, name: str) -> nn.Module:
     module = dict(network.named_modules()).get(name)
     if module is None:
-        raise CoopexportError(
+        raise InputError(
             f"there is a mask for '{name}', which the network does not have; its layers are: "
-            f"{', '.join(layer for layer, _ in weighted_layers(network))}"
+            f"{', '.join(layer for layer, _ in weighted_layers(network))}",
+            layer=name,
         )
     if not isinstance(module, LAYERS):
-        raise CoopexportError(
+        raise InputError(
             f"there is a mask for '{name}', a {type(module).__name__}; masks are for convolutions and linear layers: "
-            "where batch norms were pruned, load the pruned weights and take the masks from their gammas"
+            "where batch norms were pruned, load the pruned weights and take the masks from their gammas",
+            layer=name,
         )
     return module
 
@@ -164,16 +167,17 @@ def _checked(masks: Masks, network: nn.Module | None = None) -> Masks:
         if network is not None:
             _check_length(name, keep, _find_layer(network, name))
         if not keep.any():
-            raise CoopexportError(f"the mask of '{name}' removes every channel; keep at least one")
+            raise InputError(f"the mask of '{name}' removes every channel", layer=name, fix="keep at least one")
     return masks
 
 
 def _check_length(name: str, keep: NDArray[np.bool_], layer: nn.Module) -> None:
     channels = output_channels(layer)
     if keep.shape != (channels,):
-        raise CoopexportError(
-            f"the mask of '{name}' has {keep.size} entries, the layer has {channels} output channels; check which "
-            "network the masks are of"
+        raise InputError(
+            f"the mask of '{name}' has {keep.size} entries, the layer has {channels} output channels",
+            layer=name,
+            fix="check which network the masks are of",
         )
 
 
@@ -184,9 +188,10 @@ def _filters_kept(
     if layer is not None and weight.ndim != 1:
         assert isinstance(layer.weight, torch.Tensor)
         if weight.shape != tuple(layer.weight.shape):
-            raise CoopexportError(
-                f"the mask of '{name}' has shape {weight.shape}, its weight {tuple(layer.weight.shape)}; check which "
-                "network the masks are of"
+            raise InputError(
+                f"the mask of '{name}' has shape {weight.shape}, its weight {tuple(layer.weight.shape)}",
+                layer=name,
+                fix="check which network the masks are of",
             )
         weight = filters_of(layer, torch.from_numpy(weight)).flatten(0, 1).numpy()
     keep = np.asarray(weight.any(axis=tuple(range(1, weight.ndim))))
@@ -196,21 +201,23 @@ def _filters_kept(
     elif bias is None:
         return keep
     if bias.shape != keep.shape:
-        raise CoopexportError(
-            f"the masks of '{name}' are of {keep.shape} filters and {bias.shape} biases; give the network as well, in "
-            "case it is a transposed convolution"
+        raise InputError(
+            f"the masks of '{name}' are of {keep.shape} filters and {bias.shape} biases",
+            layer=name,
+            fix="give the network as well, in case it is a transposed convolution",
         )
     return keep | bias
 
 
 def _refuse_more_silence(name: str, masks: Mapping[str, NDArray[np.bool_]], keep: NDArray[np.bool_] | None) -> None:
-    """Raise CoopexportError when NNI masks a layer's inputs or outputs beyond what the masks of its weights say."""
+    """Raise InputError when NNI masks a layer's inputs or outputs beyond what the masks of its weights say."""
     for target, mask in masks.items():
         if target in ("weight", "bias") or mask.all():
             continue
         per_channel = keep is not None and target.startswith("_output") and mask.size == keep.size
         if keep is None or not per_channel or (keep & ~mask.reshape(-1)).any():
-            raise CoopexportError(
-                f"the NNI masks of '{name}' silence by '{target}' what those of its weights do not; prune with "
-                'target_names = ["weight", "bias"] alone'
+            raise InputError(
+                f"the NNI masks of '{name}' silence by '{target}' what those of its weights do not",
+                layer=name,
+                fix='prune with target_names = ["weight", "bias"] alone',
             )

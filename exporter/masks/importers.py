@@ -15,7 +15,7 @@ from exporter.masks.masks import Masks
 from exporter.tracing.operations import LAYERS, kind_of
 from exporter.tracing.trace import Inputs, TracedNetwork, shape_of, trace
 from exporter.tracing.weight_layout import filters_of, zero_filters
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 
 def from_zero_weights(network: nn.Module) -> Masks:
@@ -48,9 +48,9 @@ def from_torch_prune(network: nn.Module) -> Masks:
         if mask is not None and "weight_orig" in module._parameters:
             keep[name] = ~(zero_filters(filters_of(module, mask)) & zero_biases(module))
     if not keep:
-        raise CoopexportError(
-            "torch.nn.utils.prune is active on no weight of the network; if it was made permanent, take the masks from "
-            "the zero weights"
+        raise InputError(
+            "torch.nn.utils.prune is active on no weight of the network",
+            fix="if it was made permanent, take the masks from the zero weights",
         )
     return Masks(_one_left(keep), "weight", "torch.nn.utils.prune")
 
@@ -68,19 +68,21 @@ def from_batch_norm_gammas(network: nn.Module, example_inputs: Inputs, threshold
     Source: Liu et al., Learning Efficient Convolutional Networks through Network Slimming, ICCV 2017.
     """
     if not threshold >= 0:
-        raise CoopexportError(f"the threshold of batch-norm gammas is {threshold}; it must be 0 or more")
+        raise InputError(f"the threshold of batch-norm gammas is {threshold}; it must be 0 or more")
     gammas = dict(_gammas_of_layers(trace(network, example_inputs)))
     if not gammas:
-        raise CoopexportError(
-            "no convolution or linear layer of the network is read by a batch norm with gammas, and by nothing else; "
-            "take the masks from elsewhere"
+        raise InputError(
+            "no convolution or linear layer of the network is read by a batch norm with gammas, and by nothing else",
+            fix="take the masks from elsewhere",
         )
     keep = {name: ~_on_host(gamma.abs() <= threshold) for name, gamma in gammas.items()}
     for name, vector in keep.items():
         if not vector.any():
             way_out = "lower the threshold" if threshold > 0 else "take that layer out of the network"
-            raise CoopexportError(
-                f"no gamma behind '{name}' is above {threshold:g}, so that it would lose every channel; {way_out}"
+            raise InputError(
+                f"no gamma behind '{name}' is above {threshold:g}, so that it would lose every channel",
+                layer=name,
+                fix=way_out,
             )
     origin = f"batch-norm gammas of at most {threshold:g}"
     return Masks(_one_left(keep), "channel" if threshold > 0 else "weight", origin)

@@ -13,7 +13,7 @@ from exporter.tracing.layer_ends import channel_dimension, layer_end, layer_node
 from exporter.tracing.operations import LAYERS
 from exporter.tracing.trace import Inputs, TracedNetwork, copied, shape_of, trace
 from exporter.tracing.weight_layout import filters_of
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 
 def masked_network(network: nn.Module, masks: Masks, example_inputs: Inputs) -> nn.Module:
@@ -33,29 +33,33 @@ def masked_network(network: nn.Module, masks: Masks, example_inputs: Inputs) -> 
 
 
 def check_masks(traced: TracedNetwork, masks: Masks) -> None:
-    """Raise CoopexportError, naming the layer, when a mask does not fit the traced network.
+    """Raise InputError, naming the layer, when a mask does not fit the traced network.
 
     Also when nobody can tell behind which operation a `channel` mask applies.
     """
     layers = {name: output_channels(traced.network.get_submodule(name)) for name in layer_nodes(traced)}
     for name, keep in masks.keep.items():
         if name not in layers and isinstance(_module(traced.network, name), LAYERS):
-            raise CoopexportError(
+            raise InputError(
                 f"the mask of '{name}' cannot be followed: forward() does not call the layer as a module, its "
-                "weight is made by a parametrisation, or it has hooks; leave it out of the masks, or take them off"
+                "weight is made by a parametrisation, or it has hooks",
+                layer=name,
+                fix="leave it out of the masks, or take them off",
             )
         if name not in layers:
-            raise CoopexportError(
+            raise InputError(
                 f"there is a mask for '{name}', which is no convolution or linear layer of the network; these are: "
-                f"{_listed(list(layers))}"
+                f"{_listed(list(layers))}",
+                layer=name,
             )
         if len(keep) != layers[name]:
-            raise CoopexportError(
-                f"the mask of '{name}' has {len(keep)} entries, the layer has {layers[name]} output channels; make "
-                "masks from this network"
+            raise InputError(
+                f"the mask of '{name}' has {len(keep)} entries, the layer has {layers[name]} output channels",
+                layer=name,
+                fix="make masks from this network",
             )
         if not keep.any():
-            raise CoopexportError(f"the mask of '{name}' removes every channel; keep at least one")
+            raise InputError(f"the mask of '{name}' removes every channel", layer=name, fix="keep at least one")
     check_layer_ends(traced, masks)
 
 

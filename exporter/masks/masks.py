@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, DamagedFileError, InputError, reworded
 from jetson.files.atomic_files import write_file
 from jetson.files.json_files import same_major
 
@@ -33,14 +33,15 @@ class Masks:
 
     def __post_init__(self) -> None:
         if self.meaning not in get_args(Meaning):
-            raise CoopexportError(
+            raise InputError(
                 f'masks have the meaning "{self.meaning}"; it must be one of {", ".join(get_args(Meaning))}'
             )
         for name, keep in self.keep.items():
             if keep.dtype != np.bool_ or keep.ndim != 1:
-                raise CoopexportError(
+                raise InputError(
                     f"the mask of {name} is {keep.dtype} of shape {keep.shape}; it must be a boolean vector with "
-                    "one entry per output channel"
+                    "one entry per output channel",
+                    layer=name,
                 )
 
 
@@ -49,21 +50,21 @@ def read_masks(path: Path) -> Masks:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
-        raise CoopexportError(f"mask file {path} is missing; check model.masks")
+        raise InputError(f"mask file {path} is missing", path=path, fix="check model.masks")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             keep = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
     except (SafetensorError, ValueError) as error:
-        raise CoopexportError(f"mask file {path} is corrupt: {error}") from None
+        raise DamagedFileError(f"mask file {path} is corrupt: {error}", path=path) from None
     if not same_major(metadata.get("schema", ""), SCHEMA):
-        raise CoopexportError(
-            f'mask file {path} has schema "{metadata.get("schema", "none")}"; this version reads {SCHEMA}'
+        raise DamagedFileError(
+            f'mask file {path} has schema "{metadata.get("schema", "none")}"; this version reads {SCHEMA}', path=path
         )
     try:
         return Masks(keep, metadata.get("meaning", "none"), metadata.get("origin", ""))
     except CoopexportError as error:
-        raise CoopexportError(f"mask file {path}: {error}") from None
+        raise reworded(error, f"mask file {path}: {error}", path=path) from None
 
 
 def write_masks(path: Path, masks: Masks) -> None:

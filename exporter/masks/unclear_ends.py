@@ -19,7 +19,7 @@ from exporter.tracing.elementwise import computed_behind, in_words, is_elementwi
 from exporter.tracing.layer_ends import followed_chain, layer_nodes
 from exporter.tracing.layer_roles import first_operand, readers
 from exporter.tracing.trace import TracedNetwork
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 # Activations that look at several elements, so that a channel has no value behind them that is its own.
 _MIXING_MODULES = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin, nn.GLU)
@@ -30,17 +30,22 @@ _MIXING_METHODS = frozenset(("softmax", "log_softmax"))
 
 
 def check_layer_ends(traced: TracedNetwork, masks: Masks) -> None:
-    """Raise CoopexportError, naming layer and operation, where it cannot be told where a `channel` mask applies."""
+    """Raise UnsupportedError, naming layer and operation, where it cannot be told where a `channel` mask applies."""
     if masks.meaning != "channel":
         return
     for name, nodes in layer_nodes(traced).items():
         masked = name in masks.keep and not masks.keep[name].all()
         found = unclear_operation(traced, nodes) if masked else None
         if found is not None:
-            raise CoopexportError(
+            raise UnsupportedError(
                 f"the channel mask of '{name}' cannot be followed: {found} behind it may be its batch norm or "
-                "activation, or neither, and does not leave zero at zero; use torch.nn's own modules there (as "
-                f"nn.BatchNorm2d, nn.Hardsigmoid), give masks of meaning \"weight\", or leave '{name}' out of the masks"
+                "activation, or neither, and does not leave zero at zero",
+                layer=name,
+                fix=(
+                    "use torch.nn's own modules there (as "
+                    'nn.BatchNorm2d, nn.Hardsigmoid), give masks of meaning "weight", or leave '
+                    f"'{name}' out of the masks"
+                ),
             )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import InputError, UnsupportedError, one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -49,7 +49,7 @@ def open_session(
         return ort.InferenceSession(source, options, providers=list(providers) or ["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001  its exception types are private
         name = str(model) if isinstance(model, Path) else "the graph"
-        raise CoopexportError(f"ONNX Runtime cannot load {name}: {one_line(error)[:300]}") from None
+        raise UnsupportedError(f"ONNX Runtime cannot load {name}: {one_line(error)[:300]}") from None
 
 
 def import_onnxruntime() -> Any:
@@ -57,9 +57,9 @@ def import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise CoopexportError(
-            f"ONNX Runtime is needed here and not usable ({error}); install it with: "
-            "pip install 'coopexport[cpu]' (or [gpu], not both)"
+        raise UnsupportedError(
+            f"ONNX Runtime is needed here and not usable ({error})",
+            fix="install it with: pip install 'coopexport[cpu]' (or [gpu], not both)",
         ) from None
     return onnxruntime
 
@@ -79,5 +79,5 @@ def run(session: onnxruntime.InferenceSession, inputs: Sequence[NDArray[Any]]) -
             parts.append(session.run(None, feed))
         except Exception as error:  # noqa: BLE001  its exception types are private
             shapes = ", ".join(f"{name} {value.dtype} {value.shape}" for name, value in feed.items())
-            raise CoopexportError(f"the graph does not take {shapes}: {one_line(error)[:200]}") from None
+            raise InputError(f"the graph does not take {shapes}: {one_line(error)[:200]}") from None
     return [np.concatenate(columns) for columns in zip(*parts, strict=True)]

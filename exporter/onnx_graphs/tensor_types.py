@@ -21,7 +21,7 @@ from exporter.onnx_graphs.nodes import copy_without_weights, network_inputs
 from exporter.onnx_graphs.random_inputs import drawn_inputs
 from exporter.onnx_graphs.session import open_session
 from exporter.onnx_graphs.shape_folding import fold_sizes
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 # Two sizes tell the batch dimension from one that happens to be as large; not 1, which broadcasts.
 _BATCH_SIZES = (2, 3)
@@ -67,9 +67,11 @@ def tensor_types(model: onnx.ModelProto, weights_folder: Path | None = None) -> 
         dimensions = value.type.tensor_type.shape.dim
         loose = [item.dim_param or "?" for item in dimensions[1:] if not item.HasField("dim_value")]
         if loose or not value.type.tensor_type.HasField("shape"):
-            raise CoopexportError(
-                f"input '{value.name}' has sizes that are not fixed ({', '.join(loose) or 'all'}); only the batch may "
-                "vary: export it with fixed sizes, or set them with onnx.tools.update_model_dims"
+            raise InputError(
+                f"input '{value.name}' has sizes that are not fixed ({', '.join(loose) or 'all'})",
+                fix=(
+                    "only the batch may vary: export it with fixed sizes, or set them with onnx.tools.update_model_dims"
+                ),
             )
     skeleton = copy_without_weights(model)
     del skeleton.graph.value_info[:]  # of an exporter's example, often with its batch size

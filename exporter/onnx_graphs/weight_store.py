@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper
 
 from exporter.bundles.bundle import sha256_of_location, weight_blobs, weight_location
 from exporter.onnx_graphs.nodes import TENSOR_VALUES, all_nodes, copy_without_weights
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError, UnsupportedError
 from jetson.files.atomic_files import blocks_of
 from jetson.store.blobs import flush_names, remove_leftovers, sha256_of_content, write_blob
 
@@ -54,8 +54,9 @@ def with_weights(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     """
     total = model.ByteSize() + external_bytes(model)
     if total >= onnx.checker.MAXIMUM_PROTOBUF:
-        raise CoopexportError(
-            f"{total / 1e9:.1f} GB do not fit into one ONNX file, which holds 2 GB at most; leave out --standalone"
+        raise UnsupportedError(
+            f"{total / 1e9:.1f} GB do not fit into one ONNX file, which holds 2 GB at most",
+            fix="leave out --standalone",
         )
     whole = onnx.ModelProto()
     whole.CopyFrom(model)
@@ -119,7 +120,7 @@ def _store_external(
     known: dict[tuple[str, int, int], str],
 ) -> None:
     if source_folder is None:
-        raise CoopexportError(f"weight '{original.name}' is not in the graph, and no folder was given to look for it")
+        raise InputError(f"weight '{original.name}' is not in the graph, and no folder was given to look for it")
     path, offset, length = _source(original, source_folder)
     location = _location(original)[0]
     is_stored = source_folder.resolve() == folder.resolve() and sha256_of_location(folder, location) is not None
@@ -137,12 +138,12 @@ def _source(tensor: TensorProto, folder: Path) -> tuple[Path, int, int]:
     location, offset, length = _location(tensor)
     path = folder / location
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise CoopexportError(f"weight '{tensor.name}' is in {location}, outside of the folder of its graph")
+        raise InputError(f"weight '{tensor.name}' is in {location}, outside of the folder of its graph")
     if not path.is_file():
-        raise CoopexportError(f"weight '{tensor.name}' is in {path}, which is missing")
+        raise InputError(f"weight '{tensor.name}' is in {path}, which is missing", path=path)
     length = path.stat().st_size - offset if length is None else length
     if offset + length > path.stat().st_size:
-        raise CoopexportError(f"weight '{tensor.name}' is in {path}, which is shorter than the graph says")
+        raise DamagedFileError(f"weight '{tensor.name}' is in {path}, which is shorter than the graph says", path=path)
     return path, offset, length
 
 
@@ -176,7 +177,7 @@ def _blocks(path: Path, offset: int, length: int) -> Iterator[bytes]:
             length -= len(block)
             yield block
     if length > 0:
-        raise CoopexportError(f"{path} became shorter while it was read")
+        raise DamagedFileError(f"{path} became shorter while it was read", path=path)
 
 
 def _inner_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.project.user_code import load_function
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import DamagedFileError, InputError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +36,11 @@ def build_network(factory: str, arguments: dict[str, Any], folder: Path) -> nn.M
     try:
         network = function(**arguments)
     except Exception as error:
-        raise CoopexportError(
+        raise InputError(
             f"model.factory {factory} failed with model.arguments {arguments}: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(network, nn.Module):
-        raise CoopexportError(f"model.factory {factory} returned {type(network).__name__}, not a torch.nn.Module")
+        raise InputError(f"model.factory {factory} returned {type(network).__name__}, not a torch.nn.Module")
     return network.eval()
 
 
@@ -71,19 +71,21 @@ def load_weights(network: nn.Module, weights: dict[str, torch.Tensor], origin: s
             for label, names in (("missing", missing), ("unknown", unknown))
             if names
         ]
-        raise CoopexportError(
-            f"{origin} does not fit the network: weights {' and '.join(parts)}; check model.factory and model.arguments"
+        raise InputError(
+            f"{origin} does not fit the network: weights {' and '.join(parts)}",
+            fix="check model.factory and model.arguments",
         )
     for name, tensor in wanted.items():
         if tensor.shape != weights[name].shape:
-            raise CoopexportError(
+            raise InputError(
                 f"{origin} does not fit the network: {name} is {tuple(weights[name].shape)} in the file and "
-                f"{tuple(tensor.shape)} in the network; check model.arguments"
+                f"{tuple(tensor.shape)} in the network",
+                fix="check model.arguments",
             )
         not_finite = int((~weights[name].isfinite()).sum()) if weights[name].is_floating_point() else 0
         if not_finite:
-            raise CoopexportError(
-                f"{origin}: {not_finite} values of {name} are NaN or infinite; train or save it again"
+            raise InputError(
+                f"{origin}: {not_finite} values of {name} are NaN or infinite", fix="train or save it again"
             )
     network.load_state_dict(weights)
 
@@ -102,9 +104,9 @@ def effective_state(weights: dict[str, torch.Tensor], origin: str = "the state d
         if name == original or mask is None or name in weights:
             continue
         if mask.shape != tensor.shape:
-            raise CoopexportError(
-                f"{origin}: the mask of {name} is {tuple(mask.shape)}, {original} is {tuple(tensor.shape)}; save it "
-                "again after torch.nn.utils.prune.remove"
+            raise InputError(
+                f"{origin}: the mask of {name} is {tuple(mask.shape)}, {original} is {tuple(tensor.shape)}",
+                fix="save it again after torch.nn.utils.prune.remove",
             )
         del effective[original], effective[name + "_mask"]
         effective[name] = tensor * mask.to(tensor.dtype)
@@ -126,7 +128,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     weights of the same network as well (an average of them, EMA or SWA), naming both entries.
     """
     if not path.is_file():
-        raise CoopexportError(f"checkpoint {path} is missing; check model.checkpoint")
+        raise InputError(f"checkpoint {path} is missing", path=path, fix="check model.checkpoint")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else read_torch_file(path)
     for key in _NESTED_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -137,13 +139,17 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _refuse_second_weights(content: dict[Any, Any], key: str, weights: dict[str, torch.Tensor], path: Path) -> None:
-    """Raise CoopexportError when an entry of `content` beside `key` holds other values for the weights in it."""
+    """Raise InputError when an entry of `content` beside `key` holds other values for the weights in it."""
     for other, value in content.items():
         if other == key or not _is_other_version(str(other), value, weights):
             continue
-        raise CoopexportError(
-            f"checkpoint {path} holds two versions of the weights, {key!r} and {other!r}; save the one that you want "
-            f"alone: torch.save(torch.load({path.name!r}, weights_only=True)[{key!r}], ...), or [{other!r}]"
+        raise InputError(
+            f"checkpoint {path} holds two versions of the weights, {key!r} and {other!r}",
+            path=path,
+            fix=(
+                "save the one that you want "
+                f"alone: torch.save(torch.load({path.name!r}, weights_only=True)[{key!r}], ...), or [{other!r}]"
+            ),
         )
 
 
@@ -182,7 +188,9 @@ def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except (SafetensorError, ValueError) as error:
-        raise CoopexportError(f"checkpoint {path} is corrupt: {error}; copy or save it again") from None
+        raise DamagedFileError(
+            f"checkpoint {path} is corrupt: {error}", path=path, fix="copy or save it again"
+        ) from None
 
 
 def read_torch_file(path: Path, what: str = "checkpoint", way_out: str = _WEIGHTS_ALONE) -> Any:
@@ -198,12 +206,12 @@ def read_torch_file(path: Path, what: str = "checkpoint", way_out: str = _WEIGHT
             warnings.simplefilter("ignore")  # about pickle protocols; what matters is said below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise CoopexportError(f"{what} {path} {_explain_refusal(str(error), way_out)}") from None
+        raise InputError(f"{what} {path} {_explain_refusal(str(error), way_out)}", path=path) from None
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001  a damaged file makes it raise whatever its bytes happen to say
-        raise CoopexportError(
-            f"{what} {path} is corrupt or no {what} ({one_line(error)[:120]}); copy or save it again"
+        raise DamagedFileError(
+            f"{what} {path} is corrupt or no {what} ({one_line(error)[:120]})", path=path, fix="copy or save it again"
         ) from None
 
 
@@ -219,11 +227,15 @@ def _only_tensors(content: Any, path: Path) -> dict[str, torch.Tensor]:
     import torch
 
     if not isinstance(content, dict) or not content:
-        raise CoopexportError(f"checkpoint {path} holds no weights by name; save torch.save(model.state_dict(), ...)")
+        raise InputError(
+            f"checkpoint {path} holds no weights by name", path=path, fix="save torch.save(model.state_dict(), ...)"
+        )
     for name, value in content.items():
         if not isinstance(value, torch.Tensor):
-            raise CoopexportError(
-                f"checkpoint {path}: {name!r} is a {type(value).__name__}, not a tensor; save model.state_dict() alone"
+            raise InputError(
+                f"checkpoint {path}: {name!r} is a {type(value).__name__}, not a tensor",
+                path=path,
+                fix="save model.state_dict() alone",
             )
     if all(str(name).startswith(_PARALLEL_PREFIX) for name in content):
         return {str(name).removeprefix(_PARALLEL_PREFIX): value for name, value in content.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 from exporter.project.settings import PROJECT_FILE
 from exporter.project.template import project_text
 from exporter.project.user_code import find_clashes
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 from jetson.files.atomic_files import write_file
 
 
@@ -42,7 +42,7 @@ def init_project(request: InitRequest) -> InitResult:
     """
     path = request.folder / PROJECT_FILE
     if path.exists():
-        raise CoopexportError(f"{path} exists already; edit it, or delete it first")
+        raise InputError(f"{path} exists already", path=path, fix="edit it, or delete it first")
     given = {
         "factory": request.factory,
         "checkpoint": request.checkpoint,

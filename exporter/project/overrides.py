@@ -7,12 +7,12 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 _Section = TypeVar("_Section", bound=BaseModel)
 
 
-class SettingError(CoopexportError):
+class SettingError(InputError):
     """A value that a setting cannot have.
 
     `key`: of the setting, empty where values contradict each other; `problem`: what is wrong, without the key.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, InputError, reworded
 from jetson.files.json_files import same_major
 from jetson.runtime import preprocessing as preprocessing_contract
 from jetson.runtime.preprocessing import Preprocessing
@@ -246,7 +246,7 @@ def find_project_file(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / PROJECT_FILE).is_file():
             return folder / PROJECT_FILE
-    raise CoopexportError(
+    raise InputError(
         f"there is no {PROJECT_FILE} in {start} or above it: change to the project's folder, pass "
         "--project FILE, or write one with: coopexport init"
     )
@@ -261,19 +261,19 @@ def load_project(path: Path | None = None) -> Project:
     try:
         content = tomllib.loads(file.read_bytes().decode("utf-8"))
     except (FileNotFoundError, IsADirectoryError):
-        raise CoopexportError(f"there is no project file {file}; write one with: coopexport init") from None
+        raise InputError(f"there is no project file {file}", path=file, fix="write one with: coopexport init") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CoopexportError(f"{file} is not valid TOML: {error}") from None
+        raise InputError(f"{file} is not valid TOML: {error}", path=file) from None
     schema = content.pop("schema", None)
     if not isinstance(schema, str) or not same_major(schema, SCHEMA):
-        raise CoopexportError(f'{file}: schema is {schema!r}; this version reads schema = "{SCHEMA}"')
+        raise InputError(f'{file}: schema is {schema!r}; this version reads schema = "{SCHEMA}"', path=file)
     try:
         settings = ProjectFile.model_validate(content)
         preprocessing = preprocessing_contract.from_json(settings.preprocessing)
     except ValidationError as error:
-        raise CoopexportError(f"{file}: {describe_validation(error, ProjectFile)}") from None
+        raise InputError(f"{file}: {describe_validation(error, ProjectFile)}", path=file) from None
     except CoopexportError as error:
-        raise CoopexportError(f"{file}: {error}") from None
+        raise reworded(error, f"{file}: {error}", path=file) from None
     return Project(file.resolve().parent, settings, preprocessing)
 
 

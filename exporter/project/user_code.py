@@ -11,7 +11,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 OUR_NAMES = ("benchmarks", "calibration", "coopexport", "engines", "exporter", "jetson")
 
@@ -28,14 +28,15 @@ def find_clashes(folder: Path) -> list[str]:
 
 
 def _refuse_namesake(top: str, folder: Path, what: str) -> None:
-    """Raise CoopexportError when another module of the name was imported before and hides the one in `folder`."""
+    """Raise InputError when another module of the name was imported before and hides the one in `folder`."""
     wanted, loaded = PathFinder.find_spec(top, [str(folder)]), getattr(sys.modules.get(top), "__spec__", None)
     if wanted is None or wanted.origin is None or loaded is None or loaded.origin is None:
         return
     if Path(wanted.origin).resolve() != Path(loaded.origin).resolve():
-        raise CoopexportError(
-            f"{what}: another module '{top}' is loaded already, from {loaded.origin}, and hides the one in {folder}; "
-            "rename yours"
+        raise InputError(
+            f"{what}: another module '{top}' is loaded already, from {loaded.origin}, and hides the one in {folder}",
+            path=folder,
+            fix="rename yours",
         )
 
 
@@ -66,24 +67,26 @@ def load_function(reference: str, folder: Path, key: str) -> Callable[..., Any]:
     """
     module_name, separator, function_name = reference.partition(":")
     if not separator or not module_name or not function_name:
-        raise CoopexportError(f'{key} is "{reference}"; write it as "package.module:function"')
+        raise InputError(f'{key} is "{reference}"', fix='write it as "package.module:function"')
     top = module_name.split(".")[0]
     if top in find_clashes(folder):
-        raise CoopexportError(
+        raise InputError(
             f'{key} "{reference}": the name "{top}" in {folder} is also a package of coopexport, which hides '
-            "it: rename yours, or reach it through a package with another name"
+            "it: rename yours, or reach it through a package with another name",
+            path=folder,
         )
     if str(folder) not in sys.path:
         sys.path.insert(1, str(folder))
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:
-        raise CoopexportError(
+        raise InputError(
             f'{key} "{reference}" cannot be imported ({type(error).__name__}: {error}): install coopexport in the '
-            f"environment of your training code, or put the module into {folder}"
+            f"environment of your training code, or put the module into {folder}",
+            path=folder,
         ) from error
     _refuse_namesake(top, folder, f'{key} "{reference}"')
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise CoopexportError(f'{key} "{reference}": module {module_name} has no function {function_name}')
+        raise InputError(f'{key} "{reference}": module {module_name} has no function {function_name}')
     return function  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ from exporter.masks.masks import Masks
 from exporter.masks.unclear_ends import unclear_operation
 from exporter.tracing.layer_ends import layer_chain, layer_nodes, output_layers
 from exporter.tracing.trace import Inputs, TracedNetwork, trace
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 # The group of channels that cannot be removed.
 FIXED = -1
@@ -105,7 +105,7 @@ def channel_groups(network: torch.nn.Module, example_inputs: Inputs) -> ChannelG
                 f", or to a layer of which cannot be told where it ends, as '{name}': {operation} behind it may be its "
                 "batch norm or activation, or neither; use torch.nn's own modules there"
             )
-        raise CoopexportError(f"nothing of the network can be pruned: {why}")
+        raise UnsupportedError(f"nothing of the network can be pruned: {why}")
     return ChannelGroups(
         traced,
         flow,
@@ -130,9 +130,10 @@ def _refuse_shared_weights(network: torch.nn.Module) -> None:
         for parameter in module.parameters(recurse=False):
             other = owners.setdefault(id(parameter), path)
             if other != path:
-                raise CoopexportError(
+                raise UnsupportedError(
                     f"'{other}' and '{path}' share a weight, which pruning would cut and train apart: give each its "
-                    "own, or call one module in both places"
+                    "own, or call one module in both places",
+                    layer=path,
                 )
 
 
@@ -169,11 +170,15 @@ def crossing_groups(groups: ChannelGroups, names: Iterable[str]) -> Groups:
     names = list(names)
     node = next((found for name in names if (found := _last_node(groups.traced, name)) is not None), None)
     if node is None:
-        raise CoopexportError(f"cannot tell which channels cross after '{names[0]}': no module of that name makes them")
+        raise UnsupportedError(
+            f"cannot tell which channels cross after '{names[0]}': no module of that name makes them", layer=names[0]
+        )
     feature = groups.flow.features[node]
     atoms = vector_along(feature, 1) if isinstance(feature, Feature) and len(feature.shape) > 1 else None
     if atoms is None:
-        raise CoopexportError(f"what crosses after '{names[0]}' has no channels of its own in dimension 1")
+        raise UnsupportedError(
+            f"what crosses after '{names[0]}' has no channels of its own in dimension 1", layer=names[0]
+        )
     return groups.numbers(atoms)
 
 

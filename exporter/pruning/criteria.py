@@ -14,7 +14,7 @@ from torch import nn
 from exporter.pruning.gates import gate_shapes, gated_network
 from exporter.tracing.trace import TracedNetwork, output_tensors
 from exporter.tracing.weight_layout import filters_of
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import InputError, UnsupportedError, one_line
 
 # For each layer one score per channel that it makes, float64; only their proportions within a layer count.
 Scores: TypeAlias = Mapping[str, NDArray[np.float64]]
@@ -102,13 +102,14 @@ def score_channels(name: str, evidence: Evidence) -> Scores:
     Raises CoopexportError when it does not exist or when a score is not a finite number, naming the layer.
     """
     if name not in CRITERIA:
-        raise CoopexportError(f'there is no criterion "{name}"; choose one of {", ".join(CRITERIA)}')
+        raise InputError(f'there is no criterion "{name}"', fix=f"choose one of {', '.join(CRITERIA)}")
     scores = CRITERIA[name](evidence)
     for layer, values in scores.items():
         if not np.isfinite(values).all():
-            raise CoopexportError(
-                f"criterion {name}: scores of '{layer}' are NaN or infinite; the network has diverged, train it with a "
-                "lower learning rate"
+            raise InputError(
+                f"criterion {name}: scores of '{layer}' are NaN or infinite",
+                layer=layer,
+                fix="the network has diverged, train it with a lower learning rate",
             )
     return scores
 
@@ -156,9 +157,9 @@ def _run(network: nn.Module, *inputs: torch.Tensor) -> Any:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # noqa: BLE001  the network is the user's code
-        raise CoopexportError(
-            f"the network does not run with gradients, which Taylor's criteria take ({one_line(error)[:160]}); mend "
-            "forward(), or prune by l1-norm or geometric-median"
+        raise UnsupportedError(
+            f"the network does not run with gradients, which Taylor's criteria take ({one_line(error)[:160]})",
+            fix="mend forward(), or prune by l1-norm or geometric-median",
         ) from None
 
 

@@ -21,7 +21,7 @@ from exporter.shrinking.removal import ShrinkOptions, plan_removal
 from exporter.shrinking.resize import apply_plan
 from exporter.shrinking.shrink import LayerSize, layer_sizes
 from exporter.tracing.trace import copied
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 State = dict[str, torch.Tensor]
 
@@ -49,9 +49,9 @@ def state_of(network: nn.Module) -> State:
     """Return a copy of all parameters and buffers of `network`; raises CoopexportError when one is no tensor."""
     for name, value in network.state_dict().items():
         if not isinstance(value, torch.Tensor):
-            raise CoopexportError(
-                f"the network cannot be pruned: '{name}' in its state_dict() is a {type(value).__name__}; prune a "
-                "network of tensors alone, as it was before it was quantised"
+            raise UnsupportedError(
+                f"the network cannot be pruned: '{name}' in its state_dict() is a {type(value).__name__}",
+                fix="prune a network of tensors alone, as it was before it was quantised",
             )
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
@@ -162,7 +162,8 @@ def write_back(dense: DenseNetwork, full: State) -> State:
 def _require_same(made: State, trained: State) -> None:
     for name, tensor in trained.items():
         if name not in made or not torch.equal(made[name], tensor.detach().cpu()):
-            raise CoopexportError(
+            raise UnsupportedError(
                 f"'{name}' of the pruned network has no place in the full-size one, so the network cannot be pruned "
-                "step by step; prune it elsewhere and give its masks to: coopexport shrink"
+                "step by step",
+                fix="prune it elsewhere and give its masks to: coopexport shrink",
             )

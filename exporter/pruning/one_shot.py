@@ -11,7 +11,7 @@ from exporter.pruning.criteria import Batches, Evidence, Loss, score_channels
 from exporter.pruning.dense_network import fewest_to, state_of, without_groups
 from exporter.pruning.ranking import group_scores, remove_least, scored_layers
 from exporter.tracing.trace import Inputs, copied
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 # Criteria that look at how the network answers.
 _LOOKING = ("taylor", "taylor-absolute", "taylor-before-norm")
@@ -37,7 +37,7 @@ def prune(
     `shrink` take them. Raises CoopexportError when nothing can be pruned, or not as much.
     """
     if criterion in _LOOKING and not batches:
-        raise CoopexportError(f"criterion {criterion} needs batches of inputs and labels; pass batches=[...]")
+        raise InputError(f"criterion {criterion} needs batches of inputs and labels", fix="pass batches=[...]")
     groups = channel_groups(copied(network).eval(), example_inputs)
     origin = f"criterion {criterion}, {macs_reduction:g} times fewer MACs"
     whole, full = without_groups(groups, state_of(network), np.zeros(groups.count, dtype=np.bool_), origin)
@@ -47,7 +47,7 @@ def prune(
     left, _ = remove_least(whole, full, scores, lambda order: fewest_to(whole, full, order, target_macs))
     if left.macs() > target_macs:
         most = whole.macs() / left.macs()
-        raise CoopexportError(
+        raise InputError(
             f"the network cannot have {macs_reduction:g} times fewer MACs with a channel left in every layer; the most "
             f"is {most:.2f}"
         )

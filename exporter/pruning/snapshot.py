@@ -12,7 +12,7 @@ import torch
 
 from exporter.pruning.channel_groups import ChannelGroups
 from exporter.pruning.dense_network import DenseNetwork, State, without_groups, write_back
-from jetson.errors import CoopexportError
+from jetson.errors import StaleError, UnsupportedError
 from jetson.files.atomic_files import write_file
 
 SCHEMA = "coopexport.pruning-snapshot/1.0"
@@ -52,5 +52,5 @@ def read_snapshot(
         dense, full = without_groups(groups, base, tensors.pop(_REMOVED).numpy().astype(np.bool_), origin)
         dense.network.load_state_dict({name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items()})
         return dense, write_back(dense, full), content
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, CoopexportError):
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, UnsupportedError, StaleError):
         return None

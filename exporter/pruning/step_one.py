@@ -14,7 +14,7 @@ from exporter.pruning.dense_network import DenseNetwork, State, fewest_to, witho
 from exporter.pruning.ranking import least_filters, remove_least
 from exporter.pruning.rounds import Spent, Trained, trained_round
 from exporter.pruning.work import PruningWork, Tuning, fresh_copy, score_groups
-from jetson.errors import CoopexportError
+from jetson.errors import InputError, ParityError
 
 # Scores are means of zeros and ones: their differences are not exact.
 _TOLERANCE_POINTS = 1e-9
@@ -76,10 +76,11 @@ def prune_whole(work: PruningWork, on_round: Callable[[Round], None]) -> StepOne
         if found.stopped != "accuracy":
             kept = last
     if kept is None:
-        raise CoopexportError(
+        raise ParityError(
             f"step 1: the first round already costs {100 * (before - rounds[-1].score):.2f} points of the validation "
             f"score, allowed are {settings.maximum_loss_points:g}: raise prune.epochs or prune.maximum_loss_points, or "
-            "lower prune.removed_share"
+            "lower prune.removed_share",
+            number=100 * (before - rounds[-1].score),
         )
     if settings.final_epochs > 0:
         result = kept
@@ -120,9 +121,9 @@ def _pruned_once(work: PruningWork, last: Trained, start: Round, before: Round) 
         last.dense, last.full, scores, lambda order: _chosen(work.settings, last, start, before, order)
     )
     if np.array_equal(dense.removed, last.dense.removed):
-        raise CoopexportError(
-            f"step 1 cannot go on: none of the {before.filters} filters that are left can be removed; lower "
-            "prune.macs_reduction or raise prune.least_left"
+        raise InputError(
+            f"step 1 cannot go on: none of the {before.filters} filters that are left can be removed",
+            fix="lower prune.macs_reduction or raise prune.least_left",
         )
     return dense, full
 

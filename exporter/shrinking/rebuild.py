@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from exporter.project.checkpoint import build_network, load_weights, read_state_dict
 from exporter.shrinking.plan import PLAN_FILE, read_shrink_plan
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, StaleError
 from jetson.files.atomic_files import sha256_of_file
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ def rebuild(folder: Path, project_folder: Path) -> nn.Module:
     file = read_shrink_plan(folder)
     weights = folder / file.weights
     if not weights.is_file():
-        raise CoopexportError(f"{weights} is missing; write it anew with: coopexport shrink")
+        raise StaleError(f"{weights} is missing", path=weights, fix="write it anew with: coopexport shrink")
     if sha256_of_file(str(weights)) != file.weights_sha256:
-        raise CoopexportError(f"{weights} is not the file that {PLAN_FILE} was written with; run: coopexport shrink")
+        raise DamagedFileError(
+            f"{weights} is not the file that {PLAN_FILE} was written with", path=weights, fix="run: coopexport shrink"
+        )
     network = apply_plan(build_network(file.factory, file.arguments, project_folder), file)
     load_weights(network, read_state_dict(weights), str(weights))
     return network.eval()

@@ -19,7 +19,7 @@ from exporter.shrinking.plan import KeptChannels, LayerPlan, ParameterPlan, Shri
 from exporter.shrinking.silence import with_silence
 from exporter.tracing.layer_ends import layer_nodes, output_layers
 from exporter.tracing.trace import TracedNetwork, shape_of
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 __all__ = ["ROUNDED", "ShrinkOptions", "plan_removal"]
 
@@ -78,7 +78,9 @@ def _round_up(kept: KeptClasses, multiple: int, importance: Mapping[str, NDArray
 def _refuse_masked_outputs(traced: TracedNetwork, masks: Masks) -> None:
     for name in output_layers(traced):
         if name in masks.keep and not masks.keep[name].all():
-            raise CoopexportError(f"the mask of '{name}' removes outputs of the network; leave them out of it")
+            raise InputError(
+                f"the mask of '{name}' removes outputs of the network", layer=name, fix="leave them out of it"
+            )
 
 
 def _tuple(indices: Indices) -> tuple[int, ...]:

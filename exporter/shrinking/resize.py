@@ -13,7 +13,7 @@ from exporter.shrinking.plan import EMPTY_SLOT, LayerPlan, ShrinkPlan
 from exporter.shrinking.rearranged_modules import SilencedChannels, rearranged
 from exporter.tracing.operations import TRANSPOSED_CONVOLUTIONS
 from exporter.tracing.weight_layout import filters_of, groups_of, rows_of
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import StaleError, UnsupportedError, one_line
 
 # Weights that are taken to float64 together.
 _FOLDED_AT_ONCE = 1 << 14
@@ -31,8 +31,9 @@ def apply_plan(network: nn.Module, plan: ShrinkPlan) -> nn.Module:
     try:
         small = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
     except Exception as error:  # noqa: BLE001  a module may refuse for reasons of its own
-        raise CoopexportError(
-            f"the network cannot be copied ({one_line(error)[:160]}); save its weights, and load them into a new one"
+        raise UnsupportedError(
+            f"the network cannot be copied ({one_line(error)[:160]})",
+            fix="save its weights, and load them into a new one",
         ) from None
     with torch.no_grad():
         for name, layer in plan.layers.items():
@@ -40,7 +41,7 @@ def apply_plan(network: nn.Module, plan: ShrinkPlan) -> nn.Module:
             try:
                 resized = _resized(module, layer)
             except (IndexError, AttributeError, RuntimeError, ValueError) as error:
-                raise CoopexportError(f"the shrink plan does not fit '{name}' of the network: {error}") from None
+                raise StaleError(f"the shrink plan does not fit '{name}' of the network: {error}", layer=name) from None
             _replace(small, module, resized)
         for name, parameter in plan.parameters.items():
             _cut_parameter(small, name, parameter.kept)
@@ -57,7 +58,7 @@ def _find(network: nn.Module, name: str) -> nn.Module:
     try:
         return network.get_submodule(name)
     except AttributeError:
-        raise CoopexportError(f"the shrink plan names '{name}', which the network does not have") from None
+        raise StaleError(f"the shrink plan names '{name}', which the network does not have", layer=name) from None
 
 
 def _replace(network: nn.Module, module: nn.Module, other: nn.Module) -> None:
@@ -251,7 +252,7 @@ def _cut_parameter(network: nn.Module, name: str, kept: dict[int, tuple[int, ...
     module = _find(network, path)
     tensor = getattr(module, last, None)
     if not isinstance(tensor, torch.Tensor):
-        raise CoopexportError(f"the shrink plan names the parameter '{name}', which the network does not have")
+        raise StaleError(f"the shrink plan names the parameter '{name}', which the network does not have", layer=name)
     value = tensor.detach()
     for dimension, indices in kept.items():
         value = _selected(value, dimension, indices)

@@ -23,7 +23,7 @@ from exporter.shrinking.removal import ShrinkOptions, plan_removal
 from exporter.shrinking.resize import apply_plan
 from exporter.tracing.layer_ends import layer_nodes
 from exporter.tracing.trace import Inputs, as_tuple, copied, run_network, shape_of, trace
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 __all__ = ["LayerSize", "ShrinkOptions", "Shrunk", "prove_equal", "shrink"]
 
@@ -76,7 +76,7 @@ def shrink_unproven(
 ) -> tuple[nn.Module, ShrinkPlan, ChannelFlow]:
     """Return the shrunk network, its plan, and the flow of channels that it rests on, before any proof."""
     if any(module.training for module in network.modules()):
-        raise CoopexportError("the network is in training mode; call eval() first: batch norm would change")
+        raise InputError("the network is in training mode", fix="call eval() first: batch norm would change")
     traced = trace(network, example_inputs)
     require_one_function(traced)
     check_masks(traced, masks)

@@ -16,7 +16,7 @@ from exporter.tracing.layer_ends import channel_dimension, layer_chain, layer_no
 from exporter.tracing.layer_roles import role_of, values_read
 from exporter.tracing.operations import kind_of
 from exporter.tracing.trace import TracedNetwork, node_name, shape_of
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 
 def with_silence(plan: ShrinkPlan, traced: TracedNetwork, masks: Masks) -> ShrinkPlan:
@@ -42,10 +42,11 @@ def with_silence(plan: ShrinkPlan, traced: TracedNetwork, masks: Masks) -> Shrin
             place = _module_before_zeros(traced, chain)
             if place is None:
                 why = next((item.reason for item in plan.kept_although_masked if item.layer == name), "")
-                raise CoopexportError(
+                raise UnsupportedError(
                     f"cannot shrink '{name}': {len(zeroed)} of its masked channels have to stay ({why}), and "
-                    f"'{node_name(chain[-1])}' gives no zero for them; leave it out of the masks, or make the "
-                    "activation a module of its own"
+                    f"'{node_name(chain[-1])}' gives no zero for them",
+                    layer=name,
+                    fix="leave it out of the masks, or make the activation a module of its own",
                 )
             module, made = place
             kept = layers[name].kept_outputs

@@ -16,7 +16,7 @@ import torch
 from torch import fx, nn
 
 from exporter.tracing.operations import asks_for_form_only, is_batch_norm, module_kind, writes_into_its_input
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import InputError, UnsupportedError, one_line
 
 # Where a node keeps what it makes, a torch.Size for every tensor; and, where that is one tensor, one like it, empty.
 _SHAPES, _LIKE = "shapes", "like"
@@ -103,18 +103,18 @@ def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
         graph_module = fx.GraphModule(network, _Tracer().trace(network))
         _read_what_was_written(graph_module)
     except Exception as error:  # noqa: BLE001  fx raises whatever the forward raises
-        raise CoopexportError(
-            f"the network cannot be traced ({one_line(error)[:200]}); conditions, loops and numbers that depend on "
-            "inputs or their sizes must leave forward()"
+        raise UnsupportedError(
+            f"the network cannot be traced ({one_line(error)[:200]})",
+            fix="conditions, loops and numbers that depend on inputs or their sizes must leave forward()",
         ) from None
     with eval_mode(network, graph_module), torch.no_grad():
         try:
             outputs = _ShapeRecorder(graph_module).run(*(tensor.clone() for tensor in inputs))
         except Exception as error:  # noqa: BLE001  the network is the user's code
             run_network(network, inputs)  # for its clear message on a wrong shape
-            raise CoopexportError(
-                f"the network cannot be traced ({one_line(error)[:200]}); leave arguments with defaults out of "
-                "forward()"
+            raise UnsupportedError(
+                f"the network cannot be traced ({one_line(error)[:200]})",
+                fix="leave arguments with defaults out of forward()",
             ) from None
     if not any(module.training for module in network.modules()):  # there other branches of forward() were read
         _require_same_outputs(network, inputs, outputs)
@@ -122,14 +122,14 @@ def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
 
 
 def _require_same_outputs(network: nn.Module, inputs: tuple[torch.Tensor, ...], traced: Any) -> None:
-    """Raise CoopexportError when torch.fx has read something else than `network`, which it does not notice itself.
+    """Raise UnsupportedError when torch.fx has read something else than `network`, which it does not notice itself.
 
     A network that gives other outputs every time is left to those who refuse it by name.
     """
     made = run_network(network, inputs)
     if _are_same(made, tuple(output_tensors(traced))) or not _are_same(made, run_network(network, inputs)):
         return
-    raise CoopexportError(
+    raise UnsupportedError(
         "the network cannot be traced: what torch.fx reads of forward() gives other outputs than forward() itself; it "
         "misreads isinstance(x, torch.Tensor), x += y where x has a second name, and what forward() counts or "
         "remembers: leave them out of it"
@@ -163,8 +163,9 @@ def as_tuple(inputs: Inputs) -> tuple[torch.Tensor, ...]:
     """Return the network's inputs as a tuple, be it one tensor or several; raises CoopexportError for anything else."""
     tensors = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
     if not tensors or not all(isinstance(item, torch.Tensor) and item.ndim and len(item) for item in tensors):
-        raise CoopexportError(
-            "the example inputs are no tensors of samples, N x ...; give one tensor, or a tuple of one for each input"
+        raise InputError(
+            "the example inputs are no tensors of samples, N x ...",
+            fix="give one tensor, or a tuple of one for each input",
         )
     return tensors
 
@@ -174,8 +175,9 @@ def copied(network: nn.Module) -> nn.Module:
     try:
         return copy.deepcopy(network)
     except Exception as error:  # noqa: BLE001  a module may refuse for reasons of its own
-        raise CoopexportError(
-            f"the network cannot be copied ({one_line(error)[:160]}); save its weights, and load them into a new one"
+        raise UnsupportedError(
+            f"the network cannot be copied ({one_line(error)[:160]})",
+            fix="save its weights, and load them into a new one",
         ) from None
 
 
@@ -208,13 +210,13 @@ def run_network(network: nn.Module, inputs: Inputs) -> tuple[torch.Tensor, ...]:
     except Exception as error:  # noqa: BLE001  the network is the user's code
         shapes = " and ".join(str(tuple(tensor.shape[1:])) for tensor in tensors)
         if any(tensor.dtype == torch.float64 for tensor in tensors):
-            raise CoopexportError(
-                f"the network does not run in float64, in which equality is proven ({one_line(error)[:160]}); leave "
-                ".float(), .half() and torch.float32 out of forward()"
+            raise UnsupportedError(
+                f"the network does not run in float64, in which equality is proven ({one_line(error)[:160]})",
+                fix="leave .float(), .half() and torch.float32 out of forward()",
             ) from None
-        raise CoopexportError(
-            f"the network does not take inputs of shape {shapes} ({one_line(error)[:160]}); check "
-            "model.input_shape and preprocessing, and that its weights are float32"
+        raise InputError(
+            f"the network does not take inputs of shape {shapes} ({one_line(error)[:160]})",
+            fix="check model.input_shape and preprocessing, and that its weights are float32",
         ) from None
     return tuple(tensor.detach() for tensor in output_tensors(outputs))
 
@@ -227,14 +229,16 @@ def output_tensors(outputs: Any) -> Iterator[torch.Tensor]:
     if isinstance(outputs, torch.Tensor):
         if outputs.is_complex() or outputs.layout != torch.strided:
             kind = outputs.dtype if outputs.is_complex() else outputs.layout
-            raise CoopexportError(f"the network returns a tensor of {kind}; return dense tensors of real numbers")
+            raise UnsupportedError(
+                f"the network returns a tensor of {kind}", fix="return dense tensors of real numbers"
+            )
         yield outputs
     elif isinstance(outputs, Mapping):
         yield from (tensor for value in outputs.values() for tensor in output_tensors(value))
     elif isinstance(outputs, Sequence) and not isinstance(outputs, str):
         yield from (tensor for value in outputs for tensor in output_tensors(value))
     else:
-        raise CoopexportError(
+        raise UnsupportedError(
             f"the network returns {type(outputs).__name__}; only tensors, and lists, tuples and dictionaries of them, "
             "can be taken"
         )
@@ -243,7 +247,7 @@ def output_tensors(outputs: Any) -> Iterator[torch.Tensor]:
 def shape_of(node: fx.Node) -> tuple[int, ...]:
     """Return the shape of the one tensor that `node` makes; raises CoopexportError when it makes anything else."""
     if not makes_one_tensor(node):
-        raise CoopexportError(f"'{node_name(node)}' makes something else than one tensor where one is needed")
+        raise UnsupportedError(f"'{node_name(node)}' makes something else than one tensor where one is needed")
     return tuple(node.meta[_SHAPES])
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from exporter.training.training_set import TrainingSet
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 
 def steps_per_epoch(images: int, batch_images: int) -> int:
@@ -37,7 +37,7 @@ def iterate(
         indices = order[step * batch_images : (step + 1) * batch_images]
         inputs, labels = data.inputs(indices), data.labels(indices)
         if len(inputs) != len(indices) or len(labels) != len(indices):
-            raise CoopexportError(
+            raise InputError(
                 f"{data.name}: asked for {len(indices)} samples, it gave {len(inputs)} inputs and {len(labels)} labels"
             )
         yield torch.from_numpy(np.ascontiguousarray(inputs, dtype=np.float32)), _as_tensor(labels, data.name)
@@ -53,12 +53,12 @@ def ahead(batches: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[tupl
 
 
 def check_augmentable(data: TrainingSet, shift_pixels: int, flip: bool) -> None:
-    """Raise CoopexportError when inputs are to be shifted or mirrored and are no images."""
+    """Raise InputError when inputs are to be shifted or mirrored and are no images."""
     if not shift_pixels and not flip:
         return
     shape = data.inputs(np.zeros(1, dtype=np.int64)).shape[1:]
     if len(shape) != 3:
-        raise CoopexportError(
+        raise InputError(
             f"inputs of {data.name} have shape {shape}, and only images can be shifted or mirrored: set "
             "training.shift_pixels = 0 and training.flip = false"
         )
@@ -91,6 +91,6 @@ def augmented(
 
 def _as_tensor(labels: NDArray[np.generic], name: str) -> torch.Tensor:
     if labels.dtype.kind not in "biuf":
-        raise CoopexportError(f"{name}: labels are {labels.dtype}; training needs numbers")
+        raise InputError(f"{name}: labels are {labels.dtype}; training needs numbers")
     dtype = np.float32 if labels.dtype.kind == "f" else np.int64
     return torch.from_numpy(np.ascontiguousarray(labels, dtype=dtype))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,7 +18,7 @@ def choose_device(name: str) -> torch.device:
             if torch.version.cuda is None
             else "finds no NVIDIA GPU that it can use: check nvidia-smi"
         )
-        raise CoopexportError(
+        raise DeviceError(
             f'training.device is "cuda", but PyTorch {torch.__version__} {cause}, or set training.device = "cpu"'
         )
     if name == "cuda" or (name == "auto" and torch.cuda.is_available()):

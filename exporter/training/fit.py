@@ -25,7 +25,7 @@ from exporter.training.schedules import learning_rate
 from exporter.training.scoring import score
 from exporter.training.training_set import TrainingSet
 from exporter.training.training_state import Progress, TrainingParts, read_state, write_state
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 # Reading a loss waits for the GPU, so there it is done for so many steps at once.
 _STEPS_BETWEEN_CHECKS_ON_CUDA = 20
@@ -152,14 +152,14 @@ def fit(
 
 def _check(settings: TrainingSection, epochs: float, teacher: nn.Module | None, validation: TrainingSet | None) -> None:
     if not 0 < epochs < math.inf:
-        raise CoopexportError(f"cannot train for {epochs} epochs; pass a number above 0")
+        raise InputError(f"cannot train for {epochs} epochs", fix="pass a number above 0")
     if settings.distillation_weight > 0 and teacher is None:
-        raise CoopexportError(
+        raise InputError(
             f"training.distillation_weight is {settings.distillation_weight}, and there is no teacher to learn from "
             "here: set it to 0"
         )
     if settings.patience is not None and validation is None:
-        raise CoopexportError("training.patience needs validation data to see an improvement on: leave it out")
+        raise InputError("training.patience needs validation data to see an improvement on: leave it out")
 
 
 def _course(
@@ -171,7 +171,7 @@ def _course(
     on_progress: Callable[[int, int], None] | None,
 ) -> _Course:
     if len(data) == 0:
-        raise CoopexportError(f"{data.name} holds no images to train on")
+        raise InputError(f"{data.name} holds no images to train on")
     epoch_steps = steps_per_epoch(len(data), settings.batch_images)
     return _Course(
         data=data,
@@ -247,7 +247,7 @@ def _check_loss(value: float, course: _Course, step: int, device: torch.device) 
     settings = course.settings
     rate = learning_rate(settings.schedule, settings.learning_rate, step, course.steps)
     also = ", or set training.mixed_precision = false" if _mixed(settings, device) else ""
-    raise CoopexportError(
+    raise InputError(
         f"the loss is {value} in epoch {step // course.epoch_steps + 1}, step {step % course.epoch_steps + 1}, at "
         f"learning rate {rate:.3g}: lower training.learning_rate{also}"
     )

@@ -12,7 +12,7 @@ from PIL import Image
 
 from exporter.data.datasets import SampleSource
 from exporter.data.image_folder import ImageFolder, each_image
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import CoopexportError, InputError, one_line, reworded
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.runtime import preprocessing as preprocessing_contract
 from jetson.runtime.preprocessing import Preprocessing
@@ -95,11 +95,11 @@ class SampleSet:
         try:
             sample = self.source.samples[index]
         except Exception as error:
-            raise CoopexportError(
+            raise InputError(
                 f"{self.name} failed at sample {index}: {type(error).__name__}: {one_line(error)[:160]}"
             ) from error
         if not isinstance(sample, (tuple, list)) or len(sample) != 2:
-            raise CoopexportError(f"{self.name}: sample {index} is a {type(sample).__name__}, not (image, label)")
+            raise InputError(f"{self.name}: sample {index} is a {type(sample).__name__}, not (image, label)")
         return sample[0], sample[1]
 
     def _input(self, index: int, image: Any) -> NDArray[np.float32]:
@@ -109,9 +109,12 @@ class SampleSet:
             return _preprocessed(array, self.preprocessing, self.input_shape, origin)
         if array.dtype.kind == "f" and array.shape == self.input_shape:
             return array.astype(np.float32, copy=False)
-        raise CoopexportError(
-            f"{origin} is {array.dtype} of shape {array.shape}; give a PIL image or uint8 of height x width x 3, which "
-            f"are preprocessed, or floats of model.input_shape {self.input_shape}, which are taken as they are"
+        raise InputError(
+            f"{origin} is {array.dtype} of shape {array.shape}",
+            fix=(
+                "give a PIL image or uint8 of height x width x 3, which "
+                f"are preprocessed, or floats of model.input_shape {self.input_shape}, which are taken as they are"
+            ),
         )
 
 
@@ -135,7 +138,7 @@ def sample_set(source: SampleSource, preprocessing: Preprocessing, input_shape: 
     """
     data = SampleSet(source, preprocessing, input_shape)
     if len(data) == 0:
-        raise CoopexportError(f"{source.name} returned no samples")
+        raise InputError(f"{source.name} returned no samples")
     data.inputs(np.zeros(1, dtype=np.int64))
     return data
 
@@ -147,9 +150,9 @@ def _preprocessed(
     try:
         preprocessed: NDArray[Any] = preprocessing_contract.apply(preprocessing, [image])[0]
     except CoopexportError as error:
-        raise CoopexportError(f"{origin}: {error}") from None
+        raise reworded(error, f"{origin}: {error}") from None
     if preprocessed.shape != input_shape:
-        raise CoopexportError(
+        raise InputError(
             f"{origin} comes out of preprocessing with shape {preprocessed.shape}, model.input_shape is {input_shape}: "
             "declare preprocessing.resize and preprocessing.crop, or correct model.input_shape"
         )

@@ -11,7 +11,7 @@ from torch import nn
 from exporter.project.settings import CROSS_ENTROPY, TrainingSection
 from exporter.project.user_code import load_function
 from exporter.tracing.trace import output_tensors
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import InputError, one_line
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -30,13 +30,13 @@ def load_loss(settings: TrainingSection, folder: Path) -> LossFunction:
         try:
             loss = function(outputs, labels)
         except Exception as error:
-            raise CoopexportError(
+            raise InputError(
                 f"training.loss {settings.loss} failed on outputs {tuple(outputs.shape)} and labels "
                 f"{tuple(labels.shape)}: {type(error).__name__}: {one_line(error)[:160]}"
             ) from error
         if not isinstance(loss, torch.Tensor) or loss.shape != () or not loss.is_floating_point():
             found = f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, torch.Tensor) else type(loss).__name__
-            raise CoopexportError(f"training.loss {settings.loss} returned {found}; it must return one number")
+            raise InputError(f"training.loss {settings.loss} returned {found}; it must return one number")
         return loss
 
     return checked
@@ -48,19 +48,19 @@ def cross_entropy(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def check_labels(outputs: torch.Size, labels: torch.Tensor, name: str) -> None:
-    """Raise CoopexportError when `labels` (on the CPU) are no class numbers for `outputs` (N x classes x ...).
+    """Raise InputError when `labels` (on the CPU) are no class numbers for `outputs` (N x classes x ...).
 
     `name` is what the data is called. Without this a GPU stops with an assertion that names neither.
     """
     if len(outputs) < 2 or labels.shape != (outputs[0], *outputs[2:]) or labels.is_floating_point():
-        raise CoopexportError(
+        raise InputError(
             f'{name}: the network returns {tuple(outputs)} for labels {tuple(labels.shape)} ({labels.dtype}); "'
-            f'{CROSS_ENTROPY}" needs N x classes and N class numbers; correct the labels, or set training.loss = '
-            '"package.module:function"'
+            f'{CROSS_ENTROPY}" needs N x classes and N class numbers',
+            fix='correct the labels, or set training.loss = "package.module:function"',
         )
     least, largest = (int(value) for value in labels.aminmax())
     if least < 0 or largest >= outputs[1]:
-        raise CoopexportError(
+        raise InputError(
             f"{name}: labels run from {least} to {largest}, the network has {outputs[1]} classes, counted from 0: "
             "correct the labels"
         )
@@ -73,9 +73,9 @@ def distillation(outputs: torch.Tensor, teacher_outputs: torch.Tensor, temperatu
     Knowledge in a Neural Network", section 2.1). Raises CoopexportError when the two differ in shape.
     """
     if outputs.shape != teacher_outputs.shape or outputs.dim() < 2:
-        raise CoopexportError(
-            f"the network returns {tuple(outputs.shape)} and its teacher {tuple(teacher_outputs.shape)}; distillation "
-            "needs N x classes of both: set training.distillation_weight = 0"
+        raise InputError(
+            f"the network returns {tuple(outputs.shape)} and its teacher {tuple(teacher_outputs.shape)}",
+            fix="distillation needs N x classes of both: set training.distillation_weight = 0",
         )
     student = torch.log_softmax(outputs / temperature, dim=1)
     teacher = torch.log_softmax(teacher_outputs / temperature, dim=1)
@@ -92,11 +92,11 @@ def first_output(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     except torch.OutOfMemoryError:  # that is not the network's fault
         raise
     except Exception as error:
-        raise CoopexportError(
-            f"the network does not take inputs of shape {tuple(inputs.shape)} ({one_line(error)[:160]}); check "
-            "model.input_shape and the training data"
+        raise InputError(
+            f"the network does not take inputs of shape {tuple(inputs.shape)} ({one_line(error)[:160]})",
+            fix="check model.input_shape and the training data",
         ) from error
     tensor = next(output_tensors(outputs), None)
     if tensor is None:
-        raise CoopexportError("the network returns no tensor that could be trained; correct model.factory")
+        raise InputError("the network returns no tensor that could be trained", fix="correct model.factory")
     return tensor.float()

@@ -7,7 +7,7 @@ from torch import nn
 
 from exporter.project.settings import TrainingSection
 from exporter.training.schedules import learning_rate, momentum
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 _SECOND_MOMENT = 0.999  # of AdamW, as its authors have it
 
@@ -20,7 +20,7 @@ def make_optimizer(network: nn.Module, settings: TrainingSection) -> torch.optim
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not trained:
-        raise CoopexportError("the network has no parameter with requires_grad, so there is nothing to train")
+        raise InputError("the network has no parameter with requires_grad, so there is nothing to train")
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adamw":
         betas = (settings.momentum, _SECOND_MOMENT)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import DeviceError, one_line
 
 
 @contextmanager
@@ -27,11 +27,11 @@ def placed(network: nn.Module, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def memory_named(batch_images: int) -> Iterator[None]:
-    """Raise CoopexportError with the way out when the GPU's memory is too small."""
+    """Raise DeviceError with the way out when the GPU's memory is too small."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise CoopexportError(
+        raise DeviceError(
             f"the GPU's memory is too small to train on {batch_images} images at once ({one_line(error)[:120]}): lower "
             "training.batch_images"
         ) from None

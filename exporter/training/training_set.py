@@ -13,7 +13,7 @@ from exporter.data.datasets import Dataset, check_input_shape, open_source
 from exporter.data.image_folder import ImageFolder
 from exporter.project.settings import Project
 from exporter.training.lazy_sets import folder_set, sample_set
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.runtime import preprocessing as preprocessing_contract
 from jetson.runtime.preprocessing import Preprocessing
@@ -101,7 +101,7 @@ def training_set_of_arrays(
     when the numbers of images and labels differ, or preprocessing refuses the images.
     """
     if len(images) != len(labels):
-        raise CoopexportError(f"{name}: {len(images)} images and {len(labels)} labels")
+        raise InputError(f"{name}: {len(images)} images and {len(labels)} labels")
     declaration = json.dumps(preprocessing_contract.to_json(preprocessing), sort_keys=True)
     content = Dataset(name, images, labels).sha256() + declaration
     inputs: NDArray[np.float32] | None = None
@@ -144,7 +144,7 @@ def with_validation(project: Project, data: TrainingSet) -> tuple[TrainingSet, T
     if project.settings.data.validation is not None:
         return data, _load(project, "validation")
     if len(data) < 2:
-        raise CoopexportError(f"{data.name}: {len(data)} sample cannot be divided; set data.validation, or add some")
+        raise InputError(f"{data.name}: {len(data)} sample cannot be divided", fix="set data.validation, or add some")
     settings = project.settings.training
     order = np.random.default_rng(settings.seed).permutation(len(data))
     judged = max(1, round(settings.validation_share * len(data)))

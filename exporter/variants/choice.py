@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from exporter.project.settings import Project
 from exporter.variants.layer_graphs import check_variant, pruning_records, variants
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, InputError, reworded
 
 _WILDCARDS = frozenset("*?[")
 
@@ -41,17 +41,17 @@ def chosen_variants(project: Project, names: Sequence[str]) -> list[ChosenVarian
             continue
         fitting = fnmatch.filter(known, name)
         if not fitting:
-            raise CoopexportError(f'no variant\'s name fits "{name}"; `coopexport variants` lists all {len(known)}')
+            raise InputError(f'no variant\'s name fits "{name}"', fix=f"`coopexport variants` lists all {len(known)}")
         found.update((variant, found.get(variant, False)) for variant in fitting)
     return [ChosenVariant(variant, cuts.get(variant), named) for variant, named in found.items()]
 
 
 @contextmanager
 def naming(variant: str) -> Iterator[None]:
-    """Let every CoopexportError say which variant it is about."""
+    """Let every CoopexportError say which variant it is about; its class and fields stay."""
     try:
         yield
     except CoopexportError as error:
         if variant in str(error):
             raise
-        raise type(error)(f"variant {variant}: {error}") from None
+        raise reworded(error, f"variant {variant}: {error}") from None

@@ -22,7 +22,7 @@ from exporter.project.user_code import find_source
 from exporter.shrinking.plan import PLAN_FILE, ShrinkFile, read_shrink_plan
 from exporter.shrinking.rebuild import rebuild
 from exporter.variants.record import PRUNING_STEPS, VARIANT_FILE, VariantRecord, in_order, read_variant_record
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file, write_files
 from jetson.files.json_files import encode_json, read_json
 
@@ -60,7 +60,9 @@ class LayerGraph:
         """Return the graph's file; raises CoopexportError when it or its weights are not the recorded ones."""
         path = self.folder / GRAPH_FILE
         if not path.is_file() or sha256_of_file(str(path)) != self.model_sha256:
-            raise CoopexportError(f"{path} is not the file that {LAYERS_FILE} names; make it again: coopexport layers")
+            raise DamagedFileError(
+                f"{path} is not the file that {LAYERS_FILE} names", path=path, fix="make it again: coopexport layers"
+            )
         check_weights(self.folder, path)
         return path
 
@@ -94,9 +96,9 @@ def pruning_records(project: Project) -> list[VariantRecord]:
         if record.step not in PRUNING_STEPS:
             continue
         if record.variant != folder.name:
-            raise CoopexportError(
-                f"{folder / VARIANT_FILE} is of variant {record.variant}: a copied or renamed folder; delete it, or "
-                "give it its name back"
+            raise DamagedFileError(
+                f"{folder / VARIANT_FILE} is of variant {record.variant}: a copied or renamed folder",
+                fix="delete it, or give it its name back",
             )
         found.append(record)
     return in_order(found)
@@ -116,7 +118,7 @@ def check_variant(project: Project, variant: str) -> str:
         advice = "; make it with: coopexport shrink"
     elif variant and _plan_file(project, variant).is_file():
         advice = f"; it is not complete, run: {_command(read_shrink_plan(project.variant_folder(variant)))}"
-    raise CoopexportError(f'there is no variant "{variant}" ({listed}){advice}')
+    raise InputError(f'there is no variant "{variant}" ({listed}){advice}')
 
 
 def load_variant(project: Project, variant: str) -> nn.Module:
@@ -149,7 +151,7 @@ def source_sha256(project: Project, variant: str) -> str:
     model = project.settings.model
     file = _source_file(project, variant)
     if not file.is_file():
-        raise CoopexportError(f"{file} is missing; check model.checkpoint")
+        raise InputError(f"{file} is missing", path=file, fix="check model.checkpoint")
     code = find_source(model.factory, project.folder)
     origin: dict[str, Any] = {"factory": model.factory, "arguments": model.arguments, "input": model.input_shape}
     origin["weights"] = sha256_of_file(str(file))
@@ -191,14 +193,14 @@ def layer_graph(project: Project, variant: str) -> LayerGraph:
     if path.is_file():
         stored = read_layer_graph(path.parent, variant)
         if stored.source_sha256 == source:
-            with suppress(CoopexportError):
+            with suppress(DamagedFileError):
                 stored.check()
                 return stored
     return _export_variant(project, variant, source)
 
 
 def check_plan(project: Project, variant: str) -> None:
-    """Raise CoopexportError when a variant is older than what it was made from; a source that is gone proves nothing.
+    """Raise StaleError when a variant is older than what it was made from; a source that is gone proves nothing.
 
     `variant`: one with a shrink plan.
     """
@@ -211,10 +213,12 @@ def check_plan(project: Project, variant: str) -> None:
     for name, recorded in sources.items():
         path = project.path(name)
         if path.is_file() and sha256_of_file(str(path)) != recorded:
-            raise CoopexportError(f"variant {variant} was not made from {path} as it is now; run: {_command(plan)}")
+            raise StaleError(
+                f"variant {variant} was not made from {path} as it is now", path=path, fix=f"run: {_command(plan)}"
+            )
     if (model.factory, model.arguments) != (plan.factory, plan.arguments):
-        raise CoopexportError(
-            f"variant {variant} was made with another model.factory or model.arguments; run: {_command(plan)}"
+        raise StaleError(
+            f"variant {variant} was made with another model.factory or model.arguments", fix=f"run: {_command(plan)}"
         )
 
 
@@ -227,7 +231,7 @@ def read_layer_graph(folder: Path, variant: str) -> LayerGraph:
         parity = tuple(content.get("parity", ()))
         return LayerGraph(variant, folder, content["source_sha256"], content["model_sha256"], layers, parity)
     except (KeyError, TypeError) as error:
-        raise CoopexportError(f"{path} is malformed ({error}); delete it and run again") from None
+        raise DamagedFileError(f"{path} is malformed ({error})", path=path, fix="delete it and run again") from None
 
 
 def _layer(item: dict[str, Any]) -> Layer:

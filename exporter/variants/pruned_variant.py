@@ -14,7 +14,7 @@ from exporter.shrinking.plan import WEIGHTS_FILE, ShrinkFile, encode_weights, wr
 from exporter.shrinking.shrink import Shrunk, shrink
 from exporter.tracing.trace import Inputs, copied
 from exporter.variants.layer_graphs import PRUNING
-from jetson.errors import CoopexportError
+from jetson.errors import StaleError
 from jetson.files.atomic_files import sha256_of_bytes
 
 
@@ -31,7 +31,7 @@ def write_pruned_variant(
     shrunk = shrink(carrier, dense.masks, inputs)
     made, trained = shrunk.network.state_dict(), dense.network.state_dict()
     if made.keys() != trained.keys() or not all(torch.equal(made[name], trained[name]) for name in made):
-        raise CoopexportError(f"variant {variant}: what was trained is not what its masks leave of the network")
+        raise StaleError(f"variant {variant}: what was trained is not what its masks leave of the network")
     weights = encode_weights(shrunk.network)
     encoded = encode_masks(dense.masks)
     model = project.settings.model
@@ -65,7 +65,7 @@ def full_size_network(original: nn.Module, masks: Masks, dense: nn.Module, input
     made, full = without_groups(groups, state_of(original), removed, masks.origin)
     wanted, found_state = made.network.state_dict(), dense.state_dict()
     if {name: tensor.shape for name, tensor in wanted.items()} != {n: t.shape for n, t in found_state.items()}:
-        raise CoopexportError("the variant's weights are not what its masks leave; run: coopexport prune two-step")
+        raise StaleError("the variant's weights are not what its masks leave", fix="run: coopexport prune two-step")
     made.network.load_state_dict(found_state)
     groups.traced.network.load_state_dict(write_back(made, full))
     return groups.traced.network.eval()

@@ -25,7 +25,7 @@ from exporter.tracing.layer_ends import output_layers
 from exporter.tracing.trace import trace
 from exporter.tracing.weight_layout import filters_of
 from exporter.variants.layer_graphs import PRUNED, example_inputs
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 
 MasksFrom = Literal["file", "zero-weights", "batch-norm"]
@@ -90,11 +90,11 @@ def write_shrunk_variant(project: Project, request: ShrinkRequest) -> ShrunkVari
 
 
 def _check_request(request: ShrinkRequest) -> None:
-    """Raise CoopexportError when a request contradicts itself."""
+    """Raise InputError when a request contradicts itself."""
     if request.options.fold_borders and request.options.approximate is not None:
-        raise CoopexportError("--fold-borders is exact and --approximate is not: give one of them")
+        raise InputError("--fold-borders is exact and --approximate is not: give one of them")
     if request.masks_file is not None and request.masks_from != "file":
-        raise CoopexportError(
+        raise InputError(
             f"--masks FILE and --masks-from {request.masks_from} name two sources of masks: give one of them"
         )
 
@@ -110,7 +110,7 @@ def find_masks(
     else:
         name = project.settings.model.masks
         if request.masks_file is None and name is None:
-            raise CoopexportError(
+            raise InputError(
                 "there are no masks to shrink by: set model.masks in the project file, or pass --masks FILE, or "
                 "--masks-from zero-weights (or batch-norm)"
             )
@@ -120,7 +120,7 @@ def find_masks(
     masks = replace(masks, keep={name: keep for name, keep in masks.keep.items() if name not in outputs})
     if all(keep.all() for keep in masks.keep.values()):
         where = "filters whose weights are all zero" if request.masks_from == "zero-weights" else "gammas so small"
-        raise CoopexportError(f"the checkpoint has no {where}: there is nothing to shrink by; pass --masks FILE")
+        raise InputError(f"the checkpoint has no {where}: there is nothing to shrink by", fix="pass --masks FILE")
     return masks, None
 
 
@@ -141,7 +141,7 @@ def revived(network: nn.Module, masks: Masks, inputs: torch.Tensor, options: Shr
     Raises CoopexportError when the removed filters hold nothing that could be brought back.
     """
     if options.round_to is None:
-        raise CoopexportError("--round-to-revive needs --round-to, the multiple to come up to")
+        raise InputError("--round-to-revive needs --round-to, the multiple to come up to")
     traced = trace(network, inputs)
     check_masks(traced, masks)
     norms = filter_norms(network, masks)
@@ -151,9 +151,10 @@ def revived(network: nn.Module, masks: Masks, inputs: torch.Tensor, options: Shr
         if item.reason.startswith(ROUNDED):
             channels = list(item.channels)
             if not norms[item.layer][channels].all():
-                raise CoopexportError(
+                raise InputError(
                     f"--round-to-revive has nothing to bring back in '{item.layer}': the removed filters' weights are "
-                    "zero; leave it out, and the width is filled up with zeros"
+                    "zero",
+                    fix="leave it out, and the width is filled up with zeros",
                 )
             keep[item.layer][channels] = True
     return replace(masks, keep=keep, origin=f"{masks.origin}; revived to multiples of {options.round_to}".lstrip("; "))

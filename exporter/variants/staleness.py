@@ -5,12 +5,12 @@ from __future__ import annotations
 from exporter.bundles.bundle import WholeFile
 from exporter.project.settings import Project
 from exporter.variants.layer_graphs import source_is_here, source_sha256
-from jetson.errors import CoopexportError
+from jetson.errors import StaleError
 from jetson.runtime import preprocessing
 
 
 def require_current(project: Project, variant: str, whole: WholeFile) -> None:
-    """Raise CoopexportError when a variant was split from something else than the project names now.
+    """Raise StaleError when a variant was split from something else than the project names now.
 
     Compared are weights, factory, its code and arguments (where the checkpoint is here: a machine that only builds
     or serves has none), preprocessing, evaluation data by name, and the metric.
@@ -25,7 +25,7 @@ def require_current(project: Project, variant: str, whole: WholeFile) -> None:
     elif project.settings.data.evaluation not in (None, whole.metric.data):
         changed = "data.evaluation"
     if changed:
-        raise CoopexportError(
-            f"variant {variant} was split before {changed} changed; run: coopexport split --all (and shrink first, if "
-            "the network was pruned anew)"
+        raise StaleError(
+            f"variant {variant} was split before {changed} changed",
+            fix="run: coopexport split --all (and shrink first, if the network was pruned anew)",
         )

@@ -23,7 +23,7 @@ from exporter.shrinking.shrink import chosen_bound, compare, float32_bound
 from exporter.variants.choice import chosen_variants, naming
 from exporter.variants.layer_graphs import ORIGINAL, PRUNED, PRUNING, example_inputs
 from exporter.variants.pruned_variant import full_size_network
-from jetson.errors import CoopexportError
+from jetson.errors import StaleError
 from jetson.files.atomic_files import sha256_of_file
 
 _BATCH_SIZES = (1, 2, 7)
@@ -61,7 +61,7 @@ def verify_variants(
     """
     names = [choice.name for choice in chosen_variants(project, request.variants) if choice.name != ORIGINAL]
     if not names:
-        raise CoopexportError("there is no pruned network to verify: run coopexport shrink or coopexport prune first")
+        raise StaleError("there is no pruned network to verify: run coopexport shrink or coopexport prune first")
     proven = []
     for name in names:
         with naming(name):
@@ -89,7 +89,7 @@ def verify_variant(project: Project, variant: str = PRUNED) -> tuple[Parity, ...
     for path, recorded in ((checkpoint, file.checkpoint_sha256), (masks_path, file.effective_masks_sha256)):
         if not path.is_file() or sha256_of_file(str(path)) != recorded:
             command = "coopexport prune two-step" if by_pruning else "coopexport shrink"
-            raise CoopexportError(f"{path} is not what {PLAN_FILE} was made from; run: {command}")
+            raise StaleError(f"{path} is not what {PLAN_FILE} was made from", path=path, fix=f"run: {command}")
     network = load_network(file.factory, file.arguments, checkpoint, project.folder)
     masks = read_masks(masks_path)
     small = rebuild(folder, project.folder)
@@ -130,6 +130,6 @@ def _require_same_weights(made: nn.Module, stored: nn.Module) -> None:
     wanted, found = made.state_dict(), stored.state_dict()
     for name, tensor in wanted.items():
         if name not in found or not torch.equal(tensor, found[name]):
-            raise CoopexportError(
-                f"{WEIGHTS_FILE}: {name} is not what the plan makes of the checkpoint; run: coopexport shrink"
+            raise StaleError(
+                f"{WEIGHTS_FILE}: {name} is not what the plan makes of the checkpoint", fix="run: coopexport shrink"
             )

@@ -15,8 +15,7 @@ from exporter.cutting import pair_parity as pair_gates
 from exporter.cutting.pair_files import write_pairs
 from exporter.cutting.pair_parity import PROOFS_FILE, PairProof, prove_pairs
 from exporter.onnx_graphs.tensor_types import tensor_types
-from exporter.parity import UnprovenError
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, ParityError
 
 
 def test_proving_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +106,7 @@ def proofs_of(text: str, tensor: str, folder: Path, **inputs: np.ndarray) -> tup
 def test_an_empty_output_is_no_proof(tmp_path: Path) -> None:
     """Nothing of x is above 5 but where x is: noise never is, and not its cosine."""
     found = "float[2, 4] x) => (int64[2, n] y) { a = Cos (x) t = Constant <value_float = 5.0> () b = Greater (a, t)"
-    with pytest.raises(UnprovenError, match=r"^pair: written and not proven: output 'y': empty \(2x0\), so that"):
+    with pytest.raises(ParityError, match=r"^pair: written and not proven: output 'y': empty \(2x0\), so that"):
         proofs_of(f"net ({found} y = NonZero (b) }}", "a", tmp_path)
     assert not (tmp_path / PROOFS_FILE).exists()
 
@@ -125,7 +124,7 @@ def test_where_noise_finds_nothing_louder_noise_is_taken(tmp_path: Path) -> None
 def test_given_inputs_for_which_something_comes_out_prove_it(tmp_path: Path) -> None:
     text = """net (float[2, 4] x) => (int64[2, n] y) {
         a = Cos (x) t = Constant <value_float = 0.999> () b = Greater (a, t) y = NonZero (b) }"""
-    with pytest.raises(UnprovenError, match="output 'y': empty"):
+    with pytest.raises(ParityError, match="output 'y': empty"):
         proofs_of(text, "a", tmp_path, x=np.full((2, 4), 3.0, np.float32))
     (proof,) = prove_pairs(tmp_path, {"x": np.float32([[0, 1, 2, 3], [3, 0, 1, 2]])})
     assert proof.values_compared == 8 + 4
@@ -144,7 +143,7 @@ def test_outputs_that_never_change_show_nothing_and_are_named(tmp_path: Path) ->
 
 def test_a_network_that_draws_numbers_is_told_from_a_wrong_pair(tmp_path: Path) -> None:
     text = "net (float[n, 4] x) => (float[n, 4] y) { a = Relu (x) b = RandomNormalLike (a) y = Add (a, b) }"
-    with pytest.raises(UnprovenError, match="output 'y' of the network is another each time for the same inputs"):
+    with pytest.raises(ParityError, match="output 'y' of the network is another each time for the same inputs"):
         proofs_of(text, "a", tmp_path)
 
 
@@ -161,7 +160,7 @@ def test_texts_are_compared_as_texts(tmp_path: Path) -> None:
     data = tail.SerializeToString(deterministic=True)
     (tmp_path / "pair.tail.onnx").write_bytes(data)
     manifest.write_text(manifest.read_text().replace(before, pair_gates.sha256_of_bytes(data)))
-    with pytest.raises(UnprovenError, match="'y' of head and tail differs"):
+    with pytest.raises(ParityError, match="'y' of head and tail differs"):
         prove_pairs(tmp_path)
 
 

@@ -11,7 +11,7 @@ from pruning_variants import write_two_steps
 from exporter.project.settings import Project, load_project
 from exporter.variants.choice import ChosenVariant, chosen_variants, naming
 from exporter.variants.layer_graphs import variants
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, ParityError
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_what_does_not_exist_is_refused(project: Project) -> None:
 
 
 def test_errors_name_the_variant_once() -> None:
-    class OwnError(CoopexportError):
+    class OwnError(ParityError):
         pass
 
     with pytest.raises(OwnError, match=r"^variant conv4_1-3: it broke$"), naming("conv4_1-3"):
