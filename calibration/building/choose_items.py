@@ -22,7 +22,7 @@ from exporter.project.settings import Project
 from exporter.variants.choice import naming
 from exporter.variants.layer_graphs import layer_graph
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError, StaleError
 
 # How many variants are not for the layers that are asked for; what had to be converted to another precision.
 OnLeftOut: TypeAlias = Callable[[int], None]
@@ -109,7 +109,7 @@ def choose_items(
 def _items(project: Project, request: BuildProjectRequest, precision: str, on_left_out: OnLeftOut) -> ProjectItems:
     unknown = [role for role in request.roles if role not in ROLES]
     if unknown:
-        raise CoopexportError(f'role "{unknown[0]}" is unknown; use {", ".join(ROLES)}')
+        raise InputError(f'role "{unknown[0]}" is unknown', fix=f"use {', '.join(ROLES)}")
     found = items_of_project(project, request.variants, request.layers, precision, request.roles or ROLES)
     on_left_out(len(found.left_out))
     return found
@@ -129,7 +129,7 @@ def _convert_missing(
                 item_of_whole(folder, precision)
             else:
                 items_of_layer(folder, layer, precision)
-        except CoopexportError:
+        except (StaleError, DamagedFileError):
             missing.setdefault(variant, []).append(layer)
     if not missing:
         return ()

@@ -24,7 +24,7 @@ from exporter.bundles.precision_file import PrecisionFile
 from exporter.progress import OnProgress, counter, ignore, no_progress
 from exporter.project.settings import Project
 from exporter.variants.choice import naming
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def write_build_request(
     """
     chosen = _choose(project, request, on_progress, on_left_out, on_converted)
     if path.suffix != ".zip":
-        raise CoopexportError(f"--order {path}: an order is a .zip file; call it {path.name}.zip")
+        raise InputError(f"--order {path}: an order is a .zip file", path=path, fix=f"call it {path.name}.zip")
     ordered = _ordered(chosen, on_progress)
     write_order(path, chosen.target, ordered)
     return WrittenBuildRequest(path, len(ordered), path.stat().st_size, chosen.converted, chosen.left_out)
@@ -123,7 +123,7 @@ def _choose(
 ) -> ChosenItems:
     targets = find_targets(project, request)
     if not request.use_store:
-        raise CoopexportError("--no-store is about building here; a device keeps its own store: leave it out")
+        raise InputError("--no-store is about building here; a device keeps its own store: leave it out")
     target = require_device_target(targets)
     settings = settings_for(project, target, request)
     return choose_items(project, request, target, settings, on_progress, on_left_out or ignore, on_converted or ignore)
@@ -133,12 +133,10 @@ def require_device_target(targets: Sequence[Target]) -> Target:
     """Return the one target that a device, an order or a result is for; raises CoopexportError for anything else."""
     if len(targets) != 1:
         names = ", ".join(target.name for target in targets)
-        raise CoopexportError(
-            f"a device builds for itself: name one target, such as --target orin-nano (given: {names})"
-        )
+        raise InputError(f"a device builds for itself: name one target, such as --target orin-nano (given: {names})")
     target = targets[0]
     if target.backend != "tensorrt":
-        raise CoopexportError(
+        raise InputError(
             f'engines for "{target.name}" are not built on a device but here, by {target.backend}: leave out --device, '
             "--order and --result"
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 from jetson.wire.rans import plane_shape
 from jetson.wire.symbol_model import (
     ACTIVITIES,
@@ -59,7 +59,7 @@ def fit_symbol_model(symbols: NDArray[np.uint8], bits: int, contexts: bool) -> S
     if not contexts:
         return _order_0_model(np.bincount(symbols.ravel(), minlength=1 << bits), bits)
     if len(symbols) < 2:
-        raise CoopexportError(
+        raise InputError(
             f"a symbol model with contexts was asked for with {len(symbols)} calibration sample; it needs at least 2: "
             "raise data.calibration_samples, or use codec rans"
         )
@@ -105,13 +105,11 @@ def information_bytes(model: SymbolModel, symbols: NDArray[np.uint8]) -> float:
 
 def _check(symbols: NDArray[np.uint8], bits: int) -> None:
     if not 1 <= bits <= MAXIMUM_BITS:
-        raise CoopexportError(f"symbols of {bits} bits were asked for; 1 to {MAXIMUM_BITS} can be modelled")
+        raise InputError(f"symbols of {bits} bits were asked for; 1 to {MAXIMUM_BITS} can be modelled")
     if symbols.dtype != np.uint8 or symbols.size == 0:
-        raise CoopexportError(f"a symbol model is fitted on uint8 symbols, not on {symbols.size} of {symbols.dtype}")
+        raise InputError(f"a symbol model is fitted on uint8 symbols, not on {symbols.size} of {symbols.dtype}")
     if int(symbols.max()) >> bits:
-        raise CoopexportError(
-            f"a calibration symbol is {int(symbols.max())}: it has more than the {bits} bits specified"
-        )
+        raise InputError(f"a calibration symbol is {int(symbols.max())}: it has more than the {bits} bits specified")
 
 
 def _blocks(planes: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

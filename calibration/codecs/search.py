@@ -20,7 +20,7 @@ from calibration.metrics.metric import Score
 from calibration.ranges.clip_methods import ClipSettings
 from calibration.ranges.clip_range import FeatureSample, clip_range
 from exporter.encoding.specification import EncodeSpecification, affine_specification, decode, encode, feature_tensor
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 from jetson.wire.feature import FeatureCodec
 
 BITS = (8, 6, 5, 4, 3, 2, 1)
@@ -76,9 +76,9 @@ def search(
     there are too few samples.
     """
     if len(features[0]) < _LEAST_SAMPLES:
-        raise CoopexportError(
-            f"{len(features[0])} calibration samples are too few to choose an encoding by; give {_LEAST_SAMPLES} or "
-            "more"
+        raise InputError(
+            f"{len(features[0])} calibration samples are too few to choose an encoding by",
+            fix=f"give {_LEAST_SAMPLES} or more",
         )
     reference = judge(features)
     elements = sum(feature[0].size for feature in features)

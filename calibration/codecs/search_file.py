@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from calibration.codecs.search import Trial
 from exporter.bundles.records import read_record
 from exporter.project.settings import SplitSection
-from jetson.errors import CoopexportError
+from jetson.errors import ParityError, StaleError
 from jetson.files.json_files import write_json
 
 SCHEMA = "coopexport.encodings/1.0"
@@ -58,7 +58,9 @@ def read_encodings(folder: Path, layer: str) -> EncodingFile:
     """Read what was found for a layer; raises CoopexportError when it is missing or malformed."""
     path = encoding_path(folder, layer)
     if not path.is_file():
-        raise CoopexportError(f"there is no {path}; make it with: coopexport search --layer {layer}")
+        raise StaleError(
+            f"there is no {path}", layer=layer, path=path, fix=f"make it with: coopexport search --layer {layer}"
+        )
     return read_record(EncodingFile, path, SCHEMA, f"run: coopexport search --layer {layer}")
 
 
@@ -72,14 +74,18 @@ def with_recommendation(
     """
     found = read_encodings(folder, layer)
     if found.model_sha256 != model_sha256 or found.tensors != tuple(tensors):
-        raise CoopexportError(
-            f"{encoding_path(folder, layer)} was made for another graph or cut; run: coopexport search --layer {layer}"
+        raise StaleError(
+            f"{encoding_path(folder, layer)} was made for another graph or cut",
+            layer=layer,
+            fix=f"run: coopexport search --layer {layer}",
         )
     trial = found.recommended
     if trial is None:
-        raise CoopexportError(
+        raise ParityError(
             f"layer {layer}: no encoding surely loses at most {found.maximum_loss_points} points on {found.samples} "
-            "calibration images; cut elsewhere, raise data.calibration_samples, or search with a larger --maximum-loss"
+            "calibration images",
+            layer=layer,
+            fix="cut elsewhere, raise data.calibration_samples, or search with a larger --maximum-loss",
         )
     chosen = {key: value for key, value in asdict(trial).items() if key in SplitSection.model_fields}
     given = {key: value for key, value in chosen.items() if value is not None}

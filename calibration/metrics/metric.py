@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from exporter.bundles.bundle import Metric
 from exporter.project.settings import Project
 from exporter.project.user_code import load_function
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, InputError
 
 TOP1 = "top1"
 MetricFunction = Callable[[NDArray[Any], NDArray[Any]], Any]
@@ -46,14 +46,14 @@ def top1(outputs: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
     An image with a NaN among its scores has no highest one: 0.
     """
     if outputs.ndim != 2 or labels.ndim != 1:
-        raise CoopexportError(
-            f'metric "top1" needs outputs of N x classes and N labels, not {outputs.shape} and {labels.shape}; set '
-            'data.metric = "package.module:function"'
+        raise InputError(
+            f'metric "top1" needs outputs of N x classes and N labels, not {outputs.shape} and {labels.shape}',
+            fix='set data.metric = "package.module:function"',
         )
     if labels.dtype.kind not in "iu":
-        raise CoopexportError(f'labels are {labels.dtype}; metric "top1" needs class numbers')
+        raise InputError(f'labels are {labels.dtype}; metric "top1" needs class numbers')
     if labels.size and not 0 <= labels.min() <= labels.max() < outputs.shape[1]:
-        raise CoopexportError(
+        raise InputError(
             f"labels run from {labels.min()} to {labels.max()}, the network has {outputs.shape[1]} classes, counted "
             "from 0: correct the labels"
         )
@@ -69,13 +69,13 @@ def score(metric: tuple[str, MetricFunction], outputs: NDArray[Any], labels: NDA
     except CoopexportError:
         raise
     except Exception as error:
-        raise CoopexportError(f'metric "{name}" failed: {type(error).__name__}: {error}') from error
+        raise InputError(f'metric "{name}" failed: {type(error).__name__}: {error}') from error
     if values.size == 0 or not np.isfinite(values).all():
-        raise CoopexportError(f'metric "{name}" did not return finite numbers')
+        raise InputError(f'metric "{name}" did not return finite numbers')
     if values.ndim == 0:
         return Score(name, float(values), len(labels), None)
     if values.shape != (len(labels),):
-        raise CoopexportError(
+        raise InputError(
             f'metric "{name}" returned shape {values.shape}; expected is one number, or one for each of the '
             f"{len(labels)} images"
         )

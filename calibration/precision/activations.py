@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from exporter.onnx_graphs.session import open_session
 from exporter.onnx_graphs.tensor_types import tensor_types
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 BINS = 2048
 # What is fetched of the watched tensors at a time.
@@ -51,7 +51,7 @@ def largest_magnitudes(
         for index, name in enumerate(found):
             value = float(values[f"/largest/{index}"])
             if values[f"/nan/{index}"] or not np.isfinite(value):
-                raise CoopexportError(f"tensor '{name}' holds NaN or infinity on the calibration data, in float32")
+                raise UnsupportedError(f"tensor '{name}' holds NaN or infinity on the calibration data, in float32")
             found[name] = max(found[name], value)
     return found
 

@@ -20,7 +20,7 @@ from exporter.progress import OnProgress, counter, no_progress
 from exporter.project.settings import Project
 from exporter.variants.choice import ChosenVariant, chosen_variants, naming
 from exporter.variants.layer_graphs import LayerGraph, layer_graph
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class NetworkSelection:
 
 
 def check_networks(layers: Sequence[str], all_layers: bool, whole: bool) -> None:
-    """Raise CoopexportError unless any network is asked for."""
+    """Raise InputError unless any network is asked for."""
     if not (layers or all_layers or whole):
-        raise CoopexportError("say what to lower: --layer NAME (repeatable), --whole or --all")
+        raise InputError("say what to lower: --layer NAME (repeatable), --whole or --all")
 
 
 def convert_project(
@@ -146,7 +146,7 @@ def measure_sensitivity(
     precision as it is done. Arguments and errors otherwise as of `convert_project`.
     """
     if samples is not None and samples < 2:
-        raise CoopexportError(f"{samples} calibration images tell no layers apart; give 2 or more")
+        raise InputError(f"{samples} calibration images tell no layers apart", fix="give 2 or more")
     wanted = _options(request)
     selections, left_out = choose_networks(project, request)
     if on_left_out is not None:
@@ -205,11 +205,11 @@ def _options(request: ConvertRequest) -> list[PrecisionOptions]:
     """Return how to convert to each of the precisions; raises CoopexportError for a value that makes no sense."""
     unknown = [name for name in request.precisions if name not in PRECISIONS]
     if unknown:
-        raise CoopexportError(f'precision "{unknown[0]}" is unknown; use one of {", ".join(PRECISIONS)}')
+        raise InputError(f'precision "{unknown[0]}" is unknown', fix=f"use one of {', '.join(PRECISIONS)}")
     if request.fallback not in ("fp32", "fp16"):
-        raise CoopexportError(f'fallback "{request.fallback}" is unknown; use fp32 or fp16')
+        raise InputError(f'fallback "{request.fallback}" is unknown', fix="use fp32 or fp16")
     if request.maximum_loss_points is not None and not request.maximum_loss_points >= 0:
-        raise CoopexportError(f"maximum_loss_points is {request.maximum_loss_points:g}; give 0 or more")
+        raise InputError(f"maximum_loss_points is {request.maximum_loss_points:g}", fix="give 0 or more")
     return [
         PrecisionOptions(
             name,

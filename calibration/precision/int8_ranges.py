@@ -10,7 +10,7 @@ import numpy as np
 
 from calibration.precision.activations import BINS, MagnitudeHistogram
 from calibration.ranges.clip_methods import divergence_range, squared_error_range
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 RangeMethod = Literal["minmax", "percentile", "entropy", "mse"]
 # Steps from 0 to the end of the range: 127 = 2^7 - 1.
@@ -25,11 +25,11 @@ class RangeSettings:
     percentile: float = 99.99
 
     def __post_init__(self) -> None:
-        """Raise CoopexportError when a setting is out of its range."""
+        """Raise InputError when a setting is out of its range."""
         if self.method not in get_args(RangeMethod):
-            raise CoopexportError(f'range method "{self.method}" is unknown; use {", ".join(get_args(RangeMethod))}')
+            raise InputError(f'range method "{self.method}" is unknown', fix=f"use {', '.join(get_args(RangeMethod))}")
         if not 50 < self.percentile <= 100:
-            raise CoopexportError(f"percentile {self.percentile} is not above 50 and at most 100")
+            raise InputError(f"percentile {self.percentile} is not above 50 and at most 100")
 
 
 def int8_ranges(histograms: Mapping[str, MagnitudeHistogram], settings: RangeSettings) -> dict[str, float]:

@@ -16,7 +16,7 @@ from exporter.bundles.bundle import FileRecord
 from exporter.bundles.precision_file import PRECISIONS, KeptLayer, Precision
 from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name, find_layer
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 
 def lower(
@@ -37,7 +37,7 @@ def lower(
     is not finite in float32.
     """
     if precision not in PRECISIONS:
-        raise CoopexportError(f'precision "{precision}" is unknown; use one of {", ".join(PRECISIONS)}')
+        raise InputError(f'precision "{precision}" is unknown', fix=f"use one of {', '.join(PRECISIONS)}")
     part = Part("graph", model, FileRecord(file="", sha256=""), node_layers(model, layers), False)
     named = {_layer_called(name, part, layers) for name in keep}
     if precision == "fp16":
@@ -58,5 +58,7 @@ def _layer_called(name: str, part: Part, layers: Sequence[Layer]) -> str:
     if name in part.layers:
         return name
     if not layers:
-        raise CoopexportError(f'there is no layer "{name}" to keep; there are {", ".join(dict.fromkeys(part.layers))}')
+        raise InputError(
+            f'there is no layer "{name}" to keep; there are {", ".join(dict.fromkeys(part.layers))}', layer=name
+        )
     return display_name(tuple(layers), find_layer(layers, name))

@@ -28,7 +28,7 @@ from exporter.bundles.precision_file import (
 )
 from exporter.onnx_graphs.weight_store import store_weights
 from exporter.project.user_code import find_source
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 
 
@@ -111,13 +111,16 @@ def _require_little_loss(work: Work, verdict: Verdict, kept: dict[str, dict[str,
     advice = "see which layers suffer with --sensitivity and keep them with --keep LAYER, or raise --maximum-loss"
     if verdict.metric is None:
         raise PrecisionRefusedError(
-            f"{where}: outputs are not finite on the evaluation data; {advice}; nothing was written"
+            f"{where}: outputs are not finite on the evaluation data; {advice}; nothing was written",
+            layer=work.subject.layer,
         )
     measured, stays = verdict.metric, sum(map(len, kept.values()))
     raise PrecisionRefusedError(
         f"{where} costs {measured.loss_points:.2f} points of {measured.name} against float32 ({measured.reference:.4f} "
         f"to {measured.value:.4f}, {stays} layers kept in float32), allowed are {work.options.bound_points:g}: "
-        f"{advice}; nothing was written"
+        f"{advice}; nothing was written",
+        layer=work.subject.layer,
+        number=measured.loss_points,
     )
 
 
@@ -174,6 +177,6 @@ def _finished(folder: Path, layer: str, precision: Precision, recipe_sha256: str
             return None
         for record in (found.golden, *(role.file for role in found.roles.values())):
             check_file(folder, record)
-    except CoopexportError:
+    except (StaleError, DamagedFileError):
         return None
     return found

@@ -16,7 +16,7 @@ from exporter.bundles.bundle import BoundaryTensor, FileRecord, check_file, chec
 from exporter.layers.candidates import Layer
 from exporter.onnx_graphs.session import open_session, run
 from exporter.onnx_graphs.weight_store import with_weights
-from jetson.errors import CoopexportError
+from jetson.errors import StaleError
 from jetson.wire.feature import FeatureCodec
 
 WHOLE = "whole"
@@ -85,7 +85,9 @@ def open_subject(folder: Path, layer: str, model_sha256: str, layers: Sequence[L
         made_from, records, golden = bundle.model_sha256, {"head": bundle.head, "tail": bundle.tail}, bundle.golden
         tensors = bundle.tensors
     if made_from != model_sha256:
-        raise CoopexportError(f"{layer} was split from another graph than the variant has now; run: coopexport split")
+        raise StaleError(
+            f"{layer} was split from another graph than the variant has now", layer=layer, fix="run: coopexport split"
+        )
     parts = tuple(_part(folder, role, record, layers) for role, record in records.items())
     return Subject(layer, parts, golden.sha256, tensors)
 

@@ -16,10 +16,10 @@ from calibration.precision.subject import Subject, inputs_of, open_subject
 from calibration.splitting.context import SplitContext
 from exporter.bundles.precision_file import Precision
 from exporter.layers.names import display_name, find_layer
-from jetson.errors import CoopexportError
+from jetson.errors import ParityError
 
 
-class PrecisionRefusedError(CoopexportError):
+class PrecisionRefusedError(ParityError):
     """A precision costs one network more of the metric than allowed; others may do with it."""
 
 
@@ -139,6 +139,7 @@ def choose_kept(work: Work, on_progress: Callable[[int], None] | None = None) ->
         worst = f"; the worst, {ranked[0].layer}: {describe(ranked[0])}" if ranked else ""
         raise PrecisionRefusedError(
             f"{where}: no layer can run in {work.options.precision} within {bound:g} points on calibration data{worst}"
-            "; raise --maximum-loss, or stay with float32; nothing was written"
+            "; raise --maximum-loss, or stay with float32; nothing was written",
+            layer=work.subject.layer,
         )
     return found

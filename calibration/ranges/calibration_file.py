@@ -16,7 +16,7 @@ from exporter.data.datasets import Dataset
 from exporter.encoding.specification import ClipRange
 from exporter.project.settings import Project, SplitSection
 from exporter.variants.layer_graphs import LayerGraph
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.json_files import read_json, write_json
 
@@ -78,6 +78,6 @@ def _read(path: Path, origin: dict[str, object]) -> dict[str, ClipRange]:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, ("ranges", *problem["loc"])))
-        raise CoopexportError(
-            f"{path} is malformed ({where}: {problem['msg']}); delete it and run: coopexport calibrate"
+        raise DamagedFileError(
+            f"{path} is malformed ({where}: {problem['msg']})", path=path, fix="delete it and run: coopexport calibrate"
         ) from None

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.encoding.specification import ClipMethod, Granularity
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 Rows = NDArray[np.float32]
 Limits = NDArray[np.float64]
@@ -34,11 +34,11 @@ class ClipSettings:
     bits: int = 8
 
     def __post_init__(self) -> None:
-        """Raise CoopexportError when a setting is out of its range."""
+        """Raise InputError when a setting is out of its range."""
         if self.method not in METHODS:
-            raise CoopexportError(f'clip method "{self.method}" is unknown; use one of {", ".join(METHODS)}')
+            raise InputError(f'clip method "{self.method}" is unknown', fix=f"use one of {', '.join(METHODS)}")
         if not 50 < self.percentile <= 100:
-            raise CoopexportError(f"percentile {self.percentile} is not above 50 and at most 100")
+            raise InputError(f"percentile {self.percentile} is not above 50 and at most 100")
 
 
 def by_extremes(values: Rows, minimum: Rows, maximum: Rows, settings: ClipSettings) -> tuple[Limits, Limits]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from calibration.ranges.clip_methods import METHODS, ClipSettings
 from exporter.encoding.specification import ClipRange
 from exporter.onnx_graphs.session import open_session, run
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 _BATCH = 32
 # Values of one tensor that are kept to choose its range by; beyond, an even selection of them.
@@ -69,7 +69,7 @@ def collect(
     for done, values in _tensor_values(model, tensors, inputs, weights_folder):
         for name, value in values.items():
             if not np.isfinite(value).all():
-                raise CoopexportError(f"tensor '{name}' holds NaN or infinity on the calibration data")
+                raise UnsupportedError(f"tensor '{name}' holds NaN or infinity on the calibration data")
             rows = _by_channel(value)
             lowest[name].append(rows.min(axis=1))
             highest[name].append(rows.max(axis=1))
@@ -94,9 +94,9 @@ def clip_range(sample: FeatureSample, settings: ClipSettings) -> ClipRange:
     if settings.granularity == "tensor":
         values, minimum, maximum = values.reshape(1, -1), minimum.min(keepdims=True), maximum.max(keepdims=True)
     if (minimum == maximum).all():
-        raise CoopexportError(
-            f"tensor '{sample.name}' is {minimum[0]} everywhere on the calibration data: nothing crosses there; cut "
-            "elsewhere"
+        raise UnsupportedError(
+            f"tensor '{sample.name}' is {minimum[0]} everywhere on the calibration data: nothing crosses there",
+            fix="cut elsewhere",
         )
     low, high = METHODS[settings.method](values, minimum, maximum, settings)
     # So sparse that the method fell among the zeros.

@@ -11,7 +11,7 @@ from exporter.layers.names import find_layer
 from exporter.project.settings import Project
 from exporter.variants.choice import ChosenVariant, chosen_variants, naming
 from exporter.variants.layer_graphs import LayerGraph, layer_graph
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class ChosenCuts:
 
 
 def check_where(layers: Sequence[str], all_layers: bool) -> None:
-    """Raise CoopexportError unless either `layers` or all of them are asked for, and not both."""
+    """Raise InputError unless either `layers` or all of them are asked for, and not both."""
     if layers and all_layers:
-        raise CoopexportError("--layer and --all were both given; use one of them")
+        raise InputError("--layer and --all were both given", fix="use one of them")
     if not layers and not all_layers:
-        raise CoopexportError(
-            "say where to cut: --layer NAME (repeatable) or --all; `coopexport layers` lists the layers"
+        raise InputError(
+            "say where to cut: --layer NAME (repeatable) or --all", fix="`coopexport layers` lists the layers"
         )
 
 
@@ -57,9 +57,9 @@ def choose_cuts(
             found.append(CutSelection(graph, choose_layers(project, graph, layers, all_layers, at, choice)))
     selections = tuple(item for item in found if item.layers)
     if not selections:
-        raise CoopexportError(
-            f"none of {len(chosen)} variants is to be cut there; name one alone with --variant, and a --layer, or "
-            "change split.candidates"
+        raise InputError(
+            f"none of {len(chosen)} variants is to be cut there",
+            fix="name one alone with --variant, and a --layer, or change split.candidates",
         )
     return ChosenCuts(selections, len(found) - len(selections))
 

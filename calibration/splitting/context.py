@@ -24,7 +24,7 @@ from exporter.onnx_graphs.session import Optimisation, open_session, run
 from exporter.onnx_graphs.tensor_types import TensorType, tensor_types
 from exporter.project.settings import Project, SplitSection
 from exporter.variants.layer_graphs import LayerGraph
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, UnsupportedError, reworded
 from jetson.files.atomic_files import sha256_of_bytes
 
 if TYPE_CHECKING:
@@ -170,12 +170,13 @@ def tensors_that_cross(context: SplitContext, layer: Layer) -> tuple[str, ...]:
     try:
         crossing = crossing_after(context.index, tensor, context.types)
     except CoopexportError as error:
-        raise CoopexportError(f'layer "{layer.name}": {error}') from None
+        raise reworded(error, f'layer "{layer.name}": {error}', layer=layer.name) from None
     count, most = len(crossing.tensors), context.settings.maximum_tensors
     if count > most:
-        raise CoopexportError(
+        raise UnsupportedError(
             f'layer "{layer.name}": {describe_crossing(crossing, context.types)}; or let {count} tensors cross with '
-            f"--max-tensors {count}"
+            f"--max-tensors {count}",
+            layer=layer.name,
         )
     return tuple(name for name, _ in crossing.tensors)
 

@@ -21,7 +21,7 @@ from exporter.progress import OnProgress, counter, no_progress
 from exporter.project.overrides import overridden
 from exporter.project.settings import Project
 from exporter.variants.choice import naming
-from jetson.errors import CoopexportError
+from jetson.errors import InputError, ParityError, StaleError, UnsupportedError
 
 # What `coopexport search` chooses.
 _SEARCHED = ("encoding", "bits", "clip", "percentile", "granularity", "packing", "codec")
@@ -117,7 +117,7 @@ def split_project(
     settings = overridden(project.settings.split, vars(request))
     contradiction = [name for name in _SEARCHED if getattr(request, name) is not None]
     if request.recommended and contradiction:
-        raise CoopexportError(f"--{contradiction[0]} and --recommended were both given; use one of them")
+        raise InputError(f"--{contradiction[0]} and --recommended were both given", fix="use one of them")
     chosen = choose_cuts(project, request.variants, request.layers, request.all_layers, settings.at)
     if on_left_out is not None:
         on_left_out(chosen.left_out)
@@ -155,7 +155,7 @@ def _split_variant(
     for done, cut in enumerate(cuts, start=2):
         try:
             path, manifest = write_split(cut.context, cut.layer, cut.crossing)
-        except CoopexportError as error:
+        except (UnsupportedError, ParityError) as error:
             if not (every or (count > 1 and isinstance(error, LossRefusedError))):
                 raise
             problems.append(str(error))
@@ -183,7 +183,7 @@ def _calibrate(
         try:
             found = boundaries(context, layers, on_images)
             return [CalibratedCut(context, layer, found[layer.name]) for layer in layers], []
-        except CoopexportError:
+        except UnsupportedError:
             if not request.all_layers:
                 raise
     cuts, problems = [], []
@@ -191,7 +191,7 @@ def _calibrate(
         try:
             own = _with_recommendation(context, layer) if request.recommended else context
             cuts.append(CalibratedCut(own, layer, boundaries(own, [layer], on_images)[layer.name]))
-        except CoopexportError as error:
+        except (UnsupportedError, StaleError, ParityError) as error:
             if not request.all_layers:
                 raise
             problems.append(str(error))

@@ -34,7 +34,7 @@ from exporter.layers.names import display_name
 from exporter.onnx_graphs.session import run
 from exporter.onnx_graphs.weight_store import with_weights
 from exporter.project.user_code import find_source
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, ParityError, StaleError, UnsupportedError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.runtime import preprocessing
 from jetson.runtime.bundle_manifest import SPLIT_SCHEMA
@@ -54,7 +54,7 @@ _RESERVED_NAMES = ("input", "output", "whole")
 _LOSS_TOLERANCE_POINTS = 1e-6
 
 
-class LossRefusedError(CoopexportError):
+class LossRefusedError(ParityError):
     """The encoding of one cut costs more of the metric than the project allows; other cuts may not."""
 
 
@@ -68,9 +68,10 @@ def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary
     """
     name = display_name(context.graph.layers, layer)
     if name in _RESERVED_NAMES:
-        raise CoopexportError(
-            f'a bundle cannot be called "{name}": that name stands for a network that is not cut; rename the module, '
-            "or cut at another layer"
+        raise UnsupportedError(
+            f'a bundle cannot be called "{name}": that name stands for a network that is not cut',
+            layer=name,
+            fix="rename the module, or cut at another layer",
         )
     gate = context.calibration_inputs[:GATE_SAMPLES]
     folder = context.graph.folder
@@ -177,7 +178,7 @@ def _finished(folder: Path, name: str, recipe_sha256: str) -> SplitFile | None:
         tables = [item.tables for item in bundle.tensors if item.tables is not None]
         for record in (bundle.head, bundle.tail, bundle.golden, *tables):
             check_file(folder, record)
-    except CoopexportError:
+    except (StaleError, DamagedFileError):
         return None
     return bundle
 
@@ -188,7 +189,9 @@ def _require_little_loss(context: SplitContext, name: str, measured: Metric) -> 
             f"layer {name} of {context.graph.variant}: encoding the feature costs {measured.loss_points:.2f} points of "
             f"{measured.name} ({measured.reference:.4f} to {measured.value:.4f}), allowed are "
             f"{context.settings.maximum_loss_points}: cut elsewhere, raise split.percentile or split.bits, or raise "
-            "split.maximum_loss_points; nothing was written"
+            "split.maximum_loss_points; nothing was written",
+            layer=name,
+            number=measured.loss_points,
         )
 
 

@@ -23,7 +23,7 @@ from exporter.pruning.step_two import Narrowed, Series, prune_series, series_of,
 from exporter.variants.layer_graphs import ORIGINAL, PRUNED, STEP_ONE, LayerGraph, layer_graph
 from exporter.variants.layer_graphs import variants as names_of
 from exporter.variants.record import VariantRecord, read_variant_record
-from jetson.errors import CoopexportError
+from jetson.errors import InputError, UnsupportedError
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def prune_project(
     pruning are in the way.
     """
     if request.step not in (1, 2):
-        raise CoopexportError(f"there is no step {request.step!r} of pruning; the last one to take is 1 or 2")
+        raise InputError(f"there is no step {request.step!r} of pruning; the last one to take is 1 or 2")
     settings = overridden(project.settings.prune, vars(request))
     training = overridden(project.settings.training, vars(request))
     graph = layer_graph(project, ORIGINAL)
@@ -178,9 +178,9 @@ def _second_step(
 
 
 def _check_series(name: str | None) -> None:
-    """Raise CoopexportError when a series cannot begin the name of a folder."""
+    """Raise InputError when a series cannot begin the name of a folder."""
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._]*", name):
-        raise CoopexportError(f'series "{name}" begins the names of folders: use letters, digits, "." and "_"')
+        raise InputError(f'series "{name}" begins the names of folders: use letters, digits, "." and "_"')
 
 
 def _make_room(maker: VariantMaker, may_replace: bool) -> None:
@@ -194,7 +194,7 @@ def _make_room(maker: VariantMaker, may_replace: bool) -> None:
             others.append(name)
     if others and not may_replace:
         listed = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-        raise CoopexportError(
+        raise InputError(
             f"there are variants of another pruning ({listed}): pass --series NAME to have this one beside them, or "
             "--replace to delete them"
         )
@@ -215,8 +215,8 @@ def _candidates(
         try:
             crossing = crossing_groups(maker.work.groups, (layer.name, *layer.aliases))
             if not (crossing >= 0).any():
-                raise CoopexportError(f"nothing of what crosses after '{name}' can be removed")
-        except CoopexportError as error:
+                raise UnsupportedError(f"nothing of what crosses after '{name}' can be removed", layer=name)
+        except UnsupportedError as error:
             if is_strict:
                 raise
             tell(LeftOut(name, str(error)))

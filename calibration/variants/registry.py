@@ -12,7 +12,7 @@ from exporter.shrinking.plan import read_shrink_plan
 from exporter.variants.choice import naming
 from exporter.variants.layer_graphs import ORIGINAL, PRUNED, check_plan, source_is_here, source_sha256, variants
 from exporter.variants.record import VARIANT_FILE, VariantRecord, read_variant_record
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, DamagedFileError, StaleError
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def _holds(project: Project, record: VariantRecord, data_sha256: str, before: li
     if record.variant != ORIGINAL:
         try:
             check_plan(project, record.variant)
-        except CoopexportError:  # said again, to the user, when it cannot be exported
+        except (StaleError, DamagedFileError):  # said again, to the user, when it cannot be exported
             return False
     return measured.reference == original.value
 
@@ -81,5 +81,5 @@ def _lineage(project: Project, variant: str, stored: VariantRecord | None) -> Li
         plan = read_shrink_plan(project.variant_folder(variant))
         return Lineage(ORIGINAL, None, "given", {"command": "shrink", "masks_from": plan.masks_from}, None, {})
     if stored is None:
-        raise CoopexportError(f"variant {variant} has no record; run: coopexport prune two-step")
+        raise StaleError(f"variant {variant} has no record", fix="run: coopexport prune two-step")
     return Lineage(stored.parent, stored.series, stored.step, stored.method, stored.cuts, stored.training)

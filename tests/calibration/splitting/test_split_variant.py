@@ -26,7 +26,7 @@ from exporter.layers.names import find_layer
 from exporter.onnx_graphs.session import open_session, run
 from exporter.project.settings import Project, SplitSection, load_project
 from exporter.variants.layer_graphs import layer_graph
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, InputError, ParityError
 from jetson.files.json_files import encode_json
 from jetson.runtime import preprocessing
 from jetson.runtime.bundle_manifest import SPLIT_SCHEMA
@@ -220,16 +220,23 @@ def test_an_interrupted_split_goes_on_where_it_was(context: SplitContext, monkey
     strict = dataclasses.replace(context, settings=SplitSection(maximum_loss_points=0))
     worse = first[1].model_copy(update={"metric": first[1].metric.model_copy(update={"value": 0.1})})
     (context.graph.folder / "conv4_1.split.json").write_bytes(encode_json(SPLIT_SCHEMA, worse.model_dump(mode="json")))
-    with pytest.raises(CoopexportError, match="points of top1"):
+    with pytest.raises(ParityError, match="points of top1"):
         write_split(strict, *arguments)
+    # What cannot be read is told: it is neither missing nor of another recipe.
+    (context.graph.folder / "conv4_1.split.json").unlink()
+    (context.graph.folder / "conv4_1.split.json").mkdir()
+    with pytest.raises(InputError, match=r"conv4_1\.split\.json cannot be read"):
+        write_split(context, *arguments)
 
 
 def test_too_much_loss_is_refused_and_nothing_is_written(context: SplitContext) -> None:
     coarse = dataclasses.replace(context, settings=SplitSection(percentile=50.1, maximum_loss_points=0.4))
     arguments = layer_and_crossing(coarse, "conv1_1")
     before = {name: (context.graph.folder / name).stat().st_mtime_ns for name in files_below(context.graph.folder)}
-    with pytest.raises(CoopexportError, match=r"layer conv1_1 of pruned: .* costs \d+\.\d\d points of top1"):
+    with pytest.raises(ParityError, match=r"layer conv1_1 of pruned: .* costs \d+\.\d\d points of top1") as error:
         write_split(coarse, *arguments)
+    assert error.value.layer == "conv1_1"
+    assert f"costs {error.value.number:.2f} points" in str(error.value)
     after = {name: (context.graph.folder / name).stat().st_mtime_ns for name in files_below(context.graph.folder)}
     assert after == before
 
