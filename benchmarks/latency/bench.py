@@ -22,7 +22,7 @@ from engines.building.pair import network_input, open_pair
 from engines.targets.lookup import Target
 from exporter.bundles.bundle import images_sha256, read_golden, read_split, read_whole
 from exporter.bundles.golden import golden_sent, golden_taken
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError
 from jetson.runtime.sampling import sample_interleaved
 from jetson.wire.rans import rans_implementation
 
@@ -85,7 +85,7 @@ def measure(functions: Mapping[str, Callable[[], Any]], rounds: int = 100, warm_
     """
     samples, failures = sample_interleaved(list(functions.items()), rounds, warm_up)
     for name, reason in failures.items():
-        raise CoopexportError(f"'{name}' cannot be measured: {reason}")
+        raise DeviceError(f"'{name}' cannot be measured: {reason}")
     return {name: summarise(samples[name]) for name in functions}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.latency.run import LatencyRun, RunItem
 from benchmarks.latency.statistics import summarise
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, InputError, StaleError
 
 MAJOR_VERSION = 1
 # Where a project keeps its table, in its output folder.
@@ -104,7 +104,7 @@ def failures(path: Path) -> dict[tuple[str, str, str, str, str], str]:
 def _newest(path: Path) -> list[tuple[Any, ...]]:
     """Return the newest row of each part: the columns of `Latency`, then reason and status."""
     if not path.is_file():
-        raise CoopexportError(f"there is no latency table {path}; fill it with: coopexport bench")
+        raise StaleError(f"there is no latency table {path}", path=path, fix="fill it with: coopexport bench")
     query = """
       SELECT r.processor, r.threads, r.backend_version,
              l.run, l.target, variant, layer, part, codec, source_sha256, count, p50_ms, cv, reason, status
@@ -128,13 +128,13 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
             if version == 0 and tables and "latencies" not in tables:
-                raise CoopexportError(f"{path} is a database, but no latency table; check the path")
+                raise InputError(f"{path} is a database, but no latency table", path=path, fix="check the path")
             if version == 0:
                 script = f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {MAJOR_VERSION}; COMMIT;"
                 connection.executescript(script)
             elif version != MAJOR_VERSION:
-                raise CoopexportError(
-                    f"{path} is a latency table of version {version}, this version reads {MAJOR_VERSION}"
+                raise DamagedFileError(
+                    f"{path} is a latency table of version {version}, this version reads {MAJOR_VERSION}", path=path
                 )
             yield connection
     except sqlite3.Error as error:
@@ -142,4 +142,6 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
             for left in (path, path.with_name(path.name + "-journal")):
                 with contextlib.suppress(OSError):
                     left.unlink()
-        raise CoopexportError(f"latency table {path}: {error}; check the disk, or delete the file") from None
+        raise DamagedFileError(
+            f"latency table {path}: {error}", path=path, fix="check the disk, or delete the file"
+        ) from None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,8 +25,8 @@ def render(draw: Callable[[], Figure], name: str) -> bytes:
     try:
         from matplotlib import style
     except ImportError as error:
-        raise CoopexportError(
-            f"figures need matplotlib ({error}); install it with: pip install 'coopexport[report]'"
+        raise UnsupportedError(
+            f"figures need matplotlib ({error})", fix="install it with: pip install 'coopexport[report]'"
         ) from None
     buffer = io.BytesIO()
     # The SVG writer takes these from nowhere else; the context puts the caller's settings back.

@@ -13,7 +13,7 @@ from exporter.layers.names import display_name, find_layer
 from exporter.project.settings import Project
 from exporter.variants.layer_graphs import read_layer_graph
 from exporter.variants.record import VariantRecord
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 _FLOAT_BITS = {"float16": 16, "float32": 32}
 
@@ -95,7 +95,7 @@ def sorted_rows(rows: Sequence[VariantRow], by: str | None) -> list[VariantRow]:
     if by is None:
         return list(rows)
     if by not in _ORDERS:
-        raise CoopexportError(f'there is no order "{by}" of variants; choose one of {", ".join(_ORDERS)}')
+        raise InputError(f'there is no order "{by}" of variants', fix=f"choose one of {', '.join(_ORDERS)}")
     return sorted(rows, key=_ORDERS[by])
 
 

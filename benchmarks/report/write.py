@@ -14,7 +14,7 @@ from benchmarks.selection.other_slowdowns import other_slowdowns
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, LinkChoice, describe
 from benchmarks.selection.terms import CHOSEN, Entry, compared, is_split
-from jetson.errors import CoopexportError
+from jetson.errors import DamagedFileError, StaleError
 from jetson.files.atomic_files import write_files
 
 REPORT_FILE = "report.html"
@@ -216,7 +216,7 @@ def _read_runs(folder: Path, result: ProjectSelection) -> dict[str, LatencyRun |
         path = folder / f"{name}.json"
         try:
             found[name] = read_run(path)
-        except CoopexportError:
+        except (StaleError, DamagedFileError):
             found[name] = f"runs/{name}.json is {'damaged' if path.is_file() else 'missing'}"
     return found
 

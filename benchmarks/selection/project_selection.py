@@ -13,7 +13,7 @@ from exporter.project.settings import Project, SelectSection
 from exporter.variants.layer_graphs import ORIGINAL, PRUNED, pruning_records, read_layer_graph, variants
 from exporter.variants.record import VariantRecord
 from exporter.variants.staleness import require_current
-from jetson.errors import CoopexportError
+from jetson.errors import StaleError
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,15 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
         graph = read_layer_graph(folder, variant)
         files = read_variant(folder, [display_name(graph.layers, layer) for layer in graph.layers], steps[variant])
         if files.whole.model.sha256 != graph.model_sha256:
-            raise CoopexportError(
-                f"variant {variant} was exported anew since it was split; run: coopexport split --all"
+            raise StaleError(
+                f"variant {variant} was exported anew since it was split", fix="run: coopexport split --all"
             )
         require_current(project, variant, files.whole)
         found.append(files)
     original = next((item for item in found if item.variant == ORIGINAL), None)
     if original is None:
-        raise CoopexportError(
-            f"variant {ORIGINAL} is not split: losses are counted from it; run: coopexport split --all"
+        raise StaleError(
+            f"variant {ORIGINAL} is not split: losses are counted from it", fix="run: coopexport split --all"
         )
     _require_same_data(found, original)
     table = project.output / TABLE_FILE
@@ -68,13 +68,13 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
 
 
 def _require_same_data(variants_found: Sequence[VariantFiles], original: VariantFiles) -> None:
-    """Raise CoopexportError unless all variants were measured like the original: losses are differences to it."""
+    """Raise StaleError unless all variants were measured like the original: losses are differences to it."""
     wanted = original.whole.metric
     for files in variants_found:
         metric = files.whole.metric
         if (metric.name, metric.samples, metric.data_sha256) != (wanted.name, wanted.samples, wanted.data_sha256):
-            raise CoopexportError(
+            raise StaleError(
                 f"variant {files.variant} was measured with {metric.name} on {metric.samples} images of {metric.data}, "
-                f"{ORIGINAL} with {wanted.name} on {wanted.samples} of {wanted.data}, not the same; run for all: "
-                "coopexport split --all"
+                f"{ORIGINAL} with {wanted.name} on {wanted.samples} of {wanted.data}, not the same",
+                fix="run for all: coopexport split --all",
             )

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 INPUT, OUTPUT = "input", "output"
 BITS_PER_BYTE = 8
@@ -103,7 +103,7 @@ def select(candidates: Sequence[Candidate], goodput_bps: Mapping[str, float], ma
     allowed = [index for index, candidate in enumerate(judged) if not candidate.reason]
     if not allowed:
         reasons = "; ".join(dict.fromkeys(candidate.reason for candidate in judged)) or "there are no candidates"
-        raise CoopexportError(f"no candidate is left to choose from: {reasons}")
+        raise InputError(f"no candidate is left to choose from: {reasons}")
     links = []
     for name, goodput in goodput_bps.items():
         best = min(allowed, key=lambda index: (latency_ms(judged[index], goodput), judged[index].loss_points))

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, features
 
 from benchmarks.studies.codecs_page.coders import Coder, Missing, Symbols
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import UnsupportedError, one_line
 from jetson.wire.byte_layout import pack_symbols, unpack_symbols
 
 
@@ -37,7 +37,7 @@ def peer_coders(shape: tuple[int, ...], bits: int) -> list[Coder | Missing]:
             made += [_tile_coder(name, form, *functions, shape) for form, functions in picture(imported, bits).items()]
         except ImportError:
             made.append(Missing(name, "not installed"))
-        except CoopexportError as error:
+        except UnsupportedError as error:
             made.append(Missing(name, one_line(error)))
     return made
 
@@ -170,7 +170,7 @@ def _png(module: Any, bits: int) -> dict[str, Picture]:
 
 def _webp(module: Any, bits: int) -> dict[str, Picture]:
     if not features.check("webp"):
-        raise CoopexportError("this Pillow has no WebP")
+        raise UnsupportedError("this Pillow has no WebP")
 
     def encode(picture: Symbols) -> bytes:
         return _save(Image.fromarray(picture).convert("RGB"), format="WEBP", lossless=True)
@@ -197,7 +197,7 @@ def _jpeg_xl(effort: int) -> Callable[[Any, int], dict[str, Picture]]:
 
 def _require(codec: Any) -> None:
     if not codec.available:
-        raise CoopexportError("this imagecodecs was built without it")
+        raise UnsupportedError("this imagecodecs was built without it")
 
 
 _PICTURES: tuple[tuple[str, str, Callable[[Any, int], dict[str, Picture]]], ...] = (

@@ -17,7 +17,7 @@ from exporter.layers.export import export
 from exporter.masks.masks import Masks
 from exporter.models.vgg import FULL_WIDTHS, LAYER_NAMES, VGG16, vgg16
 from exporter.shrinking.shrink import Shrunk, shrink
-from jetson.errors import CoopexportError
+from jetson.errors import ParityError
 
 INPUT_SHAPE = (3, 32, 32)
 # Sides of the square feature maps that the layers of LAYER_NAMES write.
@@ -121,7 +121,7 @@ def shrink_to(original: VGG16, widths: Sequence[int], images: torch.Tensor) -> S
 
 
 def check_dense(network: nn.Module, widths: Sequence[int]) -> None:
-    """Raise CoopexportError, naming the first difference, unless `network` is built like `vgg16(widths)`.
+    """Raise ParityError, naming the first difference, unless `network` is built like `vgg16(widths)`.
 
     Compares every layer's kind and settings (channels, kernel, stride, padding) and the shape of every parameter and
     buffer.
@@ -129,7 +129,7 @@ def check_dense(network: nn.Module, widths: Sequence[int]) -> None:
     found, wanted = _construction(network), _construction(vgg16(widths))
     for name in dict.fromkeys((*wanted, *found)):
         if found.get(name) != wanted.get(name):
-            raise CoopexportError(
+            raise ParityError(
                 f"the shrunk network is not dense: {name} is {found.get(name, 'missing')}, expected is "
                 f"{wanted.get(name, 'nothing')}"
             )

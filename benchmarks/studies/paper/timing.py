@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from exporter.onnx_graphs.session import open_session
-from jetson.errors import CoopexportError
+from jetson.errors import DeviceError
 from jetson.runtime.sampling import sample_interleaved
 
 # The unpruned VGG-16, whose weights fit no near cache, takes about 20 runs to come to rest.
@@ -75,7 +75,7 @@ def measure_blocks(
     items = [(f"{name}/{run}", function) for name, function in runners.items() for run in range(runs)]
     samples, failures = sample_interleaved(items, rounds, warm_up)
     for key, reason in failures.items():
-        raise CoopexportError(f"'{key.rpartition('/')[0]}' cannot be measured: {reason}")
+        raise DeviceError(f"'{key.rpartition('/')[0]}' cannot be measured: {reason}")
     return latencies({name: [samples[f"{name}/{run}"] for run in range(runs)] for name in runners}, reference)
 
 

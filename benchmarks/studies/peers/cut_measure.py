@@ -26,7 +26,7 @@ from exporter.onnx_graphs.index import index_graph
 from exporter.onnx_graphs.random_inputs import drawn_inputs
 from exporter.onnx_graphs.session import open_session
 from exporter.onnx_graphs.tensor_types import TensorType, tensor_types
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import CoopexportError, ParityError, one_line
 
 _Value = TypeVar("_Value")
 _ENUMERATIONS = 21
@@ -129,7 +129,7 @@ def _largest(differences: Iterable[float | None]) -> float:
     """Return the largest; raises CoopexportError when outputs had other sizes, which is no number."""
     known = list(differences)
     if None in known:
-        raise CoopexportError("outputs of a pair have other sizes than the whole graph's at an optimisation level")
+        raise ParityError("outputs of a pair have other sizes than the whole graph's at an optimisation level")
     return max(value for value in known if value is not None)
 
 

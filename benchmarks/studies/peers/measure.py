@@ -26,7 +26,7 @@ from exporter.parity import SHRINK_BOUND, relative_error
 from exporter.shrinking.resize import apply_plan
 from exporter.shrinking.shrink import ShrinkOptions, shrink_unproven
 from exporter.tracing.trace import run_network
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import CoopexportError, ParityError, one_line
 
 TORCH_PRUNING = "Torch-Pruning"
 NNI = "NNI"
@@ -99,7 +99,9 @@ def measure(case: Case, rounds: int, nni_python: str | None = None, *, memory: b
     reference = {dtype: outputs(case.masked(), case.inputs, dtype) for dtype in (torch.float32, torch.float64)}
     own_error = _error(reference, copy.deepcopy(case.zeroed), case, torch.float64)
     if own_error > SHRINK_BOUND:
-        raise CoopexportError(f"{case.source.name}: what the other tools are given is off by {own_error:.1e} already")
+        raise ParityError(
+            f"{case.source.name}: what the other tools are given is off by {own_error:.1e} already", number=own_error
+        )
     tools = [COOPEXPORT]
     rows: list[Row] = []
     try:

@@ -24,7 +24,7 @@ from benchmarks.studies.peers.case_files import StoredCase, load_network, read_c
 from benchmarks.studies.peers.footprint import clear_peak, peak_bytes, resident_bytes
 from exporter.masks.masks import Masks
 from exporter.shrinking.shrink import ShrinkOptions, shrink_unproven
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import DeviceError, UnsupportedError, one_line
 
 COOPEXPORT = "coopexport"
 _REPOSITORY = Path(__file__).resolve().parents[3]
@@ -67,12 +67,12 @@ def run_module(module: str, arguments: Sequence[str], python: str = sys.executab
     try:
         done = subprocess.run(command, cwd=_REPOSITORY, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
-        raise CoopexportError(f"not done after {limit_s:.0f} s") from None
+        raise DeviceError(f"not done after {limit_s:.0f} s") from None
     except OSError as error:
-        raise CoopexportError(f"cannot be started: {one_line(error)}") from None
+        raise UnsupportedError(f"cannot be started: {one_line(error)}") from None
     lines = [line for line in (done.stderr if done.returncode else done.stdout).splitlines() if line.strip()]
     if done.returncode or not lines:
-        raise CoopexportError(lines[-1].strip() if lines else f"the process ended with code {done.returncode}")
+        raise UnsupportedError(lines[-1].strip() if lines else f"the process ended with code {done.returncode}")
     return json.loads(lines[-1])
 
 
