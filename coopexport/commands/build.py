@@ -62,7 +62,7 @@ def build(
     from calibration.building.choose_items import BuildProjectRequest
     from calibration.building.device_builds import build_over_ssh, install_build_result, write_build_request
     from exporter.project.settings import load_project
-    from jetson.errors import CoopexportError
+    from jetson.errors import InputError
 
     def say_left_out(count: int) -> None:
         left_out(count, layer_names)
@@ -73,7 +73,7 @@ def build(
         variant_names, layer_names, target_names, roles, precision, batches, use_store=not no_store
     )
     if sum(item is not None for item in (device, order_file, result_file)) > 1:
-        raise CoopexportError("give one of --device, --order and --result")
+        raise InputError("give one of --device, --order and --result")
     with progress_bar() as bar:
         print_each = bar.above(print_records)
         if device is not None:
@@ -91,14 +91,14 @@ def build(
 
 def parse_batches(text: str) -> tuple[int, int, int]:
     """Return least, best and most samples of "4" or "1-4-16"; raises CoopexportError for anything else."""
-    from jetson.errors import CoopexportError
+    from jetson.errors import InputError
 
     parts = text.split("-")
     if len(parts) in (1, 3) and all(part.isdecimal() for part in parts):
         least, best, most = (int(part) for part in (parts * 3 if len(parts) == 1 else parts))
         if 1 <= least <= best <= most:
             return least, best, most
-    raise CoopexportError(f'--batch "{text}": give one number, 4, or least-best-most in that order, 1-4-16')
+    raise InputError(f'--batch "{text}": give one number, 4, or least-best-most in that order, 1-4-16')
 
 
 def _can_be_measured(result: BuildResult) -> bool:

@@ -86,7 +86,7 @@ def print_written(written: WrittenBuildRequest) -> None:
 
 def print_device_engines(found: DeviceEngines) -> None:
     """Print what became of each engine; raises CoopexportError when some are missing, with the first reason."""
-    from jetson.errors import CoopexportError
+    from jetson.errors import DeviceError
 
     rows = []
     for one in found.engines:
@@ -98,7 +98,7 @@ def print_device_engines(found: DeviceEngines) -> None:
         rows.append((relative(one.path), "reused" if one.reused else "built", f"{one.identity.engine_bytes:,}", said))
     print_engine_table(found.target, rows)
     if found.failed:
-        raise CoopexportError(
+        raise DeviceError(
             f"{len(found.failed)} of {len(found.engines)} engines were not built; {found.failed[0].name}: "
             f"{found.failed[0].failure}"
         )

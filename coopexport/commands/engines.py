@@ -63,15 +63,16 @@ def explain(engine: str) -> None:
     Ends with exit code 2 when it may not.
     """
     from engines.host.stored_engines import ExplainRequest, explain_engine
-    from jetson.errors import CoopexportError
+    from jetson.errors import UnsupportedError
 
     result = explain_engine(ExplainRequest(engine))
     for what, text in _facts(result):
         click.echo(f"{what:<13} {text}")
     if result.mismatches:
-        raise CoopexportError(
-            f"engine {engine} may not be loaded here: {result.mismatches[0]}; build it again: coopexport build "
-            f"--target {result.identity.target}"
+        raise UnsupportedError(
+            f"engine {engine} may not be loaded here: {result.mismatches[0]}",
+            path=engine,
+            fix=f"build it again: coopexport build --target {result.identity.target}",
         )
     click.echo("it may be loaded here" + (", as far as this machine is known" if result.unverified else ""))
 

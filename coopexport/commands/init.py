@@ -28,9 +28,9 @@ def init(folder: Path, factory: str | None, checkpoint: str | None, masks: str |
 
 
 def _parse_shape(text: str) -> tuple[int, ...]:
-    from jetson.errors import CoopexportError
+    from jetson.errors import InputError
 
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise CoopexportError(f'--input-shape "{text}" is not like "3,224,224"') from None
+        raise InputError(f'--input-shape "{text}" is not like "3,224,224"') from None

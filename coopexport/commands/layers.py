@@ -30,11 +30,11 @@ def layers(
     from exporter.cutting.layer_table import list_layers_of_file
     from exporter.project.settings import load_project
     from exporter.variants.list_layers import LayersRequest, list_layers
-    from jetson.errors import CoopexportError
+    from jetson.errors import InputError
 
     if onnx_file is not None:
         if project_file is not None or variant_names:
-            raise CoopexportError("--onnx was given with --project or --variant; an ONNX file has neither")
+            raise InputError("--onnx was given with --project or --variant; an ONNX file has neither")
         _print_layers(list_layers_of_file(onnx_file, max_tensors), max_tensors)
         next_step(f"coopexport split --onnx {onnx_file} --layer NAME --output FOLDER")
         return

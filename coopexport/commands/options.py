@@ -50,7 +50,7 @@ def range_options(function: _Function) -> _Function:
 def naming_options() -> Iterator[None]:
     """Let an error about a setting that an option of the running command gave name the option."""
     from exporter.project.overrides import SettingError
-    from jetson.errors import CoopexportError
+    from jetson.errors import InputError
 
     try:
         yield
@@ -58,7 +58,7 @@ def naming_options() -> Iterator[None]:
         options = {str(item.name): item.opts[0] for item in click.get_current_context().command.params}
         if error.key not in options:
             raise
-        raise CoopexportError(f"{options[error.key]}: {error.problem}") from None
+        raise InputError(f"{options[error.key]}: {error.problem}") from None
 
 
 target_option = click.option("--target", "target_name", default="cpu", show_default=True, help="What runs here.")

@@ -122,7 +122,7 @@ def precision(
 
 def print_converted(result: ConvertResult) -> None:
     """Print what was written; raises CoopexportError when networks were refused, the others named before."""
-    from jetson.errors import CoopexportError
+    from jetson.errors import ParityError
 
     if result.records:
         print_records(result.records)
@@ -130,7 +130,7 @@ def print_converted(result: ConvertResult) -> None:
     for reason in result.refused[:-1]:
         click.echo(f"refused: {reason}", err=True)
     if result.refused:
-        raise CoopexportError(result.refused[-1])
+        raise ParityError(result.refused[-1])
     next_step("coopexport build --precision NAME")
 
 

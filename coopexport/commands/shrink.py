@@ -65,14 +65,14 @@ def shrink(
     from exporter.shrinking.removal import ShrinkOptions
     from exporter.variants.shrunk_variant import ShrinkRequest
     from exporter.variants.verify_variants import VerifyRequest, verify_variants
-    from jetson.errors import CoopexportError
+    from jetson.errors import InputError
 
     project = load_project(project_file)
     if verify:
         verify_variants(project, VerifyRequest(variant_names), _print_verified)
         return
     if variant_names:
-        raise CoopexportError("--variant is for --verify: what is shrunk becomes the variant pruned")
+        raise InputError("--variant is for --verify: what is shrunk becomes the variant pruned")
     options = ShrinkOptions(given["fold_borders"], given["approximate"], None if round_to is None else int(round_to))
     request = ShrinkRequest(given["masks_file"], given["masks_from"], given["gamma_threshold"], options, revive)
     result = shrink_project(project, request, lambda part: _print_part(part, options))

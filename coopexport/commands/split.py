@@ -50,7 +50,7 @@ def split(
     from calibration.splitting.choose_cuts import check_where
     from calibration.splitting.split_project import SplitRequest, split_project
     from exporter.project.settings import load_project
-    from jetson.errors import CoopexportError
+    from jetson.errors import InputError, ParityError
 
     check_where(layer_names, all_layers)
     if onnx_file is not None:
@@ -58,7 +58,7 @@ def split(
         _split_given(onnx_file, folder, layer_names, all_layers, standalone, in_projects)
         return
     if folder is not None:
-        raise CoopexportError("--output is for --onnx FILE; a project's bundles go where its settings say")
+        raise InputError("--output is for --onnx FILE; a project's bundles go where its settings say")
     project = load_project(project_file)
     request = SplitRequest(
         variant_names, layer_names, all_layers, recommended, standalone=standalone or None, **overrides
@@ -70,12 +70,12 @@ def split(
     if len(result.refused) > 1:
         for reason in result.refused:
             click.echo(f"not split: {reason}", err=True)
-        raise CoopexportError(
+        raise ParityError(
             f"{len(result.refused)} cuts of {len(result.variants)} variants were refused, as said above; the others "
             "are there"
         )
     if result.refused:
-        raise CoopexportError(result.refused[0])
+        raise ParityError(result.refused[0])
     next_step("coopexport build, then coopexport bench")
 
 
@@ -89,14 +89,14 @@ def _split_given(
 ) -> None:
     """Cut a given ONNX file, whose features stay float32: to encode them takes a project's data."""
     from coopexport.commands.split_onnx import split_onnx_file
-    from jetson.errors import CoopexportError
+    from jetson.errors import InputError
 
     most = in_projects.pop("maximum_tensors") or 1
     useless = [name for name, value in in_projects.items() if value]
     if useless:
-        raise CoopexportError(f"--{useless[0].replace('_', '-')} needs a project; leave it out with --onnx")
+        raise InputError(f"--{useless[0].replace('_', '-')} needs a project", fix="leave it out with --onnx")
     if folder is None:
-        raise CoopexportError("--onnx needs --output FOLDER: where the pairs go")
+        raise InputError("--onnx needs --output FOLDER: where the pairs go")
     split_onnx_file(onnx_file, layer_names, all_layers, most, folder, standalone)
 
 

@@ -18,7 +18,7 @@ from engines.backends.registry import find_backend
 from engines.targets.lookup import find_target
 from exporter.project.settings import load_project
 from exporter.variants.layer_graphs import STEP_ONE
-from jetson.errors import CoopexportError
+from jetson.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from exporter.training.fit import Epoch
@@ -64,7 +64,7 @@ def _require_extras() -> None:
         import sklearn  # noqa: F401
         import torch  # noqa: F401
     except ImportError as error:
-        raise CoopexportError(f"the demo needs {error.name}; pip install 'coopexport[demo]'") from None
+        raise UnsupportedError(f"the demo needs {error.name}", fix="pip install 'coopexport[demo]'") from None
 
 
 def _print_epoch(epoch: Epoch) -> None:
