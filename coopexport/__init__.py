@@ -44,6 +44,12 @@ if TYPE_CHECKING:
     from exporter.shrinking.removal import ShrinkOptions as ShrinkOptions
     from exporter.shrinking.shrink import shrink as shrink
     from jetson.errors import CoopexportError as CoopexportError
+    from jetson.errors import DamagedFileError as DamagedFileError
+    from jetson.errors import DeviceError as DeviceError
+    from jetson.errors import InputError as InputError
+    from jetson.errors import ParityError as ParityError
+    from jetson.errors import StaleError as StaleError
+    from jetson.errors import UnsupportedError as UnsupportedError
     from jetson.version import VERSION as __version__  # noqa: N811
     from jetson.wire.message import pack as pack
     from jetson.wire.message import unpack as unpack
@@ -55,9 +61,15 @@ __all__ = [
     "Candidate",
     "ClipSettings",
     "CoopexportError",
+    "DamagedFileError",
+    "DeviceError",
+    "InputError",
     "Masks",
+    "ParityError",
     "Project",
     "ShrinkOptions",
+    "StaleError",
+    "UnsupportedError",
     "__version__",
     "affine_specification",
     "bench",
