@@ -28,8 +28,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from benchmarks.demo.data import DemoData
-from benchmarks.demo.prepare import prepare_project
-from benchmarks.demo.recipe import Recipe
+from benchmarks.demo.prepare import Recipe, prepare_project
 from coopexport import command_line
 from exporter.masks.masked_network import masked_network
 from exporter.masks.masks import Masks, write_masks

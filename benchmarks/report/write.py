@@ -10,8 +10,7 @@ from benchmarks.report.figures import bytes_and_time_per_layer, latency_per_netw
 from benchmarks.report.html import figure, folded, heading, page, paragraph, table
 from benchmarks.report.steps import steps
 from benchmarks.report.summary import foundations, link_name, summary
-from benchmarks.selection.other_slowdowns import other_slowdowns
-from benchmarks.selection.project_selection import ProjectSelection
+from benchmarks.selection.project_selection import ProjectSelection, other_slowdowns
 from benchmarks.selection.selector import INPUT, LinkChoice, describe
 from benchmarks.selection.terms import CHOSEN, Entry, compared, is_split
 from jetson.errors import DamagedFileError, StaleError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.latency.table import TABLE_FILE, Latency, failures, latest
 from benchmarks.selection.candidates import VariantFiles, list_candidates, read_variant
@@ -78,3 +78,22 @@ def _require_same_data(variants_found: Sequence[VariantFiles], original: Variant
                 f"{ORIGINAL} with {wanted.name} on {wanted.samples} of {wanted.data}, not the same",
                 fix="run for all: coopexport split --all",
             )
+
+
+SLOWDOWNS = (1.0, 2.0, 5.0, 10.0, 20.0)
+
+
+def other_slowdowns(result: ProjectSelection) -> list[tuple[float, Selection]]:
+    """Return a selection for each of `SLOWDOWNS` and for the one assumed, in order; all else stays."""
+    assumed = result.settings.device_slowdown
+    goodputs = {choice.link: choice.goodput_bps for choice in result.selection.links}
+    found = []
+    for slowdown in sorted({*SLOWDOWNS, assumed}):
+        scaled = [
+            candidate
+            if candidate.device_ms is None
+            else replace(candidate, device_ms=candidate.device_ms * slowdown / assumed)
+            for candidate in result.selection.candidates
+        ]
+        found.append((slowdown, select(scaled, goodputs, result.settings.maximum_loss_points)))
+    return found

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from benchmarks.demo.data import DemoData, make_data
-from benchmarks.demo.recipe import Recipe
+from benchmarks.demo.prepare import Recipe
 from benchmarks.latency.host import describe_host
 from benchmarks.studies.codecs_page.network import PREPROCESSING
 from benchmarks.studies.markdown import filled, table

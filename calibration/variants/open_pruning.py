@@ -21,9 +21,8 @@ from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.dense_network import state_of
 from exporter.pruning.work import PruningWork
 from exporter.tracing.trace import copied, run_network
-from exporter.training.devices import choose_device
 from exporter.training.losses import load_loss
-from exporter.training.placement import memory_named, thread_count
+from exporter.training.placement import choose_device, memory_named, thread_count
 from exporter.training.random_state import seeded
 from exporter.training.training_set import TrainingSet, load_training_set, with_validation
 from exporter.variants.layer_graphs import example_inputs

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmarks.demo.pair import PairResult, PredictedLatency, narrowest, predict_latencies, run_pair
-from benchmarks.demo.prepare import prepare_project
-from benchmarks.demo.recipe import Recipe
+from benchmarks.demo.prepare import Recipe, prepare_project
 from benchmarks.selection.selector import INPUT, OUTPUT
 from coopexport.command_line import main
 from coopexport.output import print_table, wrote

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engines.backends.registry import all_backends
 from engines.host.name_clashes import name_clashes
-from engines.host.nvidia_driver import query_gpus
+from engines.host.this_machine import query_gpus
 from engines.targets.lookup import load_targets
 from jetson.errors import CoopexportError
 from jetson.wire.rans import rans_implementation

@@ -18,10 +18,9 @@ from exporter.pruning.criteria import Evidence, Loss, score_channels
 from exporter.pruning.dense_network import DenseNetwork, State, without_groups, write_back
 from exporter.pruning.ranking import group_scores, scored_layers
 from exporter.training.batches import iterate
-from exporter.training.devices import choose_device
 from exporter.training.fit import FitResult, fit
 from exporter.training.losses import check_labels
-from exporter.training.placement import memory_named, thread_count, to_device
+from exporter.training.placement import choose_device, memory_named, thread_count, to_device
 from exporter.training.random_state import seeded
 from exporter.training.training_set import TrainingSet, part_of
 from jetson.files.atomic_files import sha256_of_bytes

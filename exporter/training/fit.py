@@ -15,14 +15,13 @@ from torch import nn
 
 from exporter.progress import ignore
 from exporter.project.settings import CROSS_ENTROPY, TrainingSection
+from exporter.tracing.trace import eval_mode
 from exporter.training.batches import ahead, augmented, check_augmentable, iterate, steps_per_epoch
-from exporter.training.devices import choose_device
 from exporter.training.losses import LossFunction, check_labels, distillation, first_output, load_loss
 from exporter.training.optimizers import make_optimizer, set_rates
-from exporter.training.placement import memory_named, placed, thread_count, to_device
+from exporter.training.placement import choose_device, memory_named, placed, thread_count, to_device
 from exporter.training.random_state import seeded
 from exporter.training.schedules import learning_rate
-from exporter.training.scoring import score
 from exporter.training.training_set import TrainingSet
 from exporter.training.training_state import Progress, TrainingParts, read_state, write_state
 from jetson.errors import InputError
@@ -265,3 +264,25 @@ def _advanced(
         return replace(after, best_score=result, best_weights=weights, epochs_without_gain=0)
     waited = progress.epochs_without_gain + 1
     return replace(after, epochs_without_gain=waited, stopped_early=waited >= patience)
+
+
+def score(
+    network: nn.Module, data: TrainingSet, settings: TrainingSection, loss: LossFunction, device: torch.device
+) -> float:
+    """Return the share of right class numbers in `data`, or, with a loss of the user's, minus its mean; eval mode.
+
+    `network` is on `device` and in whatever mode; it stays as it is. Raises CoopexportError when the labels do not
+    fit its outputs.
+    """
+    total, count = 0.0, 0
+    mixed = device.type == "cuda" and settings.mixed_precision
+    with eval_mode(network), torch.no_grad(), torch.autocast(device.type, torch.float16, enabled=mixed):
+        for inputs, labels in iterate(data, settings.batch_images, None):
+            outputs = first_output(network, to_device(inputs, device))
+            if settings.loss == CROSS_ENTROPY:
+                check_labels(outputs.shape, labels, data.name)
+                total += (outputs.argmax(dim=1).cpu() == labels).double().mean().item() * len(inputs)
+            else:
+                total -= loss(outputs, to_device(labels, device)).item() * len(inputs)
+            count += len(inputs)
+    return total / count

@@ -1,4 +1,4 @@
-"""A network on the device and in the memory order that training is fastest with, and back again."""
+"""The device to train on; a network there, in the memory order that training is fastest with, and back again."""
 
 from __future__ import annotations
 
@@ -62,3 +62,22 @@ def _arrange(network: nn.Module, memory_format: torch.memory_format) -> None:
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.dim() == 4:
             tensor.data = tensor.data.contiguous(memory_format=memory_format)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for `name` ("auto", "cpu" or "cuda"); "auto" is the GPU where PyTorch can use one.
+
+    Raises CoopexportError when "cuda" is asked for and cannot be had.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        cause = (
+            "was built without CUDA: install a build with it"
+            if torch.version.cuda is None
+            else "finds no NVIDIA GPU that it can use: check nvidia-smi"
+        )
+        raise DeviceError(
+            f'training.device is "cuda", but PyTorch {torch.__version__} {cause}, or set training.device = "cpu"'
+        )
+    if name == "cuda" or (name == "auto" and torch.cuda.is_available()):
+        return torch.device("cuda")
+    return torch.device("cpu")

@@ -1,4 +1,4 @@
-"""`probe`: what this device is."""
+"""`probe`: what this device is. It needs no NumPy, which the other commands do."""
 
 import sys
 

@@ -5,13 +5,12 @@ import platform
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from jetson.device.board import Board, read_board
-from jetson.device.clocks import Clocks, read_clocks
+from jetson.device.clocks import Clocks, read_clocks, read_temperatures, read_throttle_events
 from jetson.device.memory import Memory, free_disk_bytes, read_memory
 from jetson.device.numpy_check import find_numpy
 from jetson.device.power_mode import PowerMode, read_power_mode
 from jetson.device.tegrastats import TegraStats, read_tegrastats
 from jetson.device.tensorrt_versions import InstalledTensorRT, find_tensorrt
-from jetson.device.thermal import read_temperatures, read_throttle_events
 from jetson.engines.machine import Machine
 from jetson.tensorrt_engines.trtexec import find_trtexec
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.demo.data import DemoData
-from benchmarks.demo.prepare import CANDIDATES, demo_project_text, prepare_project
-from benchmarks.demo.recipe import Recipe
+from benchmarks.demo.prepare import CANDIDATES, Recipe, demo_project_text, prepare_project
 from exporter.data.datasets import load_dataset
 from exporter.project.checkpoint import load_network
 from exporter.project.settings import load_project

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from example_selection import example_selection
 
-from benchmarks.selection.other_slowdowns import other_slowdowns
+from benchmarks.selection.project_selection import other_slowdowns
 
 
 @pytest.mark.parametrize("slowdown", [1.0, 10.0])

@@ -12,8 +12,7 @@ import pytest
 
 from benchmarks.demo import data as demo_data
 from benchmarks.demo.pair import PairResult, run_pair
-from benchmarks.demo.prepare import CANDIDATES
-from benchmarks.demo.recipe import Recipe
+from benchmarks.demo.prepare import CANDIDATES, Recipe
 from coopexport.demo import flow
 from coopexport.demo.flow import LAYER, run_demo
 from exporter.bundles.bundle import read_split, split_layers

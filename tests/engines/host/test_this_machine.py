@@ -9,8 +9,7 @@ import onnxruntime
 import pytest
 
 import engines.host.this_machine
-from engines.host.nvidia_driver import GPU, query_gpus
-from engines.host.this_machine import this_machine
+from engines.host.this_machine import GPU, query_gpus, this_machine
 from jetson.device.board import Board
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from toy_training import toy_set
 
 from exporter.training.batches import ahead, augmented, check_augmentable, iterate, steps_per_epoch
-from exporter.training.devices import choose_device
+from exporter.training.placement import choose_device
 from jetson.errors import CoopexportError
 
 

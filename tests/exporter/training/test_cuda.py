@@ -9,8 +9,8 @@ import pytest
 import torch
 from toy_training import toy_network, toy_set, toy_settings
 
-from exporter.training.devices import choose_device
 from exporter.training.fit import fit
+from exporter.training.placement import choose_device
 
 pytestmark = pytest.mark.gpu
 

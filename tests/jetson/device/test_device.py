@@ -13,13 +13,12 @@ from fake_jetson.device import FakeDevice, make_device
 from engines.device_builds.requests import order_target
 from engines.targets.lookup import find_target, load_targets
 from jetson.device.board import jetpack_of, read_board
-from jetson.device.clocks import parse_clocks
+from jetson.device.clocks import parse_clocks, read_temperatures, read_throttle_events
 from jetson.device.matching import board_words, device_differences, require_device
 from jetson.device.power_mode import PowerMode, parse_power_mode
 from jetson.device.probe import Probe, describe_probe, take_probe
 from jetson.device.tegrastats import parse_tegrastats
 from jetson.device.tensorrt_versions import InstalledTensorRT
-from jetson.device.thermal import read_temperatures, read_throttle_events
 from jetson.engines.machine import Machine
 from jetson.errors import CoopexportError
 from jetson.requests.build_request import OrderTarget

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jetson.agent.memory_guard import within_memory
+from jetson.agent.item_build import within_memory
 from jetson.device.memory import Memory
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
