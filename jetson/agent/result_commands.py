@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Tuple
 from jetson.agent.engine_maker import TRTEXEC, choose_maker
 from jetson.agent.item_process import run_step
 from jetson.agent.progress import open_progress, relay
+from jetson.device.clocks import read_temperatures, read_throttle_events
 from jetson.device.probe import Probe, take_probe
-from jetson.device.thermal import read_temperatures, read_throttle_events
 from jetson.engines.admission import Expected, explain_mismatch, explain_other, file_problems
 from jetson.engines.identity import decode_identity
 from jetson.errors import CoopexportError, DeviceError, InputError, StaleError
