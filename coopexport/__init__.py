@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 # The same names as in API, where a type checker or an IDE looks for them.
 if TYPE_CHECKING:
-    from benchmarks.latency.bench import measure as bench
+    from benchmarks.latency.bench import time_functions as bench
     from benchmarks.report.project import report as report
     from benchmarks.selection.selector import Candidate as Candidate
     from benchmarks.selection.selector import select as select
     from calibration.codecs.entropy_tables import fit_symbol_model as fit_symbol_model
+    from calibration.precision.convert_graph import convert_precision as lower
     from calibration.precision.half_evaluator import rounding_graph as rounding_graph
-    from calibration.precision.lower import lower as lower
     from calibration.ranges.clip_methods import ClipSettings as ClipSettings
     from calibration.ranges.clip_range import calibrate as calibrate
     from coopexport.project import Project as Project
     from engines.building.build import build_engine as build
-    from exporter.cutting.split import Boundary as Boundary
+    from exporter.cutting.split import CutTensor as Boundary
     from exporter.cutting.split import split as split
     from exporter.encoding.specification import FLOAT16 as FLOAT16
     from exporter.encoding.specification import FLOAT32 as FLOAT32
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from jetson.errors import StaleError as StaleError
     from jetson.errors import UnsupportedError as UnsupportedError
     from jetson.version import VERSION as __version__  # noqa: N811
-    from jetson.wire.message import pack as pack
-    from jetson.wire.message import unpack as unpack
+    from jetson.wire.message import decode_message as unpack
+    from jetson.wire.message import encode_message as pack
 
 __all__ = [
     "FLOAT16",
@@ -130,16 +130,16 @@ API = {
     "affine_specification": "exporter.encoding.specification:affine_specification",
     "FLOAT16": "exporter.encoding.specification:FLOAT16",
     "FLOAT32": "exporter.encoding.specification:FLOAT32",
-    "Boundary": "exporter.cutting.split:Boundary",
+    "Boundary": "exporter.cutting.split:CutTensor",
     "split": "exporter.cutting.split:split",
-    "lower": "calibration.precision.lower:lower",
+    "lower": "calibration.precision.convert_graph:convert_precision",
     "rounding_graph": "calibration.precision.half_evaluator:rounding_graph",
     "fit_symbol_model": "calibration.codecs.entropy_tables:fit_symbol_model",
     "wire_specification": "exporter.encoding.specification:wire_specification",
-    "pack": "jetson.wire.message:pack",
-    "unpack": "jetson.wire.message:unpack",
+    "pack": "jetson.wire.message:encode_message",
+    "unpack": "jetson.wire.message:decode_message",
     "build": "engines.building.build:build_engine",
-    "bench": "benchmarks.latency.bench:measure",
+    "bench": "benchmarks.latency.bench:time_functions",
     "Candidate": "benchmarks.selection.selector:Candidate",
     "select": "benchmarks.selection.selector:select",
     "report": "benchmarks.report.project:report",

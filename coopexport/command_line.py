@@ -78,7 +78,7 @@ def main() -> None:
     """
 
 
-def refuse_hidden_rooms() -> None:
+def check_no_hidden_rooms() -> None:
     """Exit with one line when something of the user's hides one of our packages, before any of them is imported.
 
     That happens with `python -m coopexport` in a folder that has, say, a `benchmarks` package of its own, and with such
@@ -126,7 +126,7 @@ def run() -> None:
     if sys.argv[1:2] == ["doctor"]:
         import_own_rooms()
     else:
-        refuse_hidden_rooms()
+        check_no_hidden_rooms()
     from jetson.errors import CoopexportError
 
     interrupted = []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # Up to this many variants have a table of their own; more share one, or have a line each.
-MOST_TABLES = 4
+MAX_TABLES = 4
 
 
 def project_option(function: _Function) -> _Function:
@@ -161,34 +161,34 @@ def print_table(title: str, columns: list[str], rows: Sequence[Sequence[str]], l
 
 
 def print_records(records: Sequence[PrecisionFile]) -> None:
-    """Print what was lowered and what that costs, and every layer that stays in float32 with the reason."""
+    """Print what was converted and what that costs, and every layer that stays in float32 with the reason."""
     rows = []
     for record in records:
         measured = record.against_float32
-        lowered = " + ".join(f"{role} {len(item.lowered)}" for role, item in record.roles.items())
-        kept = sum(len(item.kept) for item in record.roles.values())
+        converted = " + ".join(f"{role} {len(item.converted)}" for role, item in record.roles.items())
+        float32_layers = sum(len(item.float32_layers) for item in record.roles.values())
         images = ""
         if measured.only_reference_right is not None:
             images = f"{measured.only_reference_right} lost, {measured.only_this_right} won"
         changed = "" if record.changed_answers is None else str(record.changed_answers)
         rows.append(
-            (record.variant, record.layer, record.precision, lowered, str(kept), f"{100 * measured.value:.2f}",
-             f"{100 * measured.reference:.2f}", images, changed)
+            (record.variant, record.layer, record.precision, converted, str(float32_layers),
+             f"{100 * measured.value:.2f}", f"{100 * measured.reference:.2f}", images, changed)
         )  # fmt: skip
     first = records[0].against_float32
     columns = [
         "variant",
         "cut after",
         "precision",
-        "layers lowered",
+        "layers converted",
         "kept",
         first.name,
         "float32",
         "images",
         "changed",
     ]
-    print_table(f"Precision, judged on {first.samples} images", columns, rows, left=4)
+    print_table(f"Precision, evaluated on {first.samples} images", columns, rows, left=4)
     for record in records:
-        for item in (kept for role in record.roles.values() for kept in role.kept):
+        for item in (float32_layers for role in record.roles.values() for float32_layers in role.float32_layers):
             where = f"{record.variant} {record.layer} {record.precision}"
             click.echo(f"{where}: {item.layer} stays {item.precision}, {item.reason}")

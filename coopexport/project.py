@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from exporter.project.init import InitResult
     from exporter.project.settings import CriterionName
     from exporter.variants.list_layers import LayersResult
-    from exporter.variants.verify_variants import VerifyResult
+    from exporter.variants.variant_parity import ParityResult
 
 # One name, or several.
 Names: TypeAlias = str | Sequence[str]
@@ -166,11 +166,11 @@ class Project:
         file = None if masks is None else Path(masks)
         return shrink_project(self.file, ShrinkRequest(file, masks_from, gamma_threshold, options, revive))
 
-    def verify(self, variants: Names = ()) -> VerifyResult:
+    def verify(self, variants: Names = ()) -> ParityResult:
         """Prove shrunk networks equal again, from the files: `coopexport shrink --verify`; none for all of them."""
-        from exporter.variants.verify_variants import VerifyRequest, verify_variants
+        from exporter.variants.variant_parity import ParityRequest, variants_parity
 
-        return verify_variants(self.file, VerifyRequest(_names(variants)))
+        return variants_parity(self.file, ParityRequest(_names(variants)))
 
     def variants(
         self,
@@ -287,7 +287,7 @@ class Project:
         fallback: Literal["fp32", "fp16"] = "fp32",
         on_progress: OnProgress = no_progress,
     ) -> ConvertResult:
-        """Write float16 and int8 forms of what was split, each judged image by image against float32.
+        """Write float16 and int8 forms of what was split, each evaluated image by image against float32.
 
         `layers`: that were split at; or `all_layers`; `whole`: the network that is not cut. `ranges`: how those of int8
         activations are chosen, with `percentile` for that method. `maximum_loss_points`: 0.1 for fp16 and 1 for int8

@@ -17,7 +17,7 @@ EXPORT_BOUND = 1e-4
 BUILD_BOUND = 1e-3
 
 # Outputs that vary less than this between inputs, relative to their size, cannot show a wrong channel.
-_LEAST_RELATIVE_SPREAD = 1e-4
+_MIN_RELATIVE_SPREAD = 1e-4
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> f
     if not np.isfinite(other).all():
         raise ParityError(f"{what}: outputs are not finite where the reference's are")
     if len(reference):
-        require_values(reference, f"{what}: outputs")
+        check_values(reference, f"{what}: outputs")
     spread = float(np.ptp(reference, axis=0).max()) if reference.size else 0.0
-    if not reference.size or len(reference) < 2 or spread <= _LEAST_RELATIVE_SPREAD * float(np.abs(reference).max()):
+    if not reference.size or len(reference) < 2 or spread <= _MIN_RELATIVE_SPREAD * float(np.abs(reference).max()):
         raise ParityError(
             f"{what}: outputs vary by only {spread:.1e} over {len(reference)} inputs, so that equality cannot be shown",
             number=spread,
@@ -68,7 +68,7 @@ def relative_error(reference: NDArray[Any], other: NDArray[Any], what: str) -> f
     return float(np.abs(reference - other).max()) / spread
 
 
-def require_values(values: NDArray[Any], what: str) -> None:
+def check_values(values: NDArray[Any], what: str) -> None:
     """Raise ParityError naming `what` when there are no values: to compare them would show nothing."""
     if not values.size:
         shape = "x".join(map(str, values.shape))
@@ -78,7 +78,7 @@ def require_values(values: NDArray[Any], what: str) -> None:
         )
 
 
-def require(parity: Parity, where: str) -> Parity:
+def passing_parity(parity: Parity, where: str) -> Parity:
     """Return `parity`, or raise ParityError naming `where` when its error is above its bound."""
     if parity.error > parity.bound:
         raise ParityError(

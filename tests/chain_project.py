@@ -19,7 +19,7 @@ input_shape = [3, 8, 8]
 [preprocessing]
 scale = 0.00392156862745098
 mean = [0.5, 0.5, 0.5]
-deviation = [0.25, 0.25, 0.25]
+std = [0.25, 0.25, 0.25]
 [data]
 training = "train.npz"
 validation = "held_out.npz"

@@ -24,7 +24,7 @@ ORIN = Machine(
     backends={"tensorrt": "10.3.0.30"},
 )
 RTX_ENGINE = encode_engine("tensorrt-rtx", (1, 7, 1, 116), bytes(range(200)), {"a": 1}, capability_mask=8)
-PLAN = encode_engine("tensorrt", (10, 3, 0, 30), bytes(range(200)), {"a": 1})
+TENSORRT_ENGINE = encode_engine("tensorrt", (10, 3, 0, 30), bytes(range(200)), {"a": 1})
 
 
 def rtx_identity(engine: bytes = RTX_ENGINE, **fields: Any) -> EngineIdentity:
@@ -56,7 +56,7 @@ def rtx_identity(engine: bytes = RTX_ENGINE, **fields: Any) -> EngineIdentity:
     return plain._replace(**fields)
 
 
-def plan_identity(engine: bytes = PLAN, **fields: Any) -> EngineIdentity:
+def tensorrt_identity(engine: bytes = TENSORRT_ENGINE, **fields: Any) -> EngineIdentity:
     """Return the identity of a classic TensorRT engine built on an Orin Nano, with other fields where given."""
     plain = rtx_identity(engine)._replace(
         target="orin-nano",

@@ -41,7 +41,7 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Part:
+class DataSplit:
     """One side of the split: which digits (indices) and which columns of every photo it may use.
 
     Columns run from `first_column` up to, not including, `end_column`.
@@ -87,7 +87,7 @@ def load_sources() -> Sources:
     )
 
 
-def split_sources(sources: Sources, seed: int) -> tuple[Part, Part]:
+def split_sources(sources: Sources, seed: int) -> tuple[DataSplit, DataSplit]:
     """Return the training and the held-out part: disjoint digits, stratified, and disjoint columns."""
     training, held_out = train_test_split(
         np.arange(len(sources.labels)),
@@ -97,7 +97,7 @@ def split_sources(sources: Sources, seed: int) -> tuple[Part, Part]:
     )
     width = sources.photos.shape[2]
     border = round(TRAINING_SHARE_OF_PHOTO * width)
-    return Part(np.sort(training), 0, border), Part(np.sort(held_out), border, width)
+    return DataSplit(np.sort(training), 0, border), DataSplit(np.sort(held_out), border, width)
 
 
 def compose(sources: Sources, train_count: int, evaluation_count: int, seed: int) -> DemoData:
@@ -121,14 +121,14 @@ def compose(sources: Sources, train_count: int, evaluation_count: int, seed: int
 
 
 def draw_images(
-    sources: Sources, part: Part, count: int, generator: np.random.Generator
+    sources: Sources, data_split: DataSplit, count: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return `count` images, count x 32 x 32 x 3 uint8, made from `part`, and their labels, int64."""
+    """Return `count` images, count x 32 x 32 x 3 uint8, made from `data_split`, and their labels, int64."""
     images = np.empty((count, IMAGE_PIXELS, IMAGE_PIXELS, 3), dtype=np.uint8)
-    chosen = _take_evenly(part.digits, count, generator)
+    chosen = _take_evenly(data_split.digits, count, generator)
     for start in range(0, count, _BLOCK_IMAGES):
         digits = sources.digits[chosen[start : start + _BLOCK_IMAGES]]
-        patches = _cut_patches(sources.photos, part, len(digits), generator)
+        patches = _cut_patches(sources.photos, data_split, len(digits), generator)
         images[start : start + len(digits)] = _paste(digits, patches, generator)
     return images, sources.labels[chosen]
 
@@ -151,12 +151,12 @@ def _take_evenly(indices: NDArray[np.int64], count: int, generator: np.random.Ge
 
 
 def _cut_patches(
-    photos: NDArray[np.uint8], part: Part, count: int, generator: np.random.Generator
+    photos: NDArray[np.uint8], data_split: DataSplit, count: int, generator: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Return `count` random 32x32 patches from the columns of `part`, count x 32 x 32 x 3 uint8."""
+    """Return `count` random 32x32 patches from the columns of `data_split`, count x 32 x 32 x 3 uint8."""
     photo = generator.integers(len(photos), size=count)
     top = generator.integers(photos.shape[1] - IMAGE_PIXELS + 1, size=count)
-    left = generator.integers(part.first_column, part.end_column - IMAGE_PIXELS + 1, size=count)
+    left = generator.integers(data_split.first_column, data_split.end_column - IMAGE_PIXELS + 1, size=count)
     offsets = np.arange(IMAGE_PIXELS)
     rows = top[:, None] + offsets
     columns = left[:, None] + offsets

@@ -96,7 +96,7 @@ def demo_project_text(recipe: Recipe) -> str:
         "checkpoint": "network.safetensors",
         "input_shape": [3, 32, 32],
         "mean": [0.5, 0.5, 0.5],
-        "deviation": [0.25, 0.25, 0.25],
+        "std": [0.25, 0.25, 0.25],
         "candidates": list(CANDIDATES),
         "targets": ["cpu"],
     }

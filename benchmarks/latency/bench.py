@@ -15,20 +15,20 @@ from benchmarks.latency.host import describe_host
 from benchmarks.latency.run import LatencyRun, RunItem
 from benchmarks.latency.statistics import Summary, summarise
 from calibration.codecs.input_coding import decode_jpeg, decode_raw, jpeg_payload, raw_payload
-from engines.building.build import require_buildable
+from engines.building.build import builder_version
 from engines.building.build_items import WHOLE, item_of_whole
 from engines.building.open_engine import open_engine
 from engines.building.pair import network_input, open_pair
 from engines.targets.lookup import Target
 from exporter.bundles.bundle import images_sha256, read_golden, read_split, read_whole
-from exporter.bundles.golden import golden_sent, golden_taken
+from exporter.bundles.golden import golden_head_outputs, golden_tail_inputs
 from jetson.errors import DeviceError
 from jetson.runtime.sampling import sample_interleaved
 from jetson.wire.rans import rans_implementation
 
 
 @dataclass(frozen=True)
-class Part:
+class TimedStage:
     """One thing to time: its key in the table and a function without arguments."""
 
     variant: str
@@ -44,24 +44,28 @@ class Part:
         return f"{self.variant}/{self.layer}/{self.part}/{self.codec or ''}"
 
 
-def bench(
-    parts: Sequence[Part], target: Target, rounds: int, warm_up: int, on_round: Callable[[int], None] | None = None
+def run_benchmark(
+    stages: Sequence[TimedStage],
+    target: Target,
+    rounds: int,
+    warm_up: int,
+    on_round: Callable[[int], None] | None = None,
 ) -> LatencyRun:
-    """Time `parts` and return the run. Parts that raise are in it with their reason."""
+    """Time `stages` and return the run. Stages that raise are in it with their reason."""
     started = datetime.now(timezone.utc)
     host = {**describe_host(), "rans": rans_implementation().name}
-    samples, failures = sample_interleaved([(part.key, part.run) for part in parts], rounds, warm_up, on_round)
+    samples, failures = sample_interleaved([(stage.key, stage.run) for stage in stages], rounds, warm_up, on_round)
     items = tuple(
         RunItem(
-            variant=part.variant,
-            layer=part.layer,
-            part=part.part,
-            codec=part.codec,
-            source_sha256=part.source_sha256,
-            samples_ms=tuple(samples[part.key]) if part.key in samples else None,
-            failure=failures.get(part.key),
+            variant=stage.variant,
+            layer=stage.layer,
+            part=stage.part,
+            codec=stage.codec,
+            source_sha256=stage.source_sha256,
+            samples_ms=tuple(samples[stage.key]) if stage.key in samples else None,
+            failure=failures.get(stage.key),
         )
-        for part in parts
+        for stage in stages
     )
     return LatencyRun(
         run=f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
@@ -69,7 +73,7 @@ def bench(
         target=target.name,
         host=host,
         backend=target.backend,
-        backend_version=require_buildable(target),
+        backend_version=builder_version(target),
         threads=1,
         warm_up=warm_up,
         rounds=rounds,
@@ -78,7 +82,9 @@ def bench(
     )
 
 
-def measure(functions: Mapping[str, Callable[[], Any]], rounds: int = 100, warm_up: int = 10) -> dict[str, Summary]:
+def time_functions(
+    functions: Mapping[str, Callable[[], Any]], rounds: int = 100, warm_up: int = 10
+) -> dict[str, Summary]:
     """Time functions against each other in interleaved rounds and return the summary of each, in milliseconds.
 
     Raises CoopexportError naming the function when one fails: a failure is never a number.
@@ -102,7 +108,7 @@ class _Cycle:
         return item
 
 
-def parts_of_layer(folder: Path, layer: str, target: Target) -> list[Part]:
+def stages_of_layer(folder: Path, layer: str, target: Target) -> list[TimedStage]:
     """Return head, encode, decode and tail of a split bundle, on its golden data.
 
     `encode` and `decode` are entropy coding and message; quantisation is part of head and tail.
@@ -111,24 +117,24 @@ def parts_of_layer(folder: Path, layer: str, target: Target) -> list[Part]:
     bundle = read_split(folder, layer)
     golden = read_golden(folder, bundle.golden)
     pair = open_pair(folder, layer, target, target)
-    singles = _samples(golden_sent(golden))
-    inputs, sent = _Cycle(_singles(golden["inputs"])), _Cycle(singles)
-    taken = _Cycle(_samples(golden_taken(golden)))
+    singles = _samples(golden_head_outputs(golden))
+    inputs, head_outputs = _Cycle(_singles(golden["inputs"])), _Cycle(singles)
+    tail_inputs = _Cycle(_samples(golden_tail_inputs(golden)))
     messages = _Cycle([pair.encode(item) for item in singles])
     head_sha256, tail_sha256 = bundle.head.sha256, bundle.tail.sha256
     return [
-        Part(bundle.variant, layer, "head", None, head_sha256, lambda: pair.head([inputs()])),
-        Part(bundle.variant, layer, "encode", bundle.codec, head_sha256, lambda: pair.encode(sent())),
-        Part(bundle.variant, layer, "decode", bundle.codec, tail_sha256, lambda: pair.decode(messages())),
-        Part(bundle.variant, layer, "tail", None, tail_sha256, lambda: pair.tail(taken())),
+        TimedStage(bundle.variant, layer, "head", None, head_sha256, lambda: pair.head([inputs()])),
+        TimedStage(bundle.variant, layer, "encode", bundle.codec, head_sha256, lambda: pair.encode(head_outputs())),
+        TimedStage(bundle.variant, layer, "decode", bundle.codec, tail_sha256, lambda: pair.decode(messages())),
+        TimedStage(bundle.variant, layer, "tail", None, tail_sha256, lambda: pair.tail(tail_inputs())),
     ]
 
 
-def parts_of_whole(folder: Path, target: Target) -> list[Part]:
+def stages_of_whole(folder: Path, target: Target) -> list[TimedStage]:
     """Return the whole network, the preprocessing, and the coding of the image itself, on the golden data."""
     whole = read_whole(folder)
     golden = read_golden(folder, whole.golden)
-    contract = whole.contract()
+    declaration = whole.declared_preprocessing()
     quality = whole.inputs["jpeg"].quality or 90
     runner = open_engine(item_of_whole(folder), target)
     images = list(golden["images"])
@@ -140,12 +146,12 @@ def parts_of_whole(folder: Path, target: Target) -> list[Part]:
     key = (whole.variant, WHOLE)
     sha256 = images_sha256(whole)
     return [
-        Part(*key, "preprocess", None, sha256, lambda: network_input(contract, to_prepare())),
-        Part(*key, WHOLE, None, whole.model.sha256, lambda: runner([inputs()])),
-        Part(*key, "encode", "raw", sha256, lambda: raw_payload(to_raw())),
-        Part(*key, "decode", "raw", sha256, lambda: decode_raw(raws(), shape)),
-        Part(*key, "encode", "jpeg", sha256, lambda: jpeg_payload(to_jpeg(), quality)),
-        Part(*key, "decode", "jpeg", sha256, lambda: decode_jpeg(jpegs())),
+        TimedStage(*key, "preprocess", None, sha256, lambda: network_input(declaration, to_prepare())),
+        TimedStage(*key, WHOLE, None, whole.model.sha256, lambda: runner([inputs()])),
+        TimedStage(*key, "encode", "raw", sha256, lambda: raw_payload(to_raw())),
+        TimedStage(*key, "decode", "raw", sha256, lambda: decode_raw(raws(), shape)),
+        TimedStage(*key, "encode", "jpeg", sha256, lambda: jpeg_payload(to_jpeg(), quality)),
+        TimedStage(*key, "decode", "jpeg", sha256, lambda: decode_jpeg(jpegs())),
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.latency.bench import Part, bench, parts_of_layer, parts_of_whole
+from benchmarks.latency.bench import TimedStage, run_benchmark, stages_of_layer, stages_of_whole
 from benchmarks.latency.run import LatencyRun, write_run
 from benchmarks.latency.table import TABLE_FILE, import_run
 from engines.building.build import build
@@ -74,11 +74,11 @@ def bench_project(
     if on_left_out is not None:
         on_left_out(len(found.left_out))
     _build_all(project, found.items, target, on_progress)
-    parts = _parts(found.items, target)
+    stages = _parts(found.items, target)
     total = settings.rounds + settings.warm_up
     on_progress("measuring", 0, total)
-    run = bench(
-        parts, target, settings.rounds, settings.warm_up, lambda done: on_progress("measuring", done + 1, total)
+    run = run_benchmark(
+        stages, target, settings.rounds, settings.warm_up, lambda done: on_progress("measuring", done + 1, total)
     )
     if on_result is not None:
         on_result(run)
@@ -102,13 +102,13 @@ def _build_all(project: Project, items: Sequence[BuildItem], target: Target, on_
         on_progress(task, done, len(items))
 
 
-def _parts(items: Sequence[BuildItem], target: Target) -> list[Part]:
+def _parts(items: Sequence[BuildItem], target: Target) -> list[TimedStage]:
     """Return what is timed: head, encode, decode and tail of every cut, and the whole network of every variant."""
-    parts: list[Part] = []
+    stages: list[TimedStage] = []
     for item in items:
         with naming(item.variant):
             if item.role == "head":
-                parts += parts_of_layer(item.folder, item.layer, target)
+                stages += stages_of_layer(item.folder, item.layer, target)
             elif item.role == WHOLE:
-                parts += parts_of_whole(item.folder, target)
-    return parts
+                stages += stages_of_whole(item.folder, target)
+    return stages

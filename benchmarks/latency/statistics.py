@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Samples that a percentile needs before it means anything: MLPerf's early-stopping rule.
-LEAST_SAMPLES = {50: 1, 90: 64, 99: 662}
+MIN_SAMPLES = {50: 1, 90: 64, 99: 662}
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,6 @@ def summarise(samples_ms: Sequence[float]) -> Summary:
 
 
 def _percentile(values: np.ndarray, percent: int) -> float | None:
-    if values.size < LEAST_SAMPLES[percent]:
+    if values.size < MIN_SAMPLES[percent]:
         return None
     return float(np.percentile(values, percent))

@@ -23,7 +23,7 @@ _VARIANT_COLOURS = ("#0072B2", "#D55E00", "#000000", "#999999")
 _TERMS = (("device", "#56B4E9", ""), ("transmission", "#F0E442", "////"), ("edge", "#CC79A7", ""))
 _VARIANT_MARKERS = ("o", "s", "^", "D")
 _WIDTH_INCHES = 8.33  # 600 points: 800 pixels in a browser
-_MOST_BARS_WITH_VALUES = 48
+_MAX_BARS_WITH_VALUES = 48
 _LOGARITHMIC_FROM_RANGE = 30.0
 
 
@@ -94,7 +94,7 @@ def draw_bytes_and_time(result: ProjectSelection) -> Figure:
 
 def _draw_bytes(axes: Axes, result: ProjectSelection, series: Sequence[CutSeries], layers: Sequence[str]) -> None:
     width = 0.84 / len(series)
-    with_values = len(layers) * len(series) <= _MOST_BARS_WITH_VALUES
+    with_values = len(layers) * len(series) <= _MAX_BARS_WITH_VALUES
     means = []
     for number, item in enumerate(series):
         sizes = {split.layer: split.payload_bytes.mean for split in item.splits if split.payload_bytes.mean > 0}

@@ -17,7 +17,7 @@ TIE_PERCENT = 5.0
 # How near, as a fraction, a link's goodput may lie to a switch point before the report shows it.
 NEAR_SWITCH_POINT = 0.1
 # Rounded to the digits shown, nothing is saved.
-_LEAST_MS = 0.0005
+_MIN_MS = 0.0005
 _HEAD = (
     f"The fastest candidate within the accuracy bound, on each link. A gain below {TIE_PERCENT:g} % is a tie. Near a "
     "switch point a small error in the goodput makes another choice, which costs almost the same there."
@@ -147,7 +147,7 @@ def _gain_cells(gain: Gain) -> list[str]:
 
 
 def _saved(saved_ms: float) -> str:
-    return "0" if abs(saved_ms) < _LEAST_MS else f"{saved_ms:+.3f}"
+    return "0" if abs(saved_ms) < _MIN_MS else f"{saved_ms:+.3f}"
 
 
 def foundations(result: ProjectSelection, hosts: list[str]) -> list[str]:

@@ -22,7 +22,7 @@ _SIZE_INCHES = (8.33, 7.0)
 # Largest to smallest from which an axis is logarithmic, and from which it shows decades only.
 _LOGARITHMIC_FROM_RANGE, _DECADES_FROM_RANGE = 5.0, 2000.0
 # The upper half shows this many times the accuracy bound below the original, and at least so many points.
-_BOUNDS_SHOWN, _LEAST_POINTS_SHOWN = 4.0, 2.0
+_BOUNDS_SHOWN, _MIN_POINTS_SHOWN = 4.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def draw_accuracy(rows: Sequence[VariantRow], quantity: Quantity, metric: str, m
         literal([axes.yaxis.label])
     reference = 100 * rows[0].record.metric.reference
     best = max([reference, *(100 * row.record.metric.value for row in rows)])
-    shown = max(_LEAST_POINTS_SHOWN, _BOUNDS_SHOWN * maximum_loss_points)
+    shown = max(_MIN_POINTS_SHOWN, _BOUNDS_SHOWN * maximum_loss_points)
     near.set_ylim(reference - shown, best + 0.15 * shown)
     near.set_title("around the accuracy bound", loc="left")
     whole.set_title("all", loc="left")

@@ -20,7 +20,7 @@ REPORT_FILE = "report.html"
 BYTES_FIGURE = "figures/bytes_and_time_per_layer.svg"
 LATENCY_FIGURE = "figures/latency_per_network.svg"
 # Longer tables of candidates are folded away.
-_MOST_ROWS_OPEN = 60
+_MAX_ROWS_OPEN = 60
 
 
 def write_report(project_output: Path, result: ProjectSelection, title: str) -> list[Path]:
@@ -193,7 +193,7 @@ def _candidates(result: ProjectSelection) -> list[str]:
             "The cut at the input is full offload, the cut at the output the device alone. A time that is not known is "
             "a dash, never a number."
         ),
-        listed if len(rows) <= _MOST_ROWS_OPEN else folded(f"Show all {len(rows)}", listed),
+        listed if len(rows) <= _MAX_ROWS_OPEN else folded(f"Show all {len(rows)}", listed),
     ]
 
 

@@ -120,7 +120,7 @@ def _outdated(split: SplitFile, whole: WholeFile) -> str:
     same_data = same_data and (measured.data_sha256, measured.reference) == (now.data_sha256, now.value)
     if split.source_sha256 != whole.source_sha256:
         what = "split from an older network"
-    elif split.preprocessing != whole.preprocessing:
+    elif split.declared_preprocessing() != whole.declared_preprocessing():
         what = "split with other preprocessing"
     elif not same_data:
         what = "its metric was measured on other data"

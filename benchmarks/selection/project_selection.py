@@ -12,7 +12,7 @@ from exporter.layers.names import display_name
 from exporter.project.settings import Project, SelectSection
 from exporter.variants.layer_graphs import ORIGINAL, PRUNED, pruning_records, read_layer_graph, variants
 from exporter.variants.record import VariantRecord
-from exporter.variants.staleness import require_current
+from exporter.variants.staleness import check_fresh
 from jetson.errors import StaleError
 
 
@@ -48,14 +48,14 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
             raise StaleError(
                 f"variant {variant} was exported anew since it was split", fix="run: coopexport split --all"
             )
-        require_current(project, variant, files.whole)
+        check_fresh(project, variant, files.whole)
         found.append(files)
     original = next((item for item in found if item.variant == ORIGINAL), None)
     if original is None:
         raise StaleError(
             f"variant {ORIGINAL} is not split: losses are counted from it", fix="run: coopexport split --all"
         )
-    _require_same_data(found, original)
+    _check_same_data(found, original)
     table = project.output / TABLE_FILE
     rows = [row for row in latest(table) if row.target == target]
     failed = {key: reason for key, reason in failures(table).items() if key[0] == target}
@@ -67,7 +67,7 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
     )
 
 
-def _require_same_data(variants_found: Sequence[VariantFiles], original: VariantFiles) -> None:
+def _check_same_data(variants_found: Sequence[VariantFiles], original: VariantFiles) -> None:
     """Raise StaleError unless all variants were measured like the original: losses are differences to it."""
     wanted = original.whole.metric
     for files in variants_found:

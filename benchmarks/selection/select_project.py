@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.selection.plan import write_plan
+from benchmarks.selection.partition_policy import write_partition_policy
 from benchmarks.selection.project_selection import ProjectSelection, select_for_project
 from exporter.project.overrides import overridden
 from exporter.project.settings import Project
@@ -56,4 +56,4 @@ def select_project(
     selected = select_for_project(project, settings, request.target)
     if on_result is not None:
         on_result(selected)
-    return SelectResult(selected, write_plan(project, selected))
+    return SelectResult(selected, write_partition_policy(project, selected))

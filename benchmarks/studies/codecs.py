@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.latency.host import describe_host, installed_versions
+from benchmarks.studies.codecs_page.benchmark_cases import DEPTHS, PERCENTILES, Depth, make_benchmark_cases
 from benchmarks.studies.codecs_page.measure import measure
 from benchmarks.studies.codecs_page.network import NetworkRecipe, default_cache, trained_network
 from benchmarks.studies.codecs_page.page import Results, page
-from benchmarks.studies.codecs_page.subjects import DEPTHS, PERCENTILES, Depth, make_subjects
 from benchmarks.studies.page_command import deliver, page_parser, say
 from jetson.wire.rans import rans_implementation
 
@@ -39,9 +39,9 @@ def run(
     host = describe_host()
     name, reason = rans_implementation()
     cases = []
-    for subject in make_subjects(network, data, depths, widths):
-        say(f"{subject.name}: top-1 {subject.top1:.1%}")
-        cases.append(measure(subject, samples))
+    for benchmark_case in make_benchmark_cases(network, data, depths, widths):
+        say(f"{benchmark_case.name}: top-1 {benchmark_case.top1:.1%}")
+        cases.append(measure(benchmark_case, samples))
     return Results(
         host, installed_versions(_TOOLS), f"{name} ({reason})" if reason else name, recipe, samples, tuple(cases)
     )

@@ -23,7 +23,7 @@ from benchmarks.latency.host import describe_host
 from benchmarks.studies.codecs_page.network import PREPROCESSING, NetworkRecipe, default_cache, trained_network
 from benchmarks.studies.markdown import filled, table
 from benchmarks.studies.page_command import deliver, page_parser, say
-from calibration.splitting.context import boundaries, open_context
+from calibration.splitting.context import calibrated_cut_tensors, open_context
 from calibration.splitting.split_variant import write_split
 from exporter.bundles.bundle import SplitFile
 from exporter.layers.names import find_layer
@@ -77,7 +77,7 @@ def measure(
         for way in ways:
             settings = SplitSection(maximum_loss_points=100, codec="rans-context", **way)
             own = replace(context, settings=settings)
-            _, bundle = write_split(own, layer, boundaries(own, [layer])[layer.name])
+            _, bundle = write_split(own, layer, calibrated_cut_tensors(own, [layer])[layer.name])
             rows.append(Row(way, bundle))
             say(f"{name}, {way}: {rows[-1].bits_per_element:.3f} bits, {bundle.metric.loss_points:.2f} points lost")
     return tuple(rows)
@@ -97,7 +97,7 @@ input_shape = [3, 32, 32]
 [preprocessing]
 scale = {PREPROCESSING.scale}
 mean = {list(PREPROCESSING.mean or ())}
-deviation = {list(PREPROCESSING.deviation or ())}
+std = {list(PREPROCESSING.std or ())}
 [data]
 calibration = "data/calibration.npz"
 evaluation = "data/evaluation.npz"

@@ -30,8 +30,8 @@ from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.criteria import CRITERIA
 from exporter.pruning.dense_network import State, state_of, without_groups
 from exporter.pruning.ranking import least_filters, ranked
+from exporter.pruning.session import PruningSession, score_groups
 from exporter.pruning.step_one import prune_whole
-from exporter.pruning.work import PruningWork, score_groups
 from exporter.tracing.trace import run_network
 from exporter.training.fit import fit
 from exporter.training.losses import cross_entropy
@@ -66,7 +66,7 @@ TRAINING = TrainingSection(
 
 
 @dataclass(frozen=True)
-class Subject:
+class NetworkUnderTest:
     """One trained network and its data, made from one seed; `accuracy` on the held-out images, unpruned."""
 
     seed: int
@@ -89,7 +89,7 @@ class Result:
     untrained: tuple[float, ...]
 
 
-def subject(seed: int, recipe: Recipe) -> Subject:
+def network_under_test(seed: int, recipe: Recipe) -> NetworkUnderTest:
     """Train the demo's network from `seed`."""
     data = make_data(recipe.train_count, recipe.evaluation_count, seed)
     training = training_set_of_arrays("demo", data.train_images, data.train_labels, PREPROCESSING)
@@ -97,7 +97,7 @@ def subject(seed: int, recipe: Recipe) -> Subject:
         torch.manual_seed(seed)
         network = vgg16(recipe.widths)
     fit(network, training, TRAINING, epochs=recipe.epochs, seed=seed)
-    return Subject(seed, state_of(network), data, training, accuracy(network, data))
+    return NetworkUnderTest(seed, state_of(network), data, training, accuracy(network, data))
 
 
 def accuracy(network: nn.Module, data: DemoData) -> float:
@@ -109,35 +109,39 @@ def accuracy(network: nn.Module, data: DemoData) -> float:
     return float(top1(outputs.numpy(), held_out.labels(every)).mean())
 
 
-def measure(one: Subject, criterion: str, recipe: Recipe, budgets: Sequence[Budget], score_images: int) -> Result:
+def measure(
+    one: NetworkUnderTest, criterion: str, recipe: Recipe, budgets: Sequence[Budget], score_images: int
+) -> Result:
     """Prune one trained network by one criterion: with each amount of training, and with none."""
     trained = []
     for budget in budgets:
         with tempfile.TemporaryDirectory() as folder:
-            work = _work(one, criterion, recipe, budget, score_images, Path(folder))
-            left = prune_whole(work, lambda found: None).trained
+            session = _session(one, criterion, recipe, budget, score_images, Path(folder))
+            left = prune_whole(session, lambda found: None).trained
         trained.append((accuracy(left.dense.network, one.data), left.spent.images))
         say(f"seed {one.seed}, {criterion}, {left.spent.images:,} images: {100 * trained[-1][0]:.2f} %")
     with tempfile.TemporaryDirectory() as folder:
-        work = _work(one, criterion, recipe, budgets[0], score_images, Path(folder))
-        return Result(criterion, one.seed, tuple(trained), _untrained(work, one.data))
+        session = _session(one, criterion, recipe, budgets[0], score_images, Path(folder))
+        return Result(criterion, one.seed, tuple(trained), _untrained(session, one.data))
 
 
-def _untrained(work: PruningWork, data: DemoData) -> tuple[float, ...]:
+def _untrained(session: PruningSession, data: DemoData) -> tuple[float, ...]:
     """Return the accuracy at each of `UNTRAINED_REDUCTIONS`, scoring anew after every removal, without training."""
-    dense, full = without_groups(work.groups, work.base, np.zeros(work.groups.count, dtype=np.bool_), "")
+    dense, full = without_groups(session.groups, session.base, np.zeros(session.groups.count, dtype=np.bool_), "")
     whole = dense.macs()
     found: list[float] = []
-    step = -(-int(work.groups.filters().sum()) // _UNTRAINED_STEPS)
+    step = -(-int(session.groups.filters().sum()) // _UNTRAINED_STEPS)
     while len(found) < len(UNTRAINED_REDUCTIONS):
-        order = ranked(dense, score_groups(work, dense, work.training.seed + len(found)))
-        dense, full = without_groups(work.groups, full, least_filters(dense, order, step), "")
+        order = ranked(dense, score_groups(session, dense, session.training.seed + len(found)))
+        dense, full = without_groups(session.groups, full, least_filters(dense, order, step), "")
         while len(found) < len(UNTRAINED_REDUCTIONS) and whole / dense.macs() >= UNTRAINED_REDUCTIONS[len(found)]:
             found.append(accuracy(dense.network, data))
     return tuple(found)
 
 
-def _work(one: Subject, criterion: str, recipe: Recipe, budget: Budget, score_images: int, folder: Path) -> PruningWork:
+def _session(
+    one: NetworkUnderTest, criterion: str, recipe: Recipe, budget: Budget, score_images: int, folder: Path
+) -> PruningSession:
     network = vgg16(recipe.widths).eval()
     network.load_state_dict(one.state)
     settings = PruneSection.model_validate(
@@ -153,11 +157,11 @@ def _work(one: Subject, criterion: str, recipe: Recipe, budget: Budget, score_im
             "least_left": 0.01,
         }
     )
-    return PruningWork(
+    return PruningSession(
         groups=channel_groups(network, torch.from_numpy(one.training.inputs(np.arange(2)))),
         base=state_of(network),
         data=one.training,
-        judge=lambda pruned: 0.0,  # it stops by MACs alone
+        evaluate=lambda pruned: 0.0,  # it stops by MACs alone
         loss=cross_entropy,
         training=TRAINING.model_copy(update={"seed": one.seed}),
         settings=settings,
@@ -168,7 +172,7 @@ def _work(one: Subject, criterion: str, recipe: Recipe, budget: Budget, score_im
     )
 
 
-def page(subjects: Sequence[Subject], results: Sequence[Result], budgets: Sequence[Budget]) -> str:
+def page(networks: Sequence[NetworkUnderTest], results: Sequence[Result], budgets: Sequence[Budget]) -> str:
     """Return the page: the accuracies, and how far above chance each criterion is."""
     criteria = list(dict.fromkeys(result.criterion for result in results))
     images = [statistics.mean(result.trained[index][1] for result in results) for index in range(len(budgets))]
@@ -184,7 +188,7 @@ def page(subjects: Sequence[Subject], results: Sequence[Result], budgets: Sequen
     ]
     blocks = (
         "# Criteria for pruning, side by side",
-        filled(_introduction(subjects)),
+        filled(_introduction(networks)),
         table(("criterion", *columns), accuracies),
         "## Against chance",
         filled(AGAINST_CHANCE),
@@ -194,11 +198,11 @@ def page(subjects: Sequence[Subject], results: Sequence[Result], budgets: Sequen
     return "\n\n".join(blocks) + "\n"
 
 
-def _introduction(subjects: Sequence[Subject]) -> str:
-    unpruned = ", ".join(f"{100 * one.accuracy:.2f}" for one in subjects)
+def _introduction(networks: Sequence[NetworkUnderTest]) -> str:
+    unpruned = ", ".join(f"{100 * one.accuracy:.2f}" for one in networks)
     return (
-        f"The demo's network (VGG-16, quarter width), trained from {len(subjects)} seeds to {unpruned} % of "
-        f"{len(subjects[0].data.evaluation_labels)} held-out images, pruned by step 1 to {MACS_REDUCTION:g} times "
+        f"The demo's network (VGG-16, quarter width), trained from {len(networks)} seeds to {unpruned} % of "
+        f"{len(networks[0].data.evaluation_labels)} held-out images, pruned by step 1 to {MACS_REDUCTION:g} times "
         f"fewer MACs in {ROUNDS} rounds by each criterion. Columns: with how many training images in all it was "
         "fine-tuned, the same for every criterion; and, without any training, the accuracy when MACs have become fewer "
         f"by the factor. {' and '.join(BY_RANK)} take the same share of every layer, as their authors do. Mean and "
@@ -241,13 +245,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def make_page() -> str:
         recipe = Recipe()
-        subjects = [subject(seed, recipe) for seed in range(options.seeds)]
+        networks = [network_under_test(seed, recipe) for seed in range(options.seeds)]
         results = [
             measure(one, criterion, recipe, BUDGETS, options.score_images)
-            for one in subjects
+            for one in networks
             for criterion in options.criteria
         ]
-        return page(subjects, results, BUDGETS)
+        return page(networks, results, BUDGETS)
 
     return deliver(make_page, options.output)
 

@@ -14,9 +14,9 @@ from calibration.building.choose_items import (
     find_targets,
     settings_for,
 )
-from engines.building.build import BuildResult, build, require_buildable
+from engines.building.build import BuildResult, build, builder_version
 from engines.building.build_items import BuildItem
-from engines.building.prepared_file import require_preparable
+from engines.building.prepared_file import check_preparable
 from engines.host.this_machine import this_machine
 from engines.targets.target import Target
 from exporter.bundles.precision_file import PrecisionFile
@@ -69,14 +69,14 @@ def build_project(
     machine = this_machine()
     settings = [settings_for(project, target, request) for target in targets]
     for target in targets:
-        require_buildable(target)
+        builder_version(target)
     every = [
         choose_items(project, request, target, how, on_progress, on_left_out or ignore, on_converted or ignore)
         for target, how in zip(targets, settings, strict=True)
     ]
     for chosen in every:
         if chosen.target.backend != "onnxruntime":  # it takes every standard operator
-            require_preparable(chosen.items, chosen.target, chosen.settings)
+            check_preparable(chosen.items, chosen.target, chosen.settings)
     built: list[TargetEngines] = []
     for chosen in every:
         on_item = counter(on_progress, f"building for {chosen.target.name}", len(chosen.items))

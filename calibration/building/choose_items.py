@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from calibration.precision.conversion_job import PrecisionOptions
 from calibration.precision.prepare import prepare_precision
-from calibration.precision.work import PrecisionOptions
 from calibration.splitting.context import open_context, open_data
 from engines.building.build_items import FLOAT32, WHOLE, BuildItem, item_of_whole, items_of_layer
 from engines.building.project_items import ROLES, ProjectItems, items_of_project
-from engines.targets.capabilities import require_possible
+from engines.targets.capabilities import check_supported
 from engines.targets.lookup import find_target
 from engines.targets.project_targets import build_settings, own_targets
 from engines.targets.target import Target
@@ -78,7 +78,7 @@ def settings_for(project: Project, target: Target, request: BuildProjectRequest)
         settings = settings._replace(precision=wanted.precision)
     if request.batches is not None:
         settings = settings._replace(batches=wanted.batches)
-    require_possible(target, settings)
+    check_supported(target, settings)
     return settings
 
 
@@ -136,7 +136,7 @@ def _convert_missing(
     data = open_data(project)
     records: list[PrecisionFile] = []
     options = PrecisionOptions(precision)  # type: ignore[arg-type]  # settings_for has checked it
-    on_network = counter(on_progress, f"lowering to {precision}", sum(map(len, missing.values())))
+    on_network = counter(on_progress, f"converting to {precision}", sum(map(len, missing.values())))
     for variant, layers in missing.items():
         with naming(variant):
             context = open_context(project, project.settings.split, layer_graph(project, variant), data)

@@ -1,4 +1,6 @@
-"""Building where an engine is to run: on a device over ssh, or by hand with an order that goes there and its result."""
+"""Building where an engine is to run: on a device over ssh, or by hand with a build request that goes there and its
+result.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from calibration.building.choose_items import (
 )
 from engines.building.prepared_file import prepare
 from engines.device_builds.remote import build_on_device
-from engines.device_builds.requests import OrderedEngine, PlacedEngine, order_engine, place_result, write_order
+from engines.device_builds.requests import InstalledEngine, PendingEngine, install_result, pending_engine, write_request
 from engines.targets.target import Target
 from exporter.bundles.precision_file import PrecisionFile
 from exporter.progress import OnProgress, counter, ignore, no_progress
@@ -35,12 +37,12 @@ class DeviceEngines:
     """
 
     target: Target
-    engines: tuple[PlacedEngine, ...]
+    engines: tuple[InstalledEngine, ...]
     converted: tuple[PrecisionFile, ...]
     left_out: int
 
     @property
-    def failed(self) -> tuple[PlacedEngine, ...]:
+    def failed(self) -> tuple[InstalledEngine, ...]:
         """Return those that the device could not build; the others are in place."""
         return tuple(engine for engine in self.engines if engine.identity is None)
 
@@ -72,7 +74,7 @@ def build_over_ssh(
     the device has finished are not built again. Those that it could not build are `failed` of the result.
     """
     chosen = _choose(project, request, on_progress, on_left_out, on_converted)
-    engines = build_on_device(device, chosen.target, _ordered(chosen, on_progress), on_event or ignore)
+    engines = build_on_device(device, chosen.target, _pending(chosen, on_progress), on_event or ignore)
     return _device_engines(chosen, engines)
 
 
@@ -92,9 +94,9 @@ def write_build_request(
     chosen = _choose(project, request, on_progress, on_left_out, on_converted)
     if path.suffix != ".zip":
         raise InputError(f"--order {path}: an order is a .zip file", path=path, fix=f"call it {path.name}.zip")
-    ordered = _ordered(chosen, on_progress)
-    write_order(path, chosen.target, ordered)
-    return WrittenBuildRequest(path, len(ordered), path.stat().st_size, chosen.converted, chosen.left_out)
+    pending = _pending(chosen, on_progress)
+    write_request(path, chosen.target, pending)
+    return WrittenBuildRequest(path, len(pending), path.stat().st_size, chosen.converted, chosen.left_out)
 
 
 def install_build_result(
@@ -105,13 +107,13 @@ def install_build_result(
     on_left_out: OnLeftOut | None = None,
     on_converted: OnConverted | None = None,
 ) -> DeviceEngines:
-    """Put the engines that a device made of an order where they belong; `request`: that of the order.
+    """Put the engines that a device made of a build request where they belong; `request`: that of the build request.
 
     Callbacks as of `build_project`. Raises CoopexportError when the result is damaged, or an engine is not what was
-    ordered; engines before it are placed then. Those that the device could not build are `failed` of the result.
+    ordered; engines before it are installed then. Those that the device could not build are `failed` of the result.
     """
     chosen = _choose(project, request, on_progress, on_left_out, on_converted)
-    return _device_engines(chosen, place_result(path, chosen.target, _ordered(chosen, on_progress)))
+    return _device_engines(chosen, install_result(path, chosen.target, _pending(chosen, on_progress)))
 
 
 def _choose(
@@ -124,13 +126,15 @@ def _choose(
     targets = find_targets(project, request)
     if not request.use_store:
         raise InputError("--no-store is about building here; a device keeps its own store: leave it out")
-    target = require_device_target(targets)
+    target = single_device_target(targets)
     settings = settings_for(project, target, request)
     return choose_items(project, request, target, settings, on_progress, on_left_out or ignore, on_converted or ignore)
 
 
-def require_device_target(targets: Sequence[Target]) -> Target:
-    """Return the one target that a device, an order or a result is for; raises CoopexportError for anything else."""
+def single_device_target(targets: Sequence[Target]) -> Target:
+    """Return the one target that a device, a build request or a result is for; raises CoopexportError for anything
+    else.
+    """
     if len(targets) != 1:
         names = ", ".join(target.name for target in targets)
         raise InputError(f"a device builds for itself: name one target, such as --target orin-nano (given: {names})")
@@ -143,15 +147,15 @@ def require_device_target(targets: Sequence[Target]) -> Target:
     return target
 
 
-def _ordered(chosen: ChosenItems, on_progress: OnProgress) -> list[OrderedEngine]:
+def _pending(chosen: ChosenItems, on_progress: OnProgress) -> list[PendingEngine]:
     on_item = counter(on_progress, f"preparing for {chosen.target.name}", len(chosen.items))
-    ordered: list[OrderedEngine] = []
+    pending: list[PendingEngine] = []
     for item in chosen.items:
         with naming(item.variant):
-            ordered.append(order_engine(prepare(item, chosen.target, chosen.settings)))
-        on_item(len(ordered))
-    return ordered
+            pending.append(pending_engine(prepare(item, chosen.target, chosen.settings)))
+        on_item(len(pending))
+    return pending
 
 
-def _device_engines(chosen: ChosenItems, engines: Sequence[PlacedEngine]) -> DeviceEngines:
+def _device_engines(chosen: ChosenItems, engines: Sequence[InstalledEngine]) -> DeviceEngines:
     return DeviceEngines(chosen.target, tuple(engines), chosen.converted, chosen.left_out)

@@ -30,7 +30,7 @@ CLASS_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
 # Weights of the order-0 distribution in a context's counts, in symbols, that are tried.
 SMOOTHING_SYMBOLS = (4.0, 16.0, 64.0, 256.0)
 # More contexts have to save this share of the held-out bytes: tables are shipped, and have to stay in a cache.
-LEAST_GAIN = 0.002
+MIN_GAIN = 0.002
 # Every n-th sample judges what the others were counted on.
 _HELD_OUT_EVERY = 4
 # Predictions and activities are counted in at most so many groups each, of which classes are made.
@@ -67,9 +67,9 @@ def fit_symbol_model(symbols: NDArray[np.uint8], bits: int, contexts: bool) -> S
     held_out = np.arange(len(symbols)) % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
     if not held_out.any():
         held_out[-1] = True
-    counted, judged = _count(symbols[~held_out], bits, groups), _count(symbols[held_out], bits, groups)
-    shape, smoothing = _best_shape(counted, judged)
-    total = counted + judged
+    counted, evaluated = _count(symbols[~held_out], bits, groups), _count(symbols[held_out], bits, groups)
+    shape, smoothing = _best_shape(counted, evaluated)
+    total = counted + evaluated
     runs = _class_runs(total, shape)
     table = _merge(total, runs)
     return symbol_model(
@@ -151,18 +151,20 @@ def _count(symbols: NDArray[np.uint8], bits: int, groups: _Groups) -> NDArray[np
     return table
 
 
-def _best_shape(counted: NDArray[np.int64], judged: NDArray[np.int64]) -> tuple[tuple[int, int], float]:
-    """Return numbers of classes and smoothing that code `judged` best: the fewest contexts of those nearly as good."""
+def _best_shape(counted: NDArray[np.int64], evaluated: NDArray[np.int64]) -> tuple[tuple[int, int], float]:
+    """Return numbers of classes and smoothing that code `evaluated` best: the fewest contexts of those nearly as
+    good.
+    """
     costs: dict[tuple[int, int], tuple[float, float]] = {}
     for shape in itertools.product(CLASS_COUNTS, CLASS_COUNTS):
         if shape[0] > len(counted) or shape[1] > counted.shape[1]:
             continue
         runs = _class_runs(counted, shape)
-        seen, unseen = _merge(counted, runs), _merge(judged, runs)
+        seen, unseen = _merge(counted, runs), _merge(evaluated, runs)
         costs[shape] = min(
             (float(-(unseen * np.log2(_smoothed(seen, smoothing))).sum()), smoothing) for smoothing in SMOOTHING_SYMBOLS
         )
-    least = (1 + LEAST_GAIN) * min(cost for cost, _ in costs.values())
+    least = (1 + MIN_GAIN) * min(cost for cost, _ in costs.values())
     chosen = min((shape for shape in costs if costs[shape][0] <= least), key=lambda shape: (shape[0] * shape[1], shape))
     return chosen, costs[chosen][1]
 

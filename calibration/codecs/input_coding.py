@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from exporter.bundles.bundle import PayloadBytes
-from jetson.wire.message import pack, unpack
+from jetson.wire.message import decode_message, encode_message
 from jetson.wire.specification import TensorSpecification
 
 
 def raw_payload(image: NDArray[np.uint8]) -> bytes:
     """Return the message that carries one image (height x width x 3, uint8) as it is."""
-    return pack([image], [TensorSpecification("uint8", image.shape)])
+    return encode_message([image], [TensorSpecification("uint8", image.shape)])
 
 
 def decode_raw(message: bytes, shape: Sequence[int]) -> NDArray[np.uint8]:
     """Return the image of a raw message; raises CoopexportError when it has another shape."""
-    return unpack(message, [TensorSpecification("uint8", tuple(shape))])[0]
+    return decode_message(message, [TensorSpecification("uint8", tuple(shape))])[0]
 
 
 def jpeg_payload(image: NDArray[np.uint8], quality: int) -> bytes:
@@ -42,4 +42,4 @@ def decode_jpeg(payload: bytes) -> NDArray[np.uint8]:
 
 def payload_statistics(sizes: Sequence[int]) -> PayloadBytes:
     """Return the record of message sizes in bytes, one per image."""
-    return PayloadBytes(mean=float(np.mean(sizes)), least=min(sizes), largest=max(sizes), samples=len(sizes))
+    return PayloadBytes(mean=float(np.mean(sizes)), min=min(sizes), max=max(sizes), samples=len(sizes))

@@ -28,13 +28,13 @@ METHODS = (("minmax", 100.0), ("percentile", 99.9), ("mse", 100.0), ("kl", 100.0
 GRANULARITIES = ("tensor", "channel")
 CODECS = ("raw", "zlib-huffman", "rans", "rans-context")
 _TIMED_MESSAGES = 16
-_LEAST_SAMPLES = 8
+_MIN_SAMPLES = 8
 # Far below one image in a million: the difference of two means is not exact.
 _TOLERANCE_POINTS = 1e-6
 
 Feature = NDArray[np.float32]
 # The metric of what the tail makes of features.
-Judge = Callable[[Sequence[Feature]], Score]
+Evaluate = Callable[[Sequence[Feature]], Score]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Trial:
 def search(
     samples: Sequence[FeatureSample],
     features: Sequence[Feature],
-    judge: Judge,
+    evaluate: Evaluate,
     bits: Sequence[int] = BITS,
     codecs: Sequence[str] = CODECS,
     on_progress: Callable[[int], None] | None = None,
@@ -71,16 +71,16 @@ def search(
     """Return what every combination costs at one cut; where several tensors cross, all are encoded alike.
 
     `samples`: the values that clip ranges are chosen from, tensor by tensor; `features`: N x ..., float32, what crosses
-    for the calibration data, N at least 8; `judge`: the metric of the tail on such features. Ranges that
+    for the calibration data, N at least 8; `evaluate`: the metric of the tail on such features. Ranges that
     come out the same are tried once. `on_progress` is told how many settings are done. Raises CoopexportError when
     there are too few samples.
     """
-    if len(features[0]) < _LEAST_SAMPLES:
+    if len(features[0]) < _MIN_SAMPLES:
         raise InputError(
             f"{len(features[0])} calibration samples are too few to choose an encoding by",
-            fix=f"give {_LEAST_SAMPLES} or more",
+            fix=f"give {_MIN_SAMPLES} or more",
         )
-    reference = judge(features)
+    reference = evaluate(features)
     elements = sum(feature[0].size for feature in features)
     trials: list[Trial] = []
     seen = set()
@@ -91,7 +91,7 @@ def search(
             seen.add(key)
             symbols = [encode(item, feature) for item, feature in zip(found, features, strict=True)]
             decoded = [decode(item, one) for item, one in zip(found, symbols, strict=True)]
-            loss_points, loss_error_points = _loss(reference, judge(decoded))
+            loss_points, loss_error_points = _loss(reference, evaluate(decoded))
             for codec in codecs:
                 payload_bytes, encode_us, decode_us = _coded(symbols, found, codec)
                 trials.append(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 # 97.5 % of the standard normal distribution lie below.
 Z = 1.959963984540054
-_LEAST_VALUES = 2
+_MIN_VALUES = 2
 
 
 def wilson_interval(right: int, count: int) -> tuple[float, float]:
@@ -30,7 +30,7 @@ def wilson_interval(right: int, count: int) -> tuple[float, float]:
 
 def mean_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
     """Return the 95 % interval of the mean of one value per image, by the normal approximation; None for one value."""
-    if len(values) < _LEAST_VALUES:
+    if len(values) < _MIN_VALUES:
         return None
     mean, half = float(values.mean()), Z * float(values.std(ddof=1)) / sqrt(len(values))
     return mean - half, mean + half

@@ -1,1 +1,1 @@
-"""Float16 and int8 in the graph, judged image by image against float32."""
+"""Float16 and int8 in the graph, evaluated image by image against float32."""

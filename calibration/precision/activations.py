@@ -17,8 +17,8 @@ from jetson.errors import UnsupportedError
 
 BINS = 2048
 # What is fetched of the watched tensors at a time.
-_MOST_BYTES = 1 << 27
-_MOST_SAMPLES = 32
+_MAX_BYTES = 1 << 27
+_MAX_SAMPLES = 32
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def largest_magnitudes(
     for index, name in enumerate(found):
         watched.graph.node.extend(_reductions(name, index))
     reduced = [f"/{what}/{index}" for index in range(len(found)) for what in ("largest", "nan")]
-    for values in _values(watched, reduced, inputs, _MOST_SAMPLES):
+    for values in _values(watched, reduced, inputs, _MAX_SAMPLES):
         for index, name in enumerate(found):
             value = float(values[f"/largest/{index}"])
             if values[f"/nan/{index}"] or not np.isfinite(value):
@@ -68,7 +68,7 @@ def magnitude_histograms(
     zeros = dict.fromkeys(largest, 0)
     types = tensor_types(model)
     bytes_per_sample = sum(4 * prod(types[name].shape) for name in largest if name in types)
-    samples = min(_MOST_SAMPLES, max(1, _MOST_BYTES // max(1, bytes_per_sample)))
+    samples = min(_MAX_SAMPLES, max(1, _MAX_BYTES // max(1, bytes_per_sample)))
     for values in _values(model, list(largest), inputs, samples):
         for name, value in values.items():
             magnitudes = np.abs(value[value != 0]).astype(np.float64)

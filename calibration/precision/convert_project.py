@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from calibration.precision.conversion_job import PrecisionOptions, PrecisionRefusedError, open_conversion_job
 from calibration.precision.int8_ranges import RangeSettings
+from calibration.precision.network_under_test import WHOLE
 from calibration.precision.prepare import prepare_precision
 from calibration.precision.sensitivity import LayerSensitivity, sensitivity
-from calibration.precision.subject import WHOLE
-from calibration.precision.work import PrecisionOptions, PrecisionRefusedError, open_work
 from calibration.splitting.context import open_context, open_data
 from exporter.bundles.bundle import read_split, split_layers
 from exporter.bundles.precision_file import PRECISIONS, Precision, PrecisionFile
@@ -92,7 +92,7 @@ class NetworkSelection:
 def check_networks(layers: Sequence[str], all_layers: bool, whole: bool) -> None:
     """Raise InputError unless any network is asked for."""
     if not (layers or all_layers or whole):
-        raise InputError("say what to lower: --layer NAME (repeatable), --whole or --all")
+        raise InputError("say what to convert: --layer NAME (repeatable), --whole or --all")
 
 
 def convert_project(
@@ -117,7 +117,7 @@ def convert_project(
     refused: list[str] = []
     for selection in selections:
         tasks = [(layer, options) for layer in selection.layers for options in wanted]
-        on_task = counter(on_progress, f"lowering {selection.graph.variant}", len(tasks))
+        on_task = counter(on_progress, f"converting {selection.graph.variant}", len(tasks))
         with naming(selection.graph.variant):
             context = open_context(project, project.settings.split, selection.graph, data)
             for done, (layer, options) in enumerate(tasks, start=1):
@@ -159,12 +159,12 @@ def measure_sensitivity(
             context = open_context(project, project.settings.split, selection.graph, data)
         for layer, options in ((layer, options) for layer in selection.layers for options in wanted):
             with naming(variant):
-                opened = open_work(context, layer, options)
-                total = sum(len(set(lowering.layers.values())) for lowering in opened.lowerings)
+                opened = open_conversion_job(context, layer, options)
+                total = sum(len(set(conversion.layers.values())) for conversion in opened.conversions)
                 on_layer = counter(on_progress, f"{options.precision} of {variant}, {layer}", total)
-                judge = opened.judge if samples is None else opened.judge.first(samples)
-                found = sensitivity(judge, opened.lowerings, on_layer)
-            networks.append(NetworkSensitivity(variant, layer, options.precision, len(judge.labels), found))
+                evaluator = opened.evaluator if samples is None else opened.evaluator.first(samples)
+                found = sensitivity(evaluator, opened.conversions, on_layer)
+            networks.append(NetworkSensitivity(variant, layer, options.precision, len(evaluator.labels), found))
             if on_result is not None:
                 on_result(networks[-1])
     return SensitivityResult(tuple(networks), left_out)

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from calibration.precision.graph_layers import STANDARD_DOMAINS, element_types, opset_of
 from exporter.onnx_graphs.nodes import rename_reads, tensors_read
 
-LARGEST_HALF = 65504.0
+MAX_HALF = 65504.0
 _HALF, _FLOAT = ".half", ".float"
 # Their output's dtype is an attribute's, or they are what precision is made of.
 _UNTOUCHED = frozenset(("Cast", "Constant", "QuantizeLinear", "DequantizeLinear"))
@@ -93,8 +93,8 @@ def constants_out_of_range(model: onnx.ModelProto) -> Iterator[tuple[int, str]]:
                 continue
             values = numpy_helper.to_array(tensor)
             largest = float(np.abs(values).max(initial=0.0))
-            if largest > LARGEST_HALF:
-                yield number, f"its constant {tensor.name} reaches {largest:.3g}, above half's {LARGEST_HALF:.0f}"
+            if largest > MAX_HALF:
+                yield number, f"its constant {tensor.name} reaches {largest:.3g}, above half's {MAX_HALF:.0f}"
             elif largest > 0 and not as_half(values).any():
                 yield number, f"its constant {tensor.name}, at most {largest:.1e}, would be 0 in half"
 
@@ -161,11 +161,11 @@ def _cast(source: str, result: str, kind: int) -> onnx.NodeProto:
 def _convert_constants(graph: onnx.GraphProto, read_as_half: Collection[str]) -> None:
     """Add the half form of constants, and drop the float form of those that nothing reads any more."""
     still_read = tensors_read(graph.node) | {value.name for value in graph.output}
-    kept = []
+    remaining = []
     for tensor in graph.initializer:
         if tensor.name in read_as_half:
-            kept.append(numpy_helper.from_array(as_half(numpy_helper.to_array(tensor)), tensor.name + _HALF))
+            remaining.append(numpy_helper.from_array(as_half(numpy_helper.to_array(tensor)), tensor.name + _HALF))
         if tensor.name in still_read or tensor.name not in read_as_half:
-            kept.append(tensor)
+            remaining.append(tensor)
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(remaining)

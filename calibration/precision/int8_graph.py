@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from calibration.precision.graph_layers import STANDARD_DOMAINS, element_types
 from exporter.onnx_graphs.nodes import tensors_read
 
-LARGEST_INT8 = 127
+MAX_INT8 = 127
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ def to_int8(model: onnx.ModelProto, nodes: Collection[int], ranges: Mapping[str,
             if name in activations:
                 made += _rounded_activation(name)
     for name in sorted(activations):
-        graph.initializer.extend(_scale_constants(name, np.float32(ranges[name] / LARGEST_INT8)))
+        graph.initializer.extend(_scale_constants(name, np.float32(ranges[name] / MAX_INT8)))
     del graph.node[:]
     graph.node.extend(made)
     still_read = tensors_read(graph.node) | {value.name for value in graph.output}
     replaced = {item.weight for item in chosen.values()} - still_read
-    kept = [tensor for tensor in graph.initializer if tensor.name not in replaced]
+    remaining = [tensor for tensor in graph.initializer if tensor.name not in replaced]
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(remaining)
     del graph.value_info[:]
     return result
 
@@ -100,12 +100,12 @@ def quantised_weight(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np
     A channel of zeros gets the scale 1.
     """
     others = tuple(index for index in range(weight.ndim) if index != axis)
-    scales = (np.abs(weight).max(axis=others) / np.float32(LARGEST_INT8)).astype(np.float32)
+    scales = (np.abs(weight).max(axis=others) / np.float32(MAX_INT8)).astype(np.float32)
     scales = np.where(scales > 0, scales, np.float32(1))
     shape = [1] * weight.ndim
     shape[axis] = -1
     rounded = np.rint(weight / scales.reshape(shape))
-    return np.clip(rounded, -LARGEST_INT8, LARGEST_INT8).astype(np.int8), scales
+    return np.clip(rounded, -MAX_INT8, MAX_INT8).astype(np.int8), scales
 
 
 def _output_axis(node: onnx.NodeProto, dimensions: int) -> int | None:

@@ -21,7 +21,7 @@ _BINS = 2048
 # Parts of the full range that `mse` and `kl` try: geometric, since the best one of few bits is a small part.
 _FRACTIONS = np.geomspace(0.01, 1.0, 96)
 # Keeps the divergence finite where the quantised distribution has nothing.
-_LEAST_PROBABILITY = 1e-9
+_MIN_PROBABILITY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def divergence_range(counts: Limits, centres: Limits, minimum: Rows, maximum: Ro
         # What lies outside piles up at the ends in the reference alone: that is what clipping costs.
         reference = held + _piled_up(counts, inside)
         reference /= np.maximum(reference.sum(axis=1, keepdims=True), 1)
-        quantised = np.maximum(quantised / np.maximum(quantised.sum(axis=1, keepdims=True), 1), _LEAST_PROBABILITY)
+        quantised = np.maximum(quantised / np.maximum(quantised.sum(axis=1, keepdims=True), 1), _MIN_PROBABILITY)
         ratio = np.where(reference > 0, reference / quantised, 1.0)
         divergence: Limits = (reference * np.log(ratio)).sum(axis=1)
         return divergence

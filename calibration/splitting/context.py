@@ -14,11 +14,11 @@ from calibration.metrics import metric
 from calibration.metrics.metric import Score
 from calibration.ranges.calibration_file import clip_ranges
 from exporter.bundles.bundle import Metric, golden_bytes
-from exporter.cutting.split import Boundary, boundary_tensor, whole_outputs
+from exporter.cutting.split import CutTensor, cut_tensor_of, whole_outputs
 from exporter.data.datasets import Dataset, load_dataset, network_inputs
 from exporter.encoding.specification import FLOAT16, FLOAT32, affine_specification
 from exporter.layers.candidates import Layer
-from exporter.layers.cut_points import crossing_after, describe_crossing
+from exporter.layers.cut_points import cut_tensors_after, describe_cut_tensors
 from exporter.onnx_graphs.index import GraphIndex, index_graph
 from exporter.onnx_graphs.session import Optimisation, open_session, run
 from exporter.onnx_graphs.tensor_types import TensorType, tensor_types
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 GOLDEN_SAMPLES = 16
-# The gates of a cut run on this many calibration images.
-GATE_SAMPLES = 64
+# The parity checks of a cut run on this many calibration images.
+PARITY_SAMPLES = 64
 
 
 @dataclass(frozen=True)
 class SplitContext:
     """All that splitting a variant needs, loaded once for all its layers.
 
-    `whole`: the score of the whole graph; `whole_outputs`: what it makes of the inputs of the gates.
+    `whole`: the score of the whole graph; `whole_outputs`: what it makes of the inputs of the parity checks.
     """
 
     project: Project
@@ -127,19 +127,19 @@ def open_context(
         data.evaluation_inputs,
         data.metric,
         metric.score(data.metric, outputs, data.evaluation.labels),
-        whole_outputs(model, data.calibration_inputs[:GATE_SAMPLES], graph.folder),
+        whole_outputs(model, data.calibration_inputs[:PARITY_SAMPLES], graph.folder),
         data.calibration_sha256,
         data.evaluation_sha256,
     )
 
 
-def boundaries(
+def calibrated_cut_tensors(
     context: SplitContext, layers: Sequence[Layer], on_progress: Callable[[int], None] | None = None
-) -> dict[str, tuple[Boundary, ...]]:
+) -> dict[str, tuple[CutTensor, ...]]:
     """Return what crosses when the network is cut after each of `layers`, and how it is encoded, by layer name."""
     settings = context.settings
-    crossing = {layer.name: tensors_that_cross(context, layer) for layer in layers}
-    every = list(dict.fromkeys(tensor for tensors in crossing.values() for tensor in tensors))
+    cut_tensors = {layer.name: tensors_that_cross(context, layer) for layer in layers}
+    every = list(dict.fromkeys(tensor for tensors in cut_tensors.values() for tensor in tensors))
     if settings.encoding == "affine":
         ranges = clip_ranges(
             context.project,
@@ -156,8 +156,8 @@ def boundaries(
     else:
         encodings = dict.fromkeys(every, FLOAT16 if settings.encoding == "float16" else FLOAT32)
     return {
-        name: tuple(Boundary(tensor, context.types[tensor].shape, encodings[tensor]) for tensor in tensors)
-        for name, tensors in crossing.items()
+        name: tuple(CutTensor(tensor, context.types[tensor].shape, encodings[tensor]) for tensor in tensors)
+        for name, tensors in cut_tensors.items()
     }
 
 
@@ -166,19 +166,19 @@ def tensors_that_cross(context: SplitContext, layer: Layer) -> tuple[str, ...]:
 
     Raises CoopexportError naming the layer and all that crosses when that is more than split.maximum_tensors.
     """
-    tensor = boundary_tensor(layer, context.settings.at)
+    tensor = cut_tensor_of(layer, context.settings.at)
     try:
-        crossing = crossing_after(context.index, tensor, context.types)
+        cut_tensors = cut_tensors_after(context.index, tensor, context.types)
     except CoopexportError as error:
         raise reworded(error, f'layer "{layer.name}": {error}', layer=layer.name) from None
-    count, most = len(crossing.tensors), context.settings.maximum_tensors
+    count, most = len(cut_tensors.tensors), context.settings.maximum_tensors
     if count > most:
         raise UnsupportedError(
-            f'layer "{layer.name}": {describe_crossing(crossing, context.types)}; or let {count} tensors cross with '
-            f"--max-tensors {count}",
+            f'layer "{layer.name}": {describe_cut_tensors(cut_tensors, context.types)}; or let {count} tensors cross '
+            f"with --max-tensors {count}",
             layer=layer.name,
         )
-    return tuple(name for name, _ in crossing.tensors)
+    return tuple(name for name, _ in cut_tensors.tensors)
 
 
 def golden_file(context: SplitContext, results: dict[str, NDArray[Any]]) -> bytes:

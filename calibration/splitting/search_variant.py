@@ -47,10 +47,10 @@ def search_layer(
     features = run(context.open(halves.head), [inputs])[: len(tensors)]
     tail = context.open(halves.tail)
 
-    def judge(arrived: Sequence[NDArray[np.float32]]) -> metric.Score:
+    def evaluate(arrived: Sequence[NDArray[np.float32]]) -> metric.Score:
         return metric.score(context.metric, run(tail, arrived)[0], labels)
 
-    trials = search([samples[name] for name in tensors], features, judge, on_progress=on_progress)
+    trials = search([samples[name] for name in tensors], features, evaluate, on_progress=on_progress)
     content = EncodingFile(
         variant=context.graph.variant,
         layer=display_name(context.graph.layers, layer),

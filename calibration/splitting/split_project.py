@@ -9,11 +9,17 @@ from typing import Literal
 
 from calibration.codecs.search_file import with_recommendation
 from calibration.splitting.choose_cuts import CutSelection, check_where, choose_cuts
-from calibration.splitting.context import SplitContext, boundaries, open_context, open_data, tensors_that_cross
+from calibration.splitting.context import (
+    SplitContext,
+    calibrated_cut_tensors,
+    open_context,
+    open_data,
+    tensors_that_cross,
+)
 from calibration.splitting.split_variant import LossRefusedError, write_split
 from calibration.splitting.whole_variant import write_whole
 from exporter.bundles.bundle import SplitFile, WholeFile
-from exporter.cutting.split import Boundary, CutPosition
+from exporter.cutting.split import CutPosition, CutTensor
 from exporter.encoding.specification import ClipMethod, Granularity
 from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name
@@ -96,7 +102,7 @@ class CalibratedCut:
 
     context: SplitContext
     layer: Layer
-    crossing: tuple[Boundary, ...]
+    cut_tensors: tuple[CutTensor, ...]
 
 
 def split_project(
@@ -154,7 +160,7 @@ def _split_variant(
     on_cut(1)
     for done, cut in enumerate(cuts, start=2):
         try:
-            path, manifest = write_split(cut.context, cut.layer, cut.crossing)
+            path, manifest = write_split(cut.context, cut.layer, cut.cut_tensors)
         except (UnsupportedError, ParityError) as error:
             if not (every or (count > 1 and isinstance(error, LossRefusedError))):
                 raise
@@ -181,7 +187,7 @@ def _calibrate(
     """
     if not request.recommended:
         try:
-            found = boundaries(context, layers, on_images)
+            found = calibrated_cut_tensors(context, layers, on_images)
             return [CalibratedCut(context, layer, found[layer.name]) for layer in layers], []
         except UnsupportedError:
             if not request.all_layers:
@@ -190,7 +196,7 @@ def _calibrate(
     for layer in layers:
         try:
             own = _with_recommendation(context, layer) if request.recommended else context
-            cuts.append(CalibratedCut(own, layer, boundaries(own, [layer], on_images)[layer.name]))
+            cuts.append(CalibratedCut(own, layer, calibrated_cut_tensors(own, [layer], on_images)[layer.name]))
         except (UnsupportedError, StaleError, ParityError) as error:
             if not request.all_layers:
                 raise

@@ -1,4 +1,4 @@
-"""One cut of a variant: gates, golden data, tables, bytes and metric, written as a bundle."""
+"""One cut of a variant: parity, golden data, tables, bytes and metric, written as a bundle."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from calibration.codecs import input_coding
 from calibration.codecs.entropy_tables import fit_symbol_model
 from calibration.metrics import metric
-from calibration.splitting.context import GATE_SAMPLES, SplitContext, golden_file
+from calibration.splitting.context import PARITY_SAMPLES, SplitContext, golden_file
 from exporter.bundles.bundle import (
-    BoundaryTensor,
+    CutTensorRecord,
     FileRecord,
     Metric,
     PayloadBytes,
     SplitFile,
-    check_file,
     read_split,
+    verify_file,
     write_bundle,
 )
 from exporter.bundles.golden import golden_of_split
-from exporter.cutting.split import Boundary, Split, split
+from exporter.cutting.split import CutTensor, Split, split
 from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name
 from exporter.onnx_graphs.session import run
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _FITTED_SYMBOLS = 1 << 21
 # Codecs that need tables.
 _TABLE_CODECS = ("rans", "rans-context")
-# Plan and latency table call the candidates that need no cut so.
+# Partition policy and latency table call the candidates that need no cut so.
 _RESERVED_NAMES = ("input", "output", "whole")
 # Far below one image in a million: the difference of two means is not exact.
 _LOSS_TOLERANCE_POINTS = 1e-6
@@ -58,13 +58,13 @@ class LossRefusedError(ParityError):
     """The encoding of one cut costs more of the metric than the project allows; other cuts may not."""
 
 
-def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary]) -> tuple[Path, SplitFile]:
+def write_split(context: SplitContext, layer: Layer, cut_tensors: Sequence[CutTensor]) -> tuple[Path, SplitFile]:
     """Cut at `layer`, encode, check parity, measure and write its bundle; return the manifest's path and content.
 
-    `crossing`: what crosses there. A bundle that the same recipe has made before is left as it is, so that an
-    interrupted `split --all` goes on where it was. Raises CoopexportError naming the layer and the number when a gate
-    fails, and LossRefusedError when the encoding costs more than split.maximum_loss_points of the metric; nothing is
-    written then.
+    `cut_tensors`: what crosses there. A bundle that the same recipe has made before is left as it is, so that an
+    interrupted `split --all` goes on where it was. Raises CoopexportError naming the layer and the number when a parity
+    check fails, and LossRefusedError when the encoding costs more than split.maximum_loss_points of the metric; nothing
+    is written then.
     """
     name = display_name(context.graph.layers, layer)
     if name in _RESERVED_NAMES:
@@ -73,30 +73,30 @@ def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary
             layer=name,
             fix="rename the module, or cut at another layer",
         )
-    gate = context.calibration_inputs[:GATE_SAMPLES]
+    parity_inputs = context.calibration_inputs[:PARITY_SAMPLES]
     folder = context.graph.folder
-    recipe_sha256 = _recipe_sha256(context, name, crossing)
+    recipe_sha256 = _recipe_sha256(context, name, cut_tensors)
     finished = _finished(folder, name, recipe_sha256)
     if finished is not None:
-        _require_little_loss(context, name, finished.metric)
+        _check_loss(context, name, finished.metric)
         return folder / f"{name}.split.json", finished
-    result = split(context.index, crossing, gate, layer.name, context.whole_outputs, folder)
+    result = split(context.index, cut_tensors, parity_inputs, layer.name, context.whole_outputs, folder)
     head, tail = context.open(result.encoded.head), context.open(result.encoded.tail)
-    sent = run(head, [context.evaluation_inputs])[: len(crossing)]
-    measured = _measure(context, crossing, sent, tail)
-    _require_little_loss(context, name, measured)
-    models = _symbol_models(context, crossing, run(head, [context.calibration_inputs]))
+    head_outputs = run(head, [context.evaluation_inputs])[: len(cut_tensors)]
+    measured = _measure(context, cut_tensors, head_outputs, tail)
+    _check_loss(context, name, measured)
+    models = _symbol_models(context, cut_tensors, run(head, [context.calibration_inputs]))
     files = _files(context, name, result, models)
     records = {file: FileRecord(file=file, sha256=sha256_of_bytes(content)) for file, content in files.items()}
     tensors = tuple(
-        BoundaryTensor(
+        CutTensorRecord(
             name=item.tensor,
             shape=item.shape,
             encoding=item.encoding,
             codec=_codec(context, item),
             tables=records.get(f"{name}.tables_{index}.bin"),
         )
-        for index, item in enumerate(crossing)
+        for index, item in enumerate(cut_tensors)
     )
     codec = FeatureCodec(tuple(item.feature._replace(model=model) for item, model in zip(tensors, models, strict=True)))
     manifest = SplitFile(
@@ -111,7 +111,7 @@ def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary
         preprocessing=preprocessing.to_json(context.project.preprocessing),
         golden=records[f"{name}.golden.npz"],
         parity=tuple(check.to_json() for check in result.parity),
-        payload_bytes=_payload_bytes(sent, codec),
+        payload_bytes=_payload_bytes(head_outputs, codec),
         metric=measured,
         recipe_sha256=recipe_sha256,
     )
@@ -121,17 +121,20 @@ def write_split(context: SplitContext, layer: Layer, crossing: Sequence[Boundary
 
 
 def _measure(
-    context: SplitContext, crossing: Sequence[Boundary], sent: Sequence[NDArray[Any]], tail: InferenceSession
+    context: SplitContext,
+    cut_tensors: Sequence[CutTensor],
+    head_outputs: Sequence[NDArray[Any]],
+    tail: InferenceSession,
 ) -> Metric:
     """Return the metric of what `tail` makes of what the head sent for the evaluation data."""
-    without_tables = FeatureCodec(tuple(item.feature for item in crossing))
-    outputs = run(tail, without_tables.tail_inputs(without_tables.symbols(sent)))[0]
+    without_tables = FeatureCodec(tuple(item.feature for item in cut_tensors))
+    outputs = run(tail, without_tables.tail_inputs(without_tables.symbols(head_outputs)))[0]
     return context.compare(metric.score(context.metric, outputs, context.evaluation.labels))
 
 
 def _files(context: SplitContext, name: str, result: Split, models: Sequence[SymbolModel | None]) -> dict[str, bytes]:
     """Return the bundle's files by name: both halves, golden data and the codec's tables."""
-    golden = golden_of_split(result.sent, result.taken, result.exits, result.outputs)
+    golden = golden_of_split(result.head_outputs, result.tail_inputs, result.exits, result.outputs)
     return {
         f"{name}.head.onnx": _graph_file(context, result.encoded.head),
         f"{name}.tail.onnx": _graph_file(context, result.encoded.tail),
@@ -147,7 +150,7 @@ def _graph_file(context: SplitContext, half: onnx.ModelProto) -> bytes:
     return content
 
 
-def _recipe_sha256(context: SplitContext, name: str, crossing: Sequence[Boundary]) -> str:
+def _recipe_sha256(context: SplitContext, name: str, cut_tensors: Sequence[CutTensor]) -> str:
     """Return the hash of all that a bundle is made from: the same recipe makes the same bundle."""
     metric_name = context.project.settings.data.metric
     code = find_source(metric_name, context.project.folder) if ":" in metric_name else None
@@ -158,7 +161,7 @@ def _recipe_sha256(context: SplitContext, name: str, crossing: Sequence[Boundary
         "position": context.settings.at,
         "source": context.graph.source_sha256,
         "model": context.graph.model_sha256,
-        "tensors": [asdict(boundary) for boundary in crossing],
+        "tensors": [asdict(cut_tensor) for cut_tensor in cut_tensors],
         "codec": context.settings.codec,
         "standalone": context.settings.standalone,
         "preprocessing": preprocessing.to_json(context.project.preprocessing),
@@ -177,13 +180,13 @@ def _finished(folder: Path, name: str, recipe_sha256: str) -> SplitFile | None:
             return None
         tables = [item.tables for item in bundle.tensors if item.tables is not None]
         for record in (bundle.head, bundle.tail, bundle.golden, *tables):
-            check_file(folder, record)
+            verify_file(folder, record)
     except (StaleError, DamagedFileError):
         return None
     return bundle
 
 
-def _require_little_loss(context: SplitContext, name: str, measured: Metric) -> None:
+def _check_loss(context: SplitContext, name: str, measured: Metric) -> None:
     if measured.loss_points > context.settings.maximum_loss_points + _LOSS_TOLERANCE_POINTS:
         raise LossRefusedError(
             f"layer {name} of {context.graph.variant}: encoding the feature costs {measured.loss_points:.2f} points of "
@@ -195,29 +198,29 @@ def _require_little_loss(context: SplitContext, name: str, measured: Metric) -> 
         )
 
 
-def _codec(context: SplitContext, boundary: Boundary) -> str:
+def _codec(context: SplitContext, cut_tensor: CutTensor) -> str:
     """Return the codec of one tensor: there are no tables for floating-point numbers."""
     codec = context.settings.codec
-    return codec if boundary.encoding.kind == "affine" or codec == "raw" else "zlib-huffman"
+    return codec if cut_tensor.encoding.kind == "affine" or codec == "raw" else "zlib-huffman"
 
 
 def _symbol_models(
-    context: SplitContext, crossing: Sequence[Boundary], sent: Sequence[NDArray[Any]]
+    context: SplitContext, cut_tensors: Sequence[CutTensor], head_outputs: Sequence[NDArray[Any]]
 ) -> list[SymbolModel | None]:
-    """Fit the tables of each tensor's codec to what leaves the head for the calibration data (`sent`)."""
+    """Fit the tables of each tensor's codec to what leaves the head for the calibration data (`head_outputs`)."""
     models: list[SymbolModel | None] = []
-    for boundary, one in zip(crossing, sent, strict=False):
-        codec = _codec(context, boundary)
+    for cut_tensor, one in zip(cut_tensors, head_outputs, strict=False):
+        codec = _codec(context, cut_tensor)
         if codec not in _TABLE_CODECS:
             models.append(None)
             continue
-        enough = max(2, _FITTED_SYMBOLS // prod(boundary.shape))
-        symbols = symbols_of(boundary.feature, one[:enough])
-        models.append(fit_symbol_model(symbols, boundary.encoding.bits, contexts=codec == "rans-context"))
+        enough = max(2, _FITTED_SYMBOLS // prod(cut_tensor.shape))
+        symbols = symbols_of(cut_tensor.feature, one[:enough])
+        models.append(fit_symbol_model(symbols, cut_tensor.encoding.bits, contexts=codec == "rans-context"))
     return models
 
 
-def _payload_bytes(sent: Sequence[NDArray[Any]], codec: FeatureCodec) -> PayloadBytes:
+def _payload_bytes(head_outputs: Sequence[NDArray[Any]], codec: FeatureCodec) -> PayloadBytes:
     """Return the sizes of the real messages of what leaves the head, one image each, header included."""
-    samples = zip(*(np.split(array, len(array)) for array in sent), strict=True)
+    samples = zip(*(np.split(array, len(array)) for array in head_outputs), strict=True)
     return input_coding.payload_statistics([len(codec.encode(sample)) for sample in samples])

@@ -29,8 +29,8 @@ def write_whole(context: SplitContext) -> tuple[Path, WholeFile]:
     jpeg_outputs = run(context.open(context.model), [arrived_inputs])[0]
     jpeg_score = metric.score(context.metric, jpeg_outputs, evaluation.labels)
     same = context.compare(context.whole)
-    gate = context.calibration_inputs[:GOLDEN_SAMPLES]
-    golden = golden_file(context, golden_of_whole(run(context.open(context.model, "disabled"), [gate])))
+    parity_inputs = context.calibration_inputs[:GOLDEN_SAMPLES]
+    golden = golden_file(context, golden_of_whole(run(context.open(context.model, "disabled"), [parity_inputs])))
     manifest = WholeFile(
         variant=context.graph.variant,
         source_sha256=context.graph.source_sha256,

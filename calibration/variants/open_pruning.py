@@ -19,7 +19,7 @@ from exporter.project.settings import Project, PruneSection, TrainingSection
 from exporter.project.user_code import find_source
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.dense_network import state_of
-from exporter.pruning.work import PruningWork
+from exporter.pruning.session import PruningSession
 from exporter.tracing.trace import copied, run_network
 from exporter.training.losses import load_loss
 from exporter.training.placement import choose_device, memory_named, thread_count
@@ -66,11 +66,11 @@ def open_pruning(
     own = {"step1": recipe, "prune": {key: every[key] for key in _OF_STEP_TWO}}
     folder = project.output / "pruning" / (series or "two-step")
     folder.mkdir(parents=True, exist_ok=True)
-    work = PruningWork(
+    session = PruningSession(
         groups=channel_groups(copied(network), inputs),
         base=state_of(network),
         data=data,
-        judge=_judge(project, validation, training),
+        evaluate=_evaluator(project, validation, training),
         loss=load_loss(training, project.folder),
         training=training,
         settings=settings,
@@ -83,20 +83,20 @@ def open_pruning(
         validation=validation,
     )
     evaluation = open_evaluation(project)
-    return VariantMaker(project, series, work, _sha256(own), evaluation, inputs, checkpoint_sha256)
+    return VariantMaker(project, series, session, _sha256(own), evaluation, inputs, checkpoint_sha256)
 
 
 def _sha256(recipe: dict[str, Any]) -> str:
     return sha256_of_bytes(json.dumps(recipe, sort_keys=True).encode())
 
 
-def _judge(project: Project, data: TrainingSet, training: TrainingSection) -> Callable[[nn.Module], float]:
+def _evaluator(project: Project, data: TrainingSet, training: TrainingSection) -> Callable[[nn.Module], float]:
     """Return a function that gives a network's metric on `data`, in eval mode."""
     chosen = metric.load_metric(project)
     device = choose_device(training.device)
     at_once = training.batch_images
 
-    def judge(network: nn.Module) -> float:
+    def evaluate(network: nn.Module) -> float:
         outputs, labels = [], []
         with memory_named(at_once), thread_count(training.threads), seeded(training.seed, device):
             try:
@@ -110,4 +110,4 @@ def _judge(project: Project, data: TrainingSet, training: TrainingSection) -> Ca
                 network.to("cpu")
         return metric.score(chosen, np.concatenate(outputs), np.concatenate(labels)).value
 
-    return judge
+    return evaluate

@@ -123,7 +123,7 @@ def prune_project(
         if on_result is not None:
             on_result(found)
 
-    first = prune_whole(maker.work, tell)
+    first = prune_whole(maker.session, tell)
     since = first.trained.spent
     rounds = [asdict(one) for one in first.rounds]
     scores = {"score_before": first.score_before}
@@ -147,7 +147,7 @@ def _second_step(
     maker: VariantMaker, first: Trained, series: Sequence[Series], controls: bool, tell: Callable[[Pruned], None]
 ) -> None:
     """Prune, from what step 1 left, the candidates of each series to their widths; then train the controls."""
-    work = replace(maker.work, recipe=maker.recipe_of_step_two)
+    session = replace(maker.session, recipe=maker.recipe_of_step_two)
     since, most = first.spent, 0
     for one in series:
         made: list[Narrowed] = []
@@ -166,7 +166,7 @@ def _second_step(
             if isinstance(found, VariantRecord):
                 parents.append(suffix)
 
-        prune_series(work, first, one, on_width)
+        prune_series(session, first, one, on_width)
         most = max(most, len(made))
 
     def on_control(number: int, trained: Trained) -> None:
@@ -174,7 +174,7 @@ def _second_step(
         tell(maker.register(suffix, maker.name(STEP_ONE), "control", trained, since, cuts=(), number=number))
 
     if controls and most:
-        train_controls(work, first, most, on_control)
+        train_controls(session, first, most, on_control)
 
 
 def _check_series(name: str | None) -> None:
@@ -213,7 +213,7 @@ def _candidates(
     for layer in layers:
         name = display_name(graph.layers, layer)
         try:
-            crossing = crossing_groups(maker.work.groups, (layer.name, *layer.aliases))
+            crossing = crossing_groups(maker.session.groups, (layer.name, *layer.aliases))
             if not (crossing >= 0).any():
                 raise UnsupportedError(f"nothing of what crosses after '{name}' can be removed", layer=name)
         except UnsupportedError as error:

@@ -104,5 +104,5 @@ def register_variant(project: Project, variant: str, lineage: Lineage, evaluatio
 def _score(
     graph: LayerGraph, inputs: NDArray[np.float32], chosen: tuple[str, MetricFunction], dataset: Dataset
 ) -> Score:
-    session = open_session(graph.check(), "all")
+    session = open_session(graph.verified_file(), "all")
     return metric.score(chosen, run(session, [inputs])[0], dataset.labels)

@@ -10,7 +10,7 @@ from exporter.data.datasets import load_dataset
 from exporter.project.settings import Project
 from exporter.shrinking.plan import read_shrink_plan
 from exporter.variants.choice import naming
-from exporter.variants.layer_graphs import ORIGINAL, PRUNED, check_plan, source_is_here, source_sha256, variants
+from exporter.variants.layer_graphs import ORIGINAL, PRUNED, check_shrink_plan, source_is_here, source_sha256, variants
 from exporter.variants.record import VARIANT_FILE, VariantRecord, read_variant_record
 from jetson.errors import CoopexportError, DamagedFileError, StaleError
 
@@ -68,7 +68,7 @@ def _holds(project: Project, record: VariantRecord, data_sha256: str, before: li
         return False
     if record.variant != ORIGINAL:
         try:
-            check_plan(project, record.variant)
+            check_shrink_plan(project, record.variant)
         except (StaleError, DamagedFileError):  # said again, to the user, when it cannot be exported
             return False
     return measured.reference == original.value

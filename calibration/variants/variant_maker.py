@@ -11,7 +11,7 @@ from torch import nn
 from calibration.variants.register import Evaluation, Lineage, register_variant
 from exporter.project.settings import Project
 from exporter.pruning.rounds import Spent, Trained
-from exporter.pruning.work import PruningWork
+from exporter.pruning.session import PruningSession
 from exporter.tracing.trace import run_network
 from exporter.variants.pruned_variant import write_pruned_variant
 from exporter.variants.record import Step, VariantRecord, read_variant_record
@@ -30,13 +30,13 @@ class LeftOut:
 class VariantMaker:
     """Turns trained networks into registered variants, those that are there already aside.
 
-    `series`: put before the variants' names. `work`: of step 1; its recipe says nothing of step 2, whose own is
+    `series`: put before the variants' names. `session`: of step 1; its recipe says nothing of step 2, whose own is
     `recipe_of_step_two`.
     """
 
     project: Project
     series: str | None
-    work: PruningWork
+    session: PruningSession
     recipe_of_step_two: str
     evaluation: Evaluation
     inputs: torch.Tensor
@@ -48,7 +48,7 @@ class VariantMaker:
 
     def recipe(self, step: Step) -> str:
         """Return the hash of all that decides what a variant of `step` is."""
-        return self.work.recipe if step == "step1" else self.recipe_of_step_two
+        return self.session.recipe if step == "step1" else self.recipe_of_step_two
 
     def register(
         self, suffix: str, parent: str, step: Step, trained: Trained, since: Spent, **more: Any
@@ -76,7 +76,7 @@ class VariantMaker:
         cuts = more.pop("cuts", None)
         method = {
             "command": "prune two-step",
-            "criterion": self.work.settings.criterion,
+            "criterion": self.session.settings.criterion,
             "recipe_sha256": self.recipe(step),
             **more,
         }

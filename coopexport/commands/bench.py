@@ -9,7 +9,7 @@ import click
 
 from coopexport.commands.options import target_option
 from coopexport.output import (
-    MOST_TABLES,
+    MAX_TABLES,
     left_out,
     next_step,
     print_table,
@@ -65,7 +65,7 @@ def print_run(run: LatencyRun) -> None:
         p90 = "" if summary.p90_ms is None else f"{summary.p90_ms:.4f}"
         rows.append((item.variant, item.layer, name, f"{summary.p50_ms:.4f}", p90, f"{100 * summary.cv:.0f} %"))
     title = f"Latency on {run.host['processor']}, {run.threads} thread, {run.rounds} interleaved rounds"
-    if len({item.variant for item in run.items}) > MOST_TABLES:
+    if len({item.variant for item in run.items}) > MAX_TABLES:
         print_table(f"{title}: medians in ms", ["variant", "cut", *_PARTS], rows_by_cut(run), left=2)
         for item in run.items:
             if item.failure is not None:

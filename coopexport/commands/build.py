@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 @click.option(
     "--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: what the project file says, or fp32."
 )
-@click.option("--batch", help="Samples at a time: 4, or least-best-most such as 1-4-16; default: as the project says.")
+@click.option("--batch", help="Samples at a time: 4, or min-opt-max such as 1-4-16; default: as the project says.")
 @click.option("--device", help="Build on this device, user@host or user@host:port, over ssh.")
 @click.option(
     "--order",
-    "order_file",
+    "request_file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write what a device without ssh needs to build, a .zip file, instead of building.",
 )
@@ -53,7 +53,7 @@ def build(
     precision: Any,
     batch: str | None,
     device: str | None,
-    order_file: Path | None,
+    request_file: Path | None,
     result_file: Path | None,
     no_store: bool,
 ) -> None:
@@ -72,15 +72,15 @@ def build(
     request = BuildProjectRequest(
         variant_names, layer_names, target_names, roles, precision, batches, use_store=not no_store
     )
-    if sum(item is not None for item in (device, order_file, result_file)) > 1:
+    if sum(item is not None for item in (device, request_file, result_file)) > 1:
         raise InputError("give one of --device, --order and --result")
     with progress_bar() as bar:
         print_each = bar.above(print_records)
         if device is not None:
             found = build_over_ssh(project, request, device, bar, bar.above(print_event), say_left_out, print_each)
             print_device_engines(found)
-        elif order_file is not None:
-            print_written(write_build_request(project, request, order_file, bar, say_left_out, print_each))
+        elif request_file is not None:
+            print_written(write_build_request(project, request, request_file, bar, say_left_out, print_each))
         elif result_file is not None:
             print_device_engines(install_build_result(project, request, result_file, bar, say_left_out, print_each))
         else:
@@ -90,15 +90,15 @@ def build(
 
 
 def parse_batches(text: str) -> tuple[int, int, int]:
-    """Return least, best and most samples of "4" or "1-4-16"; raises CoopexportError for anything else."""
+    """Return min, opt and max samples of "4" or "1-4-16"; raises CoopexportError for anything else."""
     from jetson.errors import InputError
 
     parts = text.split("-")
     if len(parts) in (1, 3) and all(part.isdecimal() for part in parts):
-        least, best, most = (int(part) for part in (parts * 3 if len(parts) == 1 else parts))
-        if 1 <= least <= best <= most:
-            return least, best, most
-    raise InputError(f'--batch "{text}": give one number, 4, or least-best-most in that order, 1-4-16')
+        min_batch, opt_batch, max_batch = (int(part) for part in (parts * 3 if len(parts) == 1 else parts))
+        if 1 <= min_batch <= opt_batch <= max_batch:
+            return min_batch, opt_batch, max_batch
+    raise InputError(f'--batch "{text}": give one number, 4, or min-opt-max in that order, 1-4-16')
 
 
 def _can_be_measured(result: BuildResult) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from coopexport.output import MOST_TABLES, next_step, print_table, relative
+from coopexport.output import MAX_TABLES, next_step, print_table, relative
 
 if TYPE_CHECKING:
     from calibration.building.build_project import TargetEngines
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engines.building.build import BuildResult
     from engines.targets.target import Target
 
-_ORIGINS = {"kept": "kept", "stored": "from the store", "built": "built"}
+_ORIGINS = {"reused": "reused", "stored": "from the store", "built": "built"}
 
 
 def print_engines(built: TargetEngines) -> None:
@@ -26,7 +26,7 @@ def print_engines(built: TargetEngines) -> None:
     unchecked = [engine for engine in engines if not engine.identity.parity]
     elsewhere = [engine for engine in engines if engine.identity.parity and _other_architecture(target, engine)]
     count = len({item.variant for item in built.items})
-    if count > MOST_TABLES:
+    if count > MAX_TABLES:
         reused = sum(engine.reused for engine in engines)
         total_bytes = sum(engine.identity.engine_bytes for engine in engines)
         click.echo(
@@ -35,7 +35,7 @@ def print_engines(built: TargetEngines) -> None:
         )
     else:
         rows = [
-            (relative(one.path), _ORIGINS[one.origin], f"{one.identity.engine_bytes:,}", _check(target, one))
+            (relative(one.path), _ORIGINS[one.origin], f"{one.identity.engine_bytes:,}", _parity_cell(target, one))
             for one in engines
         ]
         print_engine_table(target, rows)
@@ -53,7 +53,7 @@ def print_engine_table(target: Target, rows: Sequence[Sequence[str]]) -> None:
     print_table(f"Engines for {target.name} ({target.description})", ["engine", "", "bytes", "check"], rows, left=2)
 
 
-def _check(target: Target, result: BuildResult) -> str:
+def _parity_cell(target: Target, result: BuildResult) -> str:
     """Return what is known of an engine's golden data, and the architecture that says so where it is another one."""
     if not result.identity.parity:
         return "not run on the device" if target.kind == "jetson" else "not run here"

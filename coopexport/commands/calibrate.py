@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coopexport.commands.options import cut_options, naming_options, range_options
-from coopexport.output import MOST_TABLES, left_out, next_step, print_table, progress_bar, wrote
+from coopexport.output import MAX_TABLES, left_out, next_step, print_table, progress_bar, wrote
 
 if TYPE_CHECKING:
     from calibration.splitting.calibrate_project import CalibratedVariant
@@ -38,7 +38,7 @@ def calibrate(
             project, request, bar, bar.above(print_ranges), lambda count: left_out(count, layer_names)
         )
     count = len(result.variants)
-    if count > MOST_TABLES:
+    if count > MAX_TABLES:
         rows = [(item.variant, *row) for item in result.variants for row in range_rows(item)]
         print_table(f"Clip ranges of {count} variants", ["variant", *_COLUMNS], rows, left=2)
     wrote(*(item.path for item in result.variants if item.path is not None))
@@ -47,7 +47,7 @@ def calibrate(
 
 def print_ranges(found: CalibratedVariant) -> None:
     """Print the ranges of one of few variants."""
-    if found.count <= MOST_TABLES:
+    if found.count <= MAX_TABLES:
         print_table(f"Clip ranges of {found.variant}", _COLUMNS, range_rows(found))
 
 

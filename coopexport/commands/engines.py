@@ -74,7 +74,7 @@ def explain(engine: str) -> None:
             path=engine,
             fix=f"build it again: coopexport build --target {result.identity.target}",
         )
-    click.echo("it may be loaded here" + (", as far as this machine is known" if result.unverified else ""))
+    click.echo("it may be loaded here" + (", as far as this machine is known" if result.unchecked else ""))
 
 
 @engines.command()
@@ -115,7 +115,7 @@ def _facts(result: ExplainResult) -> Iterable[tuple[str, str]]:
     yield "graph", f"SHA-256 {identity.source_sha256}"
     yield "checked", _checked(identity)
     yield "here", _machine(result.machine)
-    for text in result.unverified:
+    for text in result.unchecked:
         yield "not compared", text
     for text in result.mismatches:
         yield "differs", text
@@ -132,8 +132,8 @@ def _checked(identity: EngineIdentity) -> str:
 
 
 def _batches(identity: EngineIdentity) -> str:
-    least, best, most = identity.batches
-    return str(least) if least == most else f"{least} to {most}, best {best}"
+    min_batch, opt_batch, max_batch = identity.batches
+    return str(min_batch) if min_batch == max_batch else f"{min_batch} to {max_batch}, best {opt_batch}"
 
 
 def _machine(machine: Machine) -> str:

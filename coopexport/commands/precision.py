@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     multiple=True,
     default=["fp16", "int8"],
     show_default=True,
-    help="What to lower to; repeatable.",
+    help="What to convert to; repeatable.",
 )
 @click.option(
     "--ranges",
@@ -82,7 +82,7 @@ def precision(
     only_sensitivity: bool,
     image_count: int | None,
 ) -> None:
-    """Write heads and tails in float16 or int8, judged image by image against float32."""
+    """Write heads and tails in float16 or int8, evaluated image by image against float32."""
     from calibration.precision.convert_project import (
         ConvertRequest,
         check_networks,
@@ -135,7 +135,7 @@ def print_converted(result: ConvertResult) -> None:
 
 
 def print_sensitivity(found: NetworkSensitivity) -> None:
-    """Print what each layer of a network costs when it alone is lowered, the worst first."""
+    """Print what each layer of a network costs when it alone is converted, the worst first."""
     title = f"{found.precision} of {found.variant}, {found.layer}: each layer alone, {found.samples} images"
     rows = []
     for item in found.layers:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from exporter.shrinking.removal import ShrinkOptions
     from exporter.shrinking.shrink import LayerSize
     from exporter.variants.rounding_cost import RoundingCost
-    from exporter.variants.verify_variants import VerifiedVariant
+    from exporter.variants.variant_parity import VariantParity
 
 # The largest error that --approximate allows by itself, relative to the outputs' spread.
 _APPROXIMATE_BOUND = 0.05
@@ -64,12 +64,12 @@ def shrink(
     from exporter.project.settings import load_project
     from exporter.shrinking.removal import ShrinkOptions
     from exporter.variants.shrunk_variant import ShrinkRequest
-    from exporter.variants.verify_variants import VerifyRequest, verify_variants
+    from exporter.variants.variant_parity import ParityRequest, variants_parity
     from jetson.errors import InputError
 
     project = load_project(project_file)
     if verify:
-        verify_variants(project, VerifyRequest(variant_names), _print_verified)
+        variants_parity(project, ParityRequest(variant_names), _print_verified)
         return
     if variant_names:
         raise InputError("--variant is for --verify: what is shrunk becomes the variant pruned")
@@ -82,7 +82,7 @@ def shrink(
     next_step("coopexport layers, or coopexport split --layer NAME")
 
 
-def _print_verified(verified: VerifiedVariant) -> None:
+def _print_verified(verified: VariantParity) -> None:
     for check in verified.checks:
         error = f"{check.error:.1e} of the outputs' spread, allowed is {check.bound:.0e}"
         click.echo(f"{verified.variant}: {check.check}: error {error}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from coopexport.commands.options import cut_options, naming_options, range_options
-from coopexport.output import MOST_TABLES, left_out, next_step, print_table, progress_bar, wrote
+from coopexport.output import MAX_TABLES, left_out, next_step, print_table, progress_bar, wrote
 
 if TYPE_CHECKING:
     from calibration.splitting.split_project import VariantSplit
@@ -102,7 +102,7 @@ def _split_given(
 
 def print_variant(done: VariantSplit) -> None:
     """Print what was written of one variant: in a table, or of many variants a line for each cut."""
-    if done.count > MOST_TABLES:
+    if done.count > MAX_TABLES:
         for bundle in done.bundles:
             click.echo(_line(bundle, done.number, done.count))
     else:

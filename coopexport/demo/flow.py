@@ -31,7 +31,7 @@ def run_demo(folder: Path, recipe: Recipe | None = None) -> PairResult:
     Everything is written into `folder`. Raises CoopexportError when an extra is missing or a step is refused.
     """
     recipe = recipe or Recipe()
-    _require_extras()
+    _check_extras()
     click.echo("making data: scikit-learn's handwritten digits on patches of its photographs, 32x32")
     from benchmarks.demo.data import make_data
 
@@ -58,7 +58,7 @@ def run_demo(folder: Path, recipe: Recipe | None = None) -> PairResult:
     return result
 
 
-def _require_extras() -> None:
+def _check_extras() -> None:
     try:
         import sklearn  # noqa: F401
         import torch  # noqa: F401

@@ -16,17 +16,17 @@ from engines.building.build_items import BuildItem
 from engines.building.evidence import Evidence, evidence, reason_for_none
 from engines.building.prepared_file import PreparedFile, prepare
 from engines.host.this_machine import this_machine
-from engines.preflight.check import require_buildable_graph
+from engines.preflight.check import buildable_graph_warnings
 from engines.target_files.target_file import target_file
-from engines.targets.capabilities import require_possible
+from engines.targets.capabilities import check_supported
 from engines.targets.lookup import find_target
 from engines.targets.target import Target
-from jetson.engines.admission import read_engine
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.golden_check import compare_outputs, run_in_batches
 from jetson.engines.header import begins_like_engine
 from jetson.engines.identity import EngineIdentity, encode_identity, for_another_owner, identity_path, run_on
 from jetson.engines.machine import Machine
+from jetson.engines.verification import read_engine
 from jetson.errors import DamagedFileError, DeviceError, StaleError, UnsupportedError
 from jetson.files.atomic_files import sha256_of_bytes, write_files
 from jetson.store.key import EngineKey, engine_key, key_of
@@ -39,7 +39,7 @@ _NOT_STORED = "onnxruntime"
 
 @dataclass(frozen=True)
 class BuildResult:
-    """An engine on the disk. `origin`: "kept" (it was there and still fits), "stored" (it came out of the store) or
+    """An engine on the disk. `origin`: "reused" (it was there and still fits), "stored" (it came out of the store) or
     "built". `reason`: why the store did not have it, or did not keep it; empty where there is nothing to say.
     """
 
@@ -54,7 +54,7 @@ class BuildResult:
         return self.origin != "built"
 
 
-def require_buildable(target: Target) -> str:
+def builder_version(target: Target) -> str:
     """Return the version of the target's backend; raises CoopexportError when it cannot build here."""
     available = find_backend(target.backend).can_build(target)
     if not available.usable and target.kind == "jetson" and target.backend == "tensorrt":
@@ -85,10 +85,10 @@ def build_engine(
     target = find_target(target_name)
     batches = (batch, batch, batch) if most_batch is None else (1, batch, most_batch)
     settings = plain_settings(target, batches)._replace(precision=precision)
-    require_possible(target, settings)
-    require_buildable(target)
+    check_supported(target, settings)
+    builder_version(target)
     file = target_file(model, target, batches, "the graph")
-    require_buildable_graph(file, target, settings, "the graph")
+    buildable_graph_warnings(file, target, settings, "the graph")
     return find_backend(target.backend).build(file, target, settings)
 
 
@@ -102,18 +102,18 @@ def build(
     """Build one engine, or return the one that is there, or in `store`, when nothing has changed.
 
     `settings`: for all items of the target; the precision is the item's. `machine`: this one, where it is known
-    already. Raises CoopexportError when the wish is
+    already. Raises CoopexportError when that is
     impossible, the bundle is damaged, the backend is missing or refuses the graph, or the engine computes something
     else than the golden data say; nothing is written then.
     """
-    require_buildable(target)
+    builder_version(target)
     prepared = prepare(item, target, settings or plain_settings(target))
     machine = machine or this_machine()
     key = engine_key(prepared.sha256, target.backend, prepared.settings, machine, builder_of(target), VERSION)
     path = item.engine_path(target, prepared.settings.batches)
-    kept = _still_fits(path, prepared, key, machine)
-    if kept is not None:
-        return BuildResult(path, kept, "kept")
+    reused = _still_fits(path, prepared, key, machine)
+    if reused is not None:
+        return BuildResult(path, reused, "reused")
     if store is None or target.backend == _NOT_STORED:
         identity, data = _built(prepared, machine)
         result = BuildResult(path, identity, "built")
@@ -122,7 +122,7 @@ def build(
         identity, data = obtained.identity, obtained.data
         if obtained.reused:
             identity = _of_item(identity, data, prepared, machine)
-        reason = "; ".join(text for text in (obtained.reason, obtained.not_kept) if text)
+        reason = "; ".join(text for text in (obtained.reason, obtained.not_stored) if text)
         result = BuildResult(path, identity, "stored" if obtained.reused else "built", reason)
     identity_name = Path(identity_path(str(path))).name
     write_files(str(path.parent), {path.name: data, identity_name: encode_identity(identity)})
@@ -147,7 +147,7 @@ def _built(prepared: PreparedFile, machine: Machine) -> tuple[EngineIdentity, by
             f"{backend.name} {version} built something that does not begin like its engines ({engine.data[:4]!r}): "
             "this version of it is not known here"
         )
-    checks, reason = _check(prepared, backend, engine.data, machine)
+    checks, reason = _golden_parity(prepared, backend, engine.data, machine)
     identity = EngineIdentity(
         engine_sha256=sha256_of_bytes(engine.data),
         engine_bytes=len(engine.data),
@@ -191,7 +191,7 @@ def _of_item(identity: EngineIdentity, data: bytes, prepared: PreparedFile, mach
     )
     if owned.parity is not None:
         return owned
-    checks, reason = _check(prepared, find_backend(target.backend), data, machine)
+    checks, reason = _golden_parity(prepared, find_backend(target.backend), data, machine)
     return owned._replace(parity=checks, parity_reason=reason)
 
 
@@ -231,12 +231,12 @@ def _was_checked_as_well(identity: EngineIdentity, prepared: PreparedFile, machi
     return here <= shown or not find_backend(target.backend).can_run(target).usable
 
 
-def _check(
+def _golden_parity(
     prepared: PreparedFile, backend: Backend, engine: bytes, machine: Machine
 ) -> tuple[list[dict[str, Any]] | None, str | None]:
     """Run the engine on the golden data where that is possible; return the checks, or why there are none that count.
 
-    Raises CoopexportError when it computes something else, also where its agreement would show nothing.
+    Raises CoopexportError when it computes something else, also where equality would show nothing.
     """
     runnable = backend.can_run(prepared.target)
     if not runnable.usable:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from engines.backends.registry import find_backend
 from engines.targets.target import Target
-from exporter.bundles.bundle import BoundaryTensor, FileRecord, read_split, read_whole
-from exporter.bundles.precision_file import PrecisionFile, Rounding, check_role, read_precision, require_same_data
+from exporter.bundles.bundle import CutTensorRecord, FileRecord, read_split, read_whole
+from exporter.bundles.precision_file import PrecisionFile, Rounding, check_same_data, read_precision, verify_role
 from exporter.parity import BUILD_BOUND
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.golden_check import SYMBOL_FRACTION_BOUND, OutputForm
@@ -33,8 +33,8 @@ class BuildItem:
     role: str
     graph: FileRecord
     golden: FileRecord
-    contract: Preprocessing
-    tensors: tuple[BoundaryTensor, ...] = ()
+    preprocessing: Preprocessing
+    tensors: tuple[CutTensorRecord, ...] = ()
     precision: str = FLOAT32
     bounds: Rounding = _FLOAT32_BOUNDS
 
@@ -45,9 +45,9 @@ class BuildItem:
         return name if self.precision == FLOAT32 else f"{name}.{self.precision}"
 
     def engine_path(self, target: Target, batches: tuple[int, int, int] = (1, 1, 1)) -> Path:
-        """Return where the engine for `target` and `batches` (least, best, most) goes."""
-        least, _, most = batches
-        sizes = "-".join(map(str, batches)) if least != most else str(most)
+        """Return where the engine for `target` and `batches` (min, opt, max) goes."""
+        min_batch, _, max_batch = batches
+        sizes = "-".join(map(str, batches)) if min_batch != max_batch else str(max_batch)
         name = self.stem if batches == (1, 1, 1) else f"{self.stem}.batch{sizes}"
         return self.folder / "engines" / target.name / (name + find_backend(target.backend).file_suffix)
 
@@ -55,12 +55,12 @@ class BuildItem:
         """Return `settings` for the precision that is in this graph."""
         return settings._replace(precision=self.precision)
 
-    def output_forms(self, tensors: tuple[BoundaryTensor, ...], outputs: int) -> tuple[OutputForm, ...]:
+    def output_forms(self, tensors: tuple[CutTensorRecord, ...], outputs: int) -> tuple[OutputForm, ...]:
         """Return what each of the engine's `outputs` holds: of a head first `tensors`, in their target's form."""
-        sent = [self._form_of(tensor) for tensor in tensors] if self.role == "head" else []
-        return (*sent, *([OutputForm("numbers", self.bounds.output_error)] * (outputs - len(sent))))
+        head_outputs = [self._form_of(tensor) for tensor in tensors] if self.role == "head" else []
+        return (*head_outputs, *([OutputForm("numbers", self.bounds.output_error)] * (outputs - len(head_outputs))))
 
-    def _form_of(self, tensor: BoundaryTensor) -> OutputForm:
+    def _form_of(self, tensor: CutTensorRecord) -> OutputForm:
         encoding = tensor.encoding
         if encoding.kind != "affine":
             return OutputForm("numbers", self.bounds.output_error)
@@ -74,30 +74,32 @@ def items_of_layer(folder: Path, layer: str, precision: str = FLOAT32) -> list[B
     """Return head and tail of a split bundle in a precision; raises CoopexportError when it is missing or stale."""
     bundle = read_split(folder, layer)
     items = [
-        BuildItem(folder, bundle.variant, layer, role, record, bundle.golden, bundle.contract(), bundle.tensors)
+        BuildItem(
+            folder, bundle.variant, layer, role, record, bundle.golden, bundle.declared_preprocessing(), bundle.tensors
+        )
         for role, record in (("head", bundle.head), ("tail", bundle.tail))
     ]
     if precision == FLOAT32:
         return items
     record = read_precision(folder, layer, precision)
-    require_same_data(record, bundle.golden, bundle.metric)
+    check_same_data(record, bundle.golden, bundle.metric)
     return [_in_precision(item, record) for item in items]
 
 
 def item_of_whole(folder: Path, precision: str = FLOAT32) -> BuildItem:
     """Return the whole network of a variant in a precision, for the device alone or the edge alone."""
     whole = read_whole(folder)
-    item = BuildItem(folder, whole.variant, WHOLE, WHOLE, whole.model, whole.golden, whole.contract())
+    item = BuildItem(folder, whole.variant, WHOLE, WHOLE, whole.model, whole.golden, whole.declared_preprocessing())
     if precision == FLOAT32:
         return item
     record = read_precision(folder, WHOLE, precision)
-    require_same_data(record, whole.golden, whole.metric)
+    check_same_data(record, whole.golden, whole.metric)
     return _in_precision(item, record)
 
 
 def _in_precision(item: BuildItem, record: PrecisionFile) -> BuildItem:
     """Return the item with graph, golden data and bounds of `record`; raises CoopexportError when it is stale."""
-    check_role(item.folder, record, item.role, item.graph.sha256)
+    verify_role(item.folder, record, item.role, item.graph.sha256)
     role = record.roles[item.role]
     return BuildItem(
         item.folder,
@@ -106,7 +108,7 @@ def _in_precision(item: BuildItem, record: PrecisionFile) -> BuildItem:
         item.role,
         role.file,
         record.golden,
-        item.contract,
+        item.preprocessing,
         item.tensors,
         record.precision,
         role.bounds,

@@ -7,7 +7,7 @@ from engines.backends.registry import find_backend
 from engines.building.build_items import BuildItem
 from engines.host.this_machine import this_machine
 from engines.targets.target import Target
-from jetson.engines.admission import Expected, admit
+from jetson.engines.verification import Expected, verify_engine
 
 
 def open_engine(item: BuildItem, target: Target, batches: tuple[int, int, int] = (1, 1, 1)) -> Runner:
@@ -28,5 +28,5 @@ def open_engine(item: BuildItem, target: Target, batches: tuple[int, int, int] =
         batch=batches[1],
     )
     path = item.engine_path(target, batches)
-    _, data = admit(str(path), this_machine(), expected)
+    _, data = verify_engine(str(path), this_machine(), expected)
     return backend.load(data, target)

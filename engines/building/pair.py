@@ -29,15 +29,15 @@ class Pair:
     head: Runner
     tail: Runner
     codec: FeatureCodec
-    contract: Preprocessing
+    preprocessing: Preprocessing
 
     def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the head's input, 1 x ..., for one image (height x width x 3, RGB, uint8)."""
-        return network_input(self.contract, image)
+        return network_input(self.preprocessing, image)
 
-    def encode(self, sent: Sequence[NDArray[Any]]) -> bytes:
+    def encode(self, head_outputs: Sequence[NDArray[Any]]) -> bytes:
         """Return the message that carries what the head sends (its first outputs): what goes over the link."""
-        return self.codec.encode(sent)
+        return self.codec.encode(head_outputs)
 
     def decode(self, message: bytes) -> Arrays:
         """Return what the tail takes out of a message; raises CoopexportError when it is not of this cut."""
@@ -49,9 +49,9 @@ class Pair:
         return self.tail(self.decode(message))[0], len(message)
 
 
-def network_input(contract: Preprocessing, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def network_input(declaration: Preprocessing, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return one image (height x width x 3, RGB, uint8) as exported graphs take it: 1 x ..., always float32."""
-    return preprocessing.apply(contract, image[np.newaxis]).astype(np.float32, copy=False)
+    return preprocessing.apply(declaration, image[np.newaxis]).astype(np.float32, copy=False)
 
 
 def open_pair(folder: Path, layer: str, device: Target, edge: Target) -> Pair:
@@ -62,5 +62,5 @@ def open_pair(folder: Path, layer: str, device: Target, edge: Target) -> Pair:
         open_engine(head, device),
         open_engine(tail, edge),
         read_feature_codec(folder, bundle),
-        bundle.contract(),
+        bundle.declared_preprocessing(),
     )

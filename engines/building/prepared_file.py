@@ -11,14 +11,14 @@ import onnx
 from numpy.typing import NDArray
 
 from engines.building.build_items import WHOLE, BuildItem
-from engines.preflight.check import require_buildable_graph
+from engines.preflight.check import buildable_graph_warnings
 from engines.target_files.encode_form import EncodedPart, encode_form
 from engines.target_files.simplify import simplify
 from engines.target_files.target_file import describe_values, target_file
-from engines.targets.capabilities import require_possible
+from engines.targets.capabilities import check_supported
 from engines.targets.target import Target
-from exporter.bundles.bundle import check_file, check_weights, read_golden
-from exporter.bundles.golden import golden_exits, golden_outputs, golden_sent, golden_taken
+from exporter.bundles.bundle import read_golden, verify_file, verify_weights
+from exporter.bundles.golden import golden_exits, golden_head_outputs, golden_outputs, golden_tail_inputs
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.golden_check import OutputForm
 from jetson.errors import CoopexportError, DamagedFileError, reworded
@@ -65,24 +65,24 @@ class PreparedFile:
 def prepare(item: BuildItem, target: Target, settings: BuildSettings) -> PreparedFile:
     """Return the file that the builder of `target` takes for `item`.
 
-    Raises CoopexportError when the wish is impossible, the bundle is damaged or altered, or preflight finds what the
+    Raises CoopexportError when that is not supported, the bundle is damaged or altered, or preflight finds what the
     builder would not take.
     """
     settings = item.settings_of(settings)
-    require_possible(target, settings)
+    check_supported(target, settings)
     golden = read_golden(item.folder, item.golden)
     _check_preprocessing(item, golden)
-    path = check_file(item.folder, item.graph)
-    check_weights(item.folder, path)
+    path = verify_file(item.folder, item.graph)
+    verify_weights(item.folder, path)
     # An absolute path: with a relative one some versions of onnx look for weights in the working directory.
-    part = _part(onnx.load(str(path.resolve())), item, target)
+    part = _subgraph(onnx.load(str(path.resolve())), item, target)
     golden = part.golden(golden)
-    inputs = golden_taken(golden) if item.role == "tail" else [golden["inputs"]]
-    outputs = [*golden_sent(golden), *golden_exits(golden)] if item.role == "head" else golden_outputs(golden)
+    inputs = golden_tail_inputs(golden) if item.role == "tail" else [golden["inputs"]]
+    outputs = [*golden_head_outputs(golden), *golden_exits(golden)] if item.role == "head" else golden_outputs(golden)
     model = target_file(part.model, target, settings.batches, str(path))
     simplified = simplify(model, target, settings.batches, inputs, part.tensors if item.role == "head" else ())
     model, notes = simplified.model, dict(simplified.flags)
-    warnings = require_buildable_graph(model, target, settings, str(path))
+    warnings = buildable_graph_warnings(model, target, settings, str(path))
     if warnings:
         notes["preflight"] = [str(problem) for problem in warnings]
     return PreparedFile(
@@ -98,7 +98,7 @@ def prepare(item: BuildItem, target: Target, settings: BuildSettings) -> Prepare
     )
 
 
-def require_preparable(items: Sequence[BuildItem], target: Target, settings: BuildSettings) -> None:
+def check_preparable(items: Sequence[BuildItem], target: Target, settings: BuildSettings) -> None:
     """Refuse what `prepare` would refuse of any of `items`, before the first is built; simplification is left out.
 
     Raises the first error, with its reason in full, and which others there are.
@@ -116,7 +116,7 @@ def require_preparable(items: Sequence[BuildItem], target: Target, settings: Bui
         raise reworded(first, f"{first}{f'; refused as well: {others}' if others else ''}")
 
 
-def _part(model: onnx.ModelProto, item: BuildItem, target: Target) -> EncodedPart:
+def _subgraph(model: onnx.ModelProto, item: BuildItem, target: Target) -> EncodedPart:
     if item.role == WHOLE:
         return EncodedPart(model, (), ())
     return encode_form(model, cast(Any, item.role), item.tensors, target)
@@ -127,7 +127,7 @@ def _check_preprocessing(item: BuildItem, golden: dict[str, NDArray[Any]]) -> No
 
     Nothing else would notice: an engine agrees with golden inputs whatever the images are turned into.
     """
-    inputs = preprocessing.apply(item.contract, golden["images"]).astype(np.float32)
+    inputs = preprocessing.apply(item.preprocessing, golden["images"]).astype(np.float32)
     if not np.array_equal(inputs, golden["inputs"]):
         raise DamagedFileError(
             f"{item.variant} {item.layer}: the preprocessing in its manifest does not turn the golden images into the "

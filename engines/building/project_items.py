@@ -11,7 +11,7 @@ from exporter.layers.names import display_name, find_layer
 from exporter.project.settings import Project
 from exporter.variants.choice import chosen_variants
 from exporter.variants.layer_graphs import read_layer_graph
-from exporter.variants.staleness import require_current
+from exporter.variants.staleness import check_fresh
 from jetson.errors import StaleError
 
 ROLES = ("head", "tail", WHOLE)
@@ -54,7 +54,7 @@ def items_of_project(
             if layer_names and not names:
                 left_out.append(variant)
                 continue
-        require_current(project, variant, read_whole(folder))
+        check_fresh(project, variant, read_whole(folder))
         if not {"head", "tail"}.isdisjoint(roles):
             items += [item for name in names for item in items_of_layer(folder, name, precision) if item.role in roles]
         if WHOLE in roles:

@@ -13,16 +13,16 @@ from typing import Any
 
 from engines.device_builds import ssh
 from engines.device_builds.agent_file import agent_bytes
-from engines.device_builds.requests import OrderedEngine, PlacedEngine, order_target, place_result, write_order
+from engines.device_builds.requests import InstalledEngine, PendingEngine, install_result, request_target, write_request
 from engines.device_builds.ssh import Connection
 from engines.targets.target import Target
 from jetson.agent.progress import describe_event
-from jetson.device.matching import require_device
+from jetson.device.matching import check_device
 from jetson.engines.machine import machine_from_json
 from jetson.errors import DeviceError
 from jetson.files.atomic_files import blocks_of, sha256_of_bytes, sha256_of_file
 from jetson.files.json_files import decode_json
-from jetson.requests import archive as parcels
+from jetson.requests import archive
 from jetson.requests.build_request import RESULT_NAME, Result, ResultItem, open_result
 from jetson.store.blobs import blob_path, list_blobs, write_blob
 
@@ -30,8 +30,8 @@ PROBE_SCHEMA = "coopexport.probe/1.0"
 _FOLDER = '"${COOPEXPORT_AGENT_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/coopexport/agent}"'
 # Begins what the first command prints: whatever else stands there is a login script's.
 _MARK = "coopexport-agent"
-# Graphs, agents and orders that nothing has used for so long are removed from the device; no file of another name is,
-# as the folder may be one of the user's own.
+# Graphs, agents and build requests that nothing has used for so long are removed from the device; no file of another
+# name is, as the folder may be one of the user's own.
 _KEEP_DAYS = 30
 _OURS = r".*/([0-9a-f]{64}(\.part)?|coop-agent-[0-9a-f]{16}\.pyz(\.part)?|order-[0-9a-f]{16}\.json(\.part)?)"
 
@@ -48,8 +48,8 @@ class _Agent:
 
     @property
     def blobs(self) -> str:
-        """Return the folder of the files that orders and results speak of."""
-        return f"{self.folder}/{parcels.BLOBS_FOLDER}"
+        """Return the folder of the files that build requests and results speak of."""
+        return f"{self.folder}/{archive.BLOBS_FOLDER}"
 
     def command(self, *arguments: str) -> str:
         """Return the shell's command that runs it."""
@@ -66,9 +66,9 @@ def probe_device(name: str) -> dict[str, Any]:
 
 
 def build_on_device(
-    name: str, target: Target, ordered: Sequence[OrderedEngine], on_event: OnEvent
-) -> list[PlacedEngine]:
-    """Build engines on the device `name` and place them here; return what became of each.
+    name: str, target: Target, pending: Sequence[PendingEngine], on_event: OnEvent
+) -> list[InstalledEngine]:
+    """Build engines on the device `name` and install them here; return what became of each.
 
     `on_event` gets what the agent tells while it works (`jetson.agent.progress`). Raises CoopexportError before
     anything is copied when the device is not the target or cannot import NumPy, and saying to run again when the
@@ -81,17 +81,17 @@ def build_on_device(
             machine = machine_from_json(probe["machine"])
         except (KeyError, ValueError) as error:
             raise DeviceError(f"{name} does not say what machine it is ({error!r})") from None
-        require_device(order_target(target), machine, probe.get("jetpack"), name)
-        _require_numpy(probe, name)
+        check_device(request_target(target), machine, probe.get("jetpack"), name)
+        _check_numpy(probe, name)
         with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
-            order_sha256 = _send_order(agent, target, ordered, Path(folder), on_event)
+            request_sha256 = _send_request(agent, target, pending, Path(folder), on_event)
             # Of this run alone: one that lost its connection may still be writing its own.
             results = f"{agent.folder}/results/{secrets.token_hex(8)}"
-            _build(agent, order_sha256, results, on_event)
-            fetched = _fetch_result(agent, results, ordered, Path(folder))
-            placed = place_result(Path(fetched.parcel.path), target, ordered)
+            _build(agent, request_sha256, results, on_event)
+            fetched = _fetch_result(agent, results, pending, Path(folder))
+            installed = install_result(Path(fetched.archive.path), target, pending)
         _clear(agent, results)
-    return placed
+    return installed
 
 
 def _send_agent(connection: Connection) -> _Agent:
@@ -122,20 +122,20 @@ def _probe(agent: _Agent) -> dict[str, Any]:
     return decode_json(answer, PROBE_SCHEMA, f"what {agent.connection.name} says of itself")
 
 
-def _require_numpy(probe: dict[str, Any], name: str) -> None:
+def _check_numpy(probe: dict[str, Any], name: str) -> None:
     """Refuse a device whose Python cannot import NumPy, in the agent's own words: it could not check any engine."""
     unknown = probe.get("unknown")
     if isinstance(unknown, dict) and "numpy" in unknown:
         raise DeviceError(f"{name}: {unknown['numpy']}")
 
 
-def _send_order(
-    agent: _Agent, target: Target, ordered: Sequence[OrderedEngine], folder: Path, on_event: OnEvent
+def _send_request(
+    agent: _Agent, target: Target, pending: Sequence[PendingEngine], folder: Path, on_event: OnEvent
 ) -> str:
-    """Copy the order and those of its files that the device lacks; return its SHA-256."""
+    """Copy the build request and those of its files that the device lacks; return its SHA-256."""
     manifest = folder / "order.json"
-    order_sha256 = write_order(manifest, target, ordered)
-    blobs = parcels.blobs_beside(str(manifest))
+    request_sha256 = write_request(manifest, target, pending)
+    blobs = archive.blobs_beside(str(manifest))
     files = list_blobs(blobs)
     missing = ssh.missing(agent.connection, agent.blobs, files)
     total = sum(Path(blob_path(blobs, sha256)).stat().st_size for sha256 in missing)
@@ -143,15 +143,15 @@ def _send_order(
     on_event({"event": "note", "text": text})
     if missing:
         ssh.send_all(agent.connection, agent.blobs, blobs, missing)
-    ssh.send(agent.connection, _order_path(agent, order_sha256), manifest.read_bytes())
-    return order_sha256
+    ssh.send(agent.connection, _request_path(agent, request_sha256), manifest.read_bytes())
+    return request_sha256
 
 
-def _order_path(agent: _Agent, order_sha256: str) -> str:
-    return f"{agent.folder}/order-{order_sha256[:16]}.json"
+def _request_path(agent: _Agent, request_sha256: str) -> str:
+    return f"{agent.folder}/order-{request_sha256[:16]}.json"
 
 
-def _build(agent: _Agent, order_sha256: str, results: str, on_event: OnEvent) -> None:
+def _build(agent: _Agent, request_sha256: str, results: str, on_event: OnEvent) -> None:
     """Have the agent build into the folder `results` there. Items that fail are in it, with the reason."""
     finished = []
 
@@ -166,19 +166,19 @@ def _build(agent: _Agent, order_sha256: str, results: str, on_event: OnEvent) ->
         else:
             on_event(event)
 
-    arguments = ["build", _order_path(agent, order_sha256), "--output", f"{results}/{RESULT_NAME}", "--json"]
+    arguments = ["build", _request_path(agent, request_sha256), "--output", f"{results}/{RESULT_NAME}", "--json"]
     code, said = ssh.stream(agent.connection, agent.command(*arguments), on_line)
     if not finished:
         raise DeviceError(f"{agent.connection.name}: {said.removeprefix('coop-agent: error: ')} (exit code {code})")
 
 
-def _fetch_result(agent: _Agent, results: str, ordered: Sequence[OrderedEngine], folder: Path) -> Result:
+def _fetch_result(agent: _Agent, results: str, pending: Sequence[PendingEngine], folder: Path) -> Result:
     """Bring the result here, and those of its engines that do not lie where they belong already."""
     manifest = folder / RESULT_NAME
     manifest.write_bytes(ssh.fetch(agent.connection, f"{results}/{RESULT_NAME}"))
     result = open_result(str(manifest))
-    blobs = parcels.blobs_beside(str(manifest))
-    here = {sha256_of_file(str(one.path)): one.path for one in ordered if one.path.is_file()}
+    blobs = archive.blobs_beside(str(manifest))
+    here = {sha256_of_file(str(one.path)): one.path for one in pending if one.path.is_file()}
     wanted = dict.fromkeys(sha256 for item in result.items for sha256 in _files(item))
     for sha256 in wanted:
         if sha256 in here:
@@ -186,7 +186,7 @@ def _fetch_result(agent: _Agent, results: str, ordered: Sequence[OrderedEngine],
                 write_blob(blobs, blocks_of(file), sha256)
     absent = [sha256 for sha256 in wanted if sha256 not in here]
     if absent:
-        ssh.fetch_all(agent.connection, f"{results}/{parcels.BLOBS_FOLDER}", absent, blobs)
+        ssh.fetch_all(agent.connection, f"{results}/{archive.BLOBS_FOLDER}", absent, blobs)
     return result
 
 
@@ -196,7 +196,9 @@ def _files(item: ResultItem) -> list[str]:
 
 
 def _clear(agent: _Agent, results: str) -> None:
-    """Remove the result from the device; engines, graphs and orders stay for the next one, or for who else has them."""
+    """Remove the result from the device; engines, graphs and build requests stay for the next one, or for who else has
+    them.
+    """
     gone = f"rm -rf {shlex.quote(results)}"
     folders = shlex.join([agent.folder, agent.blobs])
     ours = f"-maxdepth 1 -regextype posix-extended -type f -regex {shlex.quote(_OURS)}"

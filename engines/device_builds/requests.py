@@ -1,4 +1,6 @@
-"""Orders to a device, and what comes back from it: engines are placed only where everything about them is right."""
+"""Build requests to a device, and what comes back from it: engines are installed only where everything about them is
+right.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +10,29 @@ from pathlib import Path
 
 from engines.building.prepared_file import PreparedFile
 from engines.targets.target import Target
-from jetson.engines.admission import Expected, admit
 from jetson.engines.identity import EngineIdentity, identity_path
 from jetson.engines.machine import machine_from_json
+from jetson.engines.verification import Expected, verify_engine
 from jetson.errors import DamagedFileError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
-from jetson.requests import build_request as work_order
-from jetson.requests.build_request import OrderItem, OrderTarget
-from jetson.tensorrt_engines.ends import declared_ends
+from jetson.requests import build_request
+from jetson.requests.build_request import EngineSpec, RequestTarget
+from jetson.tensorrt_engines.tensor_info import declared_tensors
 from jetson.version import VERSION
 
 
 @dataclass(frozen=True)
-class OrderedEngine:
-    """One engine that is ordered: its item, the files that go with it (by SHA-256), and where it belongs here."""
+class PendingEngine:
+    """One engine that is requested: its item, the files that go with it (by SHA-256), and where it belongs here."""
 
-    item: OrderItem
+    item: EngineSpec
     files: dict[str, bytes]
     path: Path
 
 
 @dataclass(frozen=True)
-class PlacedEngine:
-    """What came back for one ordered engine: its identity when it lies at `path` now, else `failure`.
+class InstalledEngine:
+    """What came back for one pending engine: its identity when it lies at `path` now, else `failure`.
 
     `reused`: the device had it already; `notes`: what it said about it, such as a DLA left out.
     """
@@ -43,12 +45,12 @@ class PlacedEngine:
     notes: tuple[str, ...]
 
 
-def order_engine(prepared: PreparedFile) -> OrderedEngine:
+def pending_engine(prepared: PreparedFile) -> PendingEngine:
     """Return the order of one engine: the target's own file, and golden data as that takes and gives them."""
     item = prepared.item
     path = item.engine_path(prepared.target, prepared.settings.batches)
-    samples = work_order.pack_samples(prepared.golden_inputs, prepared.expected)
-    ordered = OrderItem(
+    samples = build_request.encode_samples(prepared.golden_inputs, prepared.expected)
+    pending = EngineSpec(
         name=f"{item.variant}/{path.stem}",
         variant=item.variant,
         layer=item.layer,
@@ -60,17 +62,17 @@ def order_engine(prepared: PreparedFile) -> OrderedEngine:
         samples_sha256=sha256_of_bytes(samples),
         samples_bytes=len(samples),
         settings=prepared.settings,
-        inputs=tuple(declared_ends(prepared.inputs)),
-        outputs=tuple(declared_ends(prepared.outputs)),
+        inputs=tuple(declared_tensors(prepared.inputs)),
+        outputs=tuple(declared_tensors(prepared.outputs)),
         forms=prepared.forms,
         notes=prepared.notes,
     )
-    return OrderedEngine(ordered, {prepared.sha256: prepared.data, ordered.samples_sha256: samples}, path)
+    return PendingEngine(pending, {prepared.sha256: prepared.data, pending.samples_sha256: samples}, path)
 
 
-def order_target(target: Target) -> OrderTarget:
+def request_target(target: Target) -> RequestTarget:
     """Return what the device is compared with before it builds."""
-    return OrderTarget(
+    return RequestTarget(
         target.name,
         board=target.board,
         chip=target.chip,
@@ -82,49 +84,50 @@ def order_target(target: Target) -> OrderTarget:
     )
 
 
-def write_order(path: Path, target: Target, ordered: Sequence[OrderedEngine]) -> str:
-    """Write an order (".zip": one file; else a manifest with its files beside it); return its SHA-256. Raises OSError.
+def write_request(path: Path, target: Target, pending: Sequence[PendingEngine]) -> str:
+    """Write a build request (".zip": one file; else a manifest with its files beside it); return its SHA-256. Raises
+    OSError.
 
     Files that are in several items go once.
     """
     files: dict[str, bytes] = {}
-    for one in ordered:
+    for one in pending:
         files.update(one.files)
-    items = [one.item for one in ordered]
-    return work_order.write_order(str(path), order_target(target), VERSION, items, sorted(files.items()))
+    items = [one.item for one in pending]
+    return build_request.write_request(str(path), request_target(target), VERSION, items, sorted(files.items()))
 
 
-def place_result(path: Path, target: Target, ordered: Sequence[OrderedEngine]) -> list[PlacedEngine]:
+def install_result(path: Path, target: Target, pending: Sequence[PendingEngine]) -> list[InstalledEngine]:
     """Put the engines of a result, with their identities, where they belong; return what became of each.
 
     Each is looked at first: size, header, hash, whether it is of the machine that the result says it is of, and
     whether it was built from what the bundles hold now. Raises CoopexportError when the result is damaged or lacks
-    one, or an engine is not the one that was ordered; engines before it are placed then.
+    one, or an engine is not the one that was requested; engines before it are installed then.
     """
-    result = work_order.open_result(str(path))
+    result = build_request.open_result(str(path))
     answers = {item.name: item for item in result.items}
-    return [_place(one, answers, result, target) for one in ordered]
+    return [_install(one, answers, result, target) for one in pending]
 
 
-def _place(
-    one: OrderedEngine, answers: Mapping[str, work_order.ResultItem], result: work_order.Result, target: Target
-) -> PlacedEngine:
+def _install(
+    one: PendingEngine, answers: Mapping[str, build_request.ResultItem], result: build_request.Result, target: Target
+) -> InstalledEngine:
     item = one.item
     answer = answers.get(item.name)
     if answer is None:
         raise StaleError(
-            f"{result.parcel.path} says nothing about {item.name}: it is of another order",
-            path=result.parcel.path,
+            f"{result.archive.path} says nothing about {item.name}: it is of another order",
+            path=result.archive.path,
             fix="build the order again",
         )
     if answer.failure is not None:
-        return PlacedEngine(item.name, one.path, None, answer.failure, False, answer.notes)
-    engine, described = work_order.read_engine(result, answer)
+        return InstalledEngine(item.name, one.path, None, answer.failure, False, answer.notes)
+    engine, described = build_request.read_engine(result, answer)
     try:
         machine = machine_from_json(result.probe["machine"])
     except (KeyError, ValueError) as error:
         raise DamagedFileError(
-            f"{result.parcel.path} does not say of which machine it is ({error!r})", path=result.parcel.path
+            f"{result.archive.path} does not say of which machine it is ({error!r})", path=result.archive.path
         ) from None
     expected = Expected(
         backend="tensorrt",
@@ -141,19 +144,19 @@ def _place(
     one.path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder_beside(str(one.path)) as folder:
         write_files(folder, {names[0]: engine, names[1]: described})
-        identity, data = admit(str(Path(folder) / names[0]), machine, expected)
+        identity, data = verify_engine(str(Path(folder) / names[0]), machine, expected)
     if identity.golden_sha256 != item.golden_sha256:
         raise StaleError(
-            f"{result.parcel.path}: {item.name} was checked with other golden data than there are now",
-            path=result.parcel.path,
+            f"{result.archive.path}: {item.name} was checked with other golden data than there are now",
+            path=result.archive.path,
             fix="order it again",
         )
     # Without the DLA where the device could not build for it, which its notes say.
     if identity.settings not in (item.settings, item.settings._replace(dla_core=None)):
         raise StaleError(
-            f"{result.parcel.path}: {item.name} was built with other settings than are asked for now",
-            path=result.parcel.path,
+            f"{result.archive.path}: {item.name} was built with other settings than are asked for now",
+            path=result.archive.path,
             fix="order it again",
         )
     write_files(str(one.path.parent), {names[0]: data, names[1]: described})
-    return PlacedEngine(item.name, one.path, identity, None, answer.reused, answer.notes)
+    return InstalledEngine(item.name, one.path, identity, None, answer.reused, answer.notes)

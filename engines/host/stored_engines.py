@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engines.host.this_machine import this_machine
-from jetson.engines.admission import explain_mismatch, read_engine, unverified
 from jetson.engines.identity import EngineIdentity
 from jetson.engines.machine import Machine
+from jetson.engines.verification import describe_incompatibility, read_engine, unchecked
 from jetson.errors import DamagedFileError, InputError
 from jetson.store.entries import stored_bytes
 from jetson.store.location import store_limit_bytes, store_root
@@ -40,14 +40,14 @@ class ExplainRequest:
 class ExplainResult:
     """What an engine is, the machine that it was compared with, and how that went, in words.
 
-    `mismatches`: why the engine may not be loaded there. `unverified`: what could not be compared, or differs without
+    `mismatches`: why the engine may not be loaded there. `unchecked`: what could not be compared, or differs without
     being a reason to refuse.
     """
 
     identity: EngineIdentity
     machine: Machine
     mismatches: tuple[str, ...]
-    unverified: tuple[str, ...]
+    unchecked: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def explain_engine(request: ExplainRequest, store: EngineStore | None = None) ->
     machine = this_machine() if request.machine is None else request.machine
     is_file = Path(request.engine).exists() or os.sep in request.engine
     identity = read_engine(request.engine)[0] if is_file else _stored(request.engine, store or own_store())
-    mismatches, unknown = explain_mismatch(identity, machine), unverified(identity, machine)
+    mismatches, unknown = describe_incompatibility(identity, machine), unchecked(identity, machine)
     return ExplainResult(identity, machine, tuple(mismatches), tuple(unknown))
 
 

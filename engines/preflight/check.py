@@ -41,7 +41,7 @@ def preflight(
     return sorted(dict.fromkeys(problems), key=lambda problem: not problem.refused)
 
 
-def require_buildable_graph(
+def buildable_graph_warnings(
     model: onnx.ModelProto, target: Target, settings: BuildSettings, origin: str, folder: Path | None = None
 ) -> list[Problem]:
     """Return the warnings of `preflight`.

@@ -16,15 +16,21 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.targets.target import Target
-from exporter.bundles.bundle import BoundaryTensor
-from exporter.bundles.golden import golden_exits, golden_of_split, golden_outputs, golden_sent, golden_taken
+from exporter.bundles.bundle import CutTensorRecord
+from exporter.bundles.golden import (
+    golden_exits,
+    golden_head_outputs,
+    golden_of_split,
+    golden_outputs,
+    golden_tail_inputs,
+)
 from exporter.cutting.encoded_halves import symbols_name
 from exporter.encoding.onnx_functions import DOMAIN, Coding, decoding_of, encoding_of
 from exporter.encoding.specification import EncodeSpecification, Packing
 from exporter.onnx_graphs.nodes import functions_used, tensors_read
 from jetson.errors import DamagedFileError
 from jetson.wire.feature import symbols_of, tail_input_of, without_uint8
-from jetson.wire.packing import pack_tensor
+from jetson.wire.packing import pack_bits
 
 
 @dataclass(frozen=True)
@@ -35,29 +41,29 @@ class EncodedPart:
     """
 
     model: onnx.ModelProto
-    tensors: tuple[BoundaryTensor, ...]
-    bundled: tuple[BoundaryTensor, ...]
+    tensors: tuple[CutTensorRecord, ...]
+    bundled: tuple[CutTensorRecord, ...]
 
     def golden(self, golden: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return the bundle's golden data in this form: what leaves this head, or goes into this tail."""
         if self.tensors == self.bundled:
             return dict(golden)
-        sent, taken = [], []
-        pairs = zip(self.tensors, self.bundled, golden_sent(golden), golden_taken(golden), strict=True)
+        head_outputs, tail_inputs = [], []
+        pairs = zip(self.tensors, self.bundled, golden_head_outputs(golden), golden_tail_inputs(golden), strict=True)
         for tensor, bundled, sent_before, taken_before in pairs:
             if tensor == bundled:
-                sent.append(sent_before)
-                taken.append(taken_before)
+                head_outputs.append(sent_before)
+                tail_inputs.append(taken_before)
                 continue
             symbols = symbols_of(bundled.feature, sent_before)
-            sent.append(pack_tensor(symbols, tensor.encoding.bits, tensor.encoding.packing))
-            taken.append(tail_input_of(tensor.feature, symbols))
-        known = golden_of_split(sent, taken, golden_exits(golden), golden_outputs(golden))
+            head_outputs.append(pack_bits(symbols, tensor.encoding.bits, tensor.encoding.packing))
+            tail_inputs.append(tail_input_of(tensor.feature, symbols))
+        known = golden_of_split(head_outputs, tail_inputs, golden_exits(golden), golden_outputs(golden))
         return {**{key: golden[key] for key in golden if key in ("images", "inputs")}, **known}
 
 
 def encode_form(
-    model: onnx.ModelProto, role: Literal["head", "tail"], tensors: Sequence[BoundaryTensor], target: Target
+    model: onnx.ModelProto, role: Literal["head", "tail"], tensors: Sequence[CutTensorRecord], target: Target
 ) -> EncodedPart:
     """Return the head or tail of a bundle, its functions not yet inlined, in the form that `target` can take.
 
@@ -79,12 +85,12 @@ def encode_form(
     return EncodedPart(changed, new, bundled)
 
 
-def _without_uint8(tensor: BoundaryTensor) -> BoundaryTensor:
+def _without_uint8(tensor: CutTensorRecord) -> CutTensorRecord:
     packing = cast(Packing, without_uint8(tensor.feature).packing)
     return tensor.model_copy(update={"encoding": replace(tensor.encoding, packing=packing)})
 
 
-def _recode(model: onnx.ModelProto, role: Literal["head", "tail"], tensor: BoundaryTensor, symbols: str) -> None:
+def _recode(model: onnx.ModelProto, role: Literal["head", "tail"], tensor: CutTensorRecord, symbols: str) -> None:
     """Put another coding in the place of the one that makes, or reads, `symbols`."""
     place, node = _coding_node(model.graph, role, symbols)
     opset = next(int(item.version) for item in model.opset_import if item.domain in ("", "ai.onnx"))

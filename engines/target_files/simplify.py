@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from engines.targets.target import Target
 from exporter import parity
-from exporter.bundles.bundle import BoundaryTensor
+from exporter.bundles.bundle import CutTensorRecord
 from exporter.onnx_graphs.session import open_session
 from jetson.errors import InputError, ParityError, UnsupportedError, one_line
 from jetson.wire.feature import symbols_of
@@ -67,7 +67,7 @@ def simplify(
     target: Target,
     batches: tuple[int, int, int],
     inputs: Arrays,
-    tensors: Sequence[BoundaryTensor] = (),
+    tensors: Sequence[CutTensorRecord] = (),
     simplifier: Simplifier | None = None,
 ) -> Simplified:
     """Return `model`, a per-target file, simplified where `target.simplify` says so and its outputs stay the same.
@@ -82,9 +82,9 @@ def simplify(
     version = _version()
     try:
         candidate = (simplifier or run_onnxsim)(model)
-        _require_same_ends(model, candidate)
+        _check_same_tensors(model, candidate)
         for batch in sorted({batches[0], batches[2]}):
-            _require_same_outputs(_run(model, inputs, batch), _run(candidate, inputs, batch), tensors)
+            _check_same_outputs(_run(model, inputs, batch), _run(candidate, inputs, batch), tensors)
     except (NotSimplifiedError, UnsupportedError, InputError, ParityError) as error:
         return Simplified(model, {"simplified": False, "simplify_reason": one_line(error)[:_LONGEST]})
     return Simplified(candidate, {"simplified": f"onnxsim {version}"})
@@ -125,7 +125,7 @@ def _version() -> str:
         ) from None
 
 
-def _require_same_ends(model: onnx.ModelProto, candidate: onnx.ModelProto) -> None:
+def _check_same_tensors(model: onnx.ModelProto, candidate: onnx.ModelProto) -> None:
     """Refuse a graph with other inputs, outputs, operator sets or precision."""
     for what in ("input", "output"):
         before, after = (
@@ -166,7 +166,7 @@ def _run(model: onnx.ModelProto, inputs: Arrays, batch: int) -> list[NDArray[Any
     return [np.concatenate(column)[:count] for column in zip(*parts, strict=True)]
 
 
-def _require_same_outputs(before: Arrays, after: Arrays, tensors: Sequence[BoundaryTensor]) -> None:
+def _check_same_outputs(before: Arrays, after: Arrays, tensors: Sequence[CutTensorRecord]) -> None:
     """Refuse outputs that are further off than an engine's may be."""
     for number, (one, other) in enumerate(zip(before, after, strict=True)):
         if (one.dtype, one.shape) != (other.dtype, other.shape):
@@ -179,12 +179,12 @@ def _require_same_outputs(before: Arrays, after: Arrays, tensors: Sequence[Bound
                 said = f"output {number} changed by {error:.1e} of its spread, allowed is {parity.BUILD_BOUND:.0e}"
                 raise NotSimplifiedError(said)
         elif number < len(tensors):
-            _require_same_symbols(one, other, tensors[number], number)
+            _check_same_symbols(one, other, tensors[number], number)
         else:
             raise NotSimplifiedError(f"output {number} holds integers, and some changed")
 
 
-def _require_same_symbols(one: NDArray[Any], other: NDArray[Any], tensor: BoundaryTensor, number: int) -> None:
+def _check_same_symbols(one: NDArray[Any], other: NDArray[Any], tensor: CutTensorRecord, number: int) -> None:
     symbols = [symbols_of(tensor.feature, item).astype(np.int16) for item in (one, other)]
     difference = np.abs(symbols[0] - symbols[1])
     share = float((difference > 0).mean())

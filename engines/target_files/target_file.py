@@ -19,28 +19,30 @@ _BATCH = "batch"
 def target_file(model: onnx.ModelProto, target: Target, batches: tuple[int, int, int], origin: str) -> onnx.ModelProto:
     """Return `model` (its weights loaded) as a self-contained file for the builder of `target`; always the same bytes.
 
-    `batches`: least, best and most samples at a time; the first dimension is fixed where they are equal, and open
+    `batches`: min, opt and max samples at a time; the first dimension is fixed where they are equal, and open
     otherwise. `origin` names the model in messages. Constants become initialisers, since older parsers take bounds and
     scales from nowhere else; nodes out of a function are named after it. Raises CoopexportError naming every operator
     of a foreign domain, the input or output whose size cannot be fixed, or the opset that the target does not read.
     """
-    least, best, most = batches
-    if not 1 <= least <= best <= most:
-        raise InputError(f"batches {least}, {best}, {most} are not at least 1 and in the order least, best, most")
+    min_batch, opt_batch, max_batch = batches
+    if not 1 <= min_batch <= opt_batch <= max_batch:
+        raise InputError(
+            f"batches {min_batch}, {opt_batch}, {max_batch} are not at least 1 and in the order min, opt, max"
+        )
     named = onnx.ModelProto()
     named.CopyFrom(model)
     _name_nodes_of_functions(named)
     # TensorRT looks functions up by name alone and accepts a uint8 output only from the main graph.
     inlined = onnx.inliner.inline_local_functions(named)
-    _refuse_foreign_operators(inlined, origin)
+    _check_operators(inlined, origin)
     opsets = [item for item in inlined.opset_import if item.domain in _STANDARD_DOMAINS]
     del inlined.opset_import[:]
     inlined.opset_import.extend(opsets)
-    _refuse_newer_opset(opsets, target, origin)
+    _check_opset(opsets, target, origin)
     normalise(inlined)
     inlined.ir_version = min(inlined.ir_version, _IR_VERSION)
     for value in (*inlined.graph.input, *inlined.graph.output):
-        _fix_sizes(value, most if least == most else None, origin)
+        _fix_sizes(value, max_batch if min_batch == max_batch else None, origin)
     del inlined.graph.value_info[:]  # they still carry the exporter's batch
     try:
         onnx.checker.check_model(inlined)
@@ -75,7 +77,7 @@ def _fix_sizes(value: onnx.ValueInfoProto, batch: int | None, origin: str) -> No
         dimensions[0].dim_value = batch
 
 
-def _refuse_newer_opset(opsets: list[onnx.OperatorSetIdProto], target: Target, origin: str) -> None:
+def _check_opset(opsets: list[onnx.OperatorSetIdProto], target: Target, origin: str) -> None:
     found = max((item.version for item in opsets), default=0)
     if target.opset is not None and found > target.opset:
         raise UnsupportedError(
@@ -84,7 +86,7 @@ def _refuse_newer_opset(opsets: list[onnx.OperatorSetIdProto], target: Target, o
         )
 
 
-def _refuse_foreign_operators(model: onnx.ModelProto, origin: str) -> None:
+def _check_operators(model: onnx.ModelProto, origin: str) -> None:
     foreign = [
         f"{node.domain}.{node.op_type} ({node.name or node.output[0]})"
         for node in all_nodes(model.graph.node)

@@ -1,4 +1,4 @@
-"""Wishes that no machine can fulfil, refused with the reason before any work."""
+"""What no machine can do, refused with the reason before any work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HIGHEST_LEVEL = 5
 _FIRST_WITH_LEVELS = (8, 6)
 
 
-def require_possible(target: Target, settings: BuildSettings) -> None:
+def check_supported(target: Target, settings: BuildSettings) -> None:
     """Raise UnsupportedError with the reason when nothing can be built for `target` with `settings`.
 
     What depends on the graph is `engines.preflight.check`'s.
@@ -25,7 +25,7 @@ def require_possible(target: Target, settings: BuildSettings) -> None:
         raise UnsupportedError(f'target "{target.name}" cannot have that: {reason}')
 
 
-def refuse_impossible_name(name: str) -> None:
+def check_target_name(name: str) -> None:
     """Raise InputError when `name` asks for a target that cannot exist, with the reason; return otherwise."""
     machine, _, jetpack = name.partition("@")
     if machine.startswith("rtx-") and any(word in machine for word in _JETSON_WORDS):
@@ -76,9 +76,9 @@ def _capability(target: Target, settings: BuildSettings) -> str | None:
 
 
 def _batches(settings: BuildSettings) -> str | None:
-    least, best, most = settings.batches
-    if not 1 <= least <= best <= most:
-        return f"batches {least}, {best}, {most} are not at least 1 and in the order least, best, most"
+    min_batch, opt_batch, max_batch = settings.batches
+    if not 1 <= min_batch <= opt_batch <= max_batch:
+        return f"batches {min_batch}, {opt_batch}, {max_batch} are not at least 1 and in the order min, opt, max"
     return None
 
 

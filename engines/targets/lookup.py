@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 
-from engines.targets.capabilities import refuse_impossible_name
+from engines.targets.capabilities import check_target_name
 from engines.targets.catalogue import all_targets, full_name
 from engines.targets.target import Target
 from jetson.errors import InputError
@@ -29,7 +29,7 @@ def find_target(name: str, own: Mapping[str, Target] | None = None) -> Target:
     known = name if name in targets else full_name(name)
     if known in targets:
         return targets[known]
-    refuse_impossible_name(name)
+    check_target_name(name)
     candidates = list(dict.fromkeys([*targets, *(item.partition("@")[0] for item in targets)]))
     nearest = difflib.get_close_matches(name, candidates, n=1)
     advice = f"did you mean {nearest[0]}? " if nearest else ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from engines.targets.capabilities import refuse_impossible_name, require_possible
+from engines.targets.capabilities import check_supported, check_target_name
 from engines.targets.catalogue import full_name, tensorrt_properties
 from engines.targets.lookup import find_target, load_targets
 from engines.targets.target import Target
@@ -38,13 +38,13 @@ def build_settings(target: Target, build: BuildSection) -> BuildSettings:
         gpu_fallback=target.gpu_fallback,
         optimization_level=target.optimization_level,
     )
-    require_possible(target, settings)
+    check_supported(target, settings)
     return settings
 
 
 def _own_target(name: str, section: TargetSection) -> Target:
     if section.base is None and name not in load_targets():
-        refuse_impossible_name(name)
+        check_target_name(name)
         raise InputError(
             f"[targets.{name}] is neither a target that is there nor has it a base", fix='add one: base = "orin-nano"'
         )

@@ -20,7 +20,7 @@ class Target:
     kernels that gain by it. `uint8`: whether the backend has that type at all. `memory_bytes`: of the module.
     `power_modes`: names by nvpmodel's id.
 
-    What a project may choose: `precision`, `batches` (least, best, most), `workspace_bytes`, `dla_core`,
+    What a project may choose: `precision`, `batches` (min, opt, max), `workspace_bytes`, `dla_core`,
     `gpu_fallback` and `optimization_level` as in `jetson.engines.build_settings`; `power_mode` to measure in, by name;
     `simplify`: whether onnx-simplifier goes over the graph first.
     """

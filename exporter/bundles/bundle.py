@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from exporter.bundles.records import read_record
 from exporter.encoding.specification import EncodeSpecification, feature_tensor
@@ -19,7 +19,7 @@ from jetson.errors import DamagedFileError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes, write_files
 from jetson.files.json_files import encode_json
 from jetson.runtime import bundle_manifest
-from jetson.runtime import preprocessing as preprocessing_contract
+from jetson.runtime import preprocessing as preprocessing_steps
 from jetson.runtime.bundle_manifest import SPLIT_SCHEMA, RecordedFile
 from jetson.runtime.preprocessing import Preprocessing
 from jetson.store.blobs import BlobStore, blob_name, sha256_of_name, verify_blob
@@ -41,11 +41,11 @@ class FileRecord(_Record):
 
 
 class PayloadBytes(_Record):
-    """Bytes of one message over the evaluation images, header included."""
+    """Bytes of one message over the evaluation images, header included; files call `min` least and `max` largest."""
 
     mean: float
-    least: int
-    largest: int
+    min: int = Field(validation_alias=AliasChoices("least", "min"), serialization_alias="least")
+    max: int = Field(validation_alias=AliasChoices("largest", "max"), serialization_alias="largest")
     samples: int
 
 
@@ -67,7 +67,7 @@ class Metric(_Record):
         return 100.0 * (self.reference - self.value)
 
 
-class BoundaryTensor(_Record):
+class CutTensorRecord(_Record):
     """One tensor that crosses: its name and shape (without batch) in the whole graph, and its encoding.
 
     `codec`: what turns its symbols into bytes; `tables`: the symbol model of an entropy codec.
@@ -103,7 +103,7 @@ class SplitFile(_Record):
     model_sha256: str
     head: FileRecord
     tail: FileRecord
-    tensors: tuple[BoundaryTensor, ...]
+    tensors: tuple[CutTensorRecord, ...]
     preprocessing: dict[str, Any]
     golden: FileRecord
     parity: tuple[dict[str, Any], ...]
@@ -123,9 +123,9 @@ class SplitFile(_Record):
                  for item in self.tensors)  # fmt: skip
         return f"{'+'.join(dict.fromkeys(kinds))} {self.codec}"
 
-    def contract(self) -> Preprocessing:
+    def declared_preprocessing(self) -> Preprocessing:
         """Return the preprocessing that inputs of the head go through."""
-        return preprocessing_contract.from_json(self.preprocessing)
+        return preprocessing_steps.from_json(self.preprocessing)
 
 
 class InputCoding(_Record):
@@ -147,9 +147,9 @@ class WholeFile(_Record):
     inputs: dict[Literal["raw", "jpeg"], InputCoding]
     golden: FileRecord
 
-    def contract(self) -> Preprocessing:
+    def declared_preprocessing(self) -> Preprocessing:
         """Return the preprocessing that inputs of the network go through."""
-        return preprocessing_contract.from_json(self.preprocessing)
+        return preprocessing_steps.from_json(self.preprocessing)
 
 
 def images_sha256(whole: WholeFile) -> str:
@@ -172,14 +172,14 @@ def golden_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 def read_golden(folder: Path, record: FileRecord) -> dict[str, NDArray[Any]]:
     """Read golden data; raises CoopexportError when the file is missing or not the recorded one."""
-    check_file(folder, record)
+    verify_file(folder, record)
     with np.load(folder / record.file, allow_pickle=False) as content:
         return {name: content[name] for name in content.files}
 
 
 def write_bundle(folder: Path, manifest_name: str, schema: str, manifest: BaseModel, files: dict[str, bytes]) -> None:
     """Write `files` and then the manifest into `folder`, all or nothing; raises OSError."""
-    content = encode_json(schema, manifest.model_dump(mode="json", exclude_none=True))
+    content = encode_json(schema, manifest.model_dump(mode="json", exclude_none=True, by_alias=True))
     write_files(str(folder), {**files, manifest_name: content})
 
 
@@ -209,7 +209,7 @@ def read_feature_codec(folder: Path, bundle: SplitFile, batch: int = 1) -> Featu
 
     Raises CoopexportError when tables are missing or damaged, or when no message can carry what crosses.
     """
-    content = bundle.model_dump(mode="json", exclude_none=True)
+    content = bundle.model_dump(mode="json", exclude_none=True, by_alias=True)
     manifest = bundle_manifest.manifest_from_json(content, str(folder / f"{bundle.layer}.split.json"))
     return bundle_manifest.read_feature_codec(str(folder), manifest, batch)
 
@@ -219,9 +219,9 @@ def split_layers(folder: Path) -> list[str]:
     return sorted(path.name.removesuffix(".split.json") for path in folder.glob("*.split.json"))
 
 
-def check_file(folder: Path, record: FileRecord) -> Path:
+def verify_file(folder: Path, record: FileRecord) -> Path:
     """Return the path of a recorded file; raises CoopexportError when it is missing or has another hash."""
-    return Path(bundle_manifest.check_file(str(folder), RecordedFile(record.file, record.sha256)))
+    return Path(bundle_manifest.verify_file(str(folder), RecordedFile(record.file, record.sha256)))
 
 
 def weight_blobs(folder: Path) -> BlobStore:
@@ -240,7 +240,7 @@ def sha256_of_location(folder: Path, location: str) -> str | None:
     return sha256_of_name(weight_blobs(folder), name) if parent == WEIGHTS_FOLDER else None
 
 
-def check_weights(folder: Path, graph: Path) -> None:
+def verify_weights(folder: Path, graph: Path) -> None:
     """Check every weight file that a graph reads against the hash in its name; raises CoopexportError."""
     model = onnx.load(str(graph), load_external_data=False)
     for tensor in model.graph.initializer:

@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 Arrays = list[NDArray[Any]]
 
 
-def golden_of_split(sent: Sequence[NDArray[Any]], taken: Sequence[NDArray[Any]], exits: Sequence[NDArray[Any]],
-                    outputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:  # fmt: skip
+def golden_of_split(
+    head_outputs: Sequence[NDArray[Any]],
+    tail_inputs: Sequence[NDArray[Any]],
+    exits: Sequence[NDArray[Any]],
+    outputs: Sequence[NDArray[Any]],
+) -> dict[str, NDArray[Any]]:
     """Return the arrays of a cut by name.
 
-    `sent`: what leaves the head; `taken`: what the tail takes of it, kept where it is something else; `exits`: outputs
-    of the network that the head makes; `outputs`: of the tail.
+    `head_outputs`: what leaves the head; `tail_inputs`: what the tail takes of it, kept where it is something else;
+    `exits`: outputs of the network that the head makes; `outputs`: of the tail.
     """
-    arrays = {f"symbols_{index}": array for index, array in enumerate(sent)}
-    for index, (one, other) in enumerate(zip(sent, taken, strict=True)):
+    arrays = {f"symbols_{index}": array for index, array in enumerate(head_outputs)}
+    for index, (one, other) in enumerate(zip(head_outputs, tail_inputs, strict=True)):
         if one.dtype != other.dtype or not np.array_equal(one, other):
             arrays[f"taken_{index}"] = other
     return arrays | _numbered("exits", exits) | golden_of_whole(outputs)
@@ -30,15 +34,15 @@ def golden_of_whole(outputs: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return _numbered("outputs", outputs)
 
 
-def golden_sent(golden: Mapping[str, NDArray[Any]]) -> Arrays:
+def golden_head_outputs(golden: Mapping[str, NDArray[Any]]) -> Arrays:
     """Return what leaves the head for the golden inputs, tensor by tensor."""
     return _collected(golden, "symbols", numbered_from_0=True)
 
 
-def golden_taken(golden: Mapping[str, NDArray[Any]]) -> Arrays:
+def golden_tail_inputs(golden: Mapping[str, NDArray[Any]]) -> Arrays:
     """Return what the tail takes for the golden inputs, tensor by tensor."""
-    sent = golden_sent(golden)
-    return [golden.get(f"taken_{index}", array) for index, array in enumerate(sent)]
+    head_outputs = golden_head_outputs(golden)
+    return [golden.get(f"taken_{index}", array) for index, array in enumerate(head_outputs)]
 
 
 def golden_exits(golden: Mapping[str, NDArray[Any]]) -> Arrays:

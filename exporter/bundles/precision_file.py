@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from exporter.bundles.bundle import FileRecord, Metric, check_file
+from exporter.bundles.bundle import FileRecord, Metric, verify_file
 from exporter.bundles.records import read_record
 from jetson.errors import StaleError
 
@@ -20,7 +20,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class KeptLayer(_Record):
+class FallbackLayer(_Record):
     """A layer that is not in the precision but in float32 (or, beside int8, in float16), and why."""
 
     layer: str
@@ -43,15 +43,19 @@ class Rounding(_Record):
 class RoleFile(_Record):
     """One graph: a head, a tail or the whole network.
 
-    `source_sha256`: of the float32 graph that it was made from. `lowered`: the layers of which nodes run in the
-    precision, `kept`: the others that could. `bounds`: what an engine may differ from the golden data by, fed with
-    golden inputs.
+    `source_sha256`: of the float32 graph that it was made from. `converted`: the layers of which nodes run in the
+    precision, `float32_layers`: the others that could. `bounds`: what an engine may differ from the golden data by, fed
+    with golden inputs.
     """
 
     file: FileRecord
     source_sha256: str
-    lowered: tuple[str, ...]
-    kept: tuple[KeptLayer, ...]
+    converted: tuple[str, ...] = Field(
+        validation_alias=AliasChoices("lowered", "converted"), serialization_alias="lowered"
+    )
+    float32_layers: tuple[FallbackLayer, ...] = Field(
+        validation_alias=AliasChoices("kept", "float32_layers"), serialization_alias="kept"
+    )
     bounds: Rounding
 
 
@@ -96,8 +100,8 @@ def read_precision(folder: Path, layer: str, precision: str) -> PrecisionFile:
     return read_record(PrecisionFile, path, PRECISION_SCHEMA, f"make it again with: {command}")
 
 
-def require_same_data(record: PrecisionFile, golden: FileRecord, metric: Metric) -> None:
-    """Raise StaleError when a precision was calibrated or judged on other data than the float32 graphs.
+def check_same_data(record: PrecisionFile, golden: FileRecord, metric: Metric) -> None:
+    """Raise StaleError when a precision was calibrated or evaluated on other data than the float32 graphs.
 
     `golden`, `metric`: of the float32 bundle, or of the whole network. The graphs alone do not tell: with another
     preprocessing or evaluation set they may be the same to the bit.
@@ -105,7 +109,7 @@ def require_same_data(record: PrecisionFile, golden: FileRecord, metric: Metric)
     if record.float32_golden_sha256 != golden.sha256:
         changed = "calibrated before calibration data or preprocessing changed"
     elif (record.metric.name, record.metric.data_sha256) != (metric.name, metric.data_sha256):
-        changed = "judged before evaluation data or metric changed"
+        changed = "evaluated before evaluation data or metric changed"
     else:
         return
     where = "--whole" if record.layer == "whole" else f"--layer {record.layer}"
@@ -116,7 +120,7 @@ def require_same_data(record: PrecisionFile, golden: FileRecord, metric: Metric)
     )
 
 
-def check_role(folder: Path, record: PrecisionFile, role: str, source_sha256: str) -> Path:
+def verify_role(folder: Path, record: PrecisionFile, role: str, source_sha256: str) -> Path:
     """Return the path of the graph of `role`, made from the float32 graph with `source_sha256`.
 
     Raises CoopexportError when it was made from another graph than the bundle now holds, or is missing or damaged.
@@ -128,4 +132,4 @@ def check_role(folder: Path, record: PrecisionFile, role: str, source_sha256: st
             layer=record.layer,
             fix=f"make it again with: coopexport precision --precision {record.precision}",
         )
-    return check_file(folder, item.file)
+    return verify_file(folder, item.file)

@@ -198,7 +198,7 @@ def _read_again(
     return LayerReads(before.name, before.dimension, before.groups, before.outputs, before.inputs, same, foldable)
 
 
-def require_one_function(traced: TracedNetwork) -> None:
+def check_one_function(traced: TracedNetwork) -> None:
     """Raise CoopexportError naming what keeps a network from computing one function of its inputs.
 
     A batch norm that normalises with each batch's own statistics, a dropout that is never off, pruning that is still

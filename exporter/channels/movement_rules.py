@@ -30,7 +30,7 @@ def movement_rule(
     results = [moved(feature, item) for item in numbers]
     if _is_pixel_shuffle(node, module) and results[0].shape[1] < feature.shape[1]:
         results = [_with_tied_positions(flow, feature, results[0])]
-    _require_equal_parts(flow, node, module, feature, results)
+    _record_equal_parts(flow, node, module, feature, results)
     return results[0] if isinstance(made, torch.Tensor) else tuple(results)
 
 
@@ -63,7 +63,7 @@ def moved_values(
     return call(node, module, *given)
 
 
-def _require_equal_parts(
+def _record_equal_parts(
     flow: Flow, node: fx.Node, module: nn.Module | None, feature: Feature, results: list[Feature]
 ) -> None:
     """Where an operation cuts channels into equal parts, equally many of each part must stay."""

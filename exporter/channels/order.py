@@ -131,7 +131,7 @@ def _rule(
         return _in_full_order(kept, full)
     if node.op == "call_module" and name in flow.vectors:
         _remember(order.vectors, name, _read(operands[0], 1), operands[0])
-        _require_whole_groups(flow.traced.module(node), name, order.vectors[name], operands[0])
+        _check_whole_groups(flow.traced.module(node), name, order.vectors[name], operands[0])
     results = list(instances(Feature, full))
     if all(_is_whole(item) for item in operands) and all(kept.holds(item.atoms).all() for item in results):
         return _whole(full)
@@ -161,7 +161,7 @@ def _read(operand: Ordered, dimension: int) -> Indices:
     return operand.coordinates(dimension).reshape(-1)
 
 
-def _require_whole_groups(module: nn.Module | None, name: str, positions: Indices, operand: Ordered) -> None:
+def _check_whole_groups(module: nn.Module | None, name: str, positions: Indices, operand: Ordered) -> None:
     """A group norm takes neighbours for a group: channels that arrive shuffled are in other groups."""
     if isinstance(module, nn.GroupNorm):
         groups = positions // (module.num_channels // module.num_groups)

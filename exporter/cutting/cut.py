@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import onnx
 from onnx import helper
 
-from exporter.layers.cut_points import CutPlan, crossing_after, describe_crossing, plan_cut
+from exporter.layers.cut_points import CutPlan, cut_tensors_after, describe_cut_tensors, plan_cut
 from exporter.onnx_graphs.data_sizes import sizes_from_data
 from exporter.onnx_graphs.index import GraphIndex, index_graph, nodes_in
 from exporter.onnx_graphs.nodes import copy_fields, functions_used, tensors_read
-from exporter.onnx_graphs.tensor_types import TensorType, boundary_value, tensor_types
+from exporter.onnx_graphs.tensor_types import TensorType, cut_tensor_value, tensor_types
 from jetson.errors import UnsupportedError
 
 # What a part of a graph has only some of, or its own.
@@ -41,32 +41,32 @@ def cut(
 
     `model`: the whole graph, or its index where it is cut many times; `types`: of `tensors` at least, found by shape
     inference without it. Tensors cross in the order of the graph. One that is an input of the network passes through
-    the head, and is called `NAME/crossing` between the halves. External weights stay where they are. Both halves keep
-    the metadata of the whole.
+    the head, and is called `NAME/cut_tensors` between the halves. External weights stay where they are. Both halves
+    keep the metadata of the whole.
 
-    Raises CoopexportError as `require_clean` does.
+    Raises CoopexportError as `plan_clean_cut` does.
     """
     index = model if isinstance(model, GraphIndex) else index_graph(model)
     whole = index.model
     known = tensor_types(whole) if types is None else types
-    plan = require_clean(index, tensors, known)
+    plan = plan_clean_cut(index, tensors, known)
     names = _names_of_inputs(index, plan)
-    boundary = [_boundary(name, names.get(name, name), known[name], whole) for name in plan.crossing]
+    cut_tensor = [_cut_value(name, names.get(name, name), known[name], whole) for name in plan.cut_tensors]
     outputs = {value.name: value for value in whole.graph.output}
-    exits = [outputs[name] for name in plan.head_outputs if name not in plan.crossing]
+    exits = [outputs[name] for name in plan.head_outputs if name not in plan.cut_tensors]
     inputs = [value for value in whole.graph.input if value.name in index.inputs]
-    sent = [helper.make_node("Identity", [name], [new], name=f"/{new}") for name, new in names.items()]
+    renamed = [helper.make_node("Identity", [name], [new], name=f"/{new}") for name, new in names.items()]
     received = [helper.make_node("Identity", [new], [name], name=f"/{new}") for name, new in names.items()]
     nodes = whole.graph.node
-    head = [*(nodes[number] for number in nodes_in(plan.head)), *sent]
+    head = [*(nodes[number] for number in nodes_in(plan.head)), *renamed]
     tail = [*received, *(nodes[number] for number in nodes_in(index.behind(plan.head)))]
     return Halves(
-        _part(whole, head, inputs, [*boundary, *exits]),
-        _part(whole, tail, boundary, [outputs[name] for name in plan.tail_outputs]),
+        _half(whole, head, inputs, [*cut_tensor, *exits]),
+        _half(whole, tail, cut_tensor, [outputs[name] for name in plan.tail_outputs]),
     )
 
 
-def require_clean(index: GraphIndex, tensors: Sequence[str], types: Mapping[str, TensorType]) -> CutPlan:
+def plan_clean_cut(index: GraphIndex, tensors: Sequence[str], types: Mapping[str, TensorType]) -> CutPlan:
     """Return how a graph falls apart at `tensors`, which must be all that crosses; `types`: of these at least.
 
     Raises CoopexportError when something else crosses, naming all that does, its bytes and the nearest clean cuts;
@@ -74,14 +74,14 @@ def require_clean(index: GraphIndex, tensors: Sequence[str], types: Mapping[str,
     """
     plan = plan_cut(index, tensors)
     where = f"cannot cut at {', '.join(tensors)}"
-    missing = set(plan.crossing) - set(tensors)
+    missing = set(plan.cut_tensors) - set(tensors)
     if missing:
         known = tensor_types(index.model) if missing - set(types) else types
         raise UnsupportedError(f"{where}: {_describe_missing(index, tensors, plan, known)}", layer=where)
-    unread = [name for name in tensors if name not in plan.crossing]
+    unread = [name for name in tensors if name not in plan.cut_tensors]
     if unread:
         raise UnsupportedError(f"{where}: nothing behind the cut reads {', '.join(unread)}", layer=where)
-    unsized = [name for name in plan.crossing if name not in types]
+    unsized = [name for name in plan.cut_tensors if name not in types]
     causes = sizes_from_data(index.model, types.keys()) if unsized else {}
     for name in unsized:
         if name in causes:
@@ -101,7 +101,7 @@ def require_clean(index: GraphIndex, tensors: Sequence[str], types: Mapping[str,
 def _names_of_inputs(index: GraphIndex, plan: CutPlan) -> dict[str, str]:
     """Return what the network's inputs that cross are called between the halves: a name that no tensor has."""
     names = {}
-    for name in plan.crossing:
+    for name in plan.cut_tensors:
         if name in index.inputs:
             other = f"{name}/crossing"
             while other in index.makers or other in index.inputs:
@@ -110,9 +110,9 @@ def _names_of_inputs(index: GraphIndex, plan: CutPlan) -> dict[str, str]:
     return names
 
 
-def _boundary(name: str, new: str, item: TensorType, model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """Return what declares the boundary tensor `name`, called `new`, with the words that `model` has about it."""
-    value = boundary_value(new, item, model)
+def _cut_value(name: str, new: str, item: TensorType, model: onnx.ModelProto) -> onnx.ValueInfoProto:
+    """Return what declares the cut tensor `name`, called `new`, with the words that `model` has about it."""
+    value = cut_tensor_value(new, item, model)
     for other in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         if other.name == name:
             copy_fields(other, value, but=("name", "type"))
@@ -122,14 +122,14 @@ def _boundary(name: str, new: str, item: TensorType, model: onnx.ModelProto) -> 
 
 def _describe_missing(index: GraphIndex, tensors: Sequence[str], plan: CutPlan, types: Mapping[str, TensorType]) -> str:
     if len(tensors) == 1:
-        return describe_crossing(crossing_after(index, tensors[0], types), types)
-    sizes = ((name, types[name].size_bytes if name in types else None) for name in plan.crossing)
+        return describe_cut_tensors(cut_tensors_after(index, tensors[0], types), types)
+    sizes = ((name, types[name].size_bytes if name in types else None) for name in plan.cut_tensors)
     last = max((name for name in tensors if name in index.makers), key=index.makers.__getitem__)
-    nearest = crossing_after(index, last, types)
-    return describe_crossing(replace(nearest, tensors=tuple(sizes)), types)
+    nearest = cut_tensors_after(index, last, types)
+    return describe_cut_tensors(replace(nearest, tensors=tuple(sizes)), types)
 
 
-def _part(
+def _half(
     model: onnx.ModelProto,
     nodes: Sequence[onnx.NodeProto],
     inputs: Sequence[onnx.ValueInfoProto],

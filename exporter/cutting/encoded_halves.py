@@ -34,27 +34,27 @@ def encode_halves(halves: Halves, specifications: Sequence[EncodeSpecification])
     its name; where all do, the halves are returned as they are. Raises CoopexportError naming a tensor that is no
     float32 or has a dimension of unknown size.
     """
-    crossing = list(halves.tail.graph.input)[: len(specifications)]
-    assert len(crossing) == len(specifications)
+    cut_tensors = list(halves.tail.graph.input)[: len(specifications)]
+    assert len(cut_tensors) == len(specifications)
     if all(item.kind == "float32" for item in specifications):
         return halves
     head, tail = _copied(halves.head), _copied(halves.tail)
-    for index, (boundary, specification) in enumerate(zip(crossing, specifications, strict=True)):
+    for index, (cut_tensor, specification) in enumerate(zip(cut_tensors, specifications, strict=True)):
         if specification.kind == "float32":
             continue
-        shape, opset = _shape(boundary), _opset(head)
+        shape, opset = _shape(cut_tensor), _opset(head)
         symbols = symbols_name(index)
-        encoding = encoding_of(specification, shape, boundary.name, symbols, opset)
-        decoding = decoding_of(specification, shape, symbols, boundary.name, opset)
+        encoding = encoding_of(specification, shape, cut_tensor.name, symbols, opset)
+        decoding = decoding_of(specification, shape, symbols, cut_tensor.name, opset)
         _add(head, encoding, len(head.graph.node))
         _add(tail, decoding, 0)
-        batch = boundary.type.tensor_type.shape.dim[0]
+        batch = cut_tensor.type.tensor_type.shape.dim[0]
         sizes = [batch.dim_param or batch.dim_value]
         kind = _TYPES[specification.symbol_dtype]
-        sent = helper.make_tensor_value_info(symbols, kind, [*sizes, *specification.symbol_shape(shape)])
-        taken = helper.make_tensor_value_info(symbols, kind, [*sizes, *specification.tail_shape(shape)])
-        _replace(head.graph.output, boundary.name, sent)
-        _replace(tail.graph.input, boundary.name, taken)
+        head_output = helper.make_tensor_value_info(symbols, kind, [*sizes, *specification.symbol_shape(shape)])
+        tail_input = helper.make_tensor_value_info(symbols, kind, [*sizes, *specification.tail_shape(shape)])
+        _replace(head.graph.output, cut_tensor.name, head_output)
+        _replace(tail.graph.input, cut_tensor.name, tail_input)
     for part in (head, tail):
         part.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
         part.ir_version = max(part.ir_version, _IR_VERSION)
@@ -67,12 +67,12 @@ def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _shape(boundary: onnx.ValueInfoProto) -> tuple[int, ...]:
-    kind = boundary.type.tensor_type
+def _shape(cut_tensor: onnx.ValueInfoProto) -> tuple[int, ...]:
+    kind = cut_tensor.type.tensor_type
     sizes = [dimension.dim_value for dimension in kind.shape.dim[1:]]
     if kind.elem_type != TensorProto.FLOAT or not kind.shape.dim or any(size < 1 for size in sizes):
         raise UnsupportedError(
-            f"'{boundary.name}' crosses the cut and is no float32 tensor of known size: it cannot be encoded",
+            f"'{cut_tensor.name}' crosses the cut and is no float32 tensor of known size: it cannot be encoded",
             fix="cut elsewhere, or send it as it is with --encoding float32",
         )
     return tuple(sizes)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from exporter.bundles.bundle import FileRecord
 from exporter.bundles.records import read_record
-from exporter.cutting.cut import Halves, cut, require_clean
+from exporter.cutting.cut import Halves, cut, plan_clean_cut
 from exporter.layers.cut_points import CutPlan
 from exporter.onnx_graphs.index import GraphIndex, index_graph
 from exporter.onnx_graphs.tensor_types import TensorType
@@ -26,7 +26,7 @@ _RESERVED_NAMES = ("input", "output", "whole", "model", "pairs")
 _LONGEST_NAME = 100
 
 
-class BoundaryRecord(BaseModel):
+class PairTensorRecord(BaseModel):
     """A tensor that crosses, un-encoded: its name between head and tail, dtype, and shape without the batch."""
 
     model_config = ConfigDict(frozen=True)
@@ -36,7 +36,7 @@ class BoundaryRecord(BaseModel):
 
 
 class PairRecord(BaseModel):
-    """One cut: its boundary tensors in the order in which they cross, and its graphs.
+    """One cut: its cut tensors in the order in which they cross, and its graphs.
 
     `source_tensors`: their names in the whole graph, which differ where an input of the network crosses.
     """
@@ -44,7 +44,7 @@ class PairRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
     name: str
     source_tensors: tuple[str, ...]
-    tensors: tuple[BoundaryRecord, ...]
+    tensors: tuple[PairTensorRecord, ...]
     head: FileRecord
     tail: FileRecord
 
@@ -80,8 +80,8 @@ def write_pairs(
     head and tail hold their own. `source_sha256`, `source_name`: of the file that the graph came from.
 
     Pairs of the same graph that `folder` has from before stay. Every cut is checked before anything is written. Raises
-    OSError, and CoopexportError as `require_clean` does, naming the pair; when a name cannot be a file's; when `folder`
-    holds another model, pairs of another network or form, or a pair of that name and other tensors; and when a
+    OSError, and CoopexportError as `plan_clean_cut` does, naming the pair; when a name cannot be a file's; when
+    `folder` holds another model, pairs of another network or form, or a pair of that name and other tensors; and when a
     self-contained file would be above 2 GB.
     """
     if (folder / WHOLE_GRAPH_FILE).exists() and not (folder / PAIRS_FILE).exists():
@@ -91,17 +91,17 @@ def write_pairs(
     earlier = read_pairs(folder) if (folder / PAIRS_FILE).exists() else None
     if earlier is not None:
         found = store_weights(model, folder, source_folder, is_dry=True)
-        _require_same(earlier, _whole_graph(found)[0], source_sha256, standalone, folder)
-        _require_same_tensors(earlier, plans, folder)
+        _check_same_source(earlier, _whole_graph(found)[0], source_sha256, standalone, folder)
+        _check_same_tensors(earlier, plans, folder)
     stored = store_weights(model, folder, source_folder)
     index = index_graph(stored)
     model_file, whole = _whole_graph(stored)
     records = {} if earlier is None else {record.name: record for record in earlier.pairs}
     graphs = {WHOLE_GRAPH_FILE: whole}
     for name, plan in plans.items():
-        halves = cut(index, plan.crossing, types)
+        halves = cut(index, plan.cut_tensors, types)
         files = _graph_files(name, halves, folder if standalone else None)
-        records[name] = _record(name, plan.crossing, halves, files, types)
+        records[name] = _record(name, plan.cut_tensors, halves, files, types)
         if standalone:  # one at a time: together they may be larger than the memory
             write_files(str(folder), files)
         else:
@@ -141,7 +141,7 @@ def _whole_graph(stored: onnx.ModelProto) -> tuple[FileRecord, bytes]:
     return FileRecord(file=WHOLE_GRAPH_FILE, sha256=sha256_of_bytes(whole)), whole
 
 
-def _require_same(
+def _check_same_source(
     earlier: PairsFile, model: FileRecord, source_sha256: str | None, standalone: bool, folder: Path
 ) -> None:
     """Raise CoopexportError unless the pairs that `folder` holds are of this graph, and in this form."""
@@ -163,13 +163,13 @@ def _require_same(
         raise InputError(f"{folder} holds pairs {form} --standalone, or choose another folder", path=folder)
 
 
-def _require_same_tensors(earlier: PairsFile, plans: Mapping[str, CutPlan], folder: Path) -> None:
+def _check_same_tensors(earlier: PairsFile, plans: Mapping[str, CutPlan], folder: Path) -> None:
     """Raise InputError when a pair of `folder` would be overwritten by one that is cut elsewhere."""
     for record in earlier.pairs:
-        if record.name in plans and plans[record.name].crossing != record.source_tensors:
+        if record.name in plans and plans[record.name].cut_tensors != record.source_tensors:
             raise InputError(
                 f"{folder} holds a pair '{record.name}' that is cut at {', '.join(record.source_tensors)}, not at "
-                f"{', '.join(plans[record.name].crossing)}",
+                f"{', '.join(plans[record.name].cut_tensors)}",
                 path=folder,
                 fix="choose another folder",
             )
@@ -179,7 +179,7 @@ def _checked(index: GraphIndex, name: str, tensors: Sequence[str], types: Mappin
     if name in _RESERVED_NAMES or Path(name).name != name:
         raise InputError(f'a pair cannot be called "{name}"')
     try:
-        return require_clean(index, tensors, types)
+        return plan_clean_cut(index, tensors, types)
     except CoopexportError as error:
         raise reworded(error, f"{name}: {error}", layer=name) from None
 
@@ -198,11 +198,13 @@ def _graph_files(name: str, halves: Halves, weights_folder: Path | None) -> dict
 
 
 def _record(
-    name: str, crossing: Sequence[str], halves: Halves, files: Mapping[str, bytes], types: Mapping[str, TensorType]
+    name: str, cut_tensors: Sequence[str], halves: Halves, files: Mapping[str, bytes], types: Mapping[str, TensorType]
 ) -> PairRecord:
     head, tail = (FileRecord(file=file, sha256=sha256_of_bytes(data)) for file, data in files.items())
-    boundary = tuple(
-        BoundaryRecord(name=value.name, dtype=types[source].dtype, shape=types[source].shape)
-        for source, value in zip(crossing, halves.tail.graph.input, strict=False)  # inputs with a default value follow
+    cut_tensor = tuple(
+        PairTensorRecord(name=value.name, dtype=types[source].dtype, shape=types[source].shape)
+        for source, value in zip(
+            cut_tensors, halves.tail.graph.input, strict=False
+        )  # inputs with a default value follow
     )
-    return PairRecord(name=name, source_tensors=tuple(crossing), tensors=boundary, head=head, tail=tail)
+    return PairRecord(name=name, source_tensors=tuple(cut_tensors), tensors=cut_tensor, head=head, tail=tail)

@@ -18,19 +18,19 @@ from numpy.typing import NDArray
 from onnx import helper
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from exporter.bundles.bundle import check_file, check_weights
+from exporter.bundles.bundle import verify_file, verify_weights
 from exporter.cutting.pair_files import PAIRS_FILE, PairRecord, PairsFile, read_pairs
 from exporter.onnx_graphs.index import index_graph
-from exporter.onnx_graphs.random_inputs import drawn_inputs, other_inputs
+from exporter.onnx_graphs.random_inputs import other_inputs, random_inputs
 from exporter.onnx_graphs.session import Optimisation, open_session
-from exporter.parity import require_values
+from exporter.parity import check_values
 from jetson.errors import DamagedFileError, InputError, ParityError, UnsupportedError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.json_files import read_json, write_json
 
 PROOFS_SCHEMA = "coopexport.pair-proofs/1.1"
 PROOFS_FILE = "pairs.proofs.json"
-DRAWN_SAMPLES = 2
+RANDOM_SAMPLES = 2
 # On noise a detector finds nothing; on louder noise it mostly does.
 _SCALES = (1.0, 10.0, 100.0, 1000.0)
 _REPORTED_LEVELS: tuple[Optimisation, ...] = ("extended", "all")
@@ -62,7 +62,7 @@ class PairProof(BaseModel):
     constant_outputs: tuple[str, ...]
 
 
-def prove_pairs(
+def pairs_parity(
     folder: Path, inputs: Mapping[str, NDArray[Any]] | None = None, on_progress: Callable[[int], None] | None = None
 ) -> tuple[PairProof, ...]:
     """Prove every pair of `folder` that is not proven yet, and return the proofs of all.
@@ -74,15 +74,15 @@ def prove_pairs(
     time. What was proven before stays noted.
     """
     pairs = read_pairs(folder)
-    model = onnx.load(str(check_file(folder, pairs.model)), load_external_data=False)
-    check_weights(folder, folder / pairs.model.file)
-    feeds = [dict(inputs)] if inputs is not None else [drawn_inputs(model, DRAWN_SAMPLES, 0, one) for one in _SCALES]
+    model = onnx.load(str(verify_file(folder, pairs.model)), load_external_data=False)
+    verify_weights(folder, folder / pairs.model.file)
+    feeds = [dict(inputs)] if inputs is not None else [random_inputs(model, RANDOM_SAMPLES, 0, one) for one in _SCALES]
     described = [_described(feed) for feed in feeds]
     noted = {proof.name: proof for proof in _read_proofs(folder)}
     proofs = {
         record.name: noted[record.name]
         for record in pairs.pairs
-        if record.name in noted and any(_holds(noted[record.name], _subject(pairs, record, one)) for one in described)
+        if record.name in noted and any(_holds(noted[record.name], _proven_of(pairs, record, one)) for one in described)
     }
     missing = [record for record in pairs.pairs if record.name not in proofs]
     if missing:
@@ -94,14 +94,14 @@ def prove_pairs(
             if on_progress is not None:
                 on_progress(len(proofs))
             try:
-                compared = _require_exact(folder, record, feed, reference)
+                compared = _exact_parity(folder, record, feed, reference)
             except ParityError:
-                _require_repeatable(folder, model, feed)
+                _check_repeatable(folder, model, feed)
                 raise
             made = {level: _composed(folder, record, feed, level) for level in levels}
             outputs = made[_REPORTED_LEVELS[0]].tail
             proofs[record.name] = PairProof(
-                **_subject(pairs, record, described[number]),
+                **_proven_of(pairs, record, described[number]),
                 values_compared=compared,
                 **{f"difference_{level}": _difference(whole, made[level]) for level, whole in levels.items()},
                 varying_outputs=tuple(name for name in outputs if name in varying),
@@ -121,7 +121,7 @@ def _described(feed: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
     }
 
 
-def _subject(pairs: PairsFile, record: PairRecord, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _proven_of(pairs: PairsFile, record: PairRecord, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a proof is of: it holds as long as none of this changes."""
     return {
         "name": record.name,
@@ -132,8 +132,8 @@ def _subject(pairs: PairsFile, record: PairRecord, inputs: Mapping[str, Any]) ->
     }
 
 
-def _holds(proof: PairProof, subject: Mapping[str, Any]) -> bool:
-    return subject.items() <= proof.model_dump().items()
+def _holds(proof: PairProof, proven: Mapping[str, Any]) -> bool:
+    return proven.items() <= proof.model_dump().items()
 
 
 def _telling_reference(
@@ -190,7 +190,7 @@ def _sorted_outputs(
     return outputs - constant, constant
 
 
-def _require_repeatable(folder: Path, model: onnx.ModelProto, feed: Mapping[str, NDArray[Any]]) -> None:
+def _check_repeatable(folder: Path, model: onnx.ModelProto, feed: Mapping[str, NDArray[Any]]) -> None:
     """Raise ParityError when the whole graph, run twice on the same inputs, gives two results."""
     session = open_session(model, "disabled", weights_folder=folder)
     first, second = (_run(session, feed, "the whole graph") for _ in range(2))
@@ -203,12 +203,12 @@ def _require_repeatable(folder: Path, model: onnx.ModelProto, feed: Mapping[str,
             )
 
 
-def _require_exact(folder: Path, record: PairRecord, feed: Mapping[str, NDArray[Any]], reference: Arrays) -> int:
+def _exact_parity(folder: Path, record: PairRecord, feed: Mapping[str, NDArray[Any]], reference: Arrays) -> int:
     """Compare features and outputs of a pair with the whole graph's as bits; returns how many values that were."""
     made = _composed(folder, record, feed, "disabled")
     expected = dict(reference)
-    for boundary, source in zip(record.tensors, record.source_tensors, strict=True):
-        expected[boundary.name] = reference[source]
+    for cut_tensor, source in zip(record.tensors, record.source_tensors, strict=True):
+        expected[cut_tensor.name] = reference[source]
     for name, value in {**made.head, **made.tail}.items():
         if not _is_same(value, expected[name]):
             raise ParityError(
@@ -217,13 +217,13 @@ def _require_exact(folder: Path, record: PairRecord, feed: Mapping[str, NDArray[
                 fix="make it again, and report it if it stays",
             )
     for name, value in made.tail.items():
-        require_values(value, f"{record.name}: written and not proven: output '{name}'")
+        check_values(value, f"{record.name}: written and not proven: output '{name}'")
     return sum(value.size for value in (*made.head.values(), *made.tail.values()))
 
 
 @dataclass(frozen=True)
 class _Made:
-    """What a head makes, the boundary tensors included, and what the tail makes of them."""
+    """What a head makes, the cut tensors included, and what the tail makes of them."""
 
     head: Arrays
     tail: Arrays
@@ -231,7 +231,7 @@ class _Made:
 
 def _composed(folder: Path, record: PairRecord, feed: Mapping[str, NDArray[Any]], level: Optimisation) -> _Made:
     """Run head and tail one after the other."""
-    head, tail = (open_session(check_file(folder, part), level) for part in (record.head, record.tail))
+    head, tail = (open_session(verify_file(folder, part), level) for part in (record.head, record.tail))
     made = _run(head, feed, record.head.file)
     return _Made(made, _run(tail, {item.name: made[item.name] for item in record.tensors}, record.tail.file))
 

@@ -18,7 +18,7 @@ from exporter.layers.candidates import Layer
 from exporter.onnx_graphs.index import GraphIndex
 from exporter.onnx_graphs.session import open_session, run
 from exporter.onnx_graphs.tensor_types import TensorType
-from exporter.parity import Parity, require, require_values
+from exporter.parity import Parity, check_values, passing_parity
 from jetson.errors import CoopexportError, UnsupportedError, reworded
 from jetson.wire.feature import FeatureCodec, FeatureTensor
 
@@ -30,7 +30,7 @@ Arrays = list[NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Boundary:
+class CutTensor:
     """One tensor that crosses a cut: its name and shape (without batch) in the whole graph, and its encoding."""
 
     tensor: str
@@ -47,22 +47,22 @@ class Boundary:
 class Split:
     """A network cut at some tensors.
 
-    `plain` are the un-encoded halves, `encoded` those with the feature encoding; `sent` (what leaves the head, tensor
-    by tensor), `exits` (outputs of the network that the head makes), `taken` (what the tail takes of what was sent) and
-    `outputs` (of the tail) are what the encoded halves gave for the inputs of the gate.
+    `plain` are the un-encoded halves, `encoded` those with the feature encoding; `head_outputs` (what leaves the head,
+    tensor by tensor), `exits` (outputs of the network that the head makes), `tail_inputs` (what the tail takes of what
+    was sent) and `outputs` (of the tail) are what the encoded halves gave for the inputs of the parity checks.
     """
 
-    boundaries: tuple[Boundary, ...]
+    cut_tensors: tuple[CutTensor, ...]
     plain: Halves
     encoded: Halves
     parity: tuple[Parity, ...]
-    sent: Arrays
+    head_outputs: Arrays
     exits: Arrays
-    taken: Arrays
+    tail_inputs: Arrays
     outputs: Arrays
 
 
-def boundary_tensor(layer: Layer, position: CutPosition) -> str:
+def cut_tensor_of(layer: Layer, position: CutPosition) -> str:
     """Return the tensor that crosses when cutting after `layer`; raises CoopexportError when there is none."""
     if position == "post-activation":
         return layer.tensor
@@ -75,7 +75,7 @@ def boundary_tensor(layer: Layer, position: CutPosition) -> str:
 
 def split(
     model: onnx.ModelProto | GraphIndex,
-    boundaries: Sequence[Boundary],
+    boundaries: Sequence[CutTensor],
     inputs: NDArray[np.float32],
     where: str,
     expected: Mapping[str, NDArray[Any]] | None = None,
@@ -85,26 +85,30 @@ def split(
 
     `model`: the whole exported graph, or its index where it is cut many times; `boundaries`: all that crosses, in the
     graph's order; `inputs`: N x ..., float32, preprocessed; `where`: what the cut is called in messages; `expected`:
-    `whole_outputs` of the graph, if known; `weights_folder`: where its external weights lie. Both gates run with ONNX
-    Runtime's optimisation disabled: tail(head(x)) must equal the whole graph bit for bit, and symbols and decoded
-    features must equal the NumPy reference. Raises CoopexportError naming `where` when something else crosses or a gate
-    fails.
+    `whole_outputs` of the graph, if known; `weights_folder`: where its external weights lie. Both parity checks run
+    with ONNX Runtime's optimisation disabled: tail(head(x)) must equal the whole graph bit for bit, and symbols and
+    decoded features must equal the NumPy reference. Raises CoopexportError naming `where` when something else crosses
+    or a parity check fails.
     """
     try:
         plain = cut(
             model,
-            [boundary.tensor for boundary in boundaries],
-            {boundary.tensor: TensorType(boundary.shape) for boundary in boundaries},
+            [cut_tensor.tensor for cut_tensor in boundaries],
+            {cut_tensor.tensor: TensorType(cut_tensor.shape) for cut_tensor in boundaries},
         )
     except CoopexportError as error:
         raise reworded(error, f'layer "{where}": {error}', layer=where) from None
     if expected is None:
         expected = whole_outputs(model.model if isinstance(model, GraphIndex) else model, inputs, weights_folder)
-    features, tail, exactness = prove_exact(expected, plain, inputs, where, weights_folder)
-    encoded = encode_halves(plain, [boundary.encoding for boundary in boundaries])
-    made, taken, outputs, encoding = _prove_encoding(encoded, tail, boundaries, features, inputs, where, weights_folder)
+    features, tail, exactness = cut_parity(expected, plain, inputs, where, weights_folder)
+    encoded = encode_halves(plain, [cut_tensor.encoding for cut_tensor in boundaries])
+    made, tail_inputs, outputs, encoding = _encoding_parity(
+        encoded, tail, boundaries, features, inputs, where, weights_folder
+    )
     count = len(boundaries)
-    return Split(tuple(boundaries), plain, encoded, (exactness, encoding), made[:count], made[count:], taken, outputs)
+    return Split(
+        tuple(boundaries), plain, encoded, (exactness, encoding), made[:count], made[count:], tail_inputs, outputs
+    )
 
 
 def whole_outputs(
@@ -115,7 +119,7 @@ def whole_outputs(
     return dict(zip(names, run(_open(whole, weights_folder), [inputs]), strict=True))
 
 
-def prove_exact(
+def cut_parity(
     expected: Mapping[str, NDArray[Any]],
     halves: Halves,
     inputs: NDArray[np.float32],
@@ -128,18 +132,18 @@ def prove_exact(
     CoopexportError naming `where` on any difference, and when an output or a feature is empty.
     """
     for name, value in expected.items():
-        require_values(value, f"{where}: parity check 'cut': output '{name}'")
+        check_values(value, f"{where}: parity check 'cut': output '{name}'")
     made = run(_open(halves.head, weights_folder), [inputs])
     features = made[: len(halves.tail.graph.input)]
-    for boundary, feature in zip(halves.tail.graph.input, features, strict=True):
-        require_values(feature, f"{where}: parity check 'cut': tensor '{boundary.name}'")
+    for cut_tensor, feature in zip(halves.tail.graph.input, features, strict=True):
+        check_values(feature, f"{where}: parity check 'cut': tensor '{cut_tensor.name}'")
     tail = _open(halves.tail, weights_folder)
     outputs = run(tail, features)
     found = dict(zip([value.name for value in halves.head.graph.output], made, strict=True))
     found |= zip([value.name for value in halves.tail.graph.output], outputs, strict=True)
     different = sum(bits_that_differ(value, found[name]) for name, value in expected.items())
     how = "outputs that differ in any bit, ONNX Runtime, optimisation disabled"
-    return features, tail, require(Parity("cut", float(different), 0.0, len(inputs), how), where)
+    return features, tail, passing_parity(Parity("cut", float(different), 0.0, len(inputs), how), where)
 
 
 def _open(model: onnx.ModelProto, weights_folder: Path | None) -> InferenceSession:
@@ -155,10 +159,10 @@ def bits_that_differ(some: NDArray[Any], others: NDArray[Any]) -> int:
     return int((one != other).any(axis=1).sum())
 
 
-def _prove_encoding(
+def _encoding_parity(
     encoded: Halves,
     plain_tail: InferenceSession,
-    boundaries: Sequence[Boundary],
+    cut_tensors: Sequence[CutTensor],
     features: Arrays,
     inputs: NDArray[np.float32],
     where: str,
@@ -166,16 +170,16 @@ def _prove_encoding(
 ) -> tuple[Arrays, Arrays, Arrays, Parity]:
     """Check what is sent against the reference, and the tail on it against the plain tail on decoded features."""
     made = run(_open(encoded.head, weights_folder), [inputs])
-    sent = made[: len(boundaries)]
-    codec = FeatureCodec(tuple(item.feature for item in boundaries))
-    taken = codec.tail_inputs(codec.symbols(made))
-    outputs = run(_open(encoded.tail, weights_folder), taken)
-    reference = [encode(item.encoding, one) for item, one in zip(boundaries, features, strict=True)]
-    decoded = [decode(item.encoding, one, item.shape) for item, one in zip(boundaries, reference, strict=True)]
+    head_outputs = made[: len(cut_tensors)]
+    codec = FeatureCodec(tuple(item.feature for item in cut_tensors))
+    tail_inputs = codec.tail_inputs(codec.symbols(made))
+    outputs = run(_open(encoded.tail, weights_folder), tail_inputs)
+    reference = [encode(item.encoding, one) for item, one in zip(cut_tensors, features, strict=True)]
+    decoded = [decode(item.encoding, one, item.shape) for item, one in zip(cut_tensors, reference, strict=True)]
     reference_outputs = run(plain_tail, decoded)
-    for one in (*sent, *outputs):
-        require_values(one, f"{where}: parity check 'encode': what is compared")
-    pairs = [*zip(sent, reference, strict=True), *zip(outputs, reference_outputs, strict=True)]
+    for one in (*head_outputs, *outputs):
+        check_values(one, f"{where}: parity check 'encode': what is compared")
+    pairs = [*zip(head_outputs, reference, strict=True), *zip(outputs, reference_outputs, strict=True)]
     different = sum(bits_that_differ(one, other) for one, other in pairs)
     how = "symbols and outputs that differ from the NumPy reference, ONNX Runtime, optimisation disabled"
-    return made, taken, outputs, require(Parity("encode", float(different), 0.0, len(inputs), how), where)
+    return made, tail_inputs, outputs, passing_parity(Parity("encode", float(different), 0.0, len(inputs), how), where)

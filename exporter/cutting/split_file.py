@@ -8,7 +8,7 @@ from pathlib import Path
 from exporter.cutting.onnx_cuts import all_cuts, wanted_cuts
 from exporter.cutting.onnx_file import read_graph
 from exporter.cutting.pair_files import PAIRS_FILE, PairRecord, write_pairs
-from exporter.cutting.pair_parity import PairProof, prove_pairs
+from exporter.cutting.pair_parity import PairProof, pairs_parity
 from exporter.layers.candidates import layers_of
 from exporter.onnx_graphs.index import index_graph
 from exporter.onnx_graphs.tensor_types import tensor_types
@@ -55,7 +55,7 @@ def split_file(request: SplitFileRequest, on_progress: OnProgress = no_progress)
 
     Features stay float32: to encode them takes a project's data. When it is interrupted, the same request goes on
     where it was. `on_progress` is told how many pairs are proven. Raises OSError, and CoopexportError when the file is
-    no network, a cut is unknown or not clean, before anything is written; and as `prove_pairs` does.
+    no network, a cut is unknown or not clean, before anything is written; and as `pairs_parity` does.
     """
     if bool(request.layers) == request.all_layers:
         raise InputError("say where to cut: --layer NAME (repeatable), or --all", fix="`coopexport layers` lists names")
@@ -78,7 +78,7 @@ def split_file(request: SplitFileRequest, on_progress: OnProgress = no_progress)
     pairs = write_pairs(model, cuts, types, folder, file.parent, source, request.standalone, file.name).pairs
     task, count = f"proving {file.name}", len(pairs)
     on_progress(task, 0, count)
-    proofs = prove_pairs(folder, on_progress=lambda done: on_progress(task, done, count))
+    proofs = pairs_parity(folder, on_progress=lambda done: on_progress(task, done, count))
     made = []
     for record, proof in zip(pairs, proofs, strict=True):
         size_bytes = sum(types[name].size_bytes for name in record.source_tensors)

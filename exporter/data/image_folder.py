@@ -17,7 +17,7 @@ from jetson.errors import CoopexportError, DamagedFileError, InputError, one_lin
 from jetson.files.atomic_files import sha256_of_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_MOST_THREADS = 16
+_MAX_THREADS = 16
 T = TypeVar("T")
 
 
@@ -113,7 +113,7 @@ def each_image(images: ImageFolder, indices: Iterable[int], use: Callable[[int, 
     def read_and_use(index: int) -> T:
         return use(index, read_image(images.files[index], images.size))
 
-    with ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)) as pool:
         return list(pool.map(read_and_use, indices))
 
 

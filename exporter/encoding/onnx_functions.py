@@ -16,7 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.encoding.specification import LARGEST_FLOAT16, EncodeSpecification, per_channel
+from exporter.encoding.specification import MAX_FLOAT16, EncodeSpecification, per_channel
 
 DOMAIN = "ai.coopexport"
 DOMAIN_VERSION = 1
@@ -117,8 +117,8 @@ def _to_float16() -> list[onnx.NodeProto]:
     """Return the nodes of float16: two halves, positive and negative, of which NaN is in neither."""
     return [
         helper.make_node("Constant", [], ["zero"], value_float=0.0),
-        helper.make_node("Constant", [], ["largest"], value_float=LARGEST_FLOAT16),
-        helper.make_node("Constant", [], ["least"], value_float=-LARGEST_FLOAT16),
+        helper.make_node("Constant", [], ["largest"], value_float=MAX_FLOAT16),
+        helper.make_node("Constant", [], ["least"], value_float=-MAX_FLOAT16),
         helper.make_node("Clip", ["feature", "least", "largest"], ["clipped"]),
         helper.make_node("Greater", ["clipped", "zero"], ["is_positive"]),
         helper.make_node("Less", ["clipped", "zero"], ["is_negative"]),

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from jetson.errors import InputError, UnsupportedError
 from jetson.wire.feature import FeatureTensor
-from jetson.wire.packing import PACKABLE_BITS, pack_tensor, packed_dtype, packed_shape, tail_shape, unpack_tensor
+from jetson.wire.packing import PACKABLE_BITS, pack_bits, packed_dtype, packed_shape, tail_shape, unpack_bits
 from jetson.wire.specification import TensorSpecification
 from jetson.wire.symbol_model import SymbolModel
 
 ClipMethod = Literal["minmax", "percentile", "mse", "kl"]
 Granularity = Literal["tensor", "channel"]
 Packing = Literal["none", "bytes", "words", "integers"]
-LARGEST_FLOAT16 = 65504.0
+MAX_FLOAT16 = 65504.0
 
 
 @dataclass(frozen=True)
@@ -144,27 +144,29 @@ def encode(specification: EncodeSpecification, feature: NDArray[np.float32]) -> 
     if specification.kind == "float32":
         return feature
     if specification.kind == "float16":
-        limited = np.clip(feature, -LARGEST_FLOAT16, LARGEST_FLOAT16)
+        limited = np.clip(feature, -MAX_FLOAT16, MAX_FLOAT16)
         numbers = np.where(np.isnan(limited), np.float32(0), limited) + np.float32(0)  # -0 becomes 0
         return np.asarray(numbers.astype(np.float16))
     low, inverse_step = (per_channel(v, feature.ndim) for v in (specification.low, specification.inverse_step))
     with np.errstate(invalid="ignore", over="ignore"):
         clipped = np.clip(np.rint((feature - low) * inverse_step), 0, specification.highest_symbol)
     symbols = np.where(np.isnan(clipped), np.float32(0), clipped).astype(np.uint8)
-    return pack_tensor(symbols, specification.bits, specification.packing)
+    return pack_bits(symbols, specification.bits, specification.packing)
 
 
 def decode(
-    specification: EncodeSpecification, sent: NDArray[Any], shape: Sequence[int] | None = None
+    specification: EncodeSpecification, head_output: NDArray[Any], shape: Sequence[int] | None = None
 ) -> NDArray[np.float32]:
-    """Return the feature (N x shape, float32) that `sent`, as it left the head, stands for.
+    """Return the feature (N x shape, float32) that `head_output`, as it left the head, stands for.
 
     `shape`: of the feature, without batch; needed where symbols are packed. The reference that the graph must equal.
     """
     if specification.kind != "affine":
-        return np.asarray(sent, dtype=np.float32)
-    shape = sent.shape[1:] if shape is None else shape
-    symbols = unpack_tensor(sent, specification.bits, specification.packing, prod(shape)).reshape(len(sent), *shape)
+        return np.asarray(head_output, dtype=np.float32)
+    shape = head_output.shape[1:] if shape is None else shape
+    symbols = unpack_bits(head_output, specification.bits, specification.packing, prod(shape)).reshape(
+        len(head_output), *shape
+    )
     step, low = (per_channel(v, symbols.ndim) for v in (specification.step, specification.low))
     return np.asarray(symbols.astype(np.float32) * step + low)
 

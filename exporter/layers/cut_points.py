@@ -12,20 +12,21 @@ from jetson.errors import InputError, UnsupportedError
 
 @dataclass(frozen=True)
 class CutPlan:
-    """How a graph falls apart at some tensors. `head`: nodes, as in GraphIndex; `crossing`: what the rest reads of it.
+    """How a graph falls apart at some tensors. `head`: nodes, as in GraphIndex; `cut_tensors`: what the rest reads of
+    it.
 
     Outputs of the network that `head` makes, or that do not depend on the tensors at all (early exits), are
     `head_outputs`; they need not cross.
     """
 
     head: int
-    crossing: tuple[str, ...]
+    cut_tensors: tuple[str, ...]
     head_outputs: tuple[str, ...]
     tail_outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Crossing:
+class CutTensors:
     """What crosses when a graph is cut after one tensor, in the order of the graph, and where less would.
 
     `tensors`: with bytes per sample, None where no fixed size is known. `before` and `after`: the nearest
@@ -44,7 +45,7 @@ class Crossing:
 
 
 def plan_cut(index: GraphIndex, tensors: Sequence[str]) -> CutPlan:
-    """Return how the graph falls apart at `tensors`; the cut is clean when nothing else is in `crossing`.
+    """Return how the graph falls apart at `tensors`; the cut is clean when nothing else is in `cut_tensors`.
 
     No node runs twice. Raises CoopexportError when a tensor is unknown or constant, none of them is made by a node,
     or nothing is left to do behind them.
@@ -70,7 +71,7 @@ def plan_cut(index: GraphIndex, tensors: Sequence[str]) -> CutPlan:
     tail_outputs = tuple(name for name in index.outputs if name not in head_outputs)
     if index.varying.isdisjoint(tail_outputs):
         raise UnsupportedError(f"{_quoted(tensors)}: the network's output; nothing is left to cut there")
-    return CutPlan(head, index.crossing(head), tuple(head_outputs), tail_outputs)
+    return CutPlan(head, index.cut_tensors(head), tuple(head_outputs), tail_outputs)
 
 
 def single_tensor_cuts(index: GraphIndex) -> tuple[str, ...]:
@@ -102,9 +103,9 @@ def multi_tensor_cuts(index: GraphIndex, maximum: int) -> tuple[tuple[str, ...],
     return tuple(found)
 
 
-def crossing_after(
+def cut_tensors_after(
     index: GraphIndex, tensor: str, types: Mapping[str, TensorType], cuts: Sequence[str] | None = None
-) -> Crossing:
+) -> CutTensors:
     """Return what crosses when the graph is cut right after `tensor` is made; `cuts`: its single-tensor cuts, if known.
 
     Of three heads the one that sends the fewest bytes: only what the tensor needs; that and the outputs that do not
@@ -112,31 +113,31 @@ def crossing_after(
     """
     plan = plan_cut(index, [tensor])
     before = ((1 << (index.makers[tensor] + 1)) - 1) & index.needed
-    options = [index.crossing(head) for head in (index.made_from([tensor]), plan.head, before)]
+    options = [index.cut_tensors(head) for head in (index.made_from([tensor]), plan.head, before)]
     clean = [option for option in options if _is_clean(index, option)]
     if not clean:
         raise UnsupportedError(f"nothing reads '{tensor}'", fix="cut at a tensor that the rest of the network reads")
     best = min(clean, key=lambda names: _cost(names, types))
     cuts = single_tensor_cuts(index) if cuts is None else cuts
     position = index.makers[tensor]
-    return Crossing(
+    return CutTensors(
         tuple((name, types[name].size_bytes if name in types else None) for name in best),
         next((name for name in reversed(cuts) if index.makers[name] < position), None),
         next((name for name in cuts if index.makers[name] > position), None),
     )
 
 
-def describe_crossing(crossing: Crossing, types: Mapping[str, TensorType]) -> str:
+def describe_cut_tensors(cut_tensors: CutTensors, types: Mapping[str, TensorType]) -> str:
     """Return one line: which tensors cross, their bytes, and the nearest clean cuts before and after."""
-    named = ", ".join(name if size is None else f"{name} ({size:,} bytes)" for name, size in crossing.tensors)
+    named = ", ".join(name if size is None else f"{name} ({size:,} bytes)" for name, size in cut_tensors.tensors)
     nearest = [
         f"{name} ({types[name].size_bytes:,} bytes) {side}" if name in types else f"{name} {side}"
-        for name, side in ((crossing.before, "before"), (crossing.after, "after"))
+        for name, side in ((cut_tensors.before, "before"), (cut_tensors.after, "after"))
         if name is not None
     ]
-    total = "" if crossing.total_bytes is None else f", {crossing.total_bytes:,} bytes together"
+    total = "" if cut_tensors.total_bytes is None else f", {cut_tensors.total_bytes:,} bytes together"
     advice = f"the nearest clean cuts are {' and '.join(nearest)}" if nearest else "there is no clean cut near it"
-    return f"{len(crossing.tensors)} tensors cross there ({named}{total}); {advice}"
+    return f"{len(cut_tensors.tensors)} tensors cross there ({named}{total}); {advice}"
 
 
 def _live_tensors(index: GraphIndex, nodes: Sequence[int]) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -155,7 +156,7 @@ def _live_tensors(index: GraphIndex, nodes: Sequence[int]) -> Iterator[tuple[int
 
 def _is_clean(index: GraphIndex, tensors: Sequence[str]) -> bool:
     try:
-        return set(plan_cut(index, tensors).crossing) == set(tensors)
+        return set(plan_cut(index, tensors).cut_tensors) == set(tensors)
     except (InputError, UnsupportedError):
         return False
 

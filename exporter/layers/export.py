@@ -60,7 +60,7 @@ def export(network: nn.Module, example_inputs: Inputs) -> ExportedGraph:
     inputs = as_tuple(example_inputs)
     reference = [_as_array(tensor, index) for index, tensor in enumerate(run_network(network, inputs))]
     model = onnx.load_from_string(_export_bytes(network, tuple(tensor[:1] for tensor in inputs), len(reference)))
-    _require_inputs(model, len(inputs))
+    _check_inputs(model, len(inputs))
     found = next(opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx"))
     if found != OPSET:
         raise UnsupportedError(f"the exporter wrote opset {found} instead of {OPSET}", fix="use torch 2.10 to 2.13")
@@ -72,7 +72,7 @@ def export(network: nn.Module, example_inputs: Inputs) -> ExportedGraph:
         for one, other in zip(reference, outputs, strict=True)
     )
     how = "PyTorch against ONNX Runtime with optimisation disabled, float32"
-    proof = parity.require(Parity("export", error, parity.EXPORT_BOUND, len(inputs[0]), how), "export")
+    proof = parity.passing_parity(Parity("export", error, parity.EXPORT_BOUND, len(inputs[0]), how), "export")
     return ExportedGraph(model, with_sequential_aliases(candidates(model), network), proof)
 
 
@@ -113,7 +113,7 @@ def _as_array(tensor: torch.Tensor, index: int) -> NDArray[Any]:
         ) from None
 
 
-def _require_inputs(model: onnx.ModelProto, count: int) -> None:
+def _check_inputs(model: onnx.ModelProto, count: int) -> None:
     """Raise InputError when the graph has others than the network's: one that nothing depends on is left out."""
     found = {value.name for value in network_inputs(model)}
     for name in found.difference(_numbered(INPUT_NAME, count)):
@@ -159,14 +159,14 @@ def _export_bytes(network: nn.Module, inputs: tuple[torch.Tensor, ...], output_c
                 dynamo=False,
             )
         except Exception as error:  # noqa: BLE001  the exporter raises many types
-            raise UnsupportedError(f"the network cannot be exported to ONNX: {_explained(error)}") from None
+            raise UnsupportedError(f"the network cannot be exported to ONNX: {_describe_failure(error)}") from None
         finally:
             hook.remove()
             torch._C._jit_set_onnx_log_enabled(prints)
     return buffer.getvalue()
 
 
-def _explained(error: Exception) -> str:
+def _describe_failure(error: Exception) -> str:
     """Return what the exporter says without its graph, and where in the user's code it was."""
     text = str(error)
     if "observable data dependence" in text:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from exporter.layers.candidates import Layer, costs_of_nodes, input_bytes
-from exporter.layers.cut_points import crossing_after, multi_tensor_cuts, plan_cut, single_tensor_cuts
+from exporter.layers.cut_points import cut_tensors_after, multi_tensor_cuts, plan_cut, single_tensor_cuts
 from exporter.onnx_graphs.index import GraphIndex, nodes_in
 from exporter.onnx_graphs.tensor_types import TensorType
 
@@ -44,8 +44,8 @@ def cut_rows(index: GraphIndex, types: Mapping[str, TensorType], layers: Sequenc
         if layer.clean:
             smallest = min(smallest, layer.feature_bytes)
         elif layer.tensor not in index.outputs:
-            crossing = crossing_after(index, layer.tensor, types, cuts)
-            tensors, size_bytes = tuple(name for name, _ in crossing.tensors), crossing.total_bytes
+            cut_tensors = cut_tensors_after(index, layer.tensor, types, cuts)
+            tensors, size_bytes = tuple(name for name, _ in cut_tensors.tensors), cut_tensors.total_bytes
             clean = tensors == (layer.tensor,)  # nodes that read no inputs hide such cuts from single_tensor_cuts
         shapes = _shapes(tensors, types)
         rows.append(CutRow(layer, tensors, shapes, size_bytes, layer.macs_before, clean, layer.dominated))

@@ -55,7 +55,7 @@ def from_nni(source: str | Path | Mapping[str, Any], network: nn.Module | None =
         if "weight" in masks:
             keep[name] = _filters_kept(name, masks["weight"], masks.get("bias"), layer)
             partly.append(f"{np.count_nonzero(~masks['weight'])} of {masks['weight'].size} weights of '{name}'")
-        _refuse_more_silence(name, masks, keep.get(name))
+        _check_not_more_silent(name, masks, keep.get(name))
     keep = {name: vector for name, vector in keep.items() if not vector.all()}
     if not keep:
         layers = f"{', '.join(partly[:3])}{', ...' if len(partly) > 3 else ''}"
@@ -209,7 +209,7 @@ def _filters_kept(
     return keep | bias
 
 
-def _refuse_more_silence(name: str, masks: Mapping[str, NDArray[np.bool_]], keep: NDArray[np.bool_] | None) -> None:
+def _check_not_more_silent(name: str, masks: Mapping[str, NDArray[np.bool_]], keep: NDArray[np.bool_] | None) -> None:
     """Raise InputError when NNI masks a layer's inputs or outputs beyond what the masks of its weights say."""
     for target, mask in masks.items():
         if target in ("weight", "bias") or mask.all():

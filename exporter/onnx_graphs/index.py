@@ -48,7 +48,7 @@ class GraphIndex:
         """Return the nodes that read any of `tensors`."""
         return reduce(or_, (self.readers.get(name, 0) for name in tensors), 0)
 
-    def crossing(self, head: int) -> tuple[str, ...]:
+    def cut_tensors(self, head: int) -> tuple[str, ...]:
         """Return the tensors that cross when the nodes `head` run first: made there or inputs, read outside.
 
         In the order of the graph, its inputs first.

@@ -13,7 +13,7 @@ from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx import TensorProto, numpy_helper
 
 # Far more than any shape, axes or scales take that shape inference looks into.
-LARGEST_SIZES_BYTES = 4096
+MAX_SIZES_BYTES = 4096
 _FIRST_IR_WITH_PLAIN_INITIALISERS = 4
 # The fields of a tensor that hold its values, or say where they lie.
 TENSOR_VALUES = (
@@ -32,7 +32,7 @@ def normalise(model: onnx.ModelProto) -> None:
     graph = model.graph
     initialisers = {tensor.name for tensor in graph.initializer}
     alias: dict[str, str] = {}
-    kept = []
+    remaining = []
     outputs = {value.name for value in graph.output}
     for node in graph.node:
         tensor = _constant_of(node)
@@ -43,10 +43,10 @@ def normalise(model: onnx.ModelProto) -> None:
             alias[node.output[0]] = alias.get(node.input[0], node.input[0])
             initialisers.add(node.output[0])
         else:
-            kept.append(node)
-    rename_reads(kept, alias)
+            remaining.append(node)
+    rename_reads(remaining, alias)
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(remaining)
     if model.ir_version < _FIRST_IR_WITH_PLAIN_INITIALISERS and len(inputs := network_inputs(model)) < len(graph.input):
         del graph.input[:]
         graph.input.extend(inputs)
@@ -75,7 +75,7 @@ def copy_without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     copy_fields(model, skeleton, but=("graph",))
     copy_fields(model.graph, skeleton.graph, but=("initializer",))
     for tensor in model.graph.initializer:
-        if tensor.ByteSize() <= LARGEST_SIZES_BYTES:
+        if tensor.ByteSize() <= MAX_SIZES_BYTES:
             skeleton.graph.initializer.append(tensor)
         else:
             copied = skeleton.graph.initializer.add(data_location=TensorProto.EXTERNAL)

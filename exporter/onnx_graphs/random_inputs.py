@@ -13,7 +13,7 @@ from onnx import helper
 from exporter.onnx_graphs.nodes import network_inputs
 
 
-def drawn_inputs(model: onnx.ModelProto, samples: int, seed: int, scale: float = 1.0) -> dict[str, NDArray[Any]]:
+def random_inputs(model: onnx.ModelProto, samples: int, seed: int, scale: float = 1.0) -> dict[str, NDArray[Any]]:
     """Return random inputs of `model` by name, standard normal before they take the input's type.
 
     `samples`: how many, where the batch is not fixed; `scale`: standard deviation of floating point inputs. The same

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions as the parity gates use them: optimisation level and threads always explicit."""
+"""ONNX Runtime sessions as the parity checks use them: optimisation level and threads always explicit."""
 
 from __future__ import annotations
 

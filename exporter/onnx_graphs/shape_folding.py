@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from exporter.onnx_graphs.nodes import LARGEST_SIZES_BYTES, tensors_read
+from exporter.onnx_graphs.nodes import MAX_SIZES_BYTES, tensors_read
 from exporter.onnx_graphs.session import open_session
 
 
@@ -39,13 +39,15 @@ def fold_sizes(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) ->
     if not values:
         return False
     found = {**values, **_run(model, nodes, values, constants, list(computed))}
-    found = {name: value for name, value in found.items() if value.nbytes <= LARGEST_SIZES_BYTES}
-    kept = [node for node in graph.node if any(name not in found or name in outputs for name in node.output)]
-    if len(kept) == len(graph.node):
+    found = {name: value for name, value in found.items() if value.nbytes <= MAX_SIZES_BYTES}
+    remaining = [node for node in graph.node if any(name not in found or name in outputs for name in node.output)]
+    if len(remaining) == len(graph.node):
         return False
-    left_out = {name for node in graph.node for name in node.output} - {name for node in kept for name in node.output}
+    left_out = {name for node in graph.node for name in node.output} - {
+        name for node in remaining for name in node.output
+    }
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(remaining)
     graph.initializer.extend(numpy_helper.from_array(found[name], name) for name in left_out if name)
     return True
 

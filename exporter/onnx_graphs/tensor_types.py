@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from exporter.onnx_graphs.data_sizes import sizes_from_data
 from exporter.onnx_graphs.index import index_graph
 from exporter.onnx_graphs.nodes import copy_without_weights, network_inputs
-from exporter.onnx_graphs.random_inputs import drawn_inputs
+from exporter.onnx_graphs.random_inputs import random_inputs
 from exporter.onnx_graphs.session import open_session
 from exporter.onnx_graphs.shape_folding import fold_sizes
 from jetson.errors import InputError
@@ -99,8 +99,8 @@ def tensor_types(model: onnx.ModelProto, weights_folder: Path | None = None) -> 
     return types
 
 
-def boundary_value(name: str, item: TensorType, model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    """Return what declares a boundary tensor as input or output; its batch dimension is that of the network's inputs.
+def cut_tensor_value(name: str, item: TensorType, model: onnx.ModelProto) -> onnx.ValueInfoProto:
+    """Return what declares a cut tensor as input or output; its batch dimension is that of the network's inputs.
 
     Where these call theirs differently (images and boxes), it has no name: which of them it is, is not known.
     """
@@ -179,7 +179,7 @@ def _observed(
     watched.CopyFrom(model)
     del watched.graph.output[:]
     watched.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in tensors)
-    feed = drawn_inputs(model, size, seed)
+    feed = random_inputs(model, size, seed)
     values: list[Any] = open_session(watched, "disabled", weights_folder=folder).run(None, feed)
     return {
         name: (helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)

@@ -19,7 +19,7 @@ from jetson.files.atomic_files import blocks_of
 from jetson.store.blobs import flush_names, remove_leftovers, sha256_of_content, write_blob
 
 # Smaller tensors stay in the graph: a file each would only be clutter.
-LEAST_EXTERNAL_BYTES = 1024
+MIN_EXTERNAL_BYTES = 1024
 # Strings have no bytes of their own; of numbers below a byte the array holds other bytes than a file would.
 _GRAPH_ONLY_TYPES = (TensorProto.STRING, TensorProto.INT4, TensorProto.UINT4, TensorProto.FLOAT4E2M1)
 # What keeps content, whole or in blocks, and returns its SHA-256.
@@ -81,10 +81,10 @@ def inline_small_weights(model: onnx.ModelProto, folder: Path) -> None:
     Raises CoopexportError as `store_weights`.
     """
     for tensor in (*model.graph.initializer, *_inner_tensors(model)):
-        if tensor.data_location != TensorProto.EXTERNAL or (_location(tensor)[2] or 0) >= LEAST_EXTERNAL_BYTES:
+        if tensor.data_location != TensorProto.EXTERNAL or (_location(tensor)[2] or 0) >= MIN_EXTERNAL_BYTES:
             continue
         path, offset, length = _source(tensor, folder)
-        if length < LEAST_EXTERNAL_BYTES:
+        if length < MIN_EXTERNAL_BYTES:
             tensor.raw_data = b"".join(_blocks(path, offset, length))
             tensor.ClearField("external_data")
             tensor.ClearField("data_location")
@@ -102,7 +102,7 @@ def _refer_to_weights(
             _store_external(tensor, original, source_folder, folder, keep, known)
             continue
         data = _values(original)
-        if len(data) < LEAST_EXTERNAL_BYTES:
+        if len(data) < MIN_EXTERNAL_BYTES:
             tensor.CopyFrom(original)
         else:
             _refer(tensor, weight_location(folder, keep(data)), len(data))
@@ -156,7 +156,7 @@ def _location(tensor: TensorProto) -> tuple[str, int, int | None]:
 
 def _values(tensor: TensorProto) -> bytes:
     """Return the values of a tensor as they stand in a file; nothing for a tensor that only a graph can hold."""
-    if tensor.data_type in _GRAPH_ONLY_TYPES or tensor.ByteSize() < LEAST_EXTERNAL_BYTES:
+    if tensor.data_type in _GRAPH_ONLY_TYPES or tensor.ByteSize() < MIN_EXTERNAL_BYTES:
         return b""
     return tensor.raw_data or numpy_helper.to_array(tensor).tobytes()
 

@@ -133,12 +133,12 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     for key in _NESTED_KEYS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             weights = _only_tensors(content[key], path)
-            _refuse_second_weights(content, key, weights, path)
+            _check_no_second_weights(content, key, weights, path)
             return weights
     return _only_tensors(content, path)
 
 
-def _refuse_second_weights(content: dict[Any, Any], key: str, weights: dict[str, torch.Tensor], path: Path) -> None:
+def _check_no_second_weights(content: dict[Any, Any], key: str, weights: dict[str, torch.Tensor], path: Path) -> None:
     """Raise InputError when an entry of `content` beside `key` holds other values for the weights in it."""
     for other, value in content.items():
         if other == key or not _is_other_version(str(other), value, weights):
@@ -206,7 +206,7 @@ def read_torch_file(path: Path, what: str = "checkpoint", way_out: str = _WEIGHT
             warnings.simplefilter("ignore")  # about pickle protocols; what matters is said below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(f"{what} {path} {_explain_refusal(str(error), way_out)}", path=path) from None
+        raise InputError(f"{what} {path} {_describe_refusal(str(error), way_out)}", path=path) from None
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001  a damaged file makes it raise whatever its bytes happen to say
@@ -215,7 +215,7 @@ def read_torch_file(path: Path, what: str = "checkpoint", way_out: str = _WEIGHT
         ) from None
 
 
-def _explain_refusal(message: str, way_out: str) -> str:
+def _describe_refusal(message: str, way_out: str) -> str:
     """Say which type the weights-only loader refused, and how to save without it."""
     found = re.search(r"(?:GLOBAL|global|class|type) `?'?([A-Za-z_][\w.]*\.[\w.]+)", message)
     if found is not None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from jetson.errors import CoopexportError, InputError, reworded
 from jetson.files.json_files import same_major
-from jetson.runtime import preprocessing as preprocessing_contract
+from jetson.runtime import preprocessing as preprocessing_steps
 from jetson.runtime.preprocessing import Preprocessing
 
 if sys.version_info >= (3, 11):
@@ -133,7 +133,7 @@ _Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){1,3}$")]
 
 def _in_order(batches: Batches | None) -> Batches | None:
     if batches is not None and not batches[0] <= batches[1] <= batches[2]:
-        raise ValueError("batches are least, best and most, in this order")
+        raise ValueError("batches are min, opt and max, in this order")
     return batches
 
 
@@ -269,7 +269,7 @@ def load_project(path: Path | None = None) -> Project:
         raise InputError(f'{file}: schema is {schema!r}; this version reads schema = "{SCHEMA}"', path=file)
     try:
         settings = ProjectFile.model_validate(content)
-        preprocessing = preprocessing_contract.from_json(settings.preprocessing)
+        preprocessing = preprocessing_steps.from_json(settings.preprocessing)
     except ValidationError as error:
         raise InputError(f"{file}: {describe_validation(error, ProjectFile)}", path=file) from None
     except CoopexportError as error:

@@ -27,7 +27,7 @@ input_shape = {input_shape}
 
 [preprocessing]
 # How an image (RGB, uint8) becomes an input; carried in every bundle and applied by the same code everywhere.
-# Order: resize, crop, colour_order, scale (times), mean (minus), deviation (divided by), layout, input_dtype.
+# Order: resize, crop, colour_order, scale (times), mean (minus), std (divided by), layout, input_dtype.
 layout = "NCHW"                       # or "NHWC"
 colour_order = "RGB"                  # what the network wants: "RGB", "BGR" or "GRAY"
 # resize = 256                        # shorter side, or [height, width]
@@ -35,7 +35,7 @@ colour_order = "RGB"                  # what the network wants: "RGB", "BGR" or 
 # crop = [224, 224]                   # centre
 scale = {scale}
 mean = {mean}
-deviation = {deviation}
+std = {std}
 input_dtype = "float32"               # "uint8" for a network that normalises by itself
 
 [data]
@@ -103,7 +103,7 @@ maximum_loss_points = 1.0             # refuse a cut whose encoding costs more o
 [build]
 targets = {targets}                     # `coopexport targets` lists them: cpu, rtx-ada, orin-nano ...
 precision = "fp32"                    # or "fp16", "int8"
-batches = [1, 1, 1]                   # least, best and most at a time; three equal numbers are a static engine
+batches = [1, 1, 1]                   # min, opt and max at a time; three equal numbers are a static engine
 
 # A target of your own, or another setting for one that is there, in a section of its own (docs/targets.md):
 #   [targets.my-orin]
@@ -136,7 +136,7 @@ DEFAULTS: dict[str, Any] = {
     "input_shape": [3, 224, 224],
     "scale": 1 / 255,
     "mean": [0.485, 0.456, 0.406],
-    "deviation": [0.229, 0.224, 0.225],
+    "std": [0.229, 0.224, 0.225],
     "calibration": "data/calibration.npz",
     "evaluation": "data/evaluation.npz",
     "candidates": [],

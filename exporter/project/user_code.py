@@ -27,7 +27,7 @@ def find_clashes(folder: Path) -> list[str]:
     return [name for name in OUR_NAMES if (folder / f"{name}.py").is_file() or any((folder / name).glob("*.py"))]
 
 
-def _refuse_namesake(top: str, folder: Path, what: str) -> None:
+def _check_no_namesake(top: str, folder: Path, what: str) -> None:
     """Raise InputError when another module of the name was imported before and hides the one in `folder`."""
     wanted, loaded = PathFinder.find_spec(top, [str(folder)]), getattr(sys.modules.get(top), "__spec__", None)
     if wanted is None or wanted.origin is None or loaded is None or loaded.origin is None:
@@ -85,7 +85,7 @@ def load_function(reference: str, folder: Path, key: str) -> Callable[..., Any]:
             f"environment of your training code, or put the module into {folder}",
             path=folder,
         ) from error
-    _refuse_namesake(top, folder, f'{key} "{reference}"')
+    _check_no_namesake(top, folder, f'{key} "{reference}"')
     function = getattr(module, function_name, None)
     if not callable(function):
         raise InputError(f'{key} "{reference}": module {module_name} has no function {function_name}')

@@ -74,7 +74,7 @@ def channel_groups(network: torch.nn.Module, example_inputs: Inputs) -> ChannelG
     CoopexportError when it cannot be traced, and when two modules share a weight. Channels stay where it cannot be told
     behind which operation they would be zero.
     """
-    _refuse_shared_weights(network)
+    _check_no_shared_weights(network)
     for tensor in (*network.parameters(), *network.buffers()):  # sums are in one order, before and after training
         tensor.data = tensor.data.contiguous()
     traced = trace(network, example_inputs)
@@ -124,7 +124,7 @@ def _unclear_layers(traced: TracedNetwork, flow: ChannelFlow) -> dict[str, str]:
     return {name: operation for name, operation in found.items() if operation is not None}
 
 
-def _refuse_shared_weights(network: torch.nn.Module) -> None:
+def _check_no_shared_weights(network: torch.nn.Module) -> None:
     owners: dict[int, str] = {}
     for path, module in network.named_modules():
         for parameter in module.parameters(recurse=False):

@@ -18,8 +18,8 @@ from exporter.masks.masks import Masks
 from exporter.pruning.channel_groups import ChannelGroups
 from exporter.shrinking.plan import ShrinkPlan
 from exporter.shrinking.removal import ShrinkOptions, plan_removal
-from exporter.shrinking.resize import apply_plan
 from exporter.shrinking.shrink import LayerSize, layer_sizes
+from exporter.shrinking.slice_modules import apply_shrink_plan
 from exporter.tracing.trace import copied
 from jetson.errors import UnsupportedError
 
@@ -76,7 +76,9 @@ def without_groups(
         plan, _ = plan_removal(groups.traced, masks, ShrinkOptions())
         back = _that_stay(groups, plan)
         if not removed[back].any():
-            return DenseNetwork(groups, removed, masks, plan, apply_plan(carrier, plan).eval()), state_of(carrier)
+            return DenseNetwork(groups, removed, masks, plan, apply_shrink_plan(carrier, plan).eval()), state_of(
+                carrier
+            )
         removed[back] = False
 
 
@@ -143,7 +145,7 @@ def write_back(dense: DenseNetwork, full: State) -> State:
                 continue
             tensor.copy_(torch.arange(end, end + tensor.numel(), dtype=torch.float64).reshape(tensor.shape))
             end += tensor.numel()
-    sent = apply_plan(addressed, dense.plan).state_dict()
+    sent = apply_shrink_plan(addressed, dense.plan).state_dict()
     result = {name: tensor.clone() for name, tensor in full.items()}
     for name, tensor in dense.network.state_dict().items():
         if name not in result:
@@ -155,11 +157,11 @@ def write_back(dense: DenseNetwork, full: State) -> State:
         real = places >= 0
         result[name].view(-1)[places[real]] = tensor.detach().cpu().reshape(-1)[real]
     carrier.load_state_dict(result)
-    _require_same(apply_plan(carrier, dense.plan).state_dict(), dense.network.state_dict())
+    _check_same_state(apply_shrink_plan(carrier, dense.plan).state_dict(), dense.network.state_dict())
     return result
 
 
-def _require_same(made: State, trained: State) -> None:
+def _check_same_state(made: State, trained: State) -> None:
     for name, tensor in trained.items():
         if name not in made or not torch.equal(made[name], tensor.detach().cpu()):
             raise UnsupportedError(

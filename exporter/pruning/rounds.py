@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from exporter.pruning.dense_network import DenseNetwork, State
+from exporter.pruning.session import STATE_FILE, PruningSession, Tuning, fine_tune
 from exporter.pruning.snapshot import read_snapshot, write_snapshot
-from exporter.pruning.work import STATE_FILE, PruningWork, Tuning, fine_tune
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Trained:
 
 
 def trained_round(
-    work: PruningWork,
+    session: PruningSession,
     name: str,
     prune: Callable[[], tuple[DenseNetwork, State]],
     tuning: Tuning,
@@ -41,21 +41,21 @@ def trained_round(
     `before`: the training spent so far. A run that is killed goes on from the last whole epoch of the round, and what
     was pruned is not scored again.
     """
-    path, begun = work.folder / f"{name}.safetensors", work.folder / f"{name}-begun.safetensors"
-    stored = read_snapshot(path, work.groups, work.base, work.recipe, work.origin)
+    path, begun = session.folder / f"{name}.safetensors", session.folder / f"{name}-begun.safetensors"
+    stored = read_snapshot(path, session.groups, session.base, session.recipe, session.origin)
     if stored is not None:
         dense, full, content = stored
         return Trained(dense, full, Spent(**content["spent"]), content["score"])
-    pruned = read_snapshot(begun, work.groups, work.base, work.recipe, work.origin)
+    pruned = read_snapshot(begun, session.groups, session.base, session.recipe, session.origin)
     if pruned is None:
         dense, full = prune()
-        write_snapshot(begun, dense, work.recipe, {})
+        write_snapshot(begun, dense, session.recipe, {})
     else:
         dense, full, _ = pruned
-    full, result = fine_tune(work, dense, full, tuning, name)
+    full, result = fine_tune(session, dense, full, tuning, name)
     spent = Spent(before.epochs + result.epochs, before.images + result.images, before.seconds + result.seconds)
-    score = work.judge(dense.network)
-    write_snapshot(path, dense, work.recipe, {"spent": asdict(spent), "score": score})
+    score = session.evaluate(dense.network)
+    write_snapshot(path, dense, session.recipe, {"spent": asdict(spent), "score": score})
     begun.unlink(missing_ok=True)
-    (work.folder / STATE_FILE).unlink(missing_ok=True)
+    (session.folder / STATE_FILE).unlink(missing_ok=True)
     return Trained(dense, full, spent, score)

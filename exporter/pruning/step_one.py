@@ -13,7 +13,7 @@ from exporter.project.settings import PruneSection
 from exporter.pruning.dense_network import DenseNetwork, State, fewest_to, without_groups
 from exporter.pruning.ranking import least_filters, remove_least
 from exporter.pruning.rounds import Spent, Trained, trained_round
-from exporter.pruning.work import PruningWork, Tuning, fresh_copy, score_groups
+from exporter.pruning.session import PruningSession, Tuning, fresh_copy, score_groups
 from jetson.errors import InputError, ParityError
 
 # Scores are means of zeros and ones: their differences are not exact.
@@ -44,7 +44,7 @@ class StepOne:
     score_before: float
 
 
-def prune_whole(work: PruningWork, on_round: Callable[[Round], None]) -> StepOne:
+def prune_whole(session: PruningSession, on_round: Callable[[Round], None]) -> StepOne:
     """Prune the whole network until the validation score falls too low, or little enough is left.
 
     In every round `removed_share` of all filters go, those with the smallest scores anywhere, or, with `rounds`, as
@@ -52,10 +52,10 @@ def prune_whole(work: PruningWork, on_round: Callable[[Round], None]) -> StepOne
     score is within `maximum_loss_points` of the unpruned network's, fine-tuned once more. Rounds that were done before
     are read from the work's folder. Raises CoopexportError when not even one round keeps the bound.
     """
-    settings = work.settings
-    nothing = np.zeros(work.groups.count, dtype=np.bool_)
-    dense, full = without_groups(work.groups, work.base, nothing, work.origin)
-    before = work.judge(dense.network)
+    settings = session.settings
+    nothing = np.zeros(session.groups.count, dtype=np.bool_)
+    dense, full = without_groups(session.groups, session.base, nothing, session.origin)
+    before = session.evaluate(dense.network)
     start = Round(0, filters_left(dense), dense.macs(), before, Spent())
     last = Trained(dense, full, Spent(), before)
     rounds = [start]
@@ -63,10 +63,10 @@ def prune_whole(work: PruningWork, on_round: Callable[[Round], None]) -> StepOne
     while not rounds[-1].stopped:
         number = rounds[-1].number + 1
         last = trained_round(
-            work,
+            session,
             f"step1-round-{number:03}",
-            lambda last=last: _pruned_once(work, last, start, rounds[-1]),  # type: ignore[misc]
-            Tuning(settings.epochs, work.training.seed + number),
+            lambda last=last: _pruned_once(session, last, start, rounds[-1]),  # type: ignore[misc]
+            Tuning(settings.epochs, session.training.seed + number),
             last.spent,
         )
         found = _record(number, last)
@@ -84,11 +84,11 @@ def prune_whole(work: PruningWork, on_round: Callable[[Round], None]) -> StepOne
         )
     if settings.final_epochs > 0:
         result = kept
-        tuning = Tuning(settings.final_epochs, work.training.seed + len(rounds))
+        tuning = Tuning(settings.final_epochs, session.training.seed + len(rounds))
         kept = trained_round(
-            work,
+            session,
             "step1-final",
-            lambda: fresh_copy(work, result.dense, result.full),
+            lambda: fresh_copy(session, result.dense, result.full),
             tuning,
             result.spent,
         )
@@ -114,11 +114,11 @@ def _why_stop(found: Round, start: Round, settings: PruneSection) -> str:
     return "filters" if found.filters <= settings.least_left * start.filters else ""
 
 
-def _pruned_once(work: PruningWork, last: Trained, start: Round, before: Round) -> tuple[DenseNetwork, State]:
+def _pruned_once(session: PruningSession, last: Trained, start: Round, before: Round) -> tuple[DenseNetwork, State]:
     """Return the network of the last round without the filters that go next."""
-    scores = score_groups(work, last.dense, work.training.seed + before.number)
+    scores = score_groups(session, last.dense, session.training.seed + before.number)
     dense, full = remove_least(
-        last.dense, last.full, scores, lambda order: _chosen(work.settings, last, start, before, order)
+        last.dense, last.full, scores, lambda order: _chosen(session.settings, last, start, before, order)
     )
     if np.array_equal(dense.removed, last.dense.removed):
         raise InputError(

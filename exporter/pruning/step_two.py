@@ -12,7 +12,7 @@ from exporter.pruning.channel_groups import Groups
 from exporter.pruning.dense_network import DenseNetwork, State
 from exporter.pruning.ranking import remove_least
 from exporter.pruning.rounds import Trained, trained_round
-from exporter.pruning.work import PruningWork, Tuning, fresh_copy, score_groups
+from exporter.pruning.session import PruningSession, Tuning, fresh_copy, score_groups
 
 
 @dataclass(frozen=True)
@@ -59,23 +59,23 @@ def channels_that_cross(dense: DenseNetwork, series: Series) -> int:
     return _crossing(dense.removed, series)
 
 
-def prune_series(work: PruningWork, start: Trained, series: Series, on_round: Callable[[Narrowed], None]) -> None:
+def prune_series(session: PruningSession, start: Trained, series: Series, on_round: Callable[[Narrowed], None]) -> None:
     """Prune what crosses at the layers of a series down to one channel, from what step 1 left, width by width.
 
     Each width begins with the one before, fine-tuned; `on_round` gets every one as it is done. The least important of
     the channels that cross go; scores are those of the network as it is then.
     """
     last = start
-    for width in widths_of(channels_that_cross(start.dense, series), work.settings.widths):
+    for width in widths_of(channels_that_cross(start.dense, series), session.settings.widths):
         crossing = channels_that_cross(last.dense, series)
         if crossing <= width:
             continue
-        seed = work.training.seed + crossing
+        seed = session.training.seed + crossing
         narrowed = trained_round(
-            work,
+            session,
             f"{series.layers[0]}-{width}",
-            lambda last=last, width=width, seed=seed: _narrower(work, last, series, width, seed),  # type: ignore[misc]
-            _tuning(work, seed),
+            lambda last=last, width=width, seed=seed: _narrower(session, last, series, width, seed),  # type: ignore[misc]
+            _tuning(session, seed),
             last.spent,
         )
         left = channels_that_cross(narrowed.dense, series)
@@ -85,7 +85,9 @@ def prune_series(work: PruningWork, start: Trained, series: Series, on_round: Ca
         on_round(Narrowed(series, left, last))
 
 
-def train_controls(work: PruningWork, start: Trained, count: int, on_round: Callable[[int, Trained], None]) -> None:
+def train_controls(
+    session: PruningSession, start: Trained, count: int, on_round: Callable[[int, Trained], None]
+) -> None:
     """Train what step 1 left on without pruning it, `count` times as long as one width of step 2 is trained.
 
     What step 2 gains over step 1 by its extra training alone is what these controls gain; the paper's comparison
@@ -94,22 +96,24 @@ def train_controls(work: PruningWork, start: Trained, count: int, on_round: Call
     last = start
     for number in range(1, count + 1):
         last = trained_round(
-            work,
+            session,
             f"step1-control-{number:03}",
-            lambda last=last: fresh_copy(work, last.dense, last.full),  # type: ignore[misc]
-            _tuning(work, work.training.seed + number),
+            lambda last=last: fresh_copy(session, last.dense, last.full),  # type: ignore[misc]
+            _tuning(session, session.training.seed + number),
             last.spent,
         )
         on_round(number, last)
 
 
-def _tuning(work: PruningWork, seed: int) -> Tuning:
-    return Tuning(work.settings.step_two_epochs, seed, work.settings.step_two_learning_rate)
+def _tuning(session: PruningSession, seed: int) -> Tuning:
+    return Tuning(session.settings.step_two_epochs, seed, session.settings.step_two_learning_rate)
 
 
-def _narrower(work: PruningWork, last: Trained, series: Series, width: int, seed: int) -> tuple[DenseNetwork, State]:
-    scores = score_groups(work, last.dense, seed)
-    allowed = np.zeros(work.groups.count, dtype=np.bool_)
+def _narrower(
+    session: PruningSession, last: Trained, series: Series, width: int, seed: int
+) -> tuple[DenseNetwork, State]:
+    scores = score_groups(session, last.dense, seed)
+    allowed = np.zeros(session.groups.count, dtype=np.bool_)
     allowed[series.crossing[series.crossing >= 0]] = True
 
     def narrowed(order: list[int]) -> NDArray[np.bool_]:

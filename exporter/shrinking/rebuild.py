@@ -19,7 +19,7 @@ def rebuild(folder: Path, project_folder: Path) -> nn.Module:
 
     Raises CoopexportError when a file is missing or its hash is not the recorded one.
     """
-    from exporter.shrinking.resize import apply_plan
+    from exporter.shrinking.slice_modules import apply_shrink_plan
 
     file = read_shrink_plan(folder)
     weights = folder / file.weights
@@ -29,6 +29,6 @@ def rebuild(folder: Path, project_folder: Path) -> nn.Module:
         raise DamagedFileError(
             f"{weights} is not the file that {PLAN_FILE} was written with", path=weights, fix="run: coopexport shrink"
         )
-    network = apply_plan(build_network(file.factory, file.arguments, project_folder), file)
+    network = apply_shrink_plan(build_network(file.factory, file.arguments, project_folder), file)
     load_weights(network, read_state_dict(weights), str(weights))
     return network.eval()

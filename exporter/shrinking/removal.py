@@ -50,7 +50,7 @@ def plan_removal(
     `importance`: per layer, which removed channels rounding brings back first. Raises CoopexportError when a mask
     names the network's own outputs, or masks a channel that must stay and cannot be held at zero.
     """
-    _refuse_masked_outputs(traced, masks)
+    _check_outputs_not_masked(traced, masks)
     approximate = options.approximate is not None
     flow = follow_channels(traced, masks, fold_any_border=options.fold_borders, approximate=approximate)
     kept = needed_classes(flow)
@@ -75,7 +75,7 @@ def _round_up(kept: KeptClasses, multiple: int, importance: Mapping[str, NDArray
     return before != dict(widths(kept))
 
 
-def _refuse_masked_outputs(traced: TracedNetwork, masks: Masks) -> None:
+def _check_outputs_not_masked(traced: TracedNetwork, masks: Masks) -> None:
     for name in output_layers(traced):
         if name in masks.keep and not masks.keep[name].all():
             raise InputError(

@@ -14,18 +14,18 @@ import torch
 from torch import nn
 
 from exporter import parity
-from exporter.channels.flow import ChannelFlow, require_one_function
+from exporter.channels.flow import ChannelFlow, check_one_function
 from exporter.masks.masked_network import check_masks, masked_network, output_channels
 from exporter.masks.masks import Masks
 from exporter.parity import Parity
 from exporter.shrinking.plan import ShrinkPlan
 from exporter.shrinking.removal import ShrinkOptions, plan_removal
-from exporter.shrinking.resize import apply_plan
+from exporter.shrinking.slice_modules import apply_shrink_plan
 from exporter.tracing.layer_ends import layer_nodes
 from exporter.tracing.trace import Inputs, as_tuple, copied, run_network, shape_of, trace
 from jetson.errors import InputError
 
-__all__ = ["LayerSize", "ShrinkOptions", "Shrunk", "prove_equal", "shrink"]
+__all__ = ["LayerSize", "ShrinkOptions", "Shrunk", "shrink", "shrink_parity"]
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ def shrink(network: nn.Module, masks: Masks, example_inputs: Inputs, options: Sh
     """
     options = ShrinkOptions() if options is None else options
     small, plan, flow = shrink_unproven(network, masks, example_inputs, options)
-    checks = prove_equal(
+    checks = shrink_parity(
         masked_network(copied(network), masks, example_inputs),
         small,
         example_inputs,
-        shrunk_in_double=apply_plan(copied(network).double(), plan),
+        shrunk_in_double=apply_shrink_plan(copied(network).double(), plan),
         approximate=options.approximate,
     )
     return Shrunk(small, plan, checks, layer_sizes(network, small, flow))
@@ -78,13 +78,13 @@ def shrink_unproven(
     if any(module.training for module in network.modules()):
         raise InputError("the network is in training mode", fix="call eval() first: batch norm would change")
     traced = trace(network, example_inputs)
-    require_one_function(traced)
+    check_one_function(traced)
     check_masks(traced, masks)
     plan, flow = plan_removal(traced, masks, options)
-    return apply_plan(network, plan), plan, flow
+    return apply_shrink_plan(network, plan), plan, flow
 
 
-def prove_equal(
+def shrink_parity(
     masked: nn.Module,
     shrunk: nn.Module,
     example_inputs: Inputs,
@@ -138,7 +138,7 @@ def compare(masked: nn.Module, shrunk: nn.Module, inputs: Inputs, check: str, bo
         for one, other in zip(reference, outputs, strict=True)
     )
     how = f"masked against shrunk network in {str(dtype).removeprefix('torch.')}, eval mode"
-    return parity.require(Parity(check, error, bound, len(as_tuple(inputs)[0]), how), "shrink")
+    return parity.passing_parity(Parity(check, error, bound, len(as_tuple(inputs)[0]), how), "shrink")
 
 
 def layer_sizes(before: nn.Module, after: nn.Module, flow: ChannelFlow) -> tuple[LayerSize, ...]:

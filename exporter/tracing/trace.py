@@ -117,11 +117,11 @@ def trace(network: nn.Module, example_inputs: Inputs) -> TracedNetwork:
                 fix="leave arguments with defaults out of forward()",
             ) from None
     if not any(module.training for module in network.modules()):  # there other branches of forward() were read
-        _require_same_outputs(network, inputs, outputs)
+        _check_same_outputs(network, inputs, outputs)
     return TracedNetwork(network, graph_module)
 
 
-def _require_same_outputs(network: nn.Module, inputs: tuple[torch.Tensor, ...], traced: Any) -> None:
+def _check_same_outputs(network: nn.Module, inputs: tuple[torch.Tensor, ...], traced: Any) -> None:
     """Raise UnsupportedError when torch.fx has read something else than `network`, which it does not notice itself.
 
     A network that gives other outputs every time is left to those who refuse it by name.

@@ -14,7 +14,7 @@ from exporter.data.datasets import SampleSource
 from exporter.data.image_folder import ImageFolder, each_image
 from jetson.errors import CoopexportError, InputError, one_line, reworded
 from jetson.files.atomic_files import sha256_of_bytes
-from jetson.runtime import preprocessing as preprocessing_contract
+from jetson.runtime import preprocessing as preprocessing_steps
 from jetson.runtime.preprocessing import Preprocessing
 
 
@@ -148,7 +148,7 @@ def _preprocessed(
 ) -> NDArray[np.float32]:
     """Return one image as the network takes it; raises CoopexportError naming its `origin`."""
     try:
-        preprocessed: NDArray[Any] = preprocessing_contract.apply(preprocessing, [image])[0]
+        preprocessed: NDArray[Any] = preprocessing_steps.apply(preprocessing, [image])[0]
     except CoopexportError as error:
         raise reworded(error, f"{origin}: {error}") from None
     if preprocessed.shape != input_shape:
@@ -160,5 +160,5 @@ def _preprocessed(
 
 
 def _hash(facts: str, preprocessing: Preprocessing) -> str:
-    declaration = json.dumps(preprocessing_contract.to_json(preprocessing), sort_keys=True)
+    declaration = json.dumps(preprocessing_steps.to_json(preprocessing), sort_keys=True)
     return sha256_of_bytes((facts + declaration).encode())

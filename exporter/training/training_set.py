@@ -15,7 +15,7 @@ from exporter.project.settings import Project
 from exporter.training.lazy_sets import folder_set, sample_set
 from jetson.errors import InputError
 from jetson.files.atomic_files import sha256_of_bytes
-from jetson.runtime import preprocessing as preprocessing_contract
+from jetson.runtime import preprocessing as preprocessing_steps
 from jetson.runtime.preprocessing import Preprocessing
 
 _BLOCK_IMAGES = 2048  # preprocessed at a time, so that what is in memory twice is small
@@ -102,11 +102,11 @@ def training_set_of_arrays(
     """
     if len(images) != len(labels):
         raise InputError(f"{name}: {len(images)} images and {len(labels)} labels")
-    declaration = json.dumps(preprocessing_contract.to_json(preprocessing), sort_keys=True)
+    declaration = json.dumps(preprocessing_steps.to_json(preprocessing), sort_keys=True)
     content = Dataset(name, images, labels).sha256() + declaration
     inputs: NDArray[np.float32] | None = None
     for start in range(0, max(1, len(images)), _BLOCK_IMAGES):
-        block = preprocessing_contract.apply(preprocessing, images[start : start + _BLOCK_IMAGES])
+        block = preprocessing_steps.apply(preprocessing, images[start : start + _BLOCK_IMAGES])
         if inputs is None:
             inputs = np.empty((len(images), *block.shape[1:]), dtype=np.float32)
         inputs[start : start + len(block)] = block

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from exporter.project.settings import Project
-from exporter.variants.layer_graphs import check_variant, pruning_records, variants
+from exporter.variants.layer_graphs import existing_variant, pruning_records, variants
 from jetson.errors import CoopexportError, InputError, reworded
 
 _WILDCARDS = frozenset("*?[")
@@ -37,7 +37,7 @@ def chosen_variants(project: Project, names: Sequence[str]) -> list[ChosenVarian
     found: dict[str, bool] = {}
     for name in names or ["*"]:
         if _WILDCARDS.isdisjoint(name):
-            found[check_variant(project, name)] = True
+            found[existing_variant(project, name)] = True
             continue
         fitting = fnmatch.filter(known, name)
         if not fitting:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from exporter.bundles.bundle import check_weights
+from exporter.bundles.bundle import verify_weights
 from exporter.data.datasets import load_dataset, network_inputs
 from exporter.layers.candidates import Layer
 from exporter.onnx_graphs.weight_store import store_weights
@@ -37,7 +37,7 @@ ORIGINAL, PRUNED, STEP_ONE = "original", "pruned", "step1"
 PRUNING = "pruning"
 EXAMPLE_SAMPLES = 16
 # Messages list all variants up to this many, and the nearest ones beyond.
-_MOST_LISTED = 8
+_MAX_LISTED = 8
 _NEAREST = 5
 
 
@@ -56,22 +56,22 @@ class LayerGraph:
     layers: tuple[Layer, ...]
     parity: tuple[dict[str, Any], ...] = ()
 
-    def check(self) -> Path:
+    def verified_file(self) -> Path:
         """Return the graph's file; raises CoopexportError when it or its weights are not the recorded ones."""
         path = self.folder / GRAPH_FILE
         if not path.is_file() or sha256_of_file(str(path)) != self.model_sha256:
             raise DamagedFileError(
                 f"{path} is not the file that {LAYERS_FILE} names", path=path, fix="make it again: coopexport layers"
             )
-        check_weights(self.folder, path)
+        verify_weights(self.folder, path)
         return path
 
     def load(self) -> onnx.ModelProto:
-        """Return the graph, its large weights left in their files; raises CoopexportError as `check` does.
+        """Return the graph, its large weights left in their files; raises CoopexportError as `verified_file` does.
 
         To run it, `open_session` wants this folder as its `weights_folder`.
         """
-        return onnx.load(str(self.check()), load_external_data=False)
+        return onnx.load(str(self.verified_file()), load_external_data=False)
 
 
 def variants(project: Project) -> list[str]:
@@ -104,13 +104,13 @@ def pruning_records(project: Project) -> list[VariantRecord]:
     return in_order(found)
 
 
-def check_variant(project: Project, variant: str) -> str:
+def existing_variant(project: Project, variant: str) -> str:
     """Return `variant`; raises CoopexportError naming others when it does not exist."""
     known = variants(project)
     if variant in known:
         return variant
     listed = f"there are: {', '.join(known)}"
-    if len(known) > _MOST_LISTED:
+    if len(known) > _MAX_LISTED:
         nearest = difflib.get_close_matches(variant, known, n=_NEAREST, cutoff=0.0)
         listed = f"there are {len(known)}, the nearest: {', '.join(nearest)}"
     advice = ""
@@ -186,20 +186,20 @@ def layer_graph(project: Project, variant: str) -> LayerGraph:
     """
     if variant != ORIGINAL:
         if not variant or not _plan_file(project, variant).is_file():
-            check_variant(project, variant)
-        check_plan(project, variant)
+            existing_variant(project, variant)
+        check_shrink_plan(project, variant)
     source = source_sha256(project, variant)
     path = project.variant_folder(variant) / LAYERS_FILE
     if path.is_file():
         stored = read_layer_graph(path.parent, variant)
         if stored.source_sha256 == source:
             with suppress(DamagedFileError):
-                stored.check()
+                stored.verified_file()
                 return stored
     return _export_variant(project, variant, source)
 
 
-def check_plan(project: Project, variant: str) -> None:
+def check_shrink_plan(project: Project, variant: str) -> None:
     """Raise StaleError when a variant is older than what it was made from; a source that is gone proves nothing.
 
     `variant`: one with a shrink plan.

@@ -6,10 +6,9 @@ from exporter.bundles.bundle import WholeFile
 from exporter.project.settings import Project
 from exporter.variants.layer_graphs import source_is_here, source_sha256
 from jetson.errors import StaleError
-from jetson.runtime import preprocessing
 
 
-def require_current(project: Project, variant: str, whole: WholeFile) -> None:
+def check_fresh(project: Project, variant: str, whole: WholeFile) -> None:
     """Raise StaleError when a variant was split from something else than the project names now.
 
     Compared are weights, factory, its code and arguments (where the checkpoint is here: a machine that only builds
@@ -18,7 +17,7 @@ def require_current(project: Project, variant: str, whole: WholeFile) -> None:
     changed = ""
     if source_is_here(project, variant) and source_sha256(project, variant) != whole.source_sha256:
         changed = "the network (checkpoint, masks, factory, its code, arguments or input_shape)"
-    elif preprocessing.to_json(project.preprocessing) != whole.preprocessing:
+    elif whole.declared_preprocessing() != project.preprocessing:
         changed = "preprocessing"
     elif project.settings.data.metric != whole.metric.name:
         changed = "data.metric"

@@ -1,4 +1,4 @@
-"""`build`: all engines of an order, and one file that goes back."""
+"""`build`: all engines of a build request, and one file that goes back."""
 
 import contextlib
 import os
@@ -9,13 +9,13 @@ from typing import Any, Dict, Iterator, List, Tuple
 from jetson.agent.engine_maker import choose_maker
 from jetson.agent.item_build import Made, Workshop, make_engine
 from jetson.agent.progress import open_progress
-from jetson.device.matching import require_device
+from jetson.device.matching import check_device
 from jetson.device.probe import take_probe
 from jetson.engines.identity import encode_identity
 from jetson.errors import CoopexportError, DamagedFileError, DeviceError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.system_files import device_root
-from jetson.requests.build_request import ResultItem, open_order, write_result
+from jetson.requests.build_request import ResultItem, open_request, write_result
 from jetson.store.blobs import BlobStore, link_blob, read_blob, write_blob
 from jetson.store.entries import engine_blobs
 from jetson.store.location import store_limit_bytes, store_root
@@ -24,26 +24,26 @@ from jetson.store.store import EngineStore
 _PARTIAL = ".partial"
 
 
-def build(order_path: str, output: str, maker_kind: str, as_json: bool) -> int:
-    """Build an order into the result file `output`; return 0.
+def build(request_path: str, output: str, maker_kind: str, as_json: bool) -> int:
+    """Build a build request into the result file `output`; return 0.
 
-    Raises CoopexportError when the order is damaged, this device is not what it is for, or nothing here builds; and
-    listing the reasons when items failed: the others are in the result.
+    Raises CoopexportError when the build request is damaged, this device is not what it is for, or nothing here builds;
+    and listing the reasons when items failed: the others are in the result.
     """
     tell = open_progress(as_json)
-    order = open_order(order_path)
-    output = os.path.abspath(output or os.path.splitext(order_path)[0] + ".result.zip")
+    request = open_request(request_path)
+    output = os.path.abspath(output or os.path.splitext(request_path)[0] + ".result.zip")
     probe = take_probe(device_root())
-    require_device(order.target, probe.machine, probe.jetpack, "this device")
+    check_device(request.target, probe.machine, probe.jetpack, "this device")
     tensorrt = probe.tensorrt
     maker = choose_maker(tensorrt.module, tensorrt.version, probe.trtexec, maker_kind)
-    text = "{} engines for {} by {} {}".format(len(order.items), order.target.name, maker.builder, maker.version)
+    text = "{} engines for {} by {} {}".format(len(request.items), request.target.name, maker.builder, maker.version)
     tell({"event": "note", "text": text})
     store = EngineStore(store_root(os.environ), store_limit_bytes(os.environ))
     with _folder_for(output) as folder:
-        shop = Workshop(order, probe, maker, store, folder, tell)
-        results = [_result_of(shop, number) for number in range(len(order.items))]
-        write_result(output, order, probe.to_json(), results, _files(folder, results))
+        shop = Workshop(request, probe, maker, store, folder, tell)
+        results = [_result_of(shop, number) for number in range(len(request.items))]
+        write_result(output, request, probe.to_json(), results, _files(folder, results))
     failures = ["{}: {}".format(item.name, item.failure) for item in results if item.failure is not None]
     count = len(results)
     tell({"event": "done", "succeeded": count - len(failures), "count": count, "output": output})
@@ -58,8 +58,8 @@ def build(order_path: str, output: str, maker_kind: str, as_json: bool) -> int:
 
 def _result_of(shop: Workshop, number: int) -> ResultItem:
     """Return what became of one item, its engine laid aside for the result; a failure is a row with its reason."""
-    item = shop.order.items[number]
-    where: Dict[str, Any] = {"name": item.name, "number": number + 1, "count": len(shop.order.items)}
+    item = shop.request.items[number]
+    where: Dict[str, Any] = {"name": item.name, "number": number + 1, "count": len(shop.request.items)}
     started = time.monotonic()
     try:
         made = make_engine(shop, number, where)

@@ -37,9 +37,9 @@ def _run(options: Any) -> int:
         from jetson.agent.probe_command import probe
 
         return probe(options.json)
-    from jetson.device.numpy_check import require_numpy
+    from jetson.device.numpy_check import check_numpy
 
-    require_numpy()  # the modules that come next import it
+    check_numpy()  # the modules that come next import it
     if options.command == "build":
         from jetson.agent.build_command import build
 

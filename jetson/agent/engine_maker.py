@@ -4,7 +4,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import UnsupportedError
-from jetson.requests.build_request import OrderItem
+from jetson.requests.build_request import EngineSpec
 from jetson.tensorrt_engines.build import BuiltEngine
 from jetson.tensorrt_engines.progress import OnProgress
 
@@ -46,7 +46,7 @@ def choose_maker(module: Optional[str], version: Optional[str], trtexec: Optiona
 
 
 def build_item(
-    maker: Maker, item: OrderItem, graph: bytes, settings: BuildSettings, on_progress: OnProgress
+    maker: Maker, item: EngineSpec, graph: bytes, settings: BuildSettings, on_progress: OnProgress
 ) -> BuiltEngine:
     """Build one item's engine with `settings`; raises CoopexportError with the builder's own words."""
     if maker.kind == TRTEXEC:
@@ -61,7 +61,7 @@ def build_item(
     )
 
 
-def load_item(maker: Maker, item: OrderItem, engine: bytes, dla_core: Optional[int]) -> Any:
+def load_item(maker: Maker, item: EngineSpec, engine: bytes, dla_core: Optional[int]) -> Any:
     """Return an item's engine, loaded: a function from arrays to arrays, with `close()`; raises CoopexportError."""
     if maker.kind == TRTEXEC:
         from jetson.agent.trtexec_engines import Trtexec
@@ -70,9 +70,9 @@ def load_item(maker: Maker, item: OrderItem, engine: bytes, dla_core: Optional[i
     from jetson.tensorrt_engines.library import TENSORRT, open_library
     from jetson.tensorrt_engines.runtime import load_engine
 
-    names = [[end.name for end in ends] for ends in (item.inputs, item.outputs)]
+    names = [[tensor.name for tensor in tensors] for tensors in (item.inputs, item.outputs)]
     return load_engine(open_library(TENSORRT), engine, dla_core=dla_core, input_names=names[0], output_names=names[1])
 
 
-def _declared(ends: Any) -> List[Dict[str, Any]]:
-    return [end.to_json() for end in ends]
+def _declared(tensors: Any) -> List[Dict[str, Any]]:
+    return [tensor.to_json() for tensor in tensors]

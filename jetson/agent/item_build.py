@@ -1,4 +1,4 @@
-"""One engine of an order: found in the store, or built and checked, each step in a process of its own.
+"""One engine of a build request: found in the store, or built and checked, each step in a process of its own.
 
 It is built within the memory that is free: boards of 4 GB, where CPU and GPU share it, have none to waste.
 """
@@ -12,13 +12,13 @@ from jetson.agent.item_process import run_step
 from jetson.agent.progress import Tell, relay
 from jetson.device.memory import Memory, read_memory
 from jetson.device.probe import Probe
-from jetson.engines.admission import file_problems
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.identity import EngineIdentity, for_another_owner, run_on
+from jetson.engines.verification import file_problems
 from jetson.errors import DeviceError, ParityError, UnsupportedError
 from jetson.files.atomic_files import sha256_of_bytes, write_file
 from jetson.files.system_files import device_root
-from jetson.requests.build_request import Order, OrderItem
+from jetson.requests.build_request import BuildRequest, EngineSpec
 from jetson.store.key import engine_key
 from jetson.store.store import EngineStore, Hit, Obtained, find, obtain
 from jetson.version import VERSION
@@ -32,7 +32,7 @@ _CHECKED, _WITHOUT_DLA = "checked_sha256", "without_dla"
 class Workshop(NamedTuple):
     """All that building an item needs beside the item. `folder`: for files between two steps."""
 
-    order: Order
+    request: BuildRequest
     probe: Probe
     maker: Maker
     store: EngineStore
@@ -54,7 +54,7 @@ def make_engine(shop: Workshop, number: int, where: Dict[str, Any]) -> Made:
 
     An engine that fails on the DLA is built for the GPU, and that is noted. `where`: how progress names the item.
     """
-    item = shop.order.items[number]
+    item = shop.request.items[number]
     notes: List[str] = []
     obtained, why = None, ""
     if item.settings.dla_core is not None:
@@ -65,16 +65,18 @@ def make_engine(shop: Workshop, number: int, where: Dict[str, Any]) -> Made:
     if obtained is None:
         flags = {_WITHOUT_DLA: why} if notes else {}
         obtained = _obtain(shop, number, where, item.settings._replace(dla_core=None), flags)
-    if obtained.not_kept is not None:
-        notes.append("not kept for the next time: {}".format(obtained.not_kept))
+    if obtained.not_stored is not None:
+        notes.append("not kept for the next time: {}".format(obtained.not_stored))
     if not obtained.reused:
         return Made(obtained.identity, obtained.data, False, tuple(notes))
     return Made(_owned(shop, number, where, obtained), obtained.data, True, tuple(notes))
 
 
 def _with_dla(shop: Workshop, number: int, where: Dict[str, Any]) -> Tuple[Optional[Obtained], str]:
-    """Return the engine on the DLA and "", or None and why it failed there, now or when the order came before."""
-    item = shop.order.items[number]
+    """Return the engine on the DLA and "", or None and why it failed there, now or when the build request came
+    before.
+    """
+    item = shop.request.items[number]
     instead = find(shop.store, _key(shop, item, item.settings._replace(dla_core=None)))
     before = instead.identity.flags.get(_WITHOUT_DLA) if isinstance(instead, Hit) else None
     if before is not None:
@@ -90,13 +92,13 @@ def _obtain(
 ) -> Obtained:
     return obtain(
         shop.store,
-        _key(shop, shop.order.items[number], settings),
+        _key(shop, shop.request.items[number], settings),
         lambda: _built(shop, number, where, settings, flags),
         lambda: shop.tell(dict(where, event="note", text=_WAITING)),
     )
 
 
-def _key(shop: Workshop, item: OrderItem, settings: BuildSettings) -> Any:
+def _key(shop: Workshop, item: EngineSpec, settings: BuildSettings) -> Any:
     return engine_key(item.graph_sha256, BACKEND, settings, shop.probe.machine, shop.maker.builder, VERSION)
 
 
@@ -104,7 +106,7 @@ def _built(
     shop: Workshop, number: int, where: Dict[str, Any], settings: BuildSettings, flags: Dict[str, Any]
 ) -> Tuple[EngineIdentity, bytes]:
     """Build one engine with the memory that is free, and check it on its golden data."""
-    item = shop.order.items[number]
+    item = shop.request.items[number]
     started_at = datetime.now(timezone.utc).isoformat().split(".")[0] + "+00:00"
     memory = read_memory(device_root())
     limited = settings if memory is None else within_memory(settings, item.graph_bytes, memory)
@@ -128,18 +130,18 @@ def _built(
         variant=item.variant,
         layer=item.layer,
         role=item.role,
-        target=shop.order.target.name,
+        target=shop.request.target.name,
         backend=BACKEND,
         backend_version=machine.backends[BACKEND],
         compute_capabilities=() if machine.compute_capability is None else (machine.compute_capability,),
-        # As ordered: the workspace that was free just then is in the flags, and the same order finds this engine.
+        # As requested: the workspace that was free just then is in the flags, and the same order finds this engine.
         settings=settings,
         flags=told,
         builder=shop.maker.builder,
         coopexport_version=VERSION,
         machine=machine,
-        inputs=[end.to_json() for end in item.inputs],
-        outputs=[end.to_json() for end in item.outputs],
+        inputs=[tensor.to_json() for tensor in item.inputs],
+        outputs=[tensor.to_json() for tensor in item.outputs],
         built_at=started_at,
         build_seconds=round(answer["seconds"], 3),
     )
@@ -150,8 +152,8 @@ def _built(
 
 def _owned(shop: Workshop, number: int, where: Dict[str, Any], obtained: Obtained) -> EngineIdentity:
     """Return a stored engine's identity with this item's names, checked again where its golden data are others."""
-    item = shop.order.items[number]
-    target, flags = shop.order.target.name, dict(obtained.identity.flags, **item.notes)
+    item = shop.request.items[number]
+    target, flags = shop.request.target.name, dict(obtained.identity.flags, **item.notes)
     identity = for_another_owner(
         obtained.identity, item.variant, item.layer, item.role, target, item.source_sha256, item.golden_sha256
     )._replace(flags=flags)
@@ -160,7 +162,7 @@ def _owned(shop: Workshop, number: int, where: Dict[str, Any], obtained: Obtaine
     return _checked(shop, number, where, identity, obtained.data)
 
 
-def _what_is_checked(item: OrderItem) -> str:
+def _what_is_checked(item: EngineSpec) -> str:
     """Return a hash over golden data and bounds: an engine that was checked with the same need not be again."""
     return sha256_of_bytes(repr((item.samples_sha256, [tuple(form) for form in item.forms])).encode("utf-8"))
 
@@ -169,7 +171,7 @@ def _checked(
     shop: Workshop, number: int, where: Dict[str, Any], identity: EngineIdentity, data: bytes
 ) -> EngineIdentity:
     """Return the identity with what the engine's run on the item's golden data has shown; raises CoopexportError."""
-    item = shop.order.items[number]
+    item = shop.request.items[number]
     job = dict(
         _job(shop, number, "checking", identity.settings),
         engine_sha256=identity.engine_sha256,
@@ -188,8 +190,8 @@ def _checked(
 def _job(shop: Workshop, number: int, step: str, settings: BuildSettings) -> Dict[str, Any]:
     return {
         "step": step,
-        "order": os.path.abspath(shop.order.parcel.path),
-        "order_sha256": shop.order.parcel.sha256,
+        "order": os.path.abspath(shop.request.archive.path),
+        "order_sha256": shop.request.archive.sha256,
         "number": number,
         "maker": dict(shop.maker._asdict()),
         "settings": settings.to_json(),
@@ -203,7 +205,7 @@ _BASE_BYTES = 400 * _MEBIBYTE
 # The file, the parser's copy, the builder's and the engine's.
 _COPIES_OF_WEIGHTS = 4
 # With less, most tactics of a convolution are out of reach.
-_LEAST_WORKSPACE_BYTES = 16 * _MEBIBYTE
+_MIN_WORKSPACE_BYTES = 16 * _MEBIBYTE
 # The other half is for activations while tactics are timed, and for the system.
 _WORKSPACE_SHARE = 0.5
 
@@ -214,7 +216,7 @@ def within_memory(settings: BuildSettings, graph_bytes: int, memory: Memory) -> 
     `graph_bytes`: size of the ONNX file. Raises CoopexportError saying how much is missing when not even the least
     workspace fits.
     """
-    need = _BASE_BYTES + _COPIES_OF_WEIGHTS * graph_bytes + int(_LEAST_WORKSPACE_BYTES / _WORKSPACE_SHARE)
+    need = _BASE_BYTES + _COPIES_OF_WEIGHTS * graph_bytes + int(_MIN_WORKSPACE_BYTES / _WORKSPACE_SHARE)
     if memory.available_bytes < need:
         raise DeviceError(
             "{:,} MiB of memory are free and about {:,} MiB are needed: close other programs (the desktop too: sudo "
@@ -223,7 +225,7 @@ def within_memory(settings: BuildSettings, graph_bytes: int, memory: Memory) -> 
             )
         )
     left = memory.available_bytes - need
-    fits = _LEAST_WORKSPACE_BYTES + int(_WORKSPACE_SHARE * left)
+    fits = _MIN_WORKSPACE_BYTES + int(_WORKSPACE_SHARE * left)
     # In whole MiB, which is what trtexec takes.
     fits -= fits % _MEBIBYTE
     wanted = settings.workspace_bytes

@@ -12,25 +12,25 @@ from jetson.agent.item_process import run_step
 from jetson.agent.progress import open_progress, relay
 from jetson.device.clocks import read_temperatures, read_throttle_events
 from jetson.device.probe import Probe, take_probe
-from jetson.engines.admission import Expected, explain_mismatch, explain_other, file_problems
 from jetson.engines.identity import decode_identity
+from jetson.engines.verification import Expected, describe_incompatibility, describe_mismatch, file_problems
 from jetson.errors import CoopexportError, DeviceError, InputError, StaleError
 from jetson.files.json_files import write_json
 from jetson.files.system_files import device_root
-from jetson.requests.build_request import Order, open_order, open_result, read_engine
+from jetson.requests.build_request import BuildRequest, open_request, open_result, read_engine
 
 RUN_SCHEMA = "coopexport.latency-run/1.0"
 _WARM_UP_ROUNDS = 20
 
 
-def check(order_path: str, result_path: str, maker_kind: str, as_json: bool) -> int:
+def check(request_path: str, result_path: str, maker_kind: str, as_json: bool) -> int:
     """Run every engine of a result on its golden data; return 0, raise CoopexportError listing those that fail.
 
-    What was ordered and not built is among those.
+    What was requested and not built is among those.
     """
     tell = open_progress(as_json)
     probe = take_probe(device_root())
-    answers = _do_all("checking", order_path, result_path, maker_kind, probe, tell, {})
+    answers = _do_all("checking", request_path, result_path, maker_kind, probe, tell, {})
     failures = ["{}: {}".format(name, answer["failure"]) for name, answer in answers if "failure" in answer]
     tell({"event": "note", "text": "{} of {} engines agree with their golden data".format(
         len(answers) - len(failures), len(answers))})  # fmt: skip
@@ -39,19 +39,19 @@ def check(order_path: str, result_path: str, maker_kind: str, as_json: bool) -> 
     return 0
 
 
-def bench(order_path: str, result_path: str, output: str, rounds: int, maker_kind: str, as_json: bool) -> int:
+def bench(request_path: str, result_path: str, output: str, rounds: int, maker_kind: str, as_json: bool) -> int:
     """Measure every engine of a result into the latency run `output`; return 0, raise CoopexportError on failures.
 
     Each engine has a process of its own, one after the other. What fails is a row with its reason.
     """
     tell = open_progress(as_json)
     started = datetime.now(timezone.utc)
-    order, probe = open_order(order_path), take_probe(device_root())
+    request, probe = open_request(request_path), take_probe(device_root())
     more = {"rounds": rounds, "warm_up": _WARM_UP_ROUNDS}
-    answers = dict(_do_all("measuring", order_path, result_path, maker_kind, probe, tell, more))
+    answers = dict(_do_all("measuring", request_path, result_path, maker_kind, probe, tell, more))
     maker = choose_maker(probe.tensorrt.module, probe.tensorrt.version, probe.trtexec, maker_kind)
     items = []
-    for item in order.items:
+    for item in request.items:
         answer = answers.get(item.name, {"failure": "it was not built"})
         row: Dict[str, Any] = {
             "variant": item.variant,
@@ -64,9 +64,9 @@ def bench(order_path: str, result_path: str, output: str, rounds: int, maker_kin
         row.update({key: answer[key] for key in ("samples_ms", "failure") if key in answer})
         items.append(row)
     run = {
-        "run": "{:%Y%m%dT%H%M%SZ}-{}".format(started, order.parcel.sha256[:8]),
+        "run": "{:%Y%m%dT%H%M%SZ}-{}".format(started, request.archive.sha256[:8]),
         "started_at": started.isoformat().split(".")[0] + "+00:00",
-        "target": order.target.name,
+        "target": request.target.name,
         "host": _host(probe, sorted({answer["timing"] for answer in answers.values() if "timing" in answer})),
         "backend": "tensorrt",
         "backend_version": maker.version,
@@ -104,17 +104,19 @@ def _host(probe: Probe, timings: List[str]) -> Dict[str, Any]:
 
 
 def _do_all(
-    step: str, order_path: str, result_path: str, maker_kind: str, probe: Probe, tell: Any, more: Dict[str, Any]
+    step: str, request_path: str, result_path: str, maker_kind: str, probe: Probe, tell: Any, more: Dict[str, Any]
 ) -> List[Tuple[str, Dict[str, Any]]]:
     """Do one step for each engine of a result; return name and answer, or its failure, of each.
 
     An engine that does not belong on this device is refused before anything loads it.
     """
-    order, result = open_order(order_path), open_result(result_path)
-    if result.order_sha256 != order.parcel.sha256:
-        raise InputError("{} is the result of another order than {}".format(result_path, order_path), path=result_path)
+    request, result = open_request(request_path), open_result(result_path)
+    if result.request_sha256 != request.archive.sha256:
+        raise InputError(
+            "{} is the result of another order than {}".format(result_path, request_path), path=result_path
+        )
     maker = choose_maker(probe.tensorrt.module, probe.tensorrt.version, probe.trtexec, maker_kind)
-    numbers = {item.name: number for number, item in enumerate(order.items)}
+    numbers = {item.name: number for number, item in enumerate(request.items)}
     answers: List[Tuple[str, Dict[str, Any]]] = []
     with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
         for item in result.items:
@@ -126,15 +128,15 @@ def _do_all(
                 path = os.path.join(folder, "engine")
                 engine, described = read_engine(result, item)
                 identity = decode_identity(described, item.name)
-                problems = list(file_problems(identity, engine)) + explain_mismatch(identity, probe.machine)
-                for problem in problems + explain_other(identity, _expected(order, item.name)):
+                problems = list(file_problems(identity, engine)) + describe_incompatibility(identity, probe.machine)
+                for problem in problems + describe_mismatch(identity, _expected(request, item.name)):
                     raise StaleError(problem, fix="build it again on this device")
                 with open(path, "wb") as file:
                     file.write(engine)
                 job = {
                     "step": step,
-                    "order": os.path.abspath(order_path),
-                    "order_sha256": order.parcel.sha256,
+                    "order": os.path.abspath(request_path),
+                    "order_sha256": request.archive.sha256,
                     "number": numbers[item.name],
                     "maker": dict(maker._asdict()),
                     "settings": identity.settings.to_json(),
@@ -153,13 +155,13 @@ def _do_all(
     return answers
 
 
-def _expected(order: Order, name: str) -> Expected:
-    """Return what the engine of the item called `name` has to be; raises CoopexportError when none was ordered."""
-    for item in order.items:
+def _expected(request: BuildRequest, name: str) -> Expected:
+    """Return what the engine of the item called `name` has to be; raises CoopexportError when none was requested."""
+    for item in request.items:
         if item.name == name:
             return Expected(
                 backend="tensorrt",
-                target=order.target.name,
+                target=request.target.name,
                 variant=item.variant,
                 layer=item.layer,
                 role=item.role,

@@ -1,6 +1,6 @@
 """What is done in a process of its own: building, checking and measuring one engine.
 
-A job names the order, the item's number in it, who makes engines, the settings, and files to read and write.
+A job names the build request, the item's number in it, who makes engines, the settings, and files to read and write.
 """
 
 import os
@@ -12,7 +12,7 @@ from jetson.engines.build_settings import settings_from_json
 from jetson.engines.golden_check import compare_outputs, filled_up, run_in_batches
 from jetson.errors import DeviceError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes, write_file
-from jetson.requests.build_request import Order, OrderItem, open_order, read_graph, read_samples
+from jetson.requests.build_request import BuildRequest, EngineSpec, open_request, read_graph, read_samples
 from jetson.runtime.sampling import sample_interleaved
 
 Tell = Callable[[Dict[str, Any]], None]
@@ -20,24 +20,24 @@ Tell = Callable[[Dict[str, Any]], None]
 
 def build_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
     """Build an engine into the file `job["engine"]`; return flags, warnings, version and seconds."""
-    maker, order, item = _read(job)
+    maker, request, item = _read(job)
     settings = settings_from_json(job["settings"])
 
     def on_progress(phase: str, done: int, steps: int) -> None:
         tell({"phase": phase, "done": done, "steps": steps})
 
     started = time.monotonic()
-    built = build_item(maker, item, read_graph(order, item), settings, on_progress)
+    built = build_item(maker, item, read_graph(request, item), settings, on_progress)
     seconds = time.monotonic() - started
     write_file(job["engine"], built.data)
     return {"flags": built.flags, "warnings": built.warnings, "version": built.version, "seconds": seconds}
 
 
-def check_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
+def parity_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
     """Run the engine in `job["engine"]`, whose hash the job names, on the golden data; return the parity records."""
-    maker, order, item = _read(job)
+    maker, request, item = _read(job)
     settings = settings_from_json(job["settings"])
-    inputs, expected = read_samples(order, item)
+    inputs, expected = read_samples(request, item)
     runner = load_item(maker, item, _engine(job), settings.dla_core)
     done = [0]
 
@@ -56,7 +56,7 @@ def check_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
 
 def measure_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
     """Measure the engine in `job["engine"]`; return milliseconds per run and how they were taken."""
-    maker, order, item = _read(job)
+    maker, request, item = _read(job)
     settings = settings_from_json(job["settings"])
     batch, rounds = settings.batches[1], int(job["rounds"])
     if maker.kind == TRTEXEC:
@@ -66,7 +66,7 @@ def measure_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
         trtexec = Trtexec(str(maker.trtexec), maker.version)
         times = trtexec.measure(_engine(job), item.inputs, batch, rounds, settings.dla_core)
         return {"samples_ms": times, "timing": how}
-    inputs, _ = read_samples(order, item)
+    inputs, _ = read_samples(request, item)
     arrays = [filled_up(one[:batch], batch) for one in inputs]
     runner = load_item(maker, item, _engine(job), settings.dla_core)
     try:
@@ -78,14 +78,14 @@ def measure_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
     return {"samples_ms": samples[item.name], "timing": "wall time of a call: inputs to the GPU, compute, outputs back"}
 
 
-STEPS = {"building": build_step, "checking": check_step, "measuring": measure_step}
+STEPS = {"building": build_step, "checking": parity_step, "measuring": measure_step}
 
 
-def _read(job: Dict[str, Any]) -> Tuple[Maker, Order, OrderItem]:
-    order = open_order(job["order"])
-    if order.parcel.sha256 != job["order_sha256"]:
+def _read(job: Dict[str, Any]) -> Tuple[Maker, BuildRequest, EngineSpec]:
+    request = open_request(job["order"])
+    if request.archive.sha256 != job["order_sha256"]:
         raise StaleError("{} was changed meanwhile".format(job["order"]), fix="run this again")
-    return Maker(**job["maker"]), order, order.items[job["number"]]
+    return Maker(**job["maker"]), request, request.items[job["number"]]
 
 
 def _engine(job: Dict[str, Any]) -> bytes:

@@ -12,8 +12,8 @@ from jetson.engines.header import HEADER_BYTES, read_header
 from jetson.errors import DeviceError, InputError, UnsupportedError
 from jetson.processes import end_with_parent
 from jetson.tensorrt_engines.build import BuiltEngine
-from jetson.tensorrt_engines.ends import End
 from jetson.tensorrt_engines.onnx_nodes import has_half_weights
+from jetson.tensorrt_engines.tensor_info import TensorInfo
 from jetson.tensorrt_engines.trtexec import (
     build_options,
     measure_options,
@@ -36,7 +36,7 @@ class Trtexec:
         self.program = program
         self.version = version or own_version(program)
 
-    def build(self, graph: bytes, inputs: Sequence[End], settings: BuildSettings) -> BuiltEngine:
+    def build(self, graph: bytes, inputs: Sequence[TensorInfo], settings: BuildSettings) -> BuiltEngine:
         """Build an engine from a self-contained ONNX file; raises CoopexportError with trtexec's own words.
 
         Takes minutes, and as long as it takes: nothing ends it but the user.
@@ -54,7 +54,7 @@ class Trtexec:
         return BuiltEngine(data, read_header(data[:HEADER_BYTES]).version or self.version, {"trtexec": shown}, [])
 
     def measure(
-        self, engine: bytes, inputs: Sequence[End], batch: int, rounds: int, dla_core: Optional[int] = None
+        self, engine: bytes, inputs: Sequence[TensorInfo], batch: int, rounds: int, dla_core: Optional[int] = None
     ) -> List[float]:
         """Return the milliseconds of at least `rounds` runs, transfers included; raises CoopexportError."""
         with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
@@ -65,7 +65,7 @@ class Trtexec:
             return read_times(times, version, WARM_UP_MS)
 
     def load(
-        self, engine: bytes, inputs: Sequence[End], outputs: Sequence[End], dla_core: Optional[int] = None
+        self, engine: bytes, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], dla_core: Optional[int] = None
     ) -> "TrtexecRunner":
         """Return a function from input arrays to output arrays; every call starts trtexec anew."""
         return TrtexecRunner(self, engine, (inputs, outputs), dla_core)
@@ -98,10 +98,14 @@ class TrtexecRunner:
     """An engine that trtexec runs, one process for each call."""
 
     def __init__(
-        self, trtexec: Trtexec, engine: bytes, ends: Tuple[Sequence[End], Sequence[End]], dla_core: Optional[int]
+        self,
+        trtexec: Trtexec,
+        engine: bytes,
+        tensors: Tuple[Sequence[TensorInfo], Sequence[TensorInfo]],
+        dla_core: Optional[int],
     ) -> None:
         self._trtexec = trtexec
-        self._inputs, self._outputs = ends
+        self._inputs, self._outputs = tensors
         self._dla_core = dla_core
         self._folder: Optional[Any] = tempfile.TemporaryDirectory(prefix="coopexport-")
         self._engine_path = _write(self._folder.name, "engine", engine)
@@ -112,9 +116,9 @@ class TrtexecRunner:
             raise InputError("this engine is closed", fix="load it again")
         files = []
         for index, array in enumerate(arrays):
-            end = self._inputs[index]
-            if array.dtype != np.dtype(end.dtype) or tuple(array.shape[1:]) != end.shape[1:]:
-                raise InputError("the engine takes {}, given is {} of {}".format(end, array.dtype, array.shape))
+            tensor = self._inputs[index]
+            if array.dtype != np.dtype(tensor.dtype) or tuple(array.shape[1:]) != tensor.shape[1:]:
+                raise InputError("the engine takes {}, given is {} of {}".format(tensor, array.dtype, array.shape))
             files.append(_write(self._folder.name, "input_{}".format(index), np.ascontiguousarray(array).tobytes()))
         output = os.path.join(self._folder.name, "outputs.json")
         batch = len(arrays[0])

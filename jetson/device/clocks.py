@@ -93,7 +93,7 @@ def _held(ranges: Dict[str, ClockRange]) -> Optional[bool]:
 
 
 # Zones that are switched off read so.
-_LEAST_CELSIUS = -100.0
+_MIN_CELSIUS = -100.0
 
 
 def read_temperatures(root: str) -> Dict[str, float]:
@@ -101,7 +101,7 @@ def read_temperatures(root: str) -> Dict[str, float]:
     found = {}
     for folder in find_files(root, "/sys/class/thermal/thermal_zone*"):
         name, value = read_text(root, folder + "/type"), read_number(root, folder + "/temp")
-        if name and value is not None and value / 1000.0 > _LEAST_CELSIUS and not name.startswith("PMIC"):
+        if name and value is not None and value / 1000.0 > _MIN_CELSIUS and not name.startswith("PMIC"):
             found[name] = value / 1000.0
     return found
 

@@ -1,12 +1,12 @@
-"""Whether a device is what an order is for, said in words before anything is built."""
+"""Whether a device is what a build request is for, said in words before anything is built."""
 
 import re
 from typing import List, Optional, Set, Tuple
 
-from jetson.engines.admission import same_version
 from jetson.engines.machine import Machine
+from jetson.engines.verification import same_version
 from jetson.errors import InputError
-from jetson.requests.build_request import OrderTarget
+from jetson.requests.build_request import RequestTarget
 
 # Words of a device tree's model that tell boards with the same chip apart, longest names first. Carrier boards of
 # other makers name themselves otherwise: those are not compared.
@@ -15,8 +15,8 @@ _BOARDS = ("agx orin", "orin nx", "orin nano", "agx xavier", "xavier nx", "agx t
 _BARE_AGX = "jetson-agx"
 
 
-def require_device(target: OrderTarget, machine: Machine, jetpack: Optional[str], which: str) -> None:
-    """Raise InputError, naming all differences, when a device is not what an order is for.
+def check_device(target: RequestTarget, machine: Machine, jetpack: Optional[str], which: str) -> None:
+    """Raise InputError, naming all differences, when a device is not what a build request is for.
 
     `jetpack`: the device's, for the message; `which`: how to call it, "this device" or "nano.local".
     """
@@ -28,7 +28,7 @@ def require_device(target: OrderTarget, machine: Machine, jetpack: Optional[str]
         )
 
 
-def device_differences(target: OrderTarget, machine: Machine, jetpack: Optional[str]) -> List[str]:
+def device_differences(target: RequestTarget, machine: Machine, jetpack: Optional[str]) -> List[str]:
     """Return in words where a device is not the target; what one of them does not know is not compared."""
     found = []
     if target.chip is not None and machine.chip is None:

@@ -41,7 +41,7 @@ class NumpyFound(NamedTuple):
     reason: str
 
 
-def require_numpy() -> None:
+def check_numpy() -> None:
     """Raise UnsupportedError with one line, what is wrong and how to mend it, when NumPy cannot be imported here."""
     found = find_numpy()
     if found.version is None:

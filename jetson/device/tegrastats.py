@@ -13,7 +13,7 @@ _TIMEOUT_S = 10.0
 _POWER = re.compile(r"\b([A-Z][A-Z0-9_]+|NC) (-?\d+)(?:mW)?/(-?\d+)(?:mW)?(?:/-?\d+mW)?(?= |$)")
 _TEMPERATURE = re.compile(r"(\S+)@(-?[\d.]+)C\b")
 # PMIC always reads 100; the others read -256 when their zone is off.
-_LEAST_CELSIUS = -100.0
+_MIN_CELSIUS = -100.0
 
 
 class TegraStats(NamedTuple):
@@ -81,7 +81,7 @@ def parse_tegrastats(line: str) -> Optional[TegraStats]:
         _number(gpu, 1),
         _number(gpu, 2),
         _number(emc, 1),
-        {name: value for name, value in temperatures.items() if value > _LEAST_CELSIUS and name != "PMIC"},
+        {name: value for name, value in temperatures.items() if value > _MIN_CELSIUS and name != "PMIC"},
         {name: int(now) for name, now, _ in _POWER.findall(line) if name not in ("NC", "RAM", "SWAP")},
     )
 

@@ -6,7 +6,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 class BuildSettings(NamedTuple):
     """How an engine is built. Precision is in the graph; TensorRT 8 is told of it by flags as well.
 
-    `precision`: "fp32", "fp16" or "int8", the lowest that the graph holds. `batches`: least, best and most samples at
+    `precision`: "fp32", "fp16" or "int8", the lowest that the graph holds. `batches`: min, opt and max samples at
     a time; three equal numbers are a static engine. `compute_capabilities`: for TensorRT-RTX, which builds ahead of
     time ("8.9"); classic TensorRT builds for the GPU that is there. `workspace_bytes`: None leaves it to TensorRT.
     `dla_core`: None for the GPU; with `gpu_fallback`, layers that the DLA cannot run go to the GPU.
@@ -35,7 +35,7 @@ class BuildSettings(NamedTuple):
 def settings_from_json(content: Dict[str, Any]) -> BuildSettings:
     """Return the settings that `to_json` wrote; raises TypeError or ValueError for anything else."""
     known = dict(content)
-    least, best, most = (int(value) for value in known["batches"])
-    known["batches"] = (least, best, most)
+    min_batch, opt_batch, max_batch = (int(value) for value in known["batches"])
+    known["batches"] = (min_batch, opt_batch, max_batch)
     known["compute_capabilities"] = tuple(str(value) for value in known.get("compute_capabilities", ()))
     return BuildSettings(**known)

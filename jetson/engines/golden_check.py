@@ -5,12 +5,12 @@ from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 import numpy as np
 
 from jetson.errors import ParityError
-from jetson.wire.packing import PACKINGS, unpack_tensor
+from jetson.wire.packing import PACKINGS, unpack_bits
 
 # At most one symbol in a thousand may be off, and by one, unless an order says less.
 SYMBOL_FRACTION_BOUND = 1e-3
 # Outputs that vary less than this between inputs, relative to their size, cannot show a wrong channel.
-_LEAST_RELATIVE_SPREAD = 1e-4
+_MIN_RELATIVE_SPREAD = 1e-4
 
 Arrays = List[Any]
 Runner = Callable[[Sequence[Any]], Arrays]
@@ -95,7 +95,7 @@ def _compare(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: s
 
 def _fraction_of_symbols(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: str) -> float:
     golden, made = (
-        unpack_tensor(one, form.bits, form.packing, form.symbols).astype(np.int64) for one in (expected, found)
+        unpack_bits(one, form.bits, form.packing, form.symbols).astype(np.int64) for one in (expected, found)
     )
     difference = np.abs(golden - made)
     if difference.max() > form.difference:
@@ -114,7 +114,7 @@ def _error_by_spread(expected: np.ndarray, found: np.ndarray, where: str) -> flo
         raise ParityError("{}: outputs are not finite where the golden ones are".format(where))
     wide = expected.astype(np.float64)
     spread = float(np.ptp(wide, axis=0).max())
-    if len(expected) < 2 or spread <= _LEAST_RELATIVE_SPREAD * float(np.abs(wide).max()):
+    if len(expected) < 2 or spread <= _MIN_RELATIVE_SPREAD * float(np.abs(wide).max()):
         raise ParityError(
             "{}: golden outputs vary by only {:.1e} over {} samples, so that equality cannot be shown".format(
                 where, spread, len(expected)

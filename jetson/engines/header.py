@@ -11,11 +11,11 @@ from jetson.errors import DamagedFileError
 
 HEADER_BYTES = 64
 # Size at 16, version at 24 and mask at 32 are inside; less is no engine of any version.
-_LEAST_BYTES = 36
+_MIN_BYTES = 36
 MAGIC: Dict[str, bytes] = {"tensorrt-rtx": b"vtrt", "tensorrt": b"ftrt"}
 # Of plans before 8.6, which brought the header that is read here. trtexec's help: "--getPlanVersionOnly" is for 8.6 on;
 # later runtimes refuse older plans naming their magic, 0x74727470.
-OLD_PLAN_MAGIC = b"ptrt"
+OLD_ENGINE_MAGIC = b"ptrt"
 _FIRST_WITH_VERSION = (8, 6)
 _CAPABILITY_BITS: Dict[str, int] = {"7.5": 0x01, "8.0": 0x02, "8.6": 0x04, "8.9": 0x08, "12.0": 0x10, "12.1": 0x20}
 # Versions of the library that are believed where classic TensorRT's layout is not documented for each of them.
@@ -50,14 +50,14 @@ def read_header(first_bytes: bytes) -> EngineHeader:
                 bytes(first_bytes[:4]), " or ".join(repr(magic) for _, magic in _beginnings())
             )
         )
-    if len(first_bytes) < _LEAST_BYTES:
+    if len(first_bytes) < _MIN_BYTES:
         raise DamagedFileError("the file ends after {} bytes, within the header".format(len(first_bytes)))
     (serialisation,) = struct.unpack_from("<I", first_bytes, 4)
     (total_bytes,) = struct.unpack_from("<Q", first_bytes, 16)
     numbers = tuple(first_bytes[24:28])
     version = ".".join(str(number) for number in numbers)
     if backend == "tensorrt":
-        old = first_bytes[:4] == OLD_PLAN_MAGIC
+        old = first_bytes[:4] == OLD_ENGINE_MAGIC
         known = not old and serialisation == 0 and numbers[0] in _PLAUSIBLE_MAJORS
         return EngineHeader(backend, version if known else None, None, None)
     (mask,) = struct.unpack_from("<I", first_bytes, 32)
@@ -77,7 +77,7 @@ def version_is_in_header(backend: str, version: str) -> bool:
 
 
 def _beginnings() -> List[Tuple[str, bytes]]:
-    return list(MAGIC.items()) + [("tensorrt", OLD_PLAN_MAGIC)]
+    return list(MAGIC.items()) + [("tensorrt", OLD_ENGINE_MAGIC)]
 
 
 def _capabilities(mask: int) -> Tuple[str, ...]:

@@ -74,7 +74,7 @@ class EngineIdentity(NamedTuple):
 
     @property
     def batches(self) -> Tuple[int, int, int]:
-        """Return least, best and most samples at a time."""
+        """Return min, opt and max samples at a time."""
         return self.settings.batches
 
     def to_json(self) -> Dict[str, Any]:

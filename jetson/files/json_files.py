@@ -20,7 +20,7 @@ def write_json(path: str, schema: str, content: Dict[str, Any]) -> None:
 
 def encode_json(schema: str, content: Dict[str, Any]) -> bytes:
     """Return the bytes of a JSON file with `schema` first; raises ValueError, TypeError as above."""
-    _refuse_non_finite(content, schema)
+    _check_finite(content, schema)
     document: Dict[str, Any] = {"schema": schema}
     document.update(content)
     document["schema"] = schema  # also when `content` came out of another file and brought its own
@@ -51,7 +51,7 @@ def decode_json(data: bytes, schema: str, path: str) -> Dict[str, Any]:
     """Return what the bytes of a JSON file hold, as `read_json` does; `path` names them in its errors."""
     try:
         document = json.loads(data.decode("utf-8"))
-        _refuse_non_finite(document, "it")
+        _check_finite(document, "it")
     except (ValueError, RecursionError) as error:  # RecursionError: thousands of brackets in brackets
         raise DamagedFileError(
             "{} is not valid JSON ({})".format(path, error), path=path, fix="write it anew"
@@ -81,13 +81,13 @@ def relative_path(path: str, folder: str) -> str:
     return os.path.relpath(path, folder).replace(os.sep, "/")
 
 
-def _refuse_non_finite(value: Any, where: str) -> None:
+def _check_finite(value: Any, where: str) -> None:
     """Raise ValueError, saying where, when `value` is or holds NaN or an infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("{} holds {}: a failure is never a number".format(where, value))
     if isinstance(value, dict):
         for key, item in value.items():
-            _refuse_non_finite(item, "{}.{}".format(where, key))
+            _check_finite(item, "{}.{}".format(where, key))
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            _refuse_non_finite(item, "{}[{}]".format(where, index))
+            _check_finite(item, "{}[{}]".format(where, index))

@@ -1,7 +1,7 @@
 """A manifest with the files that it names, carried as one zip file or as a manifest beside a folder of files.
 
 Files are called by their SHA-256 alone, `blobs/<sha256>`, and their hash is checked whenever one is read: what is
-carried twice is there once, what is there already need not be carried, and no name in a parcel chooses a path.
+carried twice is there once, what is there already need not be carried, and no name in an archive chooses a path.
 """
 
 import json
@@ -16,23 +16,23 @@ from jetson.store.blobs import BlobStore, flush_names, is_sha256, read_blob, wri
 
 BLOBS_FOLDER = "blobs"
 ZIP_SUFFIX = ".zip"
-_LARGEST_MANIFEST_BYTES = 64 << 20
+_MAX_MANIFEST_BYTES = 64 << 20
 # Equal contents give equal bytes: the earliest date that a zip file knows, and plain permissions.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 _PERMISSIONS = 0o644 << 16
 
 
-class Parcel(NamedTuple):
-    """A parcel that was opened. `content`: its manifest, without `schema`; `sha256`: of the manifest's bytes."""
+class Archive(NamedTuple):
+    """An archive that was opened. `content`: its manifest, without `schema`; `sha256`: of the manifest's bytes."""
 
     path: str
     content: Dict[str, Any]
     sha256: str
 
 
-def write_parcel(path: str, manifest_name: str, schema: str, content: Dict[str, Any],
+def write_archive(path: str, manifest_name: str, schema: str, content: Dict[str, Any],
                  blobs: Iterable[Tuple[str, bytes]]) -> str:  # fmt: skip
-    """Write a parcel to `path`, whole or not at all; return the SHA-256 of its manifest.
+    """Write an archive to `path`, whole or not at all; return the SHA-256 of its manifest.
 
     A path that ends in ".zip" becomes one file; any other is the manifest, and `blobs` the folder beside it. `blobs`:
     (SHA-256, bytes) of each file, taken one at a time. Raises OSError, and CoopexportError when bytes are not of their
@@ -48,7 +48,7 @@ def write_parcel(path: str, manifest_name: str, schema: str, content: Dict[str, 
         write_file(path, manifest)
         return sha256_of_bytes(manifest)
     with temporary_folder_beside(path) as temporary:
-        partial = os.path.join(temporary, "parcel")
+        partial = os.path.join(temporary, "archive")
         with open(partial, "wb") as file:
             _write_zip(file, manifest_name, manifest, blobs)
             file.flush()
@@ -58,12 +58,12 @@ def write_parcel(path: str, manifest_name: str, schema: str, content: Dict[str, 
 
 
 def blobs_beside(path: str) -> BlobStore:
-    """Return where the files of a parcel lie whose manifest is the file `path`."""
+    """Return where the files of an archive lie whose manifest is the file `path`."""
     return BlobStore(os.path.join(os.path.dirname(os.path.abspath(path)), BLOBS_FOLDER))
 
 
-def open_parcel(path: str, manifest_name: str, schema: str) -> Parcel:
-    """Open a parcel and read its manifest; files are read, and checked, when they are asked for.
+def open_archive(path: str, manifest_name: str, schema: str) -> Archive:
+    """Open an archive and read its manifest; files are read, and checked, when they are asked for.
 
     Raises CoopexportError when it is missing or damaged, holds a name that does not belong there, or is of another
     schema.
@@ -73,7 +73,7 @@ def open_parcel(path: str, manifest_name: str, schema: str) -> Parcel:
     else:
         try:
             with open(path, "rb") as file:
-                manifest = file.read(_LARGEST_MANIFEST_BYTES)
+                manifest = file.read(_MAX_MANIFEST_BYTES)
         except OSError as error:
             raise InputError(
                 "{} cannot be read ({})".format(path, error.strerror), path=path, fix="check the path"
@@ -90,34 +90,34 @@ def open_parcel(path: str, manifest_name: str, schema: str) -> Parcel:
             ),
             path=path,
         )
-    return Parcel(path, content, sha256_of_bytes(manifest))
+    return Archive(path, content, sha256_of_bytes(manifest))
 
 
-def read_member(parcel: Parcel, sha256: str, size_bytes: int) -> bytes:
-    """Return one file of a parcel; raises CoopexportError when it is missing, or its size or hash is not that."""
+def read_member(archive: Archive, sha256: str, size_bytes: int) -> bytes:
+    """Return one file of an archive; raises CoopexportError when it is missing, or its size or hash is not that."""
     if not is_sha256(sha256):
-        raise _damaged(parcel.path, '"{}" is no hash'.format(sha256))
+        raise _damaged(archive.path, '"{}" is no hash'.format(sha256))
     try:
-        if parcel.path.endswith(ZIP_SUFFIX):
-            return _member_of_zip(parcel.path, sha256, size_bytes)
-        return read_blob(blobs_beside(parcel.path), sha256, size_bytes)
+        if archive.path.endswith(ZIP_SUFFIX):
+            return _member_of_zip(archive.path, sha256, size_bytes)
+        return read_blob(blobs_beside(archive.path), sha256, size_bytes)
     except (KeyError, FileNotFoundError):
-        raise _damaged(parcel.path, "it lacks the file {}".format(sha256[:12])) from None
+        raise _damaged(archive.path, "it lacks the file {}".format(sha256[:12])) from None
     except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
-        raise _damaged(parcel.path, str(error)) from None
+        raise _damaged(archive.path, str(error)) from None
     except DamagedFileError:
-        raise _damaged(parcel.path, "the file {} is not what its name says".format(sha256[:12])) from None
+        raise _damaged(archive.path, "the file {} is not what its name says".format(sha256[:12])) from None
 
 
 def _manifest_of_zip(path: str, manifest_name: str) -> bytes:
     """Return the manifest of a zip file after looking at every name and size in it."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            _refuse_strangers(path, members, manifest_name)
-            if archive.getinfo(manifest_name).file_size > _LARGEST_MANIFEST_BYTES:
+        with zipfile.ZipFile(path) as zip_file:
+            members = zip_file.infolist()
+            _reject_unknown_members(path, members, manifest_name)
+            if zip_file.getinfo(manifest_name).file_size > _MAX_MANIFEST_BYTES:
                 raise _damaged(path, "its {} is too large".format(manifest_name))
-            return archive.read(manifest_name)
+            return zip_file.read(manifest_name)
     except FileNotFoundError:
         raise InputError("{} is missing".format(path), path=path, fix="check the path") from None
     except KeyError:
@@ -129,7 +129,7 @@ def _manifest_of_zip(path: str, manifest_name: str) -> bytes:
 def _member_of_zip(path: str, sha256: str, size_bytes: int) -> bytes:
     """Return one file out of a zip file; raises CoopexportError when it is not that, KeyError when it is not there."""
     name = _member_name(sha256)
-    with zipfile.ZipFile(path) as archive, archive.open(name) as file:
+    with zipfile.ZipFile(path) as zip_file, zip_file.open(name) as file:
         data = file.read(size_bytes + 1)
     if len(data) != size_bytes or sha256_of_bytes(data) != sha256:
         raise DamagedFileError("{} is not what its name says".format(name))
@@ -146,8 +146,8 @@ def _is_member_name(name: str) -> bool:
     return folder == BLOBS_FOLDER and is_sha256(file)
 
 
-def _refuse_strangers(path: str, members: List[zipfile.ZipInfo], manifest_name: str) -> None:
-    """Refuse names that no parcel has, such as ../../.bashrc, names that are there twice, and compressed files."""
+def _reject_unknown_members(path: str, members: List[zipfile.ZipInfo], manifest_name: str) -> None:
+    """Refuse names that no archive has, such as ../../.bashrc, names that are there twice, and compressed files."""
     seen: Set[str] = set()
     for member in members:
         if member.filename != manifest_name and not _is_member_name(member.filename):
@@ -160,27 +160,27 @@ def _refuse_strangers(path: str, members: List[zipfile.ZipInfo], manifest_name: 
 
 
 def _write_zip(file: BinaryIO, manifest_name: str, manifest: bytes, blobs: Iterable[Tuple[str, bytes]]) -> None:
-    """Write manifest and files as members, each once; raises OSError, and CoopexportError as `write_parcel` does."""
-    archive = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
+    """Write manifest and files as members, each once; raises OSError, and CoopexportError as `write_archive` does."""
+    zip_file = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
     try:
-        _add(archive, manifest_name, manifest)
+        _add(zip_file, manifest_name, manifest)
         written: Set[str] = set()
         for sha256, data in blobs:
             if sha256 not in written:
                 written.add(sha256)
                 if sha256_of_bytes(data) != sha256:
                     raise DamagedFileError("what was to be kept as {} has another SHA-256".format(sha256))
-                _add(archive, _member_name(sha256), data)
-        archive.close()
+                _add(zip_file, _member_name(sha256), data)
+        zip_file.close()
     except BaseException:
-        archive.fp = None  # closing it after a full disk fails again, with other words
+        zip_file.fp = None  # closing it after a full disk fails again, with other words
         raise
 
 
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+def _add(zip_file: zipfile.ZipFile, name: str, data: bytes) -> None:
     member = zipfile.ZipInfo(name, _ZIP_DATE)
     member.external_attr = _PERMISSIONS
-    archive.writestr(member, data)
+    zip_file.writestr(member, data)
 
 
 def _damaged(path: str, what: str) -> DamagedFileError:

@@ -1,4 +1,4 @@
-"""What goes to a device to be built there, and what comes back: two parcels, an order and its result."""
+"""What goes to a device to be built there, and what comes back: two archives, a build request and its result."""
 
 import io
 import zipfile
@@ -7,17 +7,17 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tu
 from jetson.engines.build_settings import BuildSettings, settings_from_json
 from jetson.engines.golden_check import OutputForm, form_from_json
 from jetson.errors import DamagedFileError
-from jetson.requests.archive import Parcel, open_parcel, read_member, write_parcel
+from jetson.requests.archive import Archive, open_archive, read_member, write_archive
 from jetson.store.blobs import is_sha256
-from jetson.tensorrt_engines.ends import End, declared_ends
+from jetson.tensorrt_engines.tensor_info import TensorInfo, declared_tensors
 
-ORDER_SCHEMA, ORDER_NAME = "coopexport.order/1.0", "order.json"
+REQUEST_SCHEMA, REQUEST_NAME = "coopexport.order/1.0", "order.json"
 RESULT_SCHEMA, RESULT_NAME = "coopexport.order-result/1.0", "result.json"
 _MALFORMED = (TypeError, ValueError, KeyError, AttributeError)
 
 
-class OrderTarget(NamedTuple):
-    """What an order is for; what is None is not compared with the device.
+class RequestTarget(NamedTuple):
+    """What a build request is for; what is None is not compared with the device.
 
     `name`: the target's, "orin-nano@6.2"; `board`: "orin-nano"; `chip`: "tegra234"; `jetpack`: "6.2"; `l4t` and
     `last_l4t`: the releases that it stands for, "36.4" to "36.5"; `tensorrt`: as they ship it, "10.3.0";
@@ -34,11 +34,11 @@ class OrderTarget(NamedTuple):
     compute_capability: Optional[str] = None
 
 
-class OrderItem(NamedTuple):
+class EngineSpec(NamedTuple):
     """One engine to build.
 
-    `name`: "pruned/conv4_1.head", unique in an order. `graph_sha256`: of the self-contained ONNX file, which is the
-    identity's target file; `source_sha256`: of the bundle's graph that it was made from; `golden_sha256`: of the
+    `name`: "pruned/conv4_1.head", unique in a build request. `graph_sha256`: of the self-contained ONNX file, which is
+    the identity's target file; `source_sha256`: of the bundle's graph that it was made from; `golden_sha256`: of the
     bundle's golden data. `samples_sha256`: of the npz file with `input_0` and so on and `expected_0` and so on, N x
     ..., golden data in the form in which this graph takes and gives them. `inputs`, `outputs`: as the graph declares
     them; `forms`: what each output holds. `notes`: what was done to the graph, for the identity's flags.
@@ -55,19 +55,19 @@ class OrderItem(NamedTuple):
     samples_sha256: str
     samples_bytes: int
     settings: BuildSettings
-    inputs: Tuple[End, ...]
-    outputs: Tuple[End, ...]
+    inputs: Tuple[TensorInfo, ...]
+    outputs: Tuple[TensorInfo, ...]
     forms: Tuple[OutputForm, ...]
     notes: Dict[str, Any] = {}
 
 
-class Order(NamedTuple):
-    """An order that was opened; its files are read with `read_graph` and `read_samples`."""
+class BuildRequest(NamedTuple):
+    """A build request that was opened; its files are read with `read_graph` and `read_samples`."""
 
-    parcel: Parcel
-    target: OrderTarget
+    archive: Archive
+    target: RequestTarget
     coopexport: str
-    items: Tuple[OrderItem, ...]
+    items: Tuple[EngineSpec, ...]
 
 
 class ResultItem(NamedTuple):
@@ -87,20 +87,20 @@ class ResultItem(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The result of an order that was opened. `probe`: of the device, as `coopexport.probe/1.0`."""
+    """The result of a build request that was opened. `probe`: of the device, as `coopexport.probe/1.0`."""
 
-    parcel: Parcel
-    order_sha256: str
+    archive: Archive
+    request_sha256: str
     probe: Dict[str, Any]
     items: Tuple[ResultItem, ...]
 
 
-def write_order(path: str, target: OrderTarget, coopexport: str, items: Sequence[OrderItem],
+def write_request(path: str, target: RequestTarget, coopexport: str, items: Sequence[EngineSpec],
                 files: Iterable[Tuple[str, bytes]]) -> str:  # fmt: skip
-    """Write an order to `path` (".zip", or a manifest with its files beside it); return its SHA-256.
+    """Write a build request to `path` (".zip", or a manifest with its files beside it); return its SHA-256.
 
-    `coopexport`: the version that orders. `files`: SHA-256 and bytes of every graph and npz file of the items. Raises
-    OSError, and ValueError when two items share a name.
+    `coopexport`: the version that build requests. `files`: SHA-256 and bytes of every graph and npz file of the items.
+    Raises OSError, and ValueError when two items share a name.
     """
     if len({item.name for item in items}) != len(items):
         raise ValueError("two items of an order share a name")
@@ -109,42 +109,42 @@ def write_order(path: str, target: OrderTarget, coopexport: str, items: Sequence
         "coopexport": coopexport,
         "items": [_item_to_json(item) for item in items],
     }
-    return write_parcel(path, ORDER_NAME, ORDER_SCHEMA, content, files)
+    return write_archive(path, REQUEST_NAME, REQUEST_SCHEMA, content, files)
 
 
-def open_order(path: str) -> Order:
-    """Open an order; raises CoopexportError when it is missing, damaged or no order."""
-    parcel = open_parcel(path, ORDER_NAME, ORDER_SCHEMA)
+def open_request(path: str) -> BuildRequest:
+    """Open a build request; raises CoopexportError when it is missing, damaged or no order."""
+    archive = open_archive(path, REQUEST_NAME, REQUEST_SCHEMA)
     try:
-        return _order_of(parcel)
+        return _request_of(archive)
     except _MALFORMED as error:
-        raise _malformed(parcel, error) from None
+        raise _malformed(archive, error) from None
 
 
-def read_graph(order: Order, item: OrderItem) -> bytes:
+def read_graph(request: BuildRequest, item: EngineSpec) -> bytes:
     """Return the ONNX file of an item; raises CoopexportError when it is missing or damaged."""
-    return read_member(order.parcel, item.graph_sha256, item.graph_bytes)
+    return read_member(request.archive, item.graph_sha256, item.graph_bytes)
 
 
-def read_samples(order: Order, item: OrderItem) -> Tuple[List[Any], List[Any]]:
+def read_samples(request: BuildRequest, item: EngineSpec) -> Tuple[List[Any], List[Any]]:
     """Return the golden inputs and expected outputs of an item, N x ... each; raises CoopexportError if damaged."""
     import numpy as np
 
-    data = read_member(order.parcel, item.samples_sha256, item.samples_bytes)
+    data = read_member(request.archive, item.samples_sha256, item.samples_bytes)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             inputs = [archive["input_{}".format(index)] for index in range(len(item.inputs))]
             expected = [archive["expected_{}".format(index)] for index in range(len(item.outputs))]
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise DamagedFileError(
-            "{}: the golden data of {} are unusable: {}".format(order.parcel.path, item.name, error),
-            path=order.parcel.path,
+            "{}: the golden data of {} are unusable: {}".format(request.archive.path, item.name, error),
+            path=request.archive.path,
             fix="make the order again",
         ) from None
     return inputs, expected
 
 
-def pack_samples(inputs: Sequence[Any], expected: Sequence[Any]) -> bytes:
+def encode_samples(inputs: Sequence[Any], expected: Sequence[Any]) -> bytes:
     """Return the npz file that `read_samples` reads."""
     import numpy as np
 
@@ -155,62 +155,62 @@ def pack_samples(inputs: Sequence[Any], expected: Sequence[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def write_result(path: str, order: Order, probe: Dict[str, Any], items: Sequence[ResultItem],
+def write_result(path: str, request: BuildRequest, probe: Dict[str, Any], items: Sequence[ResultItem],
                  files: Iterable[Tuple[str, bytes]]) -> str:  # fmt: skip
-    """Write the result of `order` to `path`; return its SHA-256. `files`: engines and identities. Raises OSError."""
+    """Write the result of `request` to `path`; return its SHA-256. `files`: engines and identities. Raises OSError."""
     content = {
-        "order_sha256": order.parcel.sha256,
-        "target": order.target.name,
+        "order_sha256": request.archive.sha256,
+        "target": request.target.name,
         "probe": probe,
         "items": [{key: value for key, value in item._asdict().items() if value is not None} for item in items],
     }
-    return write_parcel(path, RESULT_NAME, RESULT_SCHEMA, content, files)
+    return write_archive(path, RESULT_NAME, RESULT_SCHEMA, content, files)
 
 
 def open_result(path: str) -> Result:
     """Open a result; raises CoopexportError when it is missing, damaged or no result."""
-    parcel = open_parcel(path, RESULT_NAME, RESULT_SCHEMA)
+    archive = open_archive(path, RESULT_NAME, RESULT_SCHEMA)
     try:
-        return _result_of(parcel)
+        return _result_of(archive)
     except _MALFORMED as error:
-        raise _malformed(parcel, error) from None
+        raise _malformed(archive, error) from None
 
 
 def read_engine(result: Result, item: ResultItem) -> Tuple[bytes, bytes]:
     """Return engine and identity file of a built item; raises CoopexportError when one is missing or damaged."""
-    engine = read_member(result.parcel, str(item.engine_sha256), item.engine_bytes)
-    return engine, read_member(result.parcel, str(item.identity_sha256), item.identity_bytes)
+    engine = read_member(result.archive, str(item.engine_sha256), item.engine_bytes)
+    return engine, read_member(result.archive, str(item.identity_sha256), item.identity_bytes)
 
 
-def _item_to_json(item: OrderItem) -> Dict[str, Any]:
+def _item_to_json(item: EngineSpec) -> Dict[str, Any]:
     content = dict(item._asdict())
     content["settings"] = item.settings.to_json()
     content["forms"] = [dict(form._asdict()) for form in item.forms]
-    for ends in ("inputs", "outputs"):
-        content[ends] = [end.to_json() for end in content[ends]]
+    for tensors in ("inputs", "outputs"):
+        content[tensors] = [tensor.to_json() for tensor in content[tensors]]
     return content
 
 
-def _malformed(parcel: Parcel, error: Exception) -> DamagedFileError:
-    return DamagedFileError("{} is malformed: {!r}".format(parcel.path, error), path=parcel.path, fix="make it again")
+def _malformed(archive: Archive, error: Exception) -> DamagedFileError:
+    return DamagedFileError("{} is malformed: {!r}".format(archive.path, error), path=archive.path, fix="make it again")
 
 
-def _order_of(parcel: Parcel) -> Order:
-    content = parcel.content
+def _request_of(archive: Archive) -> BuildRequest:
+    content = archive.content
     items = tuple(_item_from_json(item) for item in content["items"])
     if len({item.name for item in items}) != len(items):
         raise ValueError("two items share a name")
-    target = OrderTarget(**_known(OrderTarget, content["target"]))
-    return Order(parcel, target, str(content["coopexport"]), items)
+    target = RequestTarget(**_known(RequestTarget, content["target"]))
+    return BuildRequest(archive, target, str(content["coopexport"]), items)
 
 
-def _item_from_json(content: Dict[str, Any]) -> OrderItem:
-    content = _known(OrderItem, content)
+def _item_from_json(content: Dict[str, Any]) -> EngineSpec:
+    content = _known(EngineSpec, content)
     content["settings"] = settings_from_json(_known(BuildSettings, content["settings"]))
-    content["inputs"] = tuple(declared_ends(content["inputs"]))
-    content["outputs"] = tuple(declared_ends(content["outputs"]))
+    content["inputs"] = tuple(declared_tensors(content["inputs"]))
+    content["outputs"] = tuple(declared_tensors(content["outputs"]))
     content["forms"] = tuple(form_from_json(_known(OutputForm, form)) for form in content["forms"])
-    item = OrderItem(**content)
+    item = EngineSpec(**content)
     if any(type(size) is not int for size in (item.graph_bytes, item.samples_bytes)):
         raise ValueError("{} has sizes that are no numbers".format(item.name))
     if len(item.forms) != len(item.outputs):
@@ -223,8 +223,8 @@ def _known(kind: Any, content: Dict[str, Any]) -> Dict[str, Any]:
     return {key: value for key, value in content.items() if key in kind._fields}
 
 
-def _result_of(parcel: Parcel) -> Result:
-    content = parcel.content
+def _result_of(archive: Archive) -> Result:
+    content = archive.content
     items = [ResultItem(**dict(_known(ResultItem, item), notes=tuple(item["notes"]))) for item in content["items"]]
     for item in items:
         if (item.failure is None) == (item.engine_sha256 is None or item.identity_sha256 is None):
@@ -238,4 +238,4 @@ def _result_of(parcel: Parcel) -> Result:
         for sha256 in (item.engine_sha256, item.identity_sha256):
             if sha256 is not None and not is_sha256(sha256):
                 raise ValueError("{} is no hash".format(sha256))
-    return Result(parcel, str(content["order_sha256"]), dict(content["probe"]), tuple(items))
+    return Result(archive, str(content["order_sha256"]), dict(content["probe"]), tuple(items))

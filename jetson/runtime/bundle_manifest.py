@@ -26,7 +26,7 @@ from jetson.runtime import preprocessing
 from jetson.runtime.preprocessing import Preprocessing
 from jetson.wire.feature import KINDS, FeatureCodec, FeatureTensor
 from jetson.wire.packing import PACKABLE_BITS, PACKINGS
-from jetson.wire.specification import CODEC_NAMES, agree
+from jetson.wire.specification import CODEC_NAMES, message_format_of
 from jetson.wire.symbol_model import MAXIMUM_BITS, SymbolModel, model_from_bytes
 
 SPLIT_SCHEMA = "coopexport.split/2.0"
@@ -103,7 +103,7 @@ def read_feature_codec(folder: str, manifest: BundleManifest, batch: int = 1) ->
     tensors = tuple(item.feature._replace(model=_symbol_model(folder, item.tables)) for item in manifest.tensors)
     codec = FeatureCodec(tensors, manifest.associated_data, batch)
     try:
-        agree(codec.specifications, codec.associated_data)
+        message_format_of(codec.specifications, codec.associated_data)
     except InputError as error:
         raise DamagedFileError(
             "the bundle of {}: {}".format(manifest.layer, error), layer=manifest.layer, path=folder, fix=_ADVICE
@@ -111,7 +111,7 @@ def read_feature_codec(folder: str, manifest: BundleManifest, batch: int = 1) ->
     return codec
 
 
-def check_file(folder: str, record: RecordedFile) -> str:
+def verify_file(folder: str, record: RecordedFile) -> str:
     """Return the path of a recorded file; raises CoopexportError when it is missing or has another hash."""
     path = os.path.join(folder, record.file)
     if not os.path.isfile(path):
@@ -124,7 +124,7 @@ def check_file(folder: str, record: RecordedFile) -> str:
 def _symbol_model(folder: str, tables: Optional[RecordedFile]) -> Optional[SymbolModel]:
     if tables is None:
         return None
-    path = check_file(folder, tables)
+    path = verify_file(folder, tables)
     with open(path, "rb") as file:
         data = file.read()
     try:

@@ -18,18 +18,19 @@ COLOUR_ORDERS = ("RGB", "BGR", "GRAY")
 INTERPOLATIONS = ("nearest", "bilinear", "bilinear-antialias")
 INPUT_DTYPES = ("float32", "uint8")
 _LUMA_OF_RGB = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG and Pillow use it
-_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+_MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _SMALLEST_FLOAT32 = float(np.finfo(np.float32).tiny)
 _WEIGHT_STEPS = 2.0**22  # per unit of weight, see _triangle_weights
+_OLD_KEYS = {"deviation": "std"}  # files that were written before call it so
 
 
 class Preprocessing(NamedTuple):
     """How an image (RGB, uint8, height x width x 3) becomes one input of the network.
 
     Steps, in this order: resize, crop, colour_order, scale (multiplied), mean (subtracted),
-    deviation (divided by), layout, input_dtype. `resize` is None, (height, width), or one number
+    std (divided by), layout, input_dtype. `resize` is None, (height, width), or one number
     for the shorter side; `crop` is None or (height, width), taken from the centre; `mean` and
-    `deviation` have one value per channel, or one for all.
+    `std` have one value per channel, or one for all.
     """
 
     layout: str = "NCHW"
@@ -39,7 +40,7 @@ class Preprocessing(NamedTuple):
     crop: Optional[Tuple[int, int]] = None
     scale: float = 1.0
     mean: Tuple[float, ...] = (0.0,)
-    deviation: Tuple[float, ...] = (1.0,)
+    std: Tuple[float, ...] = (1.0,)
     input_dtype: str = "float32"
 
 
@@ -61,7 +62,7 @@ def check(preprocessing: Preprocessing) -> None:
     if not _is_finite(preprocessing.scale) or not _is_divisor(preprocessing.scale):
         raise _wrong(preprocessing, "scale", "one number other than 0, such as 1/255 = 0.00392156862745098")
     channels = 1 if preprocessing.colour_order == "GRAY" else 3
-    for field in ("mean", "deviation"):
+    for field in ("mean", "std"):
         values = getattr(preprocessing, field)
         if not isinstance(values, tuple) or not all(_is_finite(value) for value in values):
             raise _wrong(preprocessing, field, "a list of finite numbers, one per channel")
@@ -72,15 +73,15 @@ def check(preprocessing: Preprocessing) -> None:
                 ),
                 fix="give one per channel, or one for all",
             )
-    if not all(_is_divisor(value) for value in preprocessing.deviation):
+    if not all(_is_divisor(value) for value in preprocessing.std):
         raise InputError(
-            "preprocessing.deviation holds 0 (or less than a float32 can hold): inputs are divided by it",
+            "preprocessing.std holds 0 (or less than a float32 can hold): inputs are divided by it",
             fix="leave it out, or use 1 for that channel",
         )
     normalises = preprocessing.scale != 1 or set(preprocessing.mean) != {0.0}
-    if preprocessing.input_dtype == "uint8" and (normalises or set(preprocessing.deviation) != {1.0}):
+    if preprocessing.input_dtype == "uint8" and (normalises or set(preprocessing.std) != {1.0}):
         raise InputError(
-            "preprocessing.input_dtype is uint8, so scale, mean and deviation must be left out: "
+            "preprocessing.input_dtype is uint8, so scale, mean and std must be left out: "
             "the network normalises by itself"
         )
 
@@ -95,8 +96,10 @@ def to_json(preprocessing: Preprocessing) -> Dict[str, Any]:
 def from_json(content: Dict[str, Any]) -> Preprocessing:
     """Return the declaration read from a JSON object; raises CoopexportError naming a bad field.
 
-    Unlike elsewhere, fields that are not known are refused: leaving out a step changes the result.
+    `deviation`, as files written before call `std`, is read as well; both at once are refused. Unlike elsewhere, fields
+    that are not known are refused: leaving out a step changes the result.
     """
+    content = _with_new_keys(content)
     unknown = sorted(set(content) - set(Preprocessing._fields))
     if unknown:
         nearest = difflib.get_close_matches(unknown[0], Preprocessing._fields, n=1)
@@ -111,6 +114,16 @@ def from_json(content: Dict[str, Any]) -> Preprocessing:
     preprocessing = Preprocessing(**values)
     check(preprocessing)
     return preprocessing
+
+
+def _with_new_keys(content: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the declaration with today's names of its fields; raises CoopexportError when a field is there twice."""
+    for old, new in _OLD_KEYS.items():
+        if old in content and new in content:
+            raise InputError(
+                "preprocessing has {} and {}, which is its old name".format(new, old), fix="leave out {}".format(old)
+            )
+    return {_OLD_KEYS.get(field, field): value for field, value in content.items()}
 
 
 def apply(preprocessing: Preprocessing, images: Union[np.ndarray, Sequence[np.ndarray]]) -> np.ndarray:
@@ -146,7 +159,7 @@ def apply(preprocessing: Preprocessing, images: Union[np.ndarray, Sequence[np.nd
     inputs = batch.astype(np.float32, order="C")
     inputs *= np.float32(preprocessing.scale)
     inputs -= np.asarray(preprocessing.mean, dtype=np.float32).reshape(per_channel)
-    inputs /= np.asarray(preprocessing.deviation, dtype=np.float32).reshape(per_channel)
+    inputs /= np.asarray(preprocessing.std, dtype=np.float32).reshape(per_channel)
     return inputs
 
 
@@ -181,7 +194,7 @@ def _is_size(value: Any) -> bool:
 def _is_finite(value: Any) -> bool:
     """Tell whether `value` is a number that a float32 can hold; NaN compares as false."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and -_LARGEST_FLOAT32 <= value <= _LARGEST_FLOAT32
+    return is_number and -_MAX_FLOAT32 <= value <= _MAX_FLOAT32
 
 
 def _is_divisor(value: float) -> bool:

@@ -10,8 +10,8 @@ import os
 import time
 from typing import List, NamedTuple, Optional, Union
 
-from jetson.engines.admission import header_problems
 from jetson.engines.identity import EngineIdentity, decode_identity, encode_identity
+from jetson.engines.verification import header_problems
 from jetson.errors import DamagedFileError, InputError
 from jetson.files.atomic_files import is_partial
 from jetson.files.json_files import decode_json, encode_json
@@ -158,21 +158,21 @@ def make_room(store: EngineStore, limit_bytes: int, alone: bool) -> int:
     can be writing (`alone`) at once, else when it is old.
     """
     before = stored_bytes(store)
-    kept = entries(store)
-    listed = {entry_name(entry.key) for entry in kept}
+    stored = entries(store)
+    listed = {entry_name(entry.key) for entry in stored}
     latest_s = time.time() - LEFTOVER_AGE_S
     for name in (os.path.join("keys", name) for name in _key_files(store)):
         if name not in listed and (alone or modified_s(os.path.join(store.root, name)) < latest_s):
             remove(store, name)
     blobs = engine_blobs(store)
-    remove_leftovers(blobs, 0.0 if alone else LEFTOVER_AGE_S, {entry.identity.engine_sha256 for entry in kept})
+    remove_leftovers(blobs, 0.0 if alone else LEFTOVER_AGE_S, {entry.identity.engine_sha256 for entry in stored})
     total = stored_bytes(store)
-    while kept and total > limit_bytes:
-        oldest = kept.pop(0)
+    while stored and total > limit_bytes:
+        oldest = stored.pop(0)
         # The entry first: a kill in between leaves a blob without entry, and never the other way round.
         remove(store, entry_name(oldest.key))
         sha256 = oldest.identity.engine_sha256
-        if all(entry.identity.engine_sha256 != sha256 for entry in kept):
+        if all(entry.identity.engine_sha256 != sha256 for entry in stored):
             total -= remove_blob(blobs, sha256)
     return before - stored_bytes(store)
 

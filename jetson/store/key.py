@@ -100,7 +100,7 @@ def differences(wanted: EngineKey, stored: EngineKey) -> List[str]:
     return [text for _, text in _differences(wanted, stored)]
 
 
-def explain_miss(wanted: EngineKey, stored: Sequence[EngineKey]) -> str:
+def describe_miss(wanted: EngineKey, stored: Sequence[EngineKey]) -> str:
     """Return in words why nothing that is stored is the wanted engine: how the nearest one differs."""
     if not stored:
         return "the store holds no engine yet"

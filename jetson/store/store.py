@@ -9,8 +9,8 @@ import contextlib
 import os
 from typing import Callable, NamedTuple, Optional, Tuple, Union
 
-from jetson.engines.admission import file_problems
 from jetson.engines.identity import EngineIdentity
+from jetson.engines.verification import file_problems
 from jetson.errors import InputError
 from jetson.files.atomic_files import write_file
 from jetson.files.file_lock import locked
@@ -30,7 +30,7 @@ from jetson.store.entries import (
     make_room,
     remove,
 )
-from jetson.store.key import EngineKey, explain_miss
+from jetson.store.key import EngineKey, describe_miss
 
 __all__ = ["EngineStore", "Entry", "Hit", "Miss", "Obtained", "add", "entries", "evict", "find", "obtain"]
 
@@ -38,14 +38,14 @@ __all__ = ["EngineStore", "Entry", "Hit", "Miss", "Obtained", "add", "entries", 
 class Obtained(NamedTuple):
     """An engine from the store (`reused`), or one that was newly built because of `reason`.
 
-    `not_kept`: why a new one is not in the store, None where it is.
+    `not_stored`: why a new one is not in the store, None where it is.
     """
 
     identity: EngineIdentity
     data: bytes
     reused: bool
     reason: str = ""
-    not_kept: Optional[str] = None
+    not_stored: Optional[str] = None
 
 
 def find(store: EngineStore, key: EngineKey) -> Union[Hit, Miss]:
@@ -56,7 +56,7 @@ def find(store: EngineStore, key: EngineKey) -> Union[Hit, Miss]:
             os.utime(os.path.join(store.root, entry_name(key)), None)
         return found
     if not found.damaged:
-        return Miss(explain_miss(key, [entry.key for entry in entries(store)]))
+        return Miss(describe_miss(key, [entry.key for entry in entries(store)]))
     with locked(lock_path(store, "store")) as alone:
         again = load(store, key)  # somebody may have mended it
         if isinstance(again, Hit):

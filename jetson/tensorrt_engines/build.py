@@ -6,12 +6,12 @@ from jetson.engines.build_settings import BuildSettings
 from jetson.engines.header import HEADER_BYTES, read_header
 from jetson.errors import DamagedFileError, UnsupportedError
 from jetson.tensorrt_engines import configuration
-from jetson.tensorrt_engines.ends import Declared
 from jetson.tensorrt_engines.library import TENSORRT_RTX, Library
 from jetson.tensorrt_engines.network import parse_network
 from jetson.tensorrt_engines.progress import OnProgress, watch
+from jetson.tensorrt_engines.tensor_info import Declared
 
-_MOST_WARNINGS = 20
+_MAX_WARNINGS = 20
 
 
 class BuiltEngine(NamedTuple):
@@ -44,7 +44,7 @@ def build_engine(
     TensorRT builds for the GPU that is there, TensorRT-RTX for `settings.compute_capabilities`, without one.
     Raises CoopexportError with everything that the parser or the builder said.
     """
-    configuration.require_possible(library, settings)
+    configuration.check_supported(library, settings)
     tell = on_progress or _say_nothing
     tell("reading the graph", 0, 1)
     for_dla = settings.dla_core is not None
@@ -94,7 +94,7 @@ def _start_cache(library: Library, config: Any, timing_cache: Optional[bytes]) -
 
 def _distinct(warnings: List[str]) -> List[str]:
     """Return warnings once each, the first few: some are said of every layer."""
-    return list(dict.fromkeys(warnings))[:_MOST_WARNINGS]
+    return list(dict.fromkeys(warnings))[:_MAX_WARNINGS]
 
 
 def _say_nothing(_phase: str, _done: int, _steps: int) -> None:

@@ -4,25 +4,23 @@ from typing import Any, Dict, List, Tuple
 
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import InputError, UnsupportedError
-from jetson.tensorrt_engines.ends import DYNAMIC, End
 from jetson.tensorrt_engines.library import TENSORRT_RTX, Library
 from jetson.tensorrt_engines.network import Network
 from jetson.tensorrt_engines.precision import set_precision
+from jetson.tensorrt_engines.tensor_info import DYNAMIC, TensorInfo
 
 PRECISIONS = ("fp32", "fp16", "int8")
 # TensorRT before 8.4 allows no workspace at all unless told, and then finds no kernel for some convolutions.
 _OLD_DEFAULT_WORKSPACE_BYTES = 256 * 1024 * 1024
 
 
-def require_possible(library: Library, settings: BuildSettings) -> None:
+def check_supported(library: Library, settings: BuildSettings) -> None:
     """Refuse settings that no build of this library can follow, before any work; raises CoopexportError."""
-    least, best, most = settings.batches
-    if not 1 <= least <= best <= most:
+    min_batch, opt_batch, max_batch = settings.batches
+    if not 1 <= min_batch <= opt_batch <= max_batch:
         # TensorRT ignores such a profile without a word.
         raise InputError(
-            "batch sizes {}, {}, {} are in no order: give least, best and most, each at least 1".format(
-                *settings.batches
-            )
+            "batch sizes {}, {}, {} are in no order: give min, opt and max, each at least 1".format(*settings.batches)
         )
     if settings.precision not in PRECISIONS:
         raise InputError('precision "{}" is none of {}'.format(settings.precision, ", ".join(PRECISIONS)))
@@ -115,8 +113,8 @@ def _set_dla(library: Library, parsed: Network, config: Any, settings: BuildSett
 def _set_profile(library: Library, parsed: Network, config: Any, settings: BuildSettings) -> None:
     """Give the builder the batch sizes of every dynamic input."""
     inputs = parsed.inputs
-    if not any(DYNAMIC in end.shape for end in inputs):
-        fixed = sorted({end.shape[0] for end in inputs if end.shape})
+    if not any(DYNAMIC in tensor.shape for tensor in inputs):
+        fixed = sorted({tensor.shape[0] for tensor in inputs if tensor.shape})
         if settings.dynamic or fixed not in ([], [settings.batches[1]]):
             raise InputError(
                 "the graph is fixed to batch {}, asked for are {} to {}".format(
@@ -126,17 +124,19 @@ def _set_profile(library: Library, parsed: Network, config: Any, settings: Build
             )
         return
     profile = parsed.builder.create_optimization_profile()
-    for end in inputs:
-        if DYNAMIC in end.shape:
-            profile.set_shape(end.name, *_profile_shapes(end, settings))
+    for tensor in inputs:
+        if DYNAMIC in tensor.shape:
+            profile.set_shape(tensor.name, *_profile_shapes(tensor, settings))
     if config.add_optimization_profile(profile) < 0:
         raise UnsupportedError("{} refuses the batch sizes: {}".format(library.title, library.said("it says not why")))
 
 
-def _profile_shapes(end: End, settings: BuildSettings) -> List[Tuple[int, ...]]:
-    if end.shape[0] != DYNAMIC or DYNAMIC in end.shape[1:]:
-        raise InputError("input {} has an unknown size behind its batch".format(end), fix="export it with fixed ones")
-    return [(batch,) + end.shape[1:] for batch in settings.batches]
+def _profile_shapes(tensor: TensorInfo, settings: BuildSettings) -> List[Tuple[int, ...]]:
+    if tensor.shape[0] != DYNAMIC or DYNAMIC in tensor.shape[1:]:
+        raise InputError(
+            "input {} has an unknown size behind its batch".format(tensor), fix="export it with fixed ones"
+        )
+    return [(batch,) + tensor.shape[1:] for batch in settings.batches]
 
 
 def _set_capabilities(library: Library, config: Any, settings: BuildSettings) -> None:

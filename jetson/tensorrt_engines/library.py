@@ -101,7 +101,7 @@ def _register_plugins(module: Any, logger: Any) -> None:
 def _logger(module: Any) -> Tuple[Any, Messages]:
     """Return the module's logger and what it collects: TensorRT ignores every logger but a process's first."""
     messages: Messages = []
-    kept = {
+    severities = {
         module.ILogger.INTERNAL_ERROR: "INTERNAL_ERROR",
         module.ILogger.ERROR: "ERROR",
         module.ILogger.WARNING: "WARNING",
@@ -114,8 +114,8 @@ def _logger(module: Any) -> Tuple[Any, Messages]:
             module.ILogger.__init__(self)
 
         def log(self, severity: Any, message: str) -> None:
-            if severity in kept:
-                messages.append((kept[severity], one_line(message)))
+            if severity in severities:
+                messages.append((severities[severity], one_line(message)))
 
     return CollectingLogger(), messages
 

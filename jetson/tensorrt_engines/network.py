@@ -3,12 +3,12 @@
 from typing import Any, List, NamedTuple
 
 from jetson.errors import InputError, UnsupportedError, one_line
-from jetson.tensorrt_engines.ends import Declared, End, end_of_tensor, require_ends
 from jetson.tensorrt_engines.library import Library, make
 from jetson.tensorrt_engines.onnx_nodes import NodeName, node_names, weights_outside
+from jetson.tensorrt_engines.tensor_info import Declared, TensorInfo, check_io_tensors, tensor_info_of
 
 # More would hide the first; the count is told.
-_MOST_ERRORS, _MOST_CHARACTERS = 20, 4000
+_MAX_ERRORS, _MAX_CHARACTERS = 20, 4000
 _FEWEST_WORDS = 3
 
 
@@ -21,14 +21,14 @@ class Network(NamedTuple):
     strongly_typed: bool
 
     @property
-    def inputs(self) -> List[End]:
+    def inputs(self) -> List[TensorInfo]:
         """Return the inputs, in the graph's order."""
-        return [end_of_tensor(self.network.get_input(index)) for index in range(self.network.num_inputs)]
+        return [tensor_info_of(self.network.get_input(index)) for index in range(self.network.num_inputs)]
 
     @property
-    def outputs(self) -> List[End]:
+    def outputs(self) -> List[TensorInfo]:
         """Return the outputs, in the graph's order."""
-        return [end_of_tensor(self.network.get_output(index)) for index in range(self.network.num_outputs)]
+        return [tensor_info_of(self.network.get_output(index)) for index in range(self.network.num_outputs)]
 
 
 def parse_network(
@@ -42,8 +42,8 @@ def parse_network(
 
     `declared_inputs` and `declared_outputs`: objects with name, dtype and shape (-1 where dynamic) that the network
     must show. `for_dla`: whether a DLA is to run it, see `strongly_typed`. Raises CoopexportError naming every node
-    that the parser refused, and when weights are in other files, no network comes out, its ends are others, or there
-    is no usable driver.
+    that the parser refused, and when weights are in other files, no network comes out, its inputs and outputs are
+    others, or there is no usable driver.
     """
     library.forget()
     outside = weights_outside(onnx_bytes)
@@ -66,8 +66,8 @@ def parse_network(
             "{} cannot read the graph: {}".format(library.title, _refusal(library, parser, onnx_bytes))
         )
     made = Network(builder, network, parser, typed)
-    require_ends(library.title, "input", made.inputs, declared_inputs)
-    require_ends(library.title, "output", made.outputs, declared_outputs)
+    check_io_tensors(library.title, "input", made.inputs, declared_inputs)
+    check_io_tensors(library.title, "output", made.outputs, declared_outputs)
     return made
 
 
@@ -100,12 +100,12 @@ def _refusal(library: Library, parser: Any, onnx_bytes: bytes) -> str:
         described = _describe(error, nodes)
         if described not in found:
             found.append(described)
-    if len(found) > _MOST_ERRORS:
-        found[_MOST_ERRORS:] = ["and {} more".format(len(found) - _MOST_ERRORS)]
+    if len(found) > _MAX_ERRORS:
+        found[_MAX_ERRORS:] = ["and {} more".format(len(found) - _MAX_ERRORS)]
     # Some descriptions are no more than the word "false", those of external data name the weight only.
     if not errors or any(len(error.desc().split()) < _FEWEST_WORDS for error in errors):
         found += library.errors()[:1]
-    return "; ".join(found)[:_MOST_CHARACTERS] or "no network comes out of it"
+    return "; ".join(found)[:_MAX_CHARACTERS] or "no network comes out of it"
 
 
 def _describe(error: Any, nodes: List[NodeName]) -> str:

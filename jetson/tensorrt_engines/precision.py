@@ -44,26 +44,26 @@ def set_precision(library: Library, parsed: Network, config: Any, settings: Buil
     if settings.precision == "int8" and any(dtype == half for dtype in dtypes):
         flags.append("FP16")  # mixed: what is not quantised may be half in the graph
     # Not with Q/DQ: a layer between them is float32 in the graph, and has to become int8.
-    kept = _keep_in_float32(library, parsed.network, dtypes) if settings.precision == "fp16" else 0
+    float32_count = _keep_in_float32(library, parsed.network, dtypes) if settings.precision == "fp16" else 0
     for name in flags:
         config.set_flag(getattr(library.module.BuilderFlag, name))
-    if kept:
+    if float32_count:
         # Not OBEY: where float32 cannot be had at all (on the DLA), the builder then says so and goes on.
         config.set_flag(library.module.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
-    return {"precision_flags": flags, "kept_in_fp32": kept}
+    return {"precision_flags": flags, "kept_in_fp32": float32_count}
 
 
 def _keep_in_float32(library: Library, network: Any, dtypes: List[Any]) -> int:
     """Ask for float32 in every computing layer whose output is float32 in the graph; returns how many there are."""
     kinds = [getattr(library.module.LayerType, name, None) for name in _COMPUTING]
-    kept = 0
+    float32_count = 0
     for index, dtype in enumerate(dtypes):
         layer = network.get_layer(index)
         if dtype == library.module.DataType.FLOAT and any(layer.type == kind for kind in kinds):
             layer.precision = dtype
             layer.set_output_type(0, dtype)
-            kept += 1
-    return kept
+            float32_count += 1
+    return float32_count
 
 
 def _dtypes(library: Library, network: Any) -> List[Any]:

@@ -7,9 +7,9 @@ import numpy as np
 from jetson.cuda.choice import open_device_memory
 from jetson.cuda.device_memory import DeviceMemory
 from jetson.errors import DeviceError, InputError, UnsupportedError
-from jetson.tensorrt_engines.ends import DYNAMIC, End
-from jetson.tensorrt_engines.engine_ends import EngineEnd, Shape, engine_ends, has_tensors, set_input_shape, shape_now
+from jetson.tensorrt_engines.io_tensors import IOTensor, Shape, has_tensors, io_tensors, set_input_shape, shape_now
 from jetson.tensorrt_engines.library import Library, make
+from jetson.tensorrt_engines.tensor_info import DYNAMIC, TensorInfo
 
 _NUMPY_DTYPES = ("float32", "float16", "int8", "int32", "int64", "uint8", "bool")
 
@@ -41,28 +41,28 @@ def load_engine(
             ),
             fix="build it again on this machine, or mend its driver",
         )
-    ends = engine_ends(library.module, engine)
-    for item in ends:
-        if item.end.dtype not in _NUMPY_DTYPES:
-            raise UnsupportedError("{} is of a dtype that NumPy does not have".format(item.end))
+    tensors = io_tensors(library.module, engine)
+    for item in tensors:
+        if item.info.dtype not in _NUMPY_DTYPES:
+            raise UnsupportedError("{} is of a dtype that NumPy does not have".format(item.info))
     context = engine.create_execution_context()
     if context is None:
         raise DeviceError(
             "{} cannot make room to run this engine: {}".format(library.title, library.said("it says not why"))
         )
-    inputs = _in_order([item for item in ends if item.is_input], input_names)
-    outputs = _in_order([item for item in ends if not item.is_input], output_names)
+    inputs = _in_order([item for item in tensors if item.is_input], input_names)
+    outputs = _in_order([item for item in tensors if not item.is_input], output_names)
     return EngineRunner(library, (runtime, engine, context), (inputs, outputs), memory)
 
 
-def _in_order(ends: List[EngineEnd], names: Optional[Sequence[str]]) -> List[EngineEnd]:
-    """Return `ends` in the order of `names`, which have to be theirs."""
+def _in_order(tensors: List[IOTensor], names: Optional[Sequence[str]]) -> List[IOTensor]:
+    """Return `tensors` in the order of `names`, which have to be theirs."""
     if names is None:
-        return ends
-    found = {item.end.name: item for item in ends}
+        return tensors
+    found = {item.info.name: item for item in tensors}
     if sorted(found) != sorted(names):
         raise InputError(
-            "the engine has the ends {}, wanted are {}; it is another network's".format(
+            "the engine has the tensors {}, wanted are {}; it is another network's".format(
                 ", ".join(sorted(found)), ", ".join(names)
             )
         )
@@ -79,12 +79,12 @@ class EngineRunner:
         self,
         library: Library,
         loaded: Tuple[Any, Any, Any],
-        ends: Tuple[List[EngineEnd], List[EngineEnd]],
+        tensors: Tuple[List[IOTensor], List[IOTensor]],
         memory: Optional[DeviceMemory],
     ) -> None:
         self._library = library
         self._runtime, self._engine, self._context = loaded
-        self._inputs, self._outputs = ends
+        self._inputs, self._outputs = tensors
         # In the engine's own order, which is that of the list of addresses.
         self._ends = sorted(self._inputs + self._outputs, key=lambda item: item.position)
         self._owns_memory = memory is None
@@ -98,14 +98,14 @@ class EngineRunner:
             raise
 
     @property
-    def inputs(self) -> List[End]:
+    def inputs(self) -> List[TensorInfo]:
         """Return the inputs."""
-        return [item.end for item in self._inputs]
+        return [item.info for item in self._inputs]
 
     @property
-    def outputs(self) -> List[End]:
+    def outputs(self) -> List[TensorInfo]:
         """Return the outputs."""
-        return [item.end for item in self._outputs]
+        return [item.info for item in self._outputs]
 
     @property
     def engine(self) -> Any:
@@ -128,14 +128,14 @@ class EngineRunner:
         checked = self._checked(arrays)
         self._library.forget()
         for item, array in _pairs(self._inputs, checked):
-            if DYNAMIC in item.end.shape and not set_input_shape(self._context, item, array.shape):
-                raise self._failure("does not take shape {} for {}".format(array.shape, item.end))
+            if DYNAMIC in item.info.shape and not set_input_shape(self._context, item, array.shape):
+                raise self._failure("does not take shape {} for {}".format(array.shape, item.info))
         for item, array in _pairs(self._inputs, checked):
             self._memory.copy_to_device(self._addresses[item.position], array)
         if not self._execute():
             self._memory.synchronize()
             raise self._failure("failed to run the engine")
-        found = [np.empty(shape_now(self._context, item), item.end.dtype) for item in self._outputs]
+        found = [np.empty(shape_now(self._context, item), item.info.dtype) for item in self._outputs]
         for item, array in _pairs(self._outputs, found):
             self._memory.copy_to_host(array, self._addresses[item.position])
         self._memory.synchronize()
@@ -155,22 +155,22 @@ class EngineRunner:
             self._memory.close()
 
     def _allocate(self) -> None:
-        """Allocate every end for its largest shape, and tell the context where."""
+        """Allocate every input and output for its largest shape, and tell the context where."""
         for item in self._inputs:
-            if DYNAMIC in item.end.shape and not set_input_shape(self._context, item, _largest(item)):
-                raise self._failure("does not take the largest shape of {}".format(item.end))
+            if DYNAMIC in item.info.shape and not set_input_shape(self._context, item, _max_shape(item)):
+                raise self._failure("does not take the largest shape of {}".format(item.info))
         for item in self._ends:
-            shape = _largest(item) if item.is_input else shape_now(self._context, item)
+            shape = _max_shape(item) if item.is_input else shape_now(self._context, item)
             if DYNAMIC in shape:
                 raise UnsupportedError(
-                    "the size of output {} is known only after a run".format(item.end), fix="export it fixed"
+                    "the size of output {} is known only after a run".format(item.info), fix="export it fixed"
                 )
-            size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(item.end.dtype).itemsize
+            size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(item.info.dtype).itemsize
             self._addresses[item.position] = self._memory.allocate(size_bytes)
         if has_tensors(self._engine):
             for item in self._ends:
-                if not self._context.set_tensor_address(item.end.name, self._addresses[item.position]):
-                    raise self._failure("does not take memory for {}".format(item.end))
+                if not self._context.set_tensor_address(item.info.name, self._addresses[item.position]):
+                    raise self._failure("does not take memory for {}".format(item.info))
 
     def _execute(self) -> bool:
         if hasattr(self._context, "execute_async_v3"):
@@ -185,17 +185,17 @@ class EngineRunner:
             raise InputError("the engine takes {} inputs, given are {}".format(len(self._inputs), len(arrays)))
         checked = []
         for item, array in _pairs(self._inputs, arrays):
-            least, most = item.shapes or (item.end.shape, item.end.shape)
-            fits = len(array.shape) == len(most) and all(
-                least[axis] <= size <= most[axis] for axis, size in enumerate(array.shape)
+            min_shape, max_shape = item.shapes or (item.info.shape, item.info.shape)
+            fits = len(array.shape) == len(max_shape) and all(
+                min_shape[axis] <= size <= max_shape[axis] for axis, size in enumerate(array.shape)
             )
-            if array.dtype != np.dtype(item.end.dtype) or not fits:
-                sizes = "" if least == most else " of batch {} to {}".format(least[0], most[0])
+            if array.dtype != np.dtype(item.info.dtype) or not fits:
+                sizes = "" if min_shape == max_shape else " of batch {} to {}".format(min_shape[0], max_shape[0])
                 raise InputError(
-                    "the engine takes {}{}, given is {} of shape {}".format(item.end, sizes, array.dtype, array.shape)
+                    "the engine takes {}{}, given is {} of shape {}".format(item.info, sizes, array.dtype, array.shape)
                 )
             checked.append(np.ascontiguousarray(array).reshape(array.shape))
-        batches = {array.shape[0] for item, array in _pairs(self._inputs, checked) if DYNAMIC in item.end.shape}
+        batches = {array.shape[0] for item, array in _pairs(self._inputs, checked) if DYNAMIC in item.info.shape}
         if len(batches) > 1:
             raise InputError("inputs of different batch sizes are given: {}".format(sorted(batches)))
         return checked
@@ -208,10 +208,10 @@ class EngineRunner:
         )
 
 
-def _largest(item: EngineEnd) -> Shape:
-    return item.shapes[1] if item.shapes is not None else item.end.shape
+def _max_shape(item: IOTensor) -> Shape:
+    return item.shapes[1] if item.shapes is not None else item.info.shape
 
 
-def _pairs(ends: List[EngineEnd], arrays: Sequence[Any]) -> Iterator[Tuple[EngineEnd, Any]]:
+def _pairs(tensors: List[IOTensor], arrays: Sequence[Any]) -> Iterator[Tuple[IOTensor, Any]]:
     """Return ends with their arrays, as many of both."""
-    return zip(ends, arrays)  # noqa: B905  strict= is of Python 3.10
+    return zip(tensors, arrays)  # noqa: B905  strict= is of Python 3.10

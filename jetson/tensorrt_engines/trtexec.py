@@ -18,7 +18,7 @@ from jetson.files.system_files import system_path
 from jetson.processes import find_program, run_program
 
 if TYPE_CHECKING:  # its package imports NumPy, and the probe finds trtexec without
-    from jetson.tensorrt_engines.ends import End
+    from jetson.tensorrt_engines.tensor_info import TensorInfo
 
 INSTALLED_FOLDER = "/usr/src/tensorrt/bin"
 _MEBIBYTE = 1 << 20
@@ -72,7 +72,7 @@ def build_options(
     version: Version,
     graph: str,
     engine: str,
-    inputs: Sequence["End"],
+    inputs: Sequence["TensorInfo"],
     settings: BuildSettings,
     has_half: bool = True,
 ) -> List[str]:
@@ -112,20 +112,25 @@ def build_options(
 
 
 def run_options(
-    engine: str, inputs: Sequence["End"], files: Sequence[str], batch: int, output: str, dla_core: Optional[int] = None
+    engine: str,
+    inputs: Sequence["TensorInfo"],
+    files: Sequence[str],
+    batch: int,
+    output: str,
+    dla_core: Optional[int] = None,
 ) -> List[str]:
     """Return the options with which trtexec runs `engine` once on the raw files `files`, one per input.
 
     The outputs go as JSON into the file `output`.
     """
-    loaded = ",".join("{}:{}".format(_quoted(end.name), files[index]) for index, end in enumerate(inputs))
+    loaded = ",".join("{}:{}".format(_quoted(tensor.name), files[index]) for index, tensor in enumerate(inputs))
     options = ["--loadEngine=" + engine, "--loadInputs=" + loaded, "--exportOutput=" + output]
     options += _dynamic_shapes(inputs, batch) + _on_dla(dla_core)
     return options + ["--iterations=1", "--warmUp=0", "--duration=0", "--avgRuns=1"]
 
 
 def measure_options(
-    version: Version, engine: str, inputs: Sequence["End"], batch: int, rounds: int, warm_up_ms: int, times: str,
+    version: Version, engine: str, inputs: Sequence["TensorInfo"], batch: int, rounds: int, warm_up_ms: int, times: str,
     dla_core: Optional[int] = None
 ) -> List[str]:  # fmt: skip
     """Return the options with which trtexec measures `engine` at least `rounds` times, into the JSON file `times`.
@@ -141,7 +146,7 @@ def measure_options(
     return options
 
 
-def read_outputs(path: str, outputs: Sequence["End"], batch: int) -> List[Any]:
+def read_outputs(path: str, outputs: Sequence["TensorInfo"], batch: int) -> List[Any]:
     """Return the arrays in a file of `--exportOutput`, in the order of `outputs` and of their dtypes.
 
     Raises CoopexportError when one is missing, or has another number of values than it declares.
@@ -154,19 +159,19 @@ def read_outputs(path: str, outputs: Sequence["End"], batch: int) -> List[Any]:
     else:
         found = {str(item.get("name")): item.get("values") for item in _read_json(path) if isinstance(item, dict)}
     arrays = []
-    for end in outputs:
-        values = found.get(end.name)
+    for tensor in outputs:
+        values = found.get(tensor.name)
         if values is None:
-            raise UnsupportedError("trtexec returned no output {}, but {}".format(end.name, sorted(map(str, found))))
-        shape = (batch,) + end.shape[1:]
+            raise UnsupportedError("trtexec returned no output {}, but {}".format(tensor.name, sorted(map(str, found))))
+        shape = (batch,) + tensor.shape[1:]
         if isinstance(values, bytes):
-            array = np.frombuffer(values, dtype=end.dtype)
+            array = np.frombuffer(values, dtype=tensor.dtype)
         else:
-            array = np.asarray(values, dtype=np.float64).astype(end.dtype)
+            array = np.asarray(values, dtype=np.float64).astype(tensor.dtype)
         if array.size != int(np.prod(shape)):
             raise UnsupportedError(
                 "trtexec returned {} values for {}, its shape {} needs {}".format(
-                    array.size, end.name, "x".join(map(str, shape)), int(np.prod(shape))
+                    array.size, tensor.name, "x".join(map(str, shape)), int(np.prod(shape))
                 )
             )
         arrays.append(array.reshape(shape))
@@ -197,16 +202,17 @@ def reason_of_failure(code: int, output: str) -> str:
     return "trtexec failed: {}".format(words or "exit code {}, without a line of error".format(code))
 
 
-def _shapes(inputs: Sequence["End"], batch: int) -> str:
+def _shapes(inputs: Sequence["TensorInfo"], batch: int) -> str:
     return ",".join(
-        "{}:{}".format(_quoted(end.name), "x".join(str(size) for size in (batch,) + end.shape[1:])) for end in inputs
+        "{}:{}".format(_quoted(tensor.name), "x".join(str(size) for size in (batch,) + tensor.shape[1:]))
+        for tensor in inputs
     )
 
 
-def _dynamic_shapes(inputs: Sequence["End"], batch: int) -> List[str]:
-    from jetson.tensorrt_engines.ends import DYNAMIC
+def _dynamic_shapes(inputs: Sequence["TensorInfo"], batch: int) -> List[str]:
+    from jetson.tensorrt_engines.tensor_info import DYNAMIC
 
-    dynamic = any(end.shape[:1] == (DYNAMIC,) for end in inputs)
+    dynamic = any(tensor.shape[:1] == (DYNAMIC,) for tensor in inputs)
     return ["--shapes=" + _shapes(inputs, batch)] if dynamic else []
 
 
@@ -220,13 +226,13 @@ def _quoted(name: str) -> str:
     return "'{}'".format(name) if ":" in name or "," in name else name
 
 
-def _printed_as_characters(path: str, outputs: Sequence["End"], batch: int) -> Optional[Dict[str, Any]]:
+def _printed_as_characters(path: str, outputs: Sequence["TensorInfo"], batch: int) -> Optional[Dict[str, Any]]:
     """Return the values of each output in a file of `--exportOutput` whose int8 and uint8 are single characters.
 
     8.5 prints them as C++ prints its char types, one byte each with ", " between, which is no JSON; later versions as
     numbers. None where the file is JSON, or holds something else.
     """
-    if not any(end.dtype in _BYTE_DTYPES for end in outputs):
+    if not any(tensor.dtype in _BYTE_DTYPES for tensor in outputs):
         return None
     try:
         with open(path, "rb") as file:
@@ -240,18 +246,18 @@ def _printed_as_characters(path: str, outputs: Sequence["End"], batch: int) -> O
         pass
     found: Dict[str, Any] = {}
     try:
-        for end in outputs:
-            name = re.escape(end.name.encode("utf-8"))
+        for tensor in outputs:
+            name = re.escape(tensor.name.encode("utf-8"))
             head = re.search(b'"name" : "' + name + rb'"\s*,\s*"dimensions" : "[\dx]*"\s*,\s*"values" : \[ ', data)
             if head is None:
                 return None
-            if end.dtype in _BYTE_DTYPES:
-                values = data[head.end() :][: 3 * batch * functools.reduce(operator.mul, end.shape[1:], 1)]
+            if tensor.dtype in _BYTE_DTYPES:
+                values = data[head.end() :][: 3 * batch * functools.reduce(operator.mul, tensor.shape[1:], 1)]
                 if not values.endswith(b" ]") or set(values[1:-2:3]) - set(b",") or set(values[2::3]) - set(b" ]"):
                     return None
-                found[end.name] = values[::3]
+                found[tensor.name] = values[::3]
             else:
-                found[end.name] = [float(number) for number in data[head.end() :].partition(b"]")[0].split(b",")]
+                found[tensor.name] = [float(number) for number in data[head.end() :].partition(b"]")[0].split(b",")]
     except ValueError:
         return None
     return found

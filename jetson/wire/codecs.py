@@ -40,7 +40,7 @@ def encode(tensor: np.ndarray, specification: TensorSpecification) -> bytes:
             "a symbol is {}, specified are {} bits: head and tail are not of the same cut".format(int(flat.max()), bits)
         )
     if codec in ("rans", "rans-context"):
-        assert specification.model is not None  # the agreement is checked
+        assert specification.model is not None  # the message format is checked
         return rans_encode(flat.reshape(specification.shape), specification.model)
     if is_symbols and bits in (1, 2, 4):
         flat = pack_symbols(flat, bits)
@@ -61,7 +61,7 @@ def decode(coded: bytes, specification: TensorSpecification) -> np.ndarray:
     dtype = np.dtype(specification.dtype)
     count = specification.element_count
     if codec in ("rans", "rans-context"):
-        assert specification.model is not None  # the agreement is checked
+        assert specification.model is not None  # the message format is checked
         return rans_decode(coded, specification.shape, specification.model)
     is_symbols = specification.dtype == "uint8"
     is_packed_here = is_symbols and (bits in (1, 2, 4) or (bits < 8 and codec == "raw"))

@@ -12,8 +12,8 @@ import numpy as np
 
 from jetson.errors import InputError
 from jetson.wire.byte_layout import element_count
-from jetson.wire.message import pack, unpack
-from jetson.wire.packing import PACKABLE_BITS, pack_tensor, packed_dtype, packed_shape, tail_shape, unpack_tensor
+from jetson.wire.message import decode_message, encode_message
+from jetson.wire.packing import PACKABLE_BITS, pack_bits, packed_dtype, packed_shape, tail_shape, unpack_bits
 from jetson.wire.specification import TensorSpecification
 from jetson.wire.symbol_model import SymbolModel
 
@@ -113,19 +113,21 @@ class FeatureCodec(NamedTuple):
                     "the head's outputs are of {} samples, a message of this codec holds {}: make the codec for a "
                     "batch of {}".format(len(one), self.batch, len(one))
                 )
-        return pack(symbols, self.specifications, self.associated_data)
+        return encode_message(symbols, self.specifications, self.associated_data)
 
     def decode(self, message: bytes) -> List[np.ndarray]:
         """Return what the tail takes, out of a message of `encode`; the arrays own their memory.
 
         Raises CoopexportError when the message is damaged, of another version, or of another cut or batch.
         """
-        return self.tail_inputs(unpack(message, self.specifications, self.associated_data))
+        return self.tail_inputs(decode_message(message, self.specifications, self.associated_data))
 
 
 @functools.lru_cache(maxsize=512)
 def _specifications(tensors: Tuple[FeatureTensor, ...], batch: int) -> Tuple[TensorSpecification, ...]:
-    """Return the same objects again, which jetson.wire.specification.agree then finds fastest in its own cache."""
+    """Return the same objects again, which jetson.wire.specification.message_format_of then finds fastest in its own
+    cache.
+    """
     return tuple(tensor.specification(batch) for tensor in tensors)
 
 
@@ -137,7 +139,7 @@ def symbols_of(tensor: FeatureTensor, head_output: np.ndarray) -> np.ndarray:
     _check_array(tensor, "leaves the head as", head_output, tensor.dtype, tensor.head_shape)
     if tensor.kind != "affine" or tensor.packing == "none":
         return head_output
-    symbols = unpack_tensor(head_output, tensor.bits, tensor.packing, element_count(tensor.shape))
+    symbols = unpack_bits(head_output, tensor.bits, tensor.packing, element_count(tensor.shape))
     if tensor.packing == "integers":
         # A cast to uint8 would make a symbol of anything.
         least, largest = int(symbols.min()), int(symbols.max())
@@ -159,7 +161,7 @@ def tail_input_of(tensor: FeatureTensor, symbols: np.ndarray) -> np.ndarray:
     _check_array(tensor, "is given as", symbols, dtype, tensor.shape)
     if tensor.kind != "affine":
         return symbols
-    return pack_tensor(symbols, tensor.bits, "integers" if tensor.packing == "words" else tensor.packing)
+    return pack_bits(symbols, tensor.bits, "integers" if tensor.packing == "words" else tensor.packing)
 
 
 def without_uint8(tensor: FeatureTensor) -> FeatureTensor:

@@ -3,9 +3,9 @@
     offset  bytes  meaning
     0       1      0xC0 + version of this layout (3)
     1       2      fingerprint of what both sides agreed on (jetson.wire.specification)
-    3       4      CRC-32 of all the other bytes, begun with the full digest of the agreement
+    3       4      CRC-32 of all the other bytes, begun with the full digest of the message format
     7       ...    length of each tensor's coded bytes but the last one's, as a LEB128 varint of at most 9 bytes
-    ...     ...    the coded bytes of each tensor, in the order of the agreement
+    ...     ...    the coded bytes of each tensor, in the order of the message format
 
 Shapes, dtypes, codecs and symbol models do not travel: both sides hold them, and a fingerprint that is
 another says that they do not hold the same. One tensor costs 7 bytes here, and rANS at most 8 more.
@@ -23,7 +23,7 @@ import numpy as np
 
 from jetson.errors import DamagedFileError, InputError
 from jetson.wire.codecs import decode, encode
-from jetson.wire.specification import Agreement, TensorSpecification, agree
+from jetson.wire.specification import MessageFormat, TensorSpecification, message_format_of
 
 _VERSION = 3
 _FIRST_BYTE = 0xC0  # no ASCII: text, HTTP for one, is not taken for a message
@@ -34,22 +34,24 @@ _TABLE_OFFSET = _HEADER.size + _CHECKSUM.size
 _MAXIMUM_VARINT_BYTES = 9  # 63 bits: more than any length there is
 
 
-def pack(tensors: Sequence[np.ndarray], specifications: Sequence[TensorSpecification], contract: bytes = b"") -> bytes:
+def encode_message(
+    tensors: Sequence[np.ndarray], specifications: Sequence[TensorSpecification], contract: bytes = b""
+) -> bytes:
     """Return the message that carries `tensors`, coded as `specifications` say.
 
     `tensors`: 1 to 16 arrays of the dtypes and shapes specified, in any byte and memory order. `contract`:
     more that both sides agree on, such as the hash of the cut. Raises CoopexportError when a specification
     cannot be carried, or a tensor is not as specified.
     """
-    agreement = agree(specifications, contract)
-    if len(tensors) != len(agreement.specifications):
+    message_format = message_format_of(specifications, contract)
+    if len(tensors) != len(message_format.specifications):
         raise InputError(
             "{} tensors were given, {} are specified: head and tail are not of the same cut".format(
-                len(tensors), len(agreement.specifications)
+                len(tensors), len(message_format.specifications)
             )
         )
     bodies = []
-    for index, (tensor, specification) in enumerate(zip(tensors, agreement.specifications)):  # noqa: B905  of 3.10
+    for index, (tensor, specification) in enumerate(zip(tensors, message_format.specifications)):  # noqa: B905  of 3.10
         if (tensor.dtype.name, tensor.shape) != (specification.dtype, specification.shape):
             raise InputError(
                 "tensor {} is {} {}, specified is {} {}: head and tail are not of the same cut".format(
@@ -58,29 +60,31 @@ def pack(tensors: Sequence[np.ndarray], specifications: Sequence[TensorSpecifica
             )
         bodies.append(encode(tensor, specification))
     table = b"".join([_varint(len(body)) for body in bodies[:-1]])
-    header = _HEADER.pack(_FIRST_BYTE + _VERSION, agreement.fingerprint)
+    header = _HEADER.pack(_FIRST_BYTE + _VERSION, message_format.fingerprint)
     checked = table + b"".join(bodies)
-    return header + _CHECKSUM.pack(_checksum(agreement, header, checked)) + checked
+    return header + _CHECKSUM.pack(_checksum(message_format, header, checked)) + checked
 
 
-def unpack(message: bytes, specifications: Sequence[TensorSpecification], contract: bytes = b"") -> List[np.ndarray]:
+def decode_message(
+    message: bytes, specifications: Sequence[TensorSpecification], contract: bytes = b""
+) -> List[np.ndarray]:
     """Return the tensors of `message`, any bytes-like object, which was packed with the same arguments.
 
     Raises CoopexportError when the message is truncated, corrupt, of another version, or was packed with
     other specifications or another `contract`. The arrays own their memory and can be written to.
     """
-    agreement = agree(specifications, contract)
+    message_format = message_format_of(specifications, contract)
     view = memoryview(message)  # slices of it are no copies
-    _check_header(view, agreement)
-    lengths, offset = _read_table(view, len(agreement.specifications))
+    _check_header(view, message_format)
+    lengths, offset = _read_table(view, len(message_format.specifications))
     tensors = []
-    for specification, length in zip(agreement.specifications, lengths):  # noqa: B905  strict= is of Python 3.10
+    for specification, length in zip(message_format.specifications, lengths):  # noqa: B905  strict= is of Python 3.10
         tensors.append(decode(bytes(view[offset : offset + length]), specification))
         offset += length
     return tensors
 
 
-def _check_header(view: memoryview, agreement: Agreement) -> None:
+def _check_header(view: memoryview, message_format: MessageFormat) -> None:
     """Raise DamagedFileError unless magic, version, fingerprint and checksum are right."""
     if len(view) < _TABLE_OFFSET:
         raise DamagedFileError(
@@ -94,18 +98,20 @@ def _check_header(view: memoryview, agreement: Agreement) -> None:
         raise DamagedFileError(
             "the payload is of message version {}, this side speaks {}: update the older side".format(version, _VERSION)
         )
-    if fingerprint != agreement.fingerprint:
+    if fingerprint != message_format.fingerprint:
         raise DamagedFileError(
             "the payload was made for {}, this side expects {}: head and tail are not of the same cut, or it is "
-            "corrupt".format(fingerprint.hex(), agreement.fingerprint.hex())
+            "corrupt".format(fingerprint.hex(), message_format.fingerprint.hex())
         )
     (checksum,) = _CHECKSUM.unpack_from(view, _HEADER.size)
-    if _checksum(agreement, view[: _HEADER.size], view[_TABLE_OFFSET:]) != checksum:
+    if _checksum(message_format, view[: _HEADER.size], view[_TABLE_OFFSET:]) != checksum:
         raise DamagedFileError("the payload is corrupt or truncated: its checksum does not match", fix="send it again")
 
 
-def _checksum(agreement: Agreement, header: Union[bytes, memoryview], checked: Union[bytes, memoryview]) -> int:
-    return zlib.crc32(checked, zlib.crc32(header, agreement.seed))
+def _checksum(
+    message_format: MessageFormat, header: Union[bytes, memoryview], checked: Union[bytes, memoryview]
+) -> int:
+    return zlib.crc32(checked, zlib.crc32(header, message_format.seed))
 
 
 def _read_table(view: memoryview, count: int) -> Tuple[List[int], int]:

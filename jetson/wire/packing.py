@@ -42,7 +42,7 @@ def tail_shape(shape: Sequence[int], bits: int, packing: str) -> Tuple[int, ...]
     return tuple(shape) if packing == "words" else packed_shape(shape, bits, packing)
 
 
-def pack_tensor(symbols: np.ndarray, bits: int, packing: str) -> np.ndarray:
+def pack_bits(symbols: np.ndarray, bits: int, packing: str) -> np.ndarray:
     """Return `symbols` (N x ..., uint8, each below 2^bits) as they leave the head: N x `packed_shape`."""
     if packing in _ONE_BY_ONE:
         return symbols.astype(packed_dtype(packing), copy=False)
@@ -53,7 +53,7 @@ def pack_tensor(symbols: np.ndarray, bits: int, packing: str) -> np.ndarray:
     return np.pad(packed, ((0, 0), (0, padding)), "constant").view("<i4").astype(np.int32)
 
 
-def unpack_tensor(packed: np.ndarray, bits: int, packing: str, count: int) -> np.ndarray:
+def unpack_bits(packed: np.ndarray, bits: int, packing: str, count: int) -> np.ndarray:
     """Return the symbols, N x `count`, in what left the head: uint8, or, where they lie one by one, as they are.
 
     `packed`: N x ... of `packed_dtype`, N at least 1; `count`: symbols of one sample.

@@ -29,7 +29,7 @@ STATES_BYTES = 8
 # What decode() returns when it fails; the same numbers as in rans.c.
 ENDS_EARLY, BAD_STATE, DOES_NOT_END = 1, 2, 3
 _STATES = struct.Struct("<II")
-_LARGEST_ACTIVITY = 3 * 255
+_MAX_ACTIVITY = 3 * 255
 _SLOT_MASK = FREQUENCY_TOTAL - 1
 # A state that is not below its frequency times this would overflow 32 bits, and sheds 16 bits first.
 _SHED_SHIFT = 32 - PROBABILITY_BITS
@@ -57,7 +57,7 @@ def _tables(model: SymbolModel) -> _Tables:
         model.frequencies.tolist(),
         cumulative_frequencies(model).tolist(),
         [int(number) * model.activity_class_count for number in model.classes],
-        model.activity_classes[np.minimum(np.arange(_LARGEST_ACTIVITY + 1), ACTIVITIES - 1)].tolist(),
+        model.activity_classes[np.minimum(np.arange(_MAX_ACTIVITY + 1), ACTIVITIES - 1)].tolist(),
     )
 
 

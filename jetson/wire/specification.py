@@ -18,7 +18,7 @@ MAXIMUM_TENSORS = 16
 MAXIMUM_DIMENSIONS = 8
 FINGERPRINT_BYTES = 2
 _RANS_CODECS = ("rans", "rans-context")
-_AGREEMENT_PREFIX = b"coopexport.wire/3\0"
+_FORMAT_PREFIX = b"coopexport.wire/3\0"
 
 
 class TensorSpecification(NamedTuple):
@@ -46,7 +46,7 @@ class TensorSpecification(NamedTuple):
         return element_count(self.shape)
 
 
-class Agreement(NamedTuple):
+class MessageFormat(NamedTuple):
     """Checked specifications; `fingerprint`: the bytes that stand for them on the wire; `seed`: of the CRC-32."""
 
     specifications: Tuple[TensorSpecification, ...]
@@ -54,12 +54,12 @@ class Agreement(NamedTuple):
     seed: int
 
 
-def agree(specifications: Sequence[TensorSpecification], contract: bytes) -> Agreement:
-    """Return what both sides derive from the same specifications and further bytes `contract`.
+def message_format_of(specifications: Sequence[TensorSpecification], associated_data: bytes) -> MessageFormat:
+    """Return what both sides derive from the same specifications and further bytes `associated_data`.
 
     Its digest is the SHA-256 of "coopexport.wire/3", a zero byte, the specifications as JSON without blanks
     (lists of dtype, shape, codec, bits, the model's fingerprint in hexadecimal or null), a zero byte and
-    `contract`. The fingerprint is its first two bytes, the seed the CRC-32 of all of it.
+    `associated_data`. The fingerprint is its first two bytes, the seed the CRC-32 of all of it.
     Raises CoopexportError for specifications that the format cannot carry.
     """
     fixed = tuple(
@@ -68,11 +68,11 @@ def agree(specifications: Sequence[TensorSpecification], contract: bytes) -> Agr
         else specification._replace(shape=tuple(specification.shape))  # a list, as JSON gives it
         for specification in specifications
     )
-    return _agree(fixed, bytes(contract))
+    return _message_format_of(fixed, bytes(associated_data))
 
 
 @functools.lru_cache(maxsize=512)
-def _agree(specifications: Tuple[TensorSpecification, ...], contract: bytes) -> Agreement:
+def _message_format_of(specifications: Tuple[TensorSpecification, ...], associated_data: bytes) -> MessageFormat:
     if not 1 <= len(specifications) <= MAXIMUM_TENSORS:
         raise InputError("a message holds 1 to {} tensors, not {}".format(MAXIMUM_TENSORS, len(specifications)))
     rows = []
@@ -82,8 +82,8 @@ def _agree(specifications: Tuple[TensorSpecification, ...], contract: bytes) -> 
         shape = tuple(int(dimension) for dimension in shape)
         rows.append([dtype, shape, codec, int(bits), model.fingerprint.hex() if model else None])
     described = json.dumps(rows, separators=(",", ":"), sort_keys=True).encode("ascii")
-    digest = hashlib.sha256(_AGREEMENT_PREFIX + described + b"\0" + contract).digest()
-    return Agreement(specifications, digest[:FINGERPRINT_BYTES], zlib.crc32(digest))
+    digest = hashlib.sha256(_FORMAT_PREFIX + described + b"\0" + associated_data).digest()
+    return MessageFormat(specifications, digest[:FINGERPRINT_BYTES], zlib.crc32(digest))
 
 
 def _check(index: int, specification: TensorSpecification) -> None:

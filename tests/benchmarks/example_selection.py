@@ -10,7 +10,7 @@ from benchmarks.selection.candidates import VariantFiles, list_candidates
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import select
 from exporter.bundles.bundle import (
-    BoundaryTensor,
+    CutTensorRecord,
     FileRecord,
     InputCoding,
     Metric,
@@ -39,7 +39,7 @@ SAMPLES = 360
 
 
 def payload(mean: float) -> PayloadBytes:
-    return PayloadBytes(mean=mean, least=int(mean), largest=int(mean) + 1, samples=SAMPLES)
+    return PayloadBytes(mean=mean, min=int(mean), max=int(mean) + 1, samples=SAMPLES)
 
 
 def metric(value: float, reference: float = 0.9861) -> Metric:
@@ -88,9 +88,9 @@ def variant_files(
     return VariantFiles(variant, whole, splits)
 
 
-def tensor(count: int) -> BoundaryTensor:
+def tensor(count: int) -> CutTensorRecord:
     """Return what crosses a cut: `count` symbols of 8 bits."""
-    return BoundaryTensor(name="t", shape=(count,), encoding=EncodeSpecification("affine", 8), codec="zlib-huffman")
+    return CutTensorRecord(name="t", shape=(count,), encoding=EncodeSpecification("affine", 8), codec="zlib-huffman")
 
 
 def latency_rows(files: VariantFiles, whole_ms: float, run: str = RUN) -> list[Latency]:

@@ -26,7 +26,7 @@ from exporter.layers.candidates import candidates
 from exporter.layers.names import find_layer
 from exporter.onnx_graphs.session import open_session, run
 from exporter.project.settings import load_project
-from jetson.runtime.plan import choose, read_plan
+from jetson.runtime.partition_policy import choose, read_partition_policy
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -98,17 +98,17 @@ def test_float32_encoding_loses_nothing(coopexport: Callable, finished_project: 
 
 def test_rebuild_only_what_changed(coopexport: Callable, finished_project: Path) -> None:
     again = coopexport(finished_project, "build", "--target", "cpu", "--layer", "conv4_1")
-    assert again.output.count("kept") == 6
+    assert again.output.count("reused") == 6
     assert coopexport(finished_project, "split", "--layer", "conv4_1", "--percentile", "99").code == 0
     rebuilt = coopexport(finished_project, "build", "--target", "cpu", "--layer", "conv4_1")
     assert rebuilt.output.count("built") > 0
-    assert rebuilt.output.count("kept") == 2  # the whole networks did not change
+    assert rebuilt.output.count("reused") == 2  # the whole networks did not change
 
 
 def test_stale_latencies_are_not_used(coopexport: Callable, finished_project: Path) -> None:
     assert coopexport(finished_project, "split", "--layer", "conv4_1", "--percentile", "99").code == 0
     assert coopexport(finished_project, "select").code == 0
-    plan = read_plan(str(finished_project / "out" / "plan.json"))
+    plan = read_partition_policy(str(finished_project / "out" / "plan.json"))
     stale = [c for c in plan.candidates if c["layer"] == "conv4_1"]
     assert len(stale) == 2
     assert all("older graph" in candidate["reason"] for candidate in stale)
@@ -117,7 +117,7 @@ def test_stale_latencies_are_not_used(coopexport: Callable, finished_project: Pa
 
 def test_plan_and_printed_table_agree(coopexport: Callable, finished_project: Path) -> None:
     result = coopexport(finished_project, "select")
-    plan = read_plan(str(finished_project / "out" / "plan.json"))
+    plan = read_partition_policy(str(finished_project / "out" / "plan.json"))
     assert plan.content["assumptions"]["device_slowdown"] == 5.0
     for link in plan.content["links"]:
         assert f"{link['latency_ms']:.3f}" in result.output

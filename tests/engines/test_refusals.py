@@ -9,7 +9,7 @@ from small_graphs import small_network
 
 from engines.target_files.target_file import target_file
 from engines.targets.lookup import find_target
-from jetson.engines.admission import read_engine
+from jetson.engines.verification import read_engine
 from jetson.errors import InputError, StaleError, UnsupportedError
 
 

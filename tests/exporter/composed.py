@@ -21,12 +21,12 @@ def outputs_of(model: onnx.ModelProto, feed: Mapping[str, np.ndarray], level: Op
 def composed(halves: Halves, feed: Mapping[str, np.ndarray], level: Optimisation = "disabled"):
     """Return what the head makes beside the boundary, and what the tail makes out of the boundary alone."""
     made = outputs_of(halves.head, feed, level)
-    boundary = [value.name for value in network_inputs(halves.tail)]
-    assert list(made)[: len(boundary)] == boundary
-    results = {name: value for name, value in made.items() if name not in boundary}
-    results.update(outputs_of(halves.tail, {name: made[name] for name in boundary}, level))
-    # A boundary tensor may be an output of the network, too.
-    return {**{name: made[name] for name in boundary}, **results}
+    cut_tensor = [value.name for value in network_inputs(halves.tail)]
+    assert list(made)[: len(cut_tensor)] == cut_tensor
+    results = {name: value for name, value in made.items() if name not in cut_tensor}
+    results.update(outputs_of(halves.tail, {name: made[name] for name in cut_tensor}, level))
+    # A cut tensor may be an output of the network, too.
+    return {**{name: made[name] for name in cut_tensor}, **results}
 
 
 def assert_exact(model: onnx.ModelProto, halves: Halves, feed: Mapping[str, np.ndarray]) -> None:

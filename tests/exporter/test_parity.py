@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from exporter.parity import Parity, relative_error, require
+from exporter.parity import Parity, passing_parity, relative_error
 from jetson.errors import CoopexportError
 
 outputs = arrays.arrays(
@@ -69,11 +69,11 @@ def test_outputs_that_are_no_floats_are_compared_as_numbers(dtype: type) -> None
 
 def test_an_error_above_the_bound_names_the_place_and_the_number() -> None:
     good = Parity("cut", 0.0, 0.0, 4, "bits")
-    assert require(good, "conv4_1") is good
+    assert passing_parity(good, "conv4_1") is good
     with pytest.raises(
         CoopexportError, match=r"conv4_1: parity check 'cut' failed: error 3\.00e\+00.*nothing was written"
     ):
-        require(Parity("cut", 3.0, 0.0, 4, "bits"), "conv4_1")
+        passing_parity(Parity("cut", 3.0, 0.0, 4, "bits"), "conv4_1")
 
 
 def test_record_has_the_documented_keys() -> None:

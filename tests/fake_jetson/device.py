@@ -38,7 +38,7 @@ def any_python_3_6() -> str | None:
 
 
 @dataclass(frozen=True)
-class Gate:
+class Barrier:
     """Where trtexec stops: it makes the file `reached` in `folder`, and goes on when the gate is opened."""
 
     folder: Path
@@ -49,8 +49,8 @@ class Gate:
         return {"reached": str(self.folder / "reached"), "until": str(self.folder / "open")}
 
     def wait(self) -> None:
-        """Return when trtexec stands at the gate."""
-        wait_until((self.folder / "reached").exists, "trtexec at the gate")
+        """Return when trtexec stands at the barrier."""
+        wait_until((self.folder / "reached").exists, "trtexec at the barrier")
 
     def open(self) -> None:
         """Let trtexec go on."""

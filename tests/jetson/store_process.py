@@ -13,10 +13,10 @@ import random
 import sys
 from pathlib import Path
 
-from jetson.engines.admission import Expected, admit
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.identity import EngineIdentity, encode_identity, identity_path
 from jetson.engines.machine import Machine
+from jetson.engines.verification import Expected, verify_engine
 from jetson.errors import CoopexportError
 from jetson.store.entries import stored_bytes
 from jetson.store.key import key_of
@@ -92,11 +92,11 @@ def main(role, root, limit_bytes, argument):
             identity, data = engine_of(number)
             found = obtain(store, key_of(identity), lambda number=number: engine_of(number))
             assert (found.identity, found.data) == (identity, data)
-            if found.not_kept is None:
+            if found.not_stored is None:
                 assert kept == number, "once it is full it stays full"
                 kept += 1
             else:
-                assert "No space left" in found.not_kept, found.not_kept
+                assert "No space left" in found.not_stored, found.not_stored
         verify(store)
         print(kept, flush=True)
     elif role == "admit":
@@ -113,12 +113,12 @@ def admitted(folder):
     written = encode_identity(identity)
     Path(identity_path(str(path))).write_bytes(written)
     here = identity.machine._replace(backends={"tensorrt": "10.3.0.30"})
-    assert admit(str(path), here, Expected(role="head", batch=1)) == (identity, data)
+    assert verify_engine(str(path), here, Expected(role="head", batch=1)) == (identity, data)
     refused = [(here._replace(backends={"tensorrt": "10.13.3.9"}), data), (here, data[:-1] + b"?"), (here, data[:-1])]
     for machine, content in refused:
         path.write_bytes(content)
         try:
-            admit(str(path), machine, Expected())
+            verify_engine(str(path), machine, Expected())
         except CoopexportError as error:
             assert "build it again" in str(error), error
         else:

@@ -49,5 +49,5 @@ def device_memory(monkeypatch, **driver):
         patched.setitem(sys.modules, "pycuda", package)
         patched.setitem(sys.modules, "pycuda.driver", package.driver)
         yield memory
-    memory.require_clean()
+    memory.check_clean()
     host_memory.forget_process_memory()

@@ -280,7 +280,7 @@ from jetson import errors
 from jetson.runtime import preprocessing, sampling
 from jetson.wire import packing
 from jetson.wire.feature import FeatureCodec, FeatureTensor
-from jetson.wire.message import pack, unpack
+from jetson.wire.message import encode_message, decode_message
 from jetson.wire.specification import TensorSpecification
 from jetson.wire.symbol_model import model_from_bytes, model_to_bytes, symbol_model
 
@@ -290,16 +290,16 @@ for dtype in ("uint8", "float32", "float16", "int32", ">f4"):
     for tensor in (values.astype(dtype), values.T.astype(dtype), np.zeros((2, 0), dtype), np.ones((), dtype)):
         for codec in ("raw", "zlib-huffman"):
             expected = [TensorSpecification(tensor.dtype.name, tensor.shape, codec)] * 2
-            message = pack([tensor, tensor], expected)
-            for received in unpack(message, expected):
+            message = encode_message([tensor, tensor], expected)
+            for received in decode_message(message, expected):
                 assert received.dtype == np.dtype(tensor.dtype.name) and (received == tensor).all()
             try:
-                unpack(message[:-1], expected)
+                decode_message(message[:-1], expected)
             except errors.CoopexportError as error:
                 assert "truncated" in str(error)
             else:
                 raise AssertionError("a truncated message was accepted")
-        digest.update(pack([tensor], [TensorSpecification(tensor.dtype.name, tensor.shape)]))
+        digest.update(encode_message([tensor], [TensorSpecification(tensor.dtype.name, tensor.shape)]))
 for bits in range(1, 9):
     weights = 1 + np.arange(1 << bits, dtype=np.int64) ** 2 % 37
     rows = np.stack([np.roll(weights, shift) * ((1 << 15) // weights.sum()) for shift in range(4)])
@@ -313,15 +313,15 @@ for bits in range(1, 9):
         messages = []
         for implementation in ("c", "python"):
             os.environ["COOPEXPORT_RANS"] = implementation if "--compiler" in sys.argv else "python"
-            messages.append(pack([symbols], expected, b"a cut"))
-            assert (unpack(messages[0], expected, b"a cut")[0] == symbols).all()
+            messages.append(encode_message([symbols], expected, b"a cut"))
+            assert (decode_message(messages[0], expected, b"a cut")[0] == symbols).all()
         assert messages[0] == messages[1]
         if codec != "zlib-huffman":
             digest.update(messages[0])
         for name in packing.PACKINGS if bits in packing.PACKABLE_BITS else ("none", "integers"):
             tensor = FeatureTensor("t", (3, 5, 7), "affine", bits, name, codec, model)
             crossing = FeatureCodec((tensor,), b"a cut", 2)
-            sent = packing.pack_tensor(symbols, bits, name)
+            sent = packing.pack_bits(symbols, bits, name)
             assert crossing.encode([sent]) == messages[0]
             (taken,) = crossing.decode(messages[0])
             assert taken.dtype == sent.dtype and (taken.ravel() == (symbols if name == "words" else sent).ravel()).all()
@@ -332,7 +332,7 @@ for interpolation in preprocessing.INTERPOLATIONS:
         for layout in preprocessing.LAYOUTS:
             declaration = preprocessing.from_json({
                 "resize": 40, "crop": [32, 32], "interpolation": interpolation, "layout": layout,
-                "colour_order": colour_order, "scale": 1 / 255, "mean": [0.45], "deviation": [0.225],
+                "colour_order": colour_order, "scale": 1 / 255, "mean": [0.45], "std": [0.225],
             })
             assert preprocessing.from_json(preprocessing.to_json(declaration)) == declaration
             digest.update(preprocessing.apply(declaration, [image]).tobytes())

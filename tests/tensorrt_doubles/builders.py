@@ -1,7 +1,7 @@
 """Builder, its configuration, and what it refuses to build."""
 
 from tensorrt_doubles.engine_file import encode_engine
-from tensorrt_doubles.strict_classes import require_type
+from tensorrt_doubles.strict_classes import check_type
 
 RTX_MASK = {"SM75": 1, "SM80": 2, "SM86": 4, "SM89": 8, "SM120": 0x10, "SM121": 0x20}
 _ON_DLA = ("Conv", "Relu", "MaxPool", "AveragePool", "Add", "Mul", "Concat", "Clip", "Sigmoid", "BatchNormalization")
@@ -26,7 +26,7 @@ class IOptimizationProfile:
         self._shapes = {}
 
     def set_shape(self, input, min, opt, max):
-        require_type("set_shape", input, str)
+        check_type("set_shape", input, str)
         shapes = [tuple(int(size) for size in shape) for shape in (min, opt, max)]
         ordered = (
             all(low <= best <= high for low, best, high in zip(*shapes)) and len({len(one) for one in shapes}) == 1
@@ -35,7 +35,7 @@ class IOptimizationProfile:
             self._shapes[input] = shapes
 
     def get_shape(self, input):
-        require_type("get_shape", input, str)
+        check_type("get_shape", input, str)
         return [self._m.Dims(shape) for shape in self._shapes.get(input, [])]
 
 
@@ -70,15 +70,15 @@ class IBuilderConfig:
         self._capabilities = None
 
     def set_flag(self, flag):
-        require_type("set_flag", flag, self._m.BuilderFlag)
+        check_type("set_flag", flag, self._m.BuilderFlag)
         self._flags.add(flag)
 
     def clear_flag(self, flag):
-        require_type("clear_flag", flag, self._m.BuilderFlag)
+        check_type("clear_flag", flag, self._m.BuilderFlag)
         self._flags.discard(flag)
 
     def get_flag(self, flag):
-        require_type("get_flag", flag, self._m.BuilderFlag)
+        check_type("get_flag", flag, self._m.BuilderFlag)
         return flag in self._flags
 
     def _typed(attribute, kind, name):
@@ -87,7 +87,7 @@ class IBuilderConfig:
 
         def write(self, value):
             wanted = getattr(self._m, kind) if isinstance(kind, str) else kind
-            require_type(name, value, wanted)
+            check_type(name, value, wanted)
             setattr(self, attribute, value)
 
         return property(read, write)
@@ -100,24 +100,24 @@ class IBuilderConfig:
     progress_monitor = _typed("_monitor", "IProgressMonitor", "progress_monitor")
 
     def set_memory_pool_limit(self, pool, pool_size):
-        require_type("set_memory_pool_limit", pool, self._m.MemoryPoolType)
-        require_type("set_memory_pool_limit", pool_size, int)
+        check_type("set_memory_pool_limit", pool, self._m.MemoryPoolType)
+        check_type("set_memory_pool_limit", pool_size, int)
         self._pools[pool.name] = pool_size
 
     def add_optimization_profile(self, profile):
-        require_type("add_optimization_profile", profile, self._m.IOptimizationProfile)
+        check_type("add_optimization_profile", profile, self._m.IOptimizationProfile)
         self._profiles.append(profile)
         return len(self._profiles) - 1
 
     num_optimization_profiles = property(lambda self: len(self._profiles))
 
     def create_timing_cache(self, serialized_timing_cache):
-        require_type("create_timing_cache", serialized_timing_cache, bytes, bytearray)
+        check_type("create_timing_cache", serialized_timing_cache, bytes, bytearray)
         return self._m.ITimingCache(bytes(serialized_timing_cache))
 
     def set_timing_cache(self, cache, ignore_mismatch):
-        require_type("set_timing_cache", cache, self._m.ITimingCache)
-        require_type("set_timing_cache", ignore_mismatch, bool)
+        check_type("set_timing_cache", cache, self._m.ITimingCache)
+        check_type("set_timing_cache", ignore_mismatch, bool)
         if cache._content and cache._content != self._own_timings() and not ignore_mismatch:
             self._world.log("WARNING", "The timing cache is of another version or device and is not used")
             return False
@@ -134,14 +134,14 @@ class IBuilderConfig:
         return 0 if self._capabilities is None else len(self._capabilities)
 
     def _set_count(self, count):
-        require_type("num_compute_capabilities", count, int)
+        check_type("num_compute_capabilities", count, int)
         self._capabilities = [None] * count
 
     num_compute_capabilities = property(_count, _set_count)
 
     def set_compute_capability(self, compute_capability, index):
-        require_type("set_compute_capability", compute_capability, self._m.ComputeCapability)
-        require_type("set_compute_capability", index, int)
+        check_type("set_compute_capability", compute_capability, self._m.ComputeCapability)
+        check_type("set_compute_capability", index, int)
         if self._capabilities is None or index >= len(self._capabilities):
             return False
         if compute_capability.name not in RTX_MASK:
@@ -157,14 +157,14 @@ class Builder:
         self._world = self._m._world
         self._world.use_logger(logger, self._m.ILogger)
         if not self._world.is_rtx:
-            self._world.require_driver("Builder")
+            self._world.check_driver("Builder")
 
     num_DLA_cores = property(lambda self: self._world.dla_cores)
     platform_has_fast_fp16 = property(lambda self: True)
     platform_has_fast_int8 = property(lambda self: True)
 
     def create_network(self, flags=0):
-        require_type("create_network", flags, int)
+        check_type("create_network", flags, int)
         numbers = self._m.NetworkDefinitionCreationFlag.__members__
         known = sum(1 << int(flag) for flag in numbers.values())
         if flags & ~known:
@@ -186,8 +186,8 @@ class Builder:
         return self._m.IOptimizationProfile()
 
     def build_serialized_network(self, network, config):
-        require_type("build_serialized_network", network, self._m.INetworkDefinition)
-        require_type("build_serialized_network", config, self._m.IBuilderConfig)
+        check_type("build_serialized_network", network, self._m.INetworkDefinition)
+        check_type("build_serialized_network", config, self._m.IBuilderConfig)
         world = self._world
         reason = _refusal(self._m, world, network, config)
         if reason is not None:

@@ -4,7 +4,7 @@ import ctypes
 import types
 
 from tensorrt_doubles.host_memory import process_memory
-from tensorrt_doubles.strict_classes import enumeration, require_type
+from tensorrt_doubles.strict_classes import check_type, enumeration
 
 
 def make_runtime(memory=None, gpus=1):
@@ -31,24 +31,24 @@ def make_runtime(memory=None, gpus=1):
         return success, gpus
 
     def cudaGetErrorString(error):
-        require_type("cudaGetErrorString", error, runtime.cudaError_t)
+        check_type("cudaGetErrorString", error, runtime.cudaError_t)
         return success, error.name.encode()
 
     def cudaMalloc(size):
-        require_type("cudaMalloc", size, int)
+        check_type("cudaMalloc", size, int)
         address = memory.allocate(size)
         return (runtime.cudaError_t.cudaErrorMemoryAllocation, None) if address is None else (success, address)
 
     def cudaFree(devPtr):
-        require_type("cudaFree", devPtr, int)
+        check_type("cudaFree", devPtr, int)
         memory.free(devPtr)
         return (success,)
 
     def cudaMemcpyAsync(dst, src, count, kind, stream):
-        require_type("cudaMemcpyAsync", dst, int)
-        require_type("cudaMemcpyAsync", src, int)
-        require_type("cudaMemcpyAsync", kind, runtime.cudaMemcpyKind)
-        require_type("cudaMemcpyAsync", stream, cudaStream_t)
+        check_type("cudaMemcpyAsync", dst, int)
+        check_type("cudaMemcpyAsync", src, int)
+        check_type("cudaMemcpyAsync", kind, runtime.cudaMemcpyKind)
+        check_type("cudaMemcpyAsync", stream, cudaStream_t)
         copy_raw(memory, dst, src, count, kind.value, int(stream))
         return (success,)
 
@@ -56,12 +56,12 @@ def make_runtime(memory=None, gpus=1):
         return success, cudaStream_t(memory.make_stream())
 
     def cudaStreamSynchronize(stream):
-        require_type("cudaStreamSynchronize", stream, cudaStream_t)
+        check_type("cudaStreamSynchronize", stream, cudaStream_t)
         memory.synchronize(int(stream))
         return (success,)
 
     def cudaStreamDestroy(stream):
-        require_type("cudaStreamDestroy", stream, cudaStream_t)
+        check_type("cudaStreamDestroy", stream, cudaStream_t)
         memory.destroy_stream(int(stream))
         return (success,)
 
@@ -75,10 +75,10 @@ def make_runtime(memory=None, gpus=1):
 def copy_raw(memory, to, source, size, kind, stream):
     """Queue cudaMemcpyAsync's copy between addresses; `kind` 1 goes to the device, 2 to the host."""
     if kind == 1:
-        memory._require(size <= memory.room(to), "a copy of {} bytes past an end".format(size))
+        memory._check(size <= memory.room(to), "a copy of {} bytes past an end".format(size))
         memory.queue(stream, lambda: memory.write(to, ctypes.string_at(source, size)))
     elif kind == 2:
-        memory._require(size <= memory.room(source), "a copy of {} bytes past an end".format(size))
+        memory._check(size <= memory.room(source), "a copy of {} bytes past an end".format(size))
         memory.queue(stream, lambda: ctypes.memmove(to, memory.read(source, size), size))
     else:
         raise memory._misuse("a copy of kind {}".format(kind))

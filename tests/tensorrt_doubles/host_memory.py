@@ -29,7 +29,7 @@ class HostMemory:
 
     def allocate(self, size):
         """Return the address of `size` poisoned bytes, or None when there is no room."""
-        self._require(isinstance(size, int) and size > 0, "an allocation of {!r} bytes".format(size))
+        self._check(isinstance(size, int) and size > 0, "an allocation of {!r} bytes".format(size))
         if self.limit_bytes is not None and size + sum(len(item) for item in self.live.values()) > self.limit_bytes:
             return None
         block = np.full(size, _POISON, np.uint8)
@@ -40,10 +40,10 @@ class HostMemory:
 
     def free(self, address):
         """Give an allocation back; freeing twice, or an address inside, is misuse."""
-        self._require(address not in self.freed, "{} is freed twice".format(address))
-        self._require(address in self.live, "{} was never allocated".format(address))
+        self._check(address not in self.freed, "{} is freed twice".format(address))
+        self._check(address in self.live, "{} was never allocated".format(address))
         waiting = [stream for stream, queue in self.streams.items() if queue]
-        self._require(not waiting, "memory is freed while streams {} have work".format(waiting))
+        self._check(not waiting, "memory is freed while streams {} have work".format(waiting))
         del self.live[address]
         self.freed.add(address)
 
@@ -56,12 +56,12 @@ class HostMemory:
 
     def read(self, address, size):
         """Return `size` bytes from `address`."""
-        self._require(size <= self.room(address), "{} bytes read past an allocation's end".format(size))
+        self._check(size <= self.room(address), "{} bytes read past an allocation's end".format(size))
         return ctypes.string_at(address, size)
 
     def write(self, address, content):
         """Write bytes to `address`."""
-        self._require(len(content) <= self.room(address), "{} bytes written past an end".format(len(content)))
+        self._check(len(content) <= self.room(address), "{} bytes written past an end".format(len(content)))
         ctypes.memmove(address, content, len(content))
 
     def make_stream(self):
@@ -72,41 +72,41 @@ class HostMemory:
 
     def queue(self, stream, work):
         """Do `work` when `stream` is synchronised."""
-        self._require(stream in self.streams, "stream {!r} does not exist".format(stream))
+        self._check(stream in self.streams, "stream {!r} does not exist".format(stream))
         self.streams[stream].append(work)
 
     def synchronize(self, stream):
         """Do what is queued on a stream."""
-        self._require(stream in self.streams, "stream {!r} does not exist".format(stream))
+        self._check(stream in self.streams, "stream {!r} does not exist".format(stream))
         queue, self.streams[stream] = self.streams[stream], []
         for work in queue:
             work()
 
     def destroy_stream(self, stream):
         """End a stream, which must have nothing left to do."""
-        self._require(not self.streams.get(stream, [None]), "stream {!r} ends with work left".format(stream))
+        self._check(not self.streams.get(stream, [None]), "stream {!r} ends with work left".format(stream))
         del self.streams[stream]
 
     def copy_in(self, address, array, stream):
         """Queue a copy of a whole host array to `address`."""
-        self._require(array.nbytes <= self.room(address), "a copy of {} bytes past an end".format(array.nbytes))
-        self._require(array.flags["C_CONTIGUOUS"], "a copy of an array that is not contiguous")
+        self._check(array.nbytes <= self.room(address), "a copy of {} bytes past an end".format(array.nbytes))
+        self._check(array.flags["C_CONTIGUOUS"], "a copy of an array that is not contiguous")
         self.queue(stream, lambda: self.write(address, array.tobytes()))
 
     def copy_out(self, array, address, stream):
         """Queue a copy from `address` that fills a host array."""
-        self._require(array.nbytes <= self.room(address), "a copy of {} bytes past an end".format(array.nbytes))
-        self._require(array.flags["C_CONTIGUOUS"] and array.flags["WRITEABLE"], "a copy to an array of another kind")
+        self._check(array.nbytes <= self.room(address), "a copy of {} bytes past an end".format(array.nbytes))
+        self._check(array.flags["C_CONTIGUOUS"] and array.flags["WRITEABLE"], "a copy to an array of another kind")
         # The array has to be alive: the reference is the double's convenience, the address is what CUDA knows.
         self.queue(stream, lambda: ctypes.memmove(array.ctypes.data, self.read(address, array.nbytes), array.nbytes))
 
-    def require_clean(self):
+    def check_clean(self):
         """Fail for whatever was misused, and for memory and streams that nobody gave back."""
         assert not self.violations, self.violations
         assert not self.live, "{} allocations leak".format(len(self.live))
         assert not self.streams, "{} streams leak".format(len(self.streams))
 
-    def _require(self, holds, what):
+    def _check(self, holds, what):
         if not holds:
             raise self._misuse(what)
 

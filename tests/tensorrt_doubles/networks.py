@@ -2,7 +2,7 @@
 
 from tensorrt_doubles import onnx_reader
 from tensorrt_doubles.parser_rules import Problem, Rules, type_name
-from tensorrt_doubles.strict_classes import require_type
+from tensorrt_doubles.strict_classes import check_type
 from tensorrt_doubles.world import borrow
 
 
@@ -90,12 +90,12 @@ class ILayer:
         return getattr(self._m.DataType, self._outputs[index]._graph_dtype)
 
     def set_output_type(self, index, dtype):
-        require_type("set_output_type", index, int)
-        require_type("set_output_type", dtype, self._m.DataType)
+        check_type("set_output_type", index, int)
+        check_type("set_output_type", dtype, self._m.DataType)
         self._output_type = dtype
 
     def _set_precision(self, dtype):
-        require_type("precision", dtype, self._m.DataType)
+        check_type("precision", dtype, self._m.DataType)
         self._precision = dtype
 
     precision = property(lambda self: self._precision or self._m.DataType.FLOAT, _set_precision)
@@ -117,15 +117,15 @@ class INetworkDefinition:
     num_layers = property(lambda self: len(self._layers))
 
     def get_input(self, index):
-        require_type("get_input", index, int)
+        check_type("get_input", index, int)
         return self._inputs[index]
 
     def get_output(self, index):
-        require_type("get_output", index, int)
+        check_type("get_output", index, int)
         return self._outputs[index]
 
     def get_layer(self, index):
-        require_type("get_layer", index, int)
+        check_type("get_layer", index, int)
         return self._layers[index]
 
     def _fill(self, data, model, dtypes):
@@ -191,7 +191,7 @@ class OnnxParser:
     """Keeps a bare pointer to its network, as the real one does."""
 
     def __init__(self, network, logger):
-        require_type("OnnxParser", network, self._m.INetworkDefinition)
+        check_type("OnnxParser", network, self._m.INetworkDefinition)
         self._world = network._world
         self._world.use_logger(logger, self._m.ILogger)
         self._network = borrow(network)
@@ -201,7 +201,7 @@ class OnnxParser:
     num_errors = property(lambda self: len(self._problems))
 
     def parse(self, model, path=None):
-        require_type("parse", model, bytes, bytearray, memoryview)
+        check_type("parse", model, bytes, bytearray, memoryview)
         network = self._network()
         if self._used:
             return False
@@ -232,7 +232,7 @@ class OnnxParser:
         return True
 
     def get_error(self, index):
-        require_type("get_error", index, int)
+        check_type("get_error", index, int)
         self._network()
         return self._m.ParserError(self._problems[index])
 
@@ -240,7 +240,7 @@ class OnnxParser:
         self._problems = []
 
     def supports_operator(self, op_name):
-        require_type("supports_operator", op_name, str)
+        check_type("supports_operator", op_name, str)
         return op_name in self._operators()
 
     def _operators(self):

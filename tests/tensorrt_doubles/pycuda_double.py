@@ -20,7 +20,7 @@ def make_driver(memory=None, usable=True, primary_context=True):
     class Error(Exception):
         """Base of all that CUDA says."""
 
-    def require_current(call):
+    def check_current(call):
         if not state["initialised"]:
             raise Error("{} failed: initialization error".format(call))
         if not state["contexts"]:
@@ -43,8 +43,8 @@ def make_driver(memory=None, usable=True, primary_context=True):
             state["contexts"].append(self)
 
         def detach(self):
-            memory._require(self._retained, "a context is detached twice")
-            memory._require(not state["contexts"], "a context is detached while it is current")
+            memory._check(self._retained, "a context is detached twice")
+            memory._check(not state["contexts"], "a context is detached while it is current")
             self._retained = False
             for stream in list(streams):
                 memory.destroy_stream(stream)
@@ -52,7 +52,7 @@ def make_driver(memory=None, usable=True, primary_context=True):
 
         @staticmethod
         def pop():
-            require_current("cuCtxPopCurrent")
+            check_current("cuCtxPopCurrent")
             state["contexts"].pop()
 
     class Device:
@@ -73,12 +73,12 @@ def make_driver(memory=None, usable=True, primary_context=True):
         """A stream."""
 
         def __init__(self, flags=0):
-            require_current("cuStreamCreate")
+            check_current("cuStreamCreate")
             self.handle = memory.make_stream()
             streams.append(self.handle)
 
         def synchronize(self):
-            require_current("cuStreamSynchronize")
+            check_current("cuStreamSynchronize")
             memory.synchronize(self.handle)
 
     class DeviceAllocation:
@@ -91,24 +91,24 @@ def make_driver(memory=None, usable=True, primary_context=True):
             return self._address
 
         def free(self):
-            require_current("cuMemFree")
+            check_current("cuMemFree")
             memory.free(self._address)
 
     def mem_alloc(bytes):
-        require_current("cuMemAlloc")
+        check_current("cuMemAlloc")
         address = memory.allocate(bytes)
         if address is None:
             raise Error("cuMemAlloc failed: out of memory")
         return DeviceAllocation(address)
 
     def memcpy_htod_async(dest, src, stream=None):
-        require_current("cuMemcpyHtoDAsync")
-        _require_kinds(dest, src, stream, Stream, DeviceAllocation)
+        check_current("cuMemcpyHtoDAsync")
+        _check_kinds(dest, src, stream, Stream, DeviceAllocation)
         memory.copy_in(int(dest), src, stream.handle)
 
     def memcpy_dtoh_async(dest, src, stream=None):
-        require_current("cuMemcpyDtoHAsync")
-        _require_kinds(src, dest, stream, Stream, DeviceAllocation)
+        check_current("cuMemcpyDtoHAsync")
+        _check_kinds(src, dest, stream, Stream, DeviceAllocation)
         memory.copy_out(dest, int(src), stream.handle)
 
     for item in (Error, Device, Stream, DeviceAllocation, init, mem_alloc, memcpy_htod_async, memcpy_dtoh_async):
@@ -116,7 +116,7 @@ def make_driver(memory=None, usable=True, primary_context=True):
     return driver
 
 
-def _require_kinds(device, host, stream, stream_class, allocation_class):
+def _check_kinds(device, host, stream, stream_class, allocation_class):
     if not isinstance(device, (int, allocation_class)) or not isinstance(host, np.ndarray):
         raise TypeError("Python argument types did not match C++ signature")
     if not isinstance(stream, stream_class):

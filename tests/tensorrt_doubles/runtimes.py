@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 from tensorrt_doubles.engine_file import decode_engine
-from tensorrt_doubles.strict_classes import require_type
+from tensorrt_doubles.strict_classes import check_type
 
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64"}
 _DTYPES.update({"UINT8": "uint8", "BOOL": "bool"})
@@ -19,19 +19,19 @@ class Runtime:
     def __init__(self, logger):
         self._world = self._m._world
         self._world.use_logger(logger, self._m.ILogger)
-        self._world.require_driver("Runtime")
+        self._world.check_driver("Runtime")
         self._core = -1
 
     num_DLA_cores = property(lambda self: self._world.dla_cores)
 
     def _set_core(self, core):
-        require_type("DLA_core", core, int)
+        check_type("DLA_core", core, int)
         self._core = core
 
     DLA_core = property(lambda self: self._core, _set_core)
 
     def deserialize_cuda_engine(self, serialized_engine):
-        require_type("deserialize_cuda_engine", serialized_engine, bytes, bytearray, memoryview)
+        check_type("deserialize_cuda_engine", serialized_engine, bytes, bytearray, memoryview)
         world = self._world
         world.deserialised += 1
         try:
@@ -76,27 +76,27 @@ class ICudaEngine:
         return self._m.EngineInspector(self)
 
     def get_binding_name(self, index):
-        require_type("get_binding_name", index, int)
+        check_type("get_binding_name", index, int)
         return self._all[index][0]
 
     def get_binding_dtype(self, index):
-        require_type("get_binding_dtype", index, int)
+        check_type("get_binding_dtype", index, int)
         return getattr(self._m.DataType, self._all[index][1])
 
     def get_binding_shape(self, index):
-        require_type("get_binding_shape", index, int)
+        check_type("get_binding_shape", index, int)
         return self._m.Dims(self._all[index][2])
 
     def binding_is_input(self, index):
-        require_type("binding_is_input", index, int)
+        check_type("binding_is_input", index, int)
         return index < len(self._inputs)
 
     def get_profile_shape(self, profile_index, binding):
-        require_type("get_profile_shape", profile_index, int)
+        check_type("get_profile_shape", profile_index, int)
         return self._profile(self._all[binding][0], profile_index)
 
     def get_tensor_name(self, index):
-        require_type("get_tensor_name", index, int)
+        check_type("get_tensor_name", index, int)
         return self._all[index][0]
 
     def get_tensor_dtype(self, name):
@@ -110,7 +110,7 @@ class ICudaEngine:
         return self._m.TensorIOMode.INPUT if is_input else self._m.TensorIOMode.OUTPUT
 
     def get_tensor_profile_shape(self, name, profile_index):
-        require_type("get_tensor_profile_shape", profile_index, int)
+        check_type("get_tensor_profile_shape", profile_index, int)
         return self._profile(self._end(name)[0], profile_index)
 
     def _profile(self, name, index):
@@ -120,7 +120,7 @@ class ICudaEngine:
         return [self._m.Dims(shape) for shape in self._settings["profile"][name]]
 
     def _end(self, name):
-        require_type("get_tensor", name, str)
+        check_type("get_tensor", name, str)
         return next(item for item in self._all if item[0] == name)
 
 
@@ -135,11 +135,11 @@ class IExecutionContext:
     engine = property(lambda self: self._engine)
 
     def set_input_shape(self, name, shape):
-        require_type("set_input_shape", name, str)
+        check_type("set_input_shape", name, str)
         return self._set_shape(name, shape)
 
     def set_binding_shape(self, binding, shape):
-        require_type("set_binding_shape", binding, int)
+        check_type("set_binding_shape", binding, int)
         return self._set_shape(self._engine._all[binding][0], shape)
 
     def _set_shape(self, name, shape):
@@ -153,11 +153,11 @@ class IExecutionContext:
         return True
 
     def get_tensor_shape(self, name):
-        require_type("get_tensor_shape", name, str)
+        check_type("get_tensor_shape", name, str)
         return self._m.Dims(self._shape_of(name))
 
     def get_binding_shape(self, binding):
-        require_type("get_binding_shape", binding, int)
+        check_type("get_binding_shape", binding, int)
         return self._m.Dims(self._shape_of(self._engine._all[binding][0]))
 
     def _shape_of(self, name):
@@ -170,15 +170,15 @@ class IExecutionContext:
         return tuple(batch if size == -1 and batch is not None else size for size in shape)
 
     def set_tensor_address(self, name, memory):
-        require_type("set_tensor_address", name, str)
-        require_type("set_tensor_address", memory, int)
+        check_type("set_tensor_address", name, str)
+        check_type("set_tensor_address", memory, int)
         self._addresses[name] = memory
         return True
 
     def execute_v2(self, bindings):
-        require_type("execute_v2", bindings, list, tuple)
+        check_type("execute_v2", bindings, list, tuple)
         for address in bindings:
-            require_type("execute_v2", address, int)
+            check_type("execute_v2", address, int)
         addresses = {item[0]: address for item, address in zip(self._engine._all, bindings)}
         if len(bindings) != len(self._engine._all) or not self._ready(addresses):
             return False
@@ -186,7 +186,7 @@ class IExecutionContext:
         return True
 
     def execute_async_v2(self, bindings, stream_handle):
-        require_type("execute_async_v2", stream_handle, int)
+        check_type("execute_async_v2", stream_handle, int)
         addresses = {item[0]: address for item, address in zip(self._engine._all, bindings)}
         if not self._ready(addresses):
             return False
@@ -194,7 +194,7 @@ class IExecutionContext:
         return True
 
     def execute_async_v3(self, stream_handle):
-        require_type("execute_async_v3", stream_handle, int)
+        check_type("execute_async_v3", stream_handle, int)
         addresses = dict(self._addresses)
         if not self._ready(addresses):
             return False
@@ -211,7 +211,7 @@ class IExecutionContext:
         for name, dtype, _ in self._engine._all:
             size = int(np.prod(self._shape_of(name), dtype=np.int64)) * np.dtype(_DTYPES[dtype]).itemsize
             memory = self._world.memory
-            memory._require(size <= memory.room(addresses[name]), "'{}' has too little memory".format(name))
+            memory._check(size <= memory.room(addresses[name]), "'{}' has too little memory".format(name))
         return True
 
     def _run(self, addresses):
@@ -237,7 +237,7 @@ class EngineInspector:
         self._engine = engine
 
     def get_engine_information(self, format):
-        require_type("get_engine_information", format, self._m.LayerInformationFormat)
+        check_type("get_engine_information", format, self._m.LayerInformationFormat)
         engine = self._engine
         layers = [self._layer(*layer) for layer in engine._settings["layers"]]
         names = [item[0] for item in engine._all]

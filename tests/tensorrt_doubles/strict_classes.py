@@ -129,7 +129,7 @@ def _not_modelled(class_name, key):
     return property(refuse, refuse)
 
 
-def require_type(function, value, *classes):
+def check_type(function, value, *classes):
     """Raise TypeError in pybind11's words for an argument of another type."""
     if not isinstance(value, classes) or (isinstance(value, bool) and bool not in classes):
         names = " or ".join(item.__name__ for item in classes)

@@ -52,7 +52,7 @@ class World:
         if self._logger is not None:
             self._logger.log(getattr(type(self._logger).Severity, severity), text)
 
-    def require_driver(self, calls):
+    def check_driver(self, calls):
         """Raise what pybind11 says when a factory of the C library returns nothing."""
         if not self.driver:
             self.log("ERROR", "CUDA initialization failure with error: 35. Please check your CUDA installation")

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.studies.codecs_page.benchmark_cases import BenchmarkCase, Depth
 from benchmarks.studies.codecs_page.coders import Coder, Missing, Symbols, own_coders
 from benchmarks.studies.codecs_page.peers import peer_coders
-from benchmarks.studies.codecs_page.subjects import Depth, Subject
 from calibration.codecs.entropy_tables import cross_entropy_bytes, fit_symbol_model, order_0_probabilities
 from jetson.runtime.sampling import sample_interleaved
 
@@ -22,7 +22,7 @@ _SETTLING_S = 0.001
 
 @dataclass(frozen=True)
 class Measured:
-    """What one coder did with the samples of a subject; `sizes_bytes`: of each sample; times: medians."""
+    """What one coder did with the samples of a case; `sizes_bytes`: of each sample; times: medians."""
 
     coder: str
     own: bool
@@ -52,7 +52,7 @@ class NotMeasured:
 
 @dataclass(frozen=True)
 class Case:
-    """Everything measured on one subject. `context_count`: of the fitted model; `cross_entropies_bytes`:
+    """Everything measured on one case. `context_count`: of the fitted model; `cross_entropies_bytes`:
     of each sample, under the static order-0 model."""
 
     depth: Depth
@@ -80,23 +80,27 @@ class Case:
         return tuple(found.values())
 
 
-def measure(subject: Subject, sample_count: int) -> Case:
-    """Return what all coders do with the first `sample_count` held-out samples of `subject`."""
-    samples = [subject.held_out[index : index + 1] for index in range(min(sample_count, len(subject.held_out)))]
+def measure(benchmark_case: BenchmarkCase, sample_count: int) -> Case:
+    """Return what all coders do with the first `sample_count` held-out samples of `benchmark_case`."""
+    samples = [
+        benchmark_case.held_out[index : index + 1] for index in range(min(sample_count, len(benchmark_case.held_out)))
+    ]
     order_0, contexts = (
-        fit_symbol_model(subject.fitting, subject.bits, with_contexts) for with_contexts in (False, True)
+        fit_symbol_model(benchmark_case.fitting, benchmark_case.bits, with_contexts) for with_contexts in (False, True)
     )
-    coders = own_coders(samples[0].shape, subject.bits, order_0, contexts) + peer_coders(samples[0].shape, subject.bits)
+    coders = own_coders(samples[0].shape, benchmark_case.bits, order_0, contexts) + peer_coders(
+        samples[0].shape, benchmark_case.bits
+    )
     # The model that a message is compared with is the ideal one: probabilities that are not rounded to 15 bits.
-    probabilities = order_0_probabilities(subject.fitting, subject.bits)
+    probabilities = order_0_probabilities(benchmark_case.fitting, benchmark_case.bits)
     return Case(
-        subject.depth,
-        subject.bits,
-        subject.symbols_per_sample,
+        benchmark_case.depth,
+        benchmark_case.bits,
+        benchmark_case.symbols_per_sample,
         contexts.context_count,
         tuple(cross_entropy_bytes(probabilities, sample) for sample in samples),
-        subject.top1,
-        subject.reference_top1,
+        benchmark_case.top1,
+        benchmark_case.reference_top1,
         tuple(measure_coders(coders, samples)),
     )
 

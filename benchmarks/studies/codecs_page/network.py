@@ -24,7 +24,7 @@ from jetson.runtime import preprocessing
 from jetson.runtime.preprocessing import Preprocessing
 
 # As the demo declares it: pixels to about -2 to 2.
-PREPROCESSING = Preprocessing(scale=1 / 255, mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))
+PREPROCESSING = Preprocessing(scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 _BATCH = 64
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.studies.codecs_page.benchmark_cases import FITTING_IMAGES, PERCENTILES
 from benchmarks.studies.codecs_page.bounds import Bound, bounds, front
 from benchmarks.studies.codecs_page.measure import Case, Measured, NotMeasured
 from benchmarks.studies.codecs_page.network import NetworkRecipe
-from benchmarks.studies.codecs_page.subjects import FITTING_IMAGES, PERCENTILES
 from benchmarks.studies.markdown import NOTHING, filled, holds, provenance, table
 
 CROSS_ENTROPY = """*Cross-entropy*: of the held-out symbols under the static order-0 model, in bytes per sample."""
@@ -50,7 +50,7 @@ def page(results: Results) -> str:
             "at the cut."
         ),
         filled(CROSS_ENTROPY),
-        _subject_table(results.cases),
+        _case_table(results.cases),
         "## Bounds",
         bound_table(bounds(results.cases)),
         "## Bytes and times",
@@ -73,7 +73,7 @@ def bound_table(found: Sequence[Bound]) -> str:
     return table(("bound", "cases", "missed on", "holds"), rows, words=("missed on", "holds"))
 
 
-def _subject_table(cases: Sequence[Case]) -> str:
+def _case_table(cases: Sequence[Case]) -> str:
     rows = []
     for case in cases:
         ideal = sum(case.cross_entropies_bytes) / len(case.cross_entropies_bytes)

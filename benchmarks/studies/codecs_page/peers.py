@@ -179,13 +179,13 @@ def _webp(module: Any, bits: int) -> dict[str, Picture]:
 
 
 def _jpeg_ls(module: Any, bits: int) -> dict[str, Picture]:
-    _require(module.JPEGLS)
+    _check_codec(module.JPEGLS)
     return {"grey": (lambda picture: bytes(module.jpegls_encode(picture)), module.jpegls_decode)}
 
 
 def _jpeg_xl(effort: int) -> Callable[[Any, int], dict[str, Picture]]:
     def make(module: Any, bits: int) -> dict[str, Picture]:
-        _require(module.JPEGXL)
+        _check_codec(module.JPEGXL)
 
         def encode(picture: Symbols) -> bytes:
             return bytes(module.jpegxl_encode(picture, lossless=True, effort=effort, numthreads=1))
@@ -195,7 +195,7 @@ def _jpeg_xl(effort: int) -> Callable[[Any, int], dict[str, Picture]]:
     return make
 
 
-def _require(codec: Any) -> None:
+def _check_codec(codec: Any) -> None:
     if not codec.available:
         raise UnsupportedError("this imagecodecs was built without it")
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.studies.peers.case_files import NetworkSource
 from calibration.ranges.clip_methods import ClipSettings
 from calibration.ranges.clip_range import calibrate
-from exporter.cutting.split import Boundary, split
+from exporter.cutting.split import CutTensor, split
 from exporter.encoding.specification import affine_specification
 from exporter.layers.candidates import Layer
 from exporter.layers.export import export
@@ -46,7 +46,7 @@ class CutNetwork:
 def cut_in_the_middle(source: NetworkSource, seed: int = 0) -> CutNetwork:
     """Return the network of `source` with seeded weights, cut at the clean layer behind which half of the MACs lie.
 
-    Raises CoopexportError when a parity gate fails.
+    Raises CoopexportError when a parity check fails.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -56,9 +56,9 @@ def cut_in_the_middle(source: NetworkSource, seed: int = 0) -> CutNetwork:
     layer = _middle(exported.layers)
     images = inputs.numpy()
     clip = calibrate(exported.model, [layer.tensor], images, ClipSettings("minmax"))[layer.tensor]
-    boundary = Boundary(layer.tensor, layer.shape, affine_specification(clip))
-    halves = split(exported.model, [boundary], images, source.name)
-    return CutNetwork(source.name, layer.name, halves.encoded.head, halves.encoded.tail, images, halves.taken[0])
+    cut_tensor = CutTensor(layer.tensor, layer.shape, affine_specification(clip))
+    halves = split(exported.model, [cut_tensor], images, source.name)
+    return CutNetwork(source.name, layer.name, halves.encoded.head, halves.encoded.tail, images, halves.tail_inputs[0])
 
 
 def _middle(layers: tuple[Layer, ...]) -> Layer:

@@ -29,7 +29,7 @@ from benchmarks.studies.paper.timing import measure_blocks, runner
 from exporter.onnx_graphs.session import import_onnxruntime
 
 # A processor without blocked kernels has nothing to round for; 8 is then as good as any.
-_LEAST_BLOCK = 8
+_MIN_BLOCK = 8
 
 
 def widths_to_measure(block: int) -> dict[str, tuple[int, ...]]:
@@ -60,7 +60,7 @@ def run(rounds: int, choice_rounds: int) -> Results:
     torch.set_num_threads(1)
     host = describe_host()
     images = example_images()
-    block = max(channels_per_block(), _LEAST_BLOCK)
+    block = max(channels_per_block(), _MIN_BLOCK)
     models = build_models(widths_to_measure(block), images)
     say(f"timing {len(models)} networks in {rounds} rounds")
     latencies = measure_blocks({model.name: runner(model.graph) for model in models}, ORIGINAL.name, rounds)

@@ -1,7 +1,7 @@
 """Cut well-known networks with this project and with its peers: `python -m benchmarks.studies.peers.cut`.
 
 Needs pytorchcv; onnx-ir, onnx-graphsurgeon and Polygraphy (`pip install --no-deps`) where they are to take part. Takes
-about ten minutes, most of it for the gates and the peers. Without `--output` the page is printed.
+about ten minutes, most of it for the parity checks and the peers. Without `--output` the page is printed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TOOLS = ("coopexport", "onnx", "onnxruntime", "onnx-ir", "onnx-graphsurgeon", "
 
 
 def run(networks: Sequence[tuple[NetworkSource, int]] = NETWORKS) -> CutResults:
-    """Measure all tools. Raises CoopexportError when a network cannot be exported or a gate fails."""
+    """Measure all tools. Raises CoopexportError when a network cannot be exported or a parity check fails."""
     torch.set_num_threads(1)
     host = describe_host()
     own, peers = [], list[PeerResult | NotRun]()
@@ -44,7 +44,7 @@ def run(networks: Sequence[tuple[NetworkSource, int]] = NETWORKS) -> CutResults:
             write_network(source, path)
             say(f"{source.name}: {pairs} pairs by all tools")
             peers += measure_peers(source.name, path, pairs, Path(folder) / "peers")
-            say(f"{source.name}: all pairs, and their gates")
+            say(f"{source.name}: all pairs, and their parity checks")
             own.append(measure_own(source.name, path, Path(folder) / "pairs"))
     return CutResults(host, installed_versions(_TOOLS), tuple(own), tuple(peers), _unclean(*UNCLEAN))
 

@@ -18,12 +18,12 @@ from benchmarks.studies.peers.cut_tools import OWN, PEERS, CutTool, Job
 from exporter.cutting.onnx_cuts import all_cuts
 from exporter.cutting.onnx_file import read_graph
 from exporter.cutting.pair_files import write_pairs
-from exporter.cutting.pair_parity import prove_pairs
+from exporter.cutting.pair_parity import pairs_parity
 from exporter.layers.candidates import layers_of
 from exporter.layers.cut_points import single_tensor_cuts
 from exporter.layers.export import export
 from exporter.onnx_graphs.index import index_graph
-from exporter.onnx_graphs.random_inputs import drawn_inputs
+from exporter.onnx_graphs.random_inputs import random_inputs
 from exporter.onnx_graphs.session import open_session
 from exporter.onnx_graphs.tensor_types import TensorType, tensor_types
 from jetson.errors import CoopexportError, ParityError, one_line
@@ -43,7 +43,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class OwnResult:
-    """What this project took for all single-tensor cuts of a file, step by step; gates and enumeration apart.
+    """What this project took for all single-tensor cuts of a file, step by step; parity checks and enumeration apart.
 
     `enumeration_s`: index and sweep, each time anew; the others once. `difference_extended`, `difference_all`: largest
     of all pairs at these optimisation levels; without optimisation all bits are the same, or there is no result.
@@ -55,7 +55,7 @@ class OwnResult:
     cuts: int
     steps: dict[str, Taken]
     enumeration_s: tuple[float, ...]
-    gates: Taken
+    parity: Taken
     difference_extended: float
     difference_all: float
 
@@ -103,7 +103,9 @@ def write_network(source: NetworkSource, path: Path, seed: int = 0) -> onnx.Mode
 
 
 def measure_own(name: str, path: Path, folder: Path) -> OwnResult:
-    """Write and prove every single-tensor pair of the file at `path`; raises CoopexportError when a gate fails."""
+    """Write and prove every single-tensor pair of the file at `path`; raises CoopexportError when a parity check
+    fails.
+    """
     gc.collect()
     steps: dict[str, Taken] = {}
     model, steps["read"] = timed(lambda: read_graph(path))
@@ -111,7 +113,7 @@ def measure_own(name: str, path: Path, folder: Path) -> OwnResult:
     cuts, steps["find cuts"] = timed(lambda: _named_cuts(model, types))
     _, steps["write"] = timed(lambda: write_pairs(model, cuts, types, folder, path.parent))
     enumerations = [timed(lambda: single_tensor_cuts(index_graph(model)))[1].clock_s for _ in range(_ENUMERATIONS)]
-    proofs, gates = timed(lambda: prove_pairs(folder))
+    proofs, parity = timed(lambda: pairs_parity(folder))
     return OwnResult(
         name,
         path.stat().st_size,
@@ -119,7 +121,7 @@ def measure_own(name: str, path: Path, folder: Path) -> OwnResult:
         len(cuts),
         steps,
         tuple(enumerations),
-        gates,
+        parity,
         _largest(proof.difference_extended for proof in proofs),
         _largest(proof.difference_all for proof in proofs),
     )
@@ -163,13 +165,13 @@ def _measure_peer(name: str, tool: CutTool, job: Job) -> PeerResult | NotRun:
         _, taken = timed(lambda: tool.write(job))
     except Exception as error:  # noqa: BLE001  any failure of a tool is a result
         return NotRun(name, tool.name, len(job.tensors), f"fails: {reason(error)}".replace(f"{job.folder}/", ""))
-    return PeerResult(name, tool.name, len(job.tensors), taken, judge(job))
+    return PeerResult(name, tool.name, len(job.tensors), taken, compare_with_whole(job))
 
 
-def judge(job: Job) -> str:
+def compare_with_whole(job: Job) -> str:
     """Return in words whether the pairs of a job run and give the same bits as the whole, without optimisation."""
     model = onnx.load(str(job.source), load_external_data=False)
-    feed = drawn_inputs(model, 2, seed=0)
+    feed = random_inputs(model, 2, seed=0)
     expected = open_session(job.source, "disabled").run(list(job.outputs), feed)
     same = 0
     for tensor, head, tail in job.pairs():
@@ -196,7 +198,9 @@ def refusals(path: Path, tensor: str, folder: Path, tools: Sequence[CutTool]) ->
         except Exception as error:  # noqa: BLE001  any failure of a tool is a result
             found.append((tool.name, f"refuses: {reason(error)}".replace(f"{job.folder}/", "")))
         else:
-            found.append((tool.name, f"writes two files and reports no error; head and tail: {judge(job)}"))
+            found.append(
+                (tool.name, f"writes two files and reports no error; head and tail: {compare_with_whole(job)}")
+            )
     return found
 
 

@@ -50,11 +50,11 @@ def page(results: CutResults) -> str:
         ),
         own_table(results.own),
         filled(
-            "The gates run apart, from the files: the whole graph once with all features watched, then head and tail "
+            "The checks run apart, from the files: the whole graph once with all features watched, then head and tail "
             "of each cut in ONNX Runtime, with optimisation disabled (features and outputs must be the same bits) and "
             "at two further levels, where the largest difference is reported, relative to the largest output:"
         ),
-        gate_table(results.own),
+        parity_table(results.own),
         "## Some of the same cuts, by all",
         filled(
             "As many pairs as the bound names, spread evenly over the clean cuts, as self-contained files, which only "
@@ -90,12 +90,12 @@ def own_table(rows: Iterable[OwnResult]) -> str:
     return table(header, cells)
 
 
-def gate_table(rows: Iterable[OwnResult]) -> str:
+def parity_table(rows: Iterable[OwnResult]) -> str:
     """Return one row per network: what proving took, and the differences at the levels that are reported."""
-    header = ("network", "pairs proven", "gates s", "processor s", "not optimised", "extended", "all")
+    header = ("network", "pairs proven", "parity s", "processor s", "not optimised", "extended", "all")
     cells = [
         (
-            row.network, f"{row.cuts}", f"{row.gates.clock_s:.1f}", f"{row.gates.processor_s:.1f}", "same bits",
+            row.network, f"{row.cuts}", f"{row.parity.clock_s:.1f}", f"{row.parity.processor_s:.1f}", "same bits",
             f"{row.difference_extended:.1e}", f"{row.difference_all:.1e}",
         )
         for row in rows

@@ -21,10 +21,10 @@ from benchmarks.studies.peers.case_files import write_case
 from benchmarks.studies.peers.cases import Case
 from benchmarks.studies.peers.footprint import checkpoint_bytes, macs, parameters
 from benchmarks.studies.peers.memory import COOPEXPORT, measure_peak_bytes, run_module, run_tool
-from benchmarks.studies.peers.rows import Measured, NotMeasured, Row, Subject
+from benchmarks.studies.peers.rows import BenchmarkCase, Measured, NotMeasured, Row
 from exporter.parity import SHRINK_BOUND, relative_error
-from exporter.shrinking.resize import apply_plan
 from exporter.shrinking.shrink import ShrinkOptions, shrink_unproven
+from exporter.shrinking.slice_modules import apply_shrink_plan
 from exporter.tracing.trace import run_network
 from jetson.errors import CoopexportError, ParityError, one_line
 
@@ -87,7 +87,7 @@ def measure(case: Case, rounds: int, nni_python: str | None = None, *, memory: b
     Raises CoopexportError when the network cannot be compared.
     """
     removed = [int((~keep).sum()) for keep in case.masks.keep.values()]
-    subject = Subject(
+    benchmark_case = BenchmarkCase(
         case.source.name,
         case.masks.meaning,
         parameters(case.network),
@@ -108,18 +108,18 @@ def measure(case: Case, rounds: int, nni_python: str | None = None, *, memory: b
         tied = not torch_pruning_tool.same_either_way(copy.deepcopy(case.zeroed), case.masks.keep, case.sample)
         tools += ["any", "all"] if tied else ["any"]
     except ImportError:
-        rows.append(NotMeasured(subject, TORCH_PRUNING, "not run: not installed"))
+        rows.append(NotMeasured(benchmark_case, TORCH_PRUNING, "not run: not installed"))
     except Exception as error:  # noqa: BLE001  any failure of a tool is a result
-        rows.append(NotMeasured(subject, TORCH_PRUNING, f"fails: {_reason(error)}"))
+        rows.append(NotMeasured(benchmark_case, TORCH_PRUNING, f"fails: {_reason(error)}"))
     names = {tool: _NAMES[tool] if "all" in tools or tool == COOPEXPORT else TORCH_PRUNING for tool in tools}
     timed, failures = time_interleaved({tool: _preparation(tool, case) for tool in tools}, rounds)
     made: list[Row] = []
     for tool in tools:
         if tool in failures:
-            made.append(NotMeasured(subject, names[tool], failures[tool]))
+            made.append(NotMeasured(benchmark_case, names[tool], failures[tool]))
         else:
-            made.append(_row(subject, names[tool], tool, case, timed.pop(tool), reference, memory))
-    return (*made, *rows, measure_nni(subject, case, reference, nni_python))
+            made.append(_row(benchmark_case, names[tool], tool, case, timed.pop(tool), reference, memory))
+    return (*made, *rows, measure_nni(benchmark_case, case, reference, nni_python))
 
 
 def _preparation(tool: str, case: Case) -> Preparation:
@@ -135,27 +135,29 @@ def _preparation(tool: str, case: Case) -> Preparation:
 Reference = Mapping[torch.dtype, NDArray[Any]]
 
 
-def _row(subject: Subject, name: str, tool: str, case: Case, timed: Timed, reference: Reference, memory: bool) -> Row:
+def _row(
+    benchmark_case: BenchmarkCase, name: str, tool: str, case: Case, timed: Timed, reference: Reference, memory: bool
+) -> Row:
     try:
         left = parameters(timed.network), macs(timed.network, case.sample)
         single = _error(reference, timed.network, case, torch.float32)
         network = _in_double(case) if tool == COOPEXPORT else timed.network
         double = _error(reference, network, case, torch.float64)
     except Exception as error:  # noqa: BLE001  a result that does not run is a failure of its tool
-        return NotMeasured(subject, name, f"its result does not run: {_reason(error)}")
+        return NotMeasured(benchmark_case, name, f"its result does not run: {_reason(error)}")
     peak, note = None, ""
     if memory:
         try:
             peak = measure_peak_bytes(tool, case.stored, case.network if tool == COOPEXPORT else case.zeroed)
         except (CoopexportError, OSError) as error:
             note = f"memory: {_reason(error)}"
-    return Measured(subject, name, timed.times_s, timed.processor_times_s, *left, double, single, peak, note)
+    return Measured(benchmark_case, name, timed.times_s, timed.processor_times_s, *left, double, single, peak, note)
 
 
 def _in_double(case: Case) -> nn.Module:
     """Return what coopexport's proof compares: the plan carried out in float64."""
     _, plan, _ = shrink_unproven(case.network, case.masks, case.inputs, ShrinkOptions())
-    return apply_plan(copy.deepcopy(case.network).double(), plan)
+    return apply_shrink_plan(copy.deepcopy(case.network).double(), plan)
 
 
 def _error(reference: Reference, network: nn.Module, case: Case, dtype: torch.dtype) -> float:
@@ -168,10 +170,10 @@ def outputs(network: nn.Module, inputs: torch.Tensor, dtype: torch.dtype) -> NDA
     return result.numpy()
 
 
-def measure_nni(subject: Subject, case: Case, reference: Reference, python: str | None) -> Row:
+def measure_nni(benchmark_case: BenchmarkCase, case: Case, reference: Reference, python: str | None) -> Row:
     """Return NNI's row: one run, in a process of its own."""
     if python is None:
-        return NotMeasured(subject, NNI, "not run: no environment with NNI was given (--nni-python)")
+        return NotMeasured(benchmark_case, NNI, "not run: no environment with NNI was given (--nni-python)")
     with tempfile.TemporaryDirectory() as folder:
         write_case(Path(folder), case.stored, case.zeroed)
         try:
@@ -181,9 +183,9 @@ def measure_nni(subject: Subject, case: Case, reference: Reference, python: str 
                 for dtype, values in reference.items()
             ]
         except CoopexportError as error:
-            return NotMeasured(subject, NNI, f"fails: {_reason(error)}")
+            return NotMeasured(benchmark_case, NNI, f"fails: {_reason(error)}")
     return Measured(
-        subject,
+        benchmark_case,
         f"{NNI} {found['version']}",
         (found["seconds"],),
         (found["processor_seconds"],),

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.studies.markdown import filled, provenance
 from benchmarks.studies.peers.cases import SAMPLES
 from benchmarks.studies.peers.memory import COOPEXPORT
-from benchmarks.studies.peers.rows import Measured, Row, bound_table, row_table, subject_table
+from benchmarks.studies.peers.rows import Measured, Row, bound_table, case_table, row_table
 
 MASKS = """The same masks go to every tool. *Masks mean*: with `weight`, the masked filters' weights and biases are
 zero, and batch norm and activation still apply; with `channel`, the channel is zero behind them, and the other tools
@@ -43,7 +43,7 @@ def page(results: Results) -> str:
             "Networks are pytorchcv's, with seeded random weights, for images of 3x224x224; half of the filters of "
             "every layer are masked at random, but for the outputs':"
         ),
-        subject_table(row.subject for row in results.rows),
+        case_table(row.benchmark_case for row in results.rows),
         filled(MASKS),
         filled(
             "*Seconds*: from masks to shrunk network, tracing and making masks of tied layers one included, this "

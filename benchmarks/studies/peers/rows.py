@@ -19,7 +19,7 @@ PEAK_TARGET = 2.5
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchmarkCase:
     """A network under one set of masks. `meaning`: of the masks; sizes are those of the full network, per input."""
 
     network: str
@@ -38,14 +38,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one tool has made of a subject.
+    """What one tool has made of a case.
 
     `times_s`: of every round, in seconds by the clock, and `processor_times_s`: how much of it this process ran;
     `parameters` and `macs`: what is left; errors: against the masked network, relative to the outputs' spread;
     `peak_bytes`: most resident memory, the loaded network included, or None where it could not be measured.
     """
 
-    subject: Subject
+    benchmark_case: BenchmarkCase
     tool: str
     times_s: tuple[float, ...]
     processor_times_s: tuple[float, ...]
@@ -69,7 +69,7 @@ class Measured:
     @property
     def peak_ratio(self) -> float | None:
         """Return the peak as a multiple of the checkpoint's bytes."""
-        return None if self.peak_bytes is None else self.peak_bytes / self.subject.checkpoint_bytes
+        return None if self.peak_bytes is None else self.peak_bytes / self.benchmark_case.checkpoint_bytes
 
     @property
     def is_equal(self) -> bool:
@@ -81,7 +81,7 @@ class Measured:
 class NotMeasured:
     """A tool that gave no network, or one that does not run, and why."""
 
-    subject: Subject
+    benchmark_case: BenchmarkCase
     tool: str
     reason: str
 
@@ -89,10 +89,10 @@ class NotMeasured:
 Row: TypeAlias = Measured | NotMeasured
 
 
-def subject_table(subjects: Iterable[Subject]) -> str:
-    """Return one row per network: what it is before shrinking. Subjects of one network differ in the meaning only."""
+def case_table(benchmark_cases: Iterable[BenchmarkCase]) -> str:
+    """Return one row per network: what it is before shrinking. Cases of one network differ in the meaning only."""
     header = ("network", "parameters M", "GMACs", "checkpoint MB", "filters masked")
-    unique = {subject.network: subject for subject in subjects}
+    unique = {benchmark_case.network: benchmark_case for benchmark_case in benchmark_cases}
     rows = [
         (
             item.network,
@@ -116,7 +116,7 @@ def row_table(rows: Iterable[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    first = (row.subject.network, row.subject.meaning, row.tool)
+    first = (row.benchmark_case.network, row.benchmark_case.meaning, row.tool)
     if isinstance(row, NotMeasured):
         return (*first, *[NOTHING] * 8, row.reason)
     return (
@@ -138,11 +138,11 @@ def bound_table(rows: Iterable[Measured]) -> str:
     header = ("network", "masks mean", "seconds", "at most", "holds", "peak memory", "at most", "holds")
     cells = [
         (
-            row.subject.network,
-            row.subject.meaning,
+            row.benchmark_case.network,
+            row.benchmark_case.meaning,
             f"{row.median_s:.2f}",
-            f"{row.subject.target_s}",
-            holds(row.median_s <= row.subject.target_s),
+            f"{row.benchmark_case.target_s}",
+            holds(row.median_s <= row.benchmark_case.target_s),
             _peak(row),
             f"{PEAK_TARGET}x",
             holds(None if row.peak_ratio is None else row.peak_ratio <= PEAK_TARGET),

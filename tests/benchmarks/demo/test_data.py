@@ -12,8 +12,8 @@ from sklearn.datasets import load_sample_images
 
 from benchmarks.demo import data as demo_data
 from benchmarks.demo.data import (
+    DataSplit,
     DemoData,
-    Part,
     Sources,
     compose,
     draw_images,
@@ -121,7 +121,7 @@ def test_patches_reach_every_border_of_their_part(sources: Sources) -> None:
     rows, columns = np.mgrid[0:100, 0:120]
     empty.photos[0, ..., 0] = rows
     empty.photos[0, ..., 1] = columns
-    images, _ = draw_images(empty, Part(np.arange(50), 40, 90), 4000, np.random.default_rng(0))
+    images, _ = draw_images(empty, DataSplit(np.arange(50), 40, 90), 4000, np.random.default_rng(0))
     assert (images[..., 0].min(), images[..., 0].max()) == (0, 99)
     assert (images[..., 1].min(), images[..., 1].max()) == (40, 89)
 
@@ -129,20 +129,20 @@ def test_patches_reach_every_border_of_their_part(sources: Sources) -> None:
 def test_labels_name_the_digit_in_the_image(sources: Sources) -> None:
     for label in (0, 3, 9):
         plain = plain_sources(sources, sources.labels == label)
-        images, labels = draw_images(plain, Part(np.arange(1797), 0, 120), 2500, np.random.default_rng(label))
+        images, labels = draw_images(plain, DataSplit(np.arange(1797), 0, 120), 2500, np.random.default_rng(label))
         assert np.array_equal(shows_ink(images), labels == label)
 
 
 def test_every_digit_is_used_equally_often(sources: Sources) -> None:
-    part = Part(np.arange(30, 130), 0, 120)
-    _, labels = draw_images(sources, part, 300, np.random.default_rng(0))
-    assert np.array_equal(np.bincount(labels), 3 * np.bincount(sources.labels[part.digits]))
+    data_split = DataSplit(np.arange(30, 130), 0, 120)
+    _, labels = draw_images(sources, data_split, 300, np.random.default_rng(0))
+    assert np.array_equal(np.bincount(labels), 3 * np.bincount(sources.labels[data_split.digits]))
 
 
 def test_digits_are_upright_enlarged_and_inside_the_image(sources: Sources) -> None:
     plain = plain_sources(sources, np.zeros(len(sources.labels), dtype=np.bool_))
     plain.digits[:, 1, :] = 1  # a bar across the second of eight rows
-    images, _ = draw_images(plain, Part(np.arange(500), 0, 120), 500, np.random.default_rng(0))
+    images, _ = draw_images(plain, DataSplit(np.arange(500), 0, 120), 500, np.random.default_rng(0))
     inked = (np.abs(images.astype(np.int64) - GREY).max(axis=-1) > 20).astype(np.int64)
     widths, heights = inked.any(axis=1).sum(axis=1), inked.any(axis=2).sum(axis=1)
     assert widths.min() >= demo_data.DIGIT_PIXELS[0]
@@ -155,7 +155,7 @@ def test_digits_are_upright_enlarged_and_inside_the_image(sources: Sources) -> N
 
 def test_digits_lie_around_the_middle_of_the_image_on_average(sources: Sources) -> None:
     plain = plain_sources(sources, np.ones(len(sources.labels), dtype=np.bool_))
-    images, _ = draw_images(plain, Part(np.arange(500), 0, 120), 500, np.random.default_rng(0))
+    images, _ = draw_images(plain, DataSplit(np.arange(500), 0, 120), 500, np.random.default_rng(0))
     inked = np.abs(images.astype(np.int64) - GREY).max(axis=-1) > 20
     for axis in (1, 2):
         shown = inked.any(axis=axis)
@@ -168,7 +168,7 @@ def test_digits_lie_around_the_middle_of_the_image_on_average(sources: Sources) 
 def test_digits_stand_out_from_the_patch(sources: Sources, brightness: int) -> None:
     plain = plain_sources(sources, np.ones(len(sources.labels), dtype=np.bool_))
     plain.photos[:] = brightness
-    images, _ = draw_images(plain, Part(np.arange(500), 0, 120), 500, np.random.default_rng(0))
+    images, _ = draw_images(plain, DataSplit(np.arange(500), 0, 120), 500, np.random.default_rng(0))
     # The middle of the image is in the digit wherever it lies.
     distances = np.linalg.norm(images[:, 16, 16].astype(np.float64) - brightness, axis=-1)
     assert distances.min() > 60

@@ -11,7 +11,7 @@ from benchmarks.demo.pair import narrowest, predict_latencies, run_pair
 from exporter.bundles.bundle import read_split
 from exporter.project.settings import Project, load_project
 from exporter.variants.record import write_variant_record
-from jetson.runtime.plan import read_plan
+from jetson.runtime.partition_policy import read_partition_policy
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_the_pair_of_the_original_loses_what_its_bundle_says(project: Project) -
 def test_latencies_of_the_pair_are_those_of_the_plan(project: Project) -> None:
     result = run_pair(project, "original", "pool3")  # keeps the bound: the best is none slower
     predicted = predict_latencies(project, result)
-    plan = read_plan(str(project.output / "plan.json"))
+    plan = read_partition_policy(str(project.output / "plan.json"))
     assert [item.link for item in predicted] == list(project.settings.select.goodput_bps)
     (pair,) = (item for item in plan.candidates if (item["variant"], item["layer"]) == ("original", "pool3"))
     for item, link in zip(predicted, plan.content["links"], strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.latency.bench import Part, bench, measure, parts_of_layer, parts_of_whole
+from benchmarks.latency.bench import TimedStage, run_benchmark, stages_of_layer, stages_of_whole, time_functions
 from benchmarks.latency.host import describe_host
 from benchmarks.latency.run import read_run, write_run
 from benchmarks.latency.table import failures, import_run, latest
@@ -24,14 +24,14 @@ def folder(split_project: Path) -> Path:
     return split_project / "out" / "pruned"
 
 
-def part(name: str, run: object = None) -> Part:
-    return Part("pruned", "conv4_1", name, None, f"sha of {name}", run or (lambda: None))  # type: ignore[arg-type]
+def part(name: str, run: object = None) -> TimedStage:
+    return TimedStage("pruned", "conv4_1", name, None, f"sha of {name}", run or (lambda: None))  # type: ignore[arg-type]
 
 
 def test_parts_of_a_layer_compute_what_the_bundle_holds(folder: Path) -> None:
     bundle = read_split(folder, "conv4_1")
     golden = read_golden(folder, bundle.golden)
-    parts = {part.part: part for part in parts_of_layer(folder, "conv4_1", CPU)}
+    parts = {part.part: part for part in stages_of_layer(folder, "conv4_1", CPU)}
     assert list(parts) == ["head", "encode", "decode", "tail"]
     assert {(part.variant, part.layer) for part in parts.values()} == {("pruned", "conv4_1")}
     assert {name: part.codec for name, part in parts.items()} == {
@@ -54,7 +54,7 @@ def test_parts_of_a_layer_compute_what_the_bundle_holds(folder: Path) -> None:
 def test_parts_of_the_whole_network(folder: Path) -> None:
     whole = read_whole(folder)
     golden = read_golden(folder, whole.golden)
-    parts = parts_of_whole(folder, CPU)
+    parts = stages_of_whole(folder, CPU)
     assert [(part.part, part.codec) for part in parts] == [
         ("preprocess", None),
         ("whole", None),
@@ -78,34 +78,34 @@ def test_parts_of_the_whole_network(folder: Path) -> None:
 
 
 def test_a_run_says_what_was_measured_where(folder: Path) -> None:
-    parts = [*parts_of_layer(folder, "conv4_1", CPU), *parts_of_whole(folder, CPU)]
+    parts = [*stages_of_layer(folder, "conv4_1", CPU), *stages_of_whole(folder, CPU)]
     done: list[int] = []
-    run = bench(parts, CPU, rounds=9, warm_up=2, on_round=done.append)
+    run = run_benchmark(parts, CPU, rounds=9, warm_up=2, on_round=done.append)
     assert done == list(range(11))
     assert len(run.items) == len(parts) == 10
-    for made, taken in zip(parts, run.items, strict=True):
-        assert (taken.variant, taken.layer, taken.part, taken.codec) == (
+    for made, tail_inputs in zip(parts, run.items, strict=True):
+        assert (tail_inputs.variant, tail_inputs.layer, tail_inputs.part, tail_inputs.codec) == (
             made.variant,
             made.layer,
             made.part,
             made.codec,
         )
-        assert taken.source_sha256 == made.source_sha256
-        assert taken.samples_ms is not None
-        assert len(taken.samples_ms) == 9
-        assert min(taken.samples_ms) > 0
+        assert tail_inputs.source_sha256 == made.source_sha256
+        assert tail_inputs.samples_ms is not None
+        assert len(tail_inputs.samples_ms) == 9
+        assert min(tail_inputs.samples_ms) > 0
     assert (run.target, run.backend, run.threads, run.interleaved) == ("cpu", "onnxruntime", 1, True)
     assert (run.rounds, run.warm_up) == (9, 2)
     assert run.started_at.endswith("+00:00")
     assert run.run.startswith(run.started_at[:4])
-    again = bench([part("head")], CPU, rounds=1, warm_up=1)
+    again = run_benchmark([part("head")], CPU, rounds=1, warm_up=1)
     assert again.run != run.run
 
 
 def test_every_part_runs_once_a_round_and_warm_ups_are_not_kept() -> None:
     calls: list[str] = []
     parts = [part("a", lambda: calls.append("a")), part("b", lambda: calls.append("b"))]
-    run = bench(parts, CPU, rounds=5, warm_up=3)
+    run = run_benchmark(parts, CPU, rounds=5, warm_up=3)
     assert calls == ["a", "b"] * 8
     assert [len(item.samples_ms or ()) for item in run.items] == [5, 5]
 
@@ -119,7 +119,7 @@ def test_a_part_that_fails_becomes_a_row_with_its_reason(tmp_path: Path, breaks_
         if calls["head"] > breaks_at:
             raise RuntimeError("out of\nmemory")
 
-    run = bench([part("head", breaks), part("tail")], CPU, rounds=6, warm_up=2)
+    run = run_benchmark([part("head", breaks), part("tail")], CPU, rounds=6, warm_up=2)
     head, tail = run.items
     assert (head.samples_ms, head.failure) == (None, "RuntimeError: out of memory")
     assert tail.failure is None
@@ -132,22 +132,24 @@ def test_a_part_that_fails_becomes_a_row_with_its_reason(tmp_path: Path, breaks_
 
 def test_two_parts_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="share a name"):
-        bench([part("head"), part("head")], CPU, rounds=1, warm_up=1)
+        run_benchmark([part("head"), part("head")], CPU, rounds=1, warm_up=1)
 
 
 def test_parts_need_their_engines(finished_project: Path) -> None:
     folder = finished_project / "out" / "pruned"
     (folder / "engines" / "cpu" / "conv4_1.tail.onnx").unlink()
     with pytest.raises(CoopexportError, match=r"conv4_1\.tail\.onnx is missing"):
-        parts_of_layer(folder, "conv4_1", CPU)
+        stages_of_layer(folder, "conv4_1", CPU)
     (folder / "engines" / "cpu" / "whole.onnx").write_bytes(b"something else")
     with pytest.raises(CoopexportError, match=r"whole\.onnx is truncated"):
-        parts_of_whole(folder, CPU)
+        stages_of_whole(folder, CPU)
 
 
 def test_functions_are_timed_against_each_other() -> None:
     calls: list[str] = []
-    found = measure({"one": lambda: calls.append("one"), "two": lambda: calls.append("two")}, rounds=70, warm_up=1)
+    found = time_functions(
+        {"one": lambda: calls.append("one"), "two": lambda: calls.append("two")}, rounds=70, warm_up=1
+    )
     assert calls == ["one", "two"] * 71
     assert list(found) == ["one", "two"]
     for summary in found.values():
@@ -162,7 +164,7 @@ def test_a_function_that_fails_is_named() -> None:
         raise ValueError("no input")
 
     with pytest.raises(CoopexportError, match="'bad' cannot be measured: ValueError: no input"):
-        measure({"good": lambda: None, "bad": fails}, rounds=3, warm_up=1)
+        time_functions({"good": lambda: None, "bad": fails}, rounds=3, warm_up=1)
 
 
 def test_the_host_describes_itself() -> None:

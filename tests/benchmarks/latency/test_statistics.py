@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.latency.statistics import LEAST_SAMPLES, summarise
+from benchmarks.latency.statistics import MIN_SAMPLES, summarise
 
 samples = st.lists(st.floats(0, 1e6), min_size=1, max_size=900)
 
@@ -46,7 +46,7 @@ def test_units_scale_everything_but_the_spread(values: list[float], factor: floa
 
 @pytest.mark.parametrize(("percent", "field"), [(90, "p90_ms"), (99, "p99_ms")])
 def test_a_percentile_begins_exactly_at_its_least_count(percent: int, field: str) -> None:
-    least = LEAST_SAMPLES[percent]
+    least = MIN_SAMPLES[percent]
     assert getattr(summarise(range(least - 1)), field) is None
     assert getattr(summarise(range(least)), field) == np.percentile(np.arange(least), percent)
 

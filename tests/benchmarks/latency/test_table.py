@@ -101,12 +101,12 @@ def test_a_newest_failure_is_not_covered_by_an_older_success(table: Path) -> Non
 @settings(max_examples=20)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.one_of(st.none(), st.integers(1, 9))), max_size=8))
 def test_latest_is_a_dictionary_that_runs_overwrite(
-    tmp_path_factory: pytest.TempPathFactory, taken: list[tuple[str, int | None]]
+    tmp_path_factory: pytest.TempPathFactory, tail_inputs: list[tuple[str, int | None]]
 ) -> None:
     path = tmp_path_factory.mktemp("table", numbered=True) / "latency.sqlite"
     expected: dict[str, int | None] = {}
     import_run(path, run_of())
-    for minute, (part, milliseconds) in enumerate(taken, start=1):
+    for minute, (part, milliseconds) in enumerate(tail_inputs, start=1):
         made = item(part, failure="no") if milliseconds is None else item(part, samples_ms=(milliseconds,))
         import_run(path, run_of(made, minute=minute))
         expected[part] = milliseconds

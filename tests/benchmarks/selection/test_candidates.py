@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.latency.table import Latency
 from benchmarks.selection.candidates import VariantFiles, list_candidates
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, select
-from exporter.bundles.bundle import BoundaryTensor, FileRecord, images_sha256
+from exporter.bundles.bundle import CutTensorRecord, FileRecord, images_sha256
 from exporter.encoding.specification import FLOAT32
 from jetson.errors import CoopexportError
 
@@ -89,7 +89,7 @@ def test_bytes_and_losses_come_from_the_manifests() -> None:
 
 
 def test_float32_is_called_so() -> None:
-    tensor = BoundaryTensor(name="t", shape=(8,), encoding=FLOAT32, codec="zlib-huffman")
+    tensor = CutTensorRecord(name="t", shape=(8,), encoding=FLOAT32, codec="zlib-huffman")
     plain = FILES.splits[0].model_copy(update={"tensors": (tensor,)})
     assert ("conv4_1", "float32 zlib-huffman") in candidates(files=replace(FILES, splits=(plain,)))
 

@@ -17,7 +17,7 @@ from benchmarks.selection.selector import INPUT, OUTPUT, latency_ms
 from exporter.bundles.bundle import images_sha256, read_split, read_whole
 from exporter.project.settings import Project, load_project
 from jetson.errors import CoopexportError
-from jetson.runtime.plan import choose, read_plan
+from jetson.runtime.partition_policy import choose, read_partition_policy
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_the_plan_holds_what_was_selected(finished: Project) -> None:
     written = select_project(finished, SelectRequest(device_slowdown=3.0, maximum_loss_points=50.0))
     result = written.selected
     assert written.path == finished.output / "plan.json"
-    plan = read_plan(str(written.path))
+    plan = read_partition_policy(str(written.path))
     content = plan.content
     assert content["assumptions"]["device_slowdown"] == 3.0
     assert content["assumptions"]["latency_runs"] == sorted({row.run for row in result.rows})
@@ -89,7 +89,7 @@ def test_links_of_the_request_take_the_place_of_the_projects(finished: Project) 
         ("mine", 2e6),
         ("other", 3e6),
     ]
-    assert [link["link"] for link in read_plan(str(result.path)).content["links"]] == ["mine", "other"]
+    assert [link["link"] for link in read_partition_policy(str(result.path)).content["links"]] == ["mine", "other"]
     default = select_project(finished, SelectRequest(maximum_loss_points=100)).selected
     assert {link.link: link.goodput_bps for link in default.selection.links} == finished.settings.select.goodput_bps
 

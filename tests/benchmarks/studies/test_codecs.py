@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from benchmarks.studies import codecs
+from benchmarks.studies.codecs_page import benchmark_cases
 from benchmarks.studies.codecs_page import measure as measuring
-from benchmarks.studies.codecs_page import subjects
+from benchmarks.studies.codecs_page.benchmark_cases import DEPTHS, channel_percentiles, dequantise, quantise
 from benchmarks.studies.codecs_page.bounds import bounds, excess_bytes, front, ours
 from benchmarks.studies.codecs_page.coders import Coder, Missing, own_coders
 from benchmarks.studies.codecs_page.measure import Case, Measured, NotMeasured, measure_coders
 from benchmarks.studies.codecs_page.network import NetworkRecipe
 from benchmarks.studies.codecs_page.page import Results, bound_table, page
 from benchmarks.studies.codecs_page.peers import peer_coders, tiles, untile
-from benchmarks.studies.codecs_page.subjects import DEPTHS, channel_percentiles, dequantise, quantise
 from calibration.codecs.entropy_tables import fit_symbol_model
 from jetson.wire import rans
 
@@ -36,7 +36,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def results(cache: Path) -> Iterator[Results]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subjects, "FITTING_IMAGES", 48)
+        patch.setattr(benchmark_cases, "FITTING_IMAGES", 48)
         yield codecs.run(TINY, cache, samples=4, depths=DEPTHS[:2], widths=(8, 2))
 
 
@@ -100,7 +100,7 @@ def test_a_trained_network_is_kept(results: Results, cache: Path, monkeypatch: p
     (file,) = cache.iterdir()
     assert file.suffix == ".safetensors"
     monkeypatch.setattr("benchmarks.studies.codecs_page.network.fit", None)
-    monkeypatch.setattr(subjects, "FITTING_IMAGES", 48)
+    monkeypatch.setattr(benchmark_cases, "FITTING_IMAGES", 48)
     again = codecs.run(TINY, cache, samples=1, depths=DEPTHS[1:2], widths=(8,))
     wanted = next(one for one in results.cases if one.name == "pool1, 8 bits")
     assert again.cases[0].cross_entropies_bytes == wanted.cross_entropies_bytes[:1]

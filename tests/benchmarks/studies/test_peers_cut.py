@@ -18,8 +18,8 @@ from benchmarks.studies.peers.cut_measure import (
     OwnResult,
     PeerResult,
     Taken,
+    compare_with_whole,
     job_of,
-    judge,
     measure_own,
     measure_peers,
     refusals,
@@ -66,7 +66,7 @@ def own(network: str = "ResNet-50", write_s: float = 1.0, **fields: Any) -> OwnR
         "cuts": 40,
         "steps": steps,
         "enumeration_s": (0.001, 0.002, 0.003),
-        "gates": Taken(22.0, 20.0),
+        "parity": Taken(22.0, 20.0),
         "difference_extended": 0.0,
         "difference_all": 3e-7,
     }
@@ -91,7 +91,7 @@ def test_all_own_pairs_are_written_and_proven(network: Path, tmp_path: Path) -> 
     assert result.cuts == len(cuts) == len(list((tmp_path / "pairs").glob("*.head.onnx")))
     assert list(result.steps) == ["read", "infer sizes", "find cuts", "write"]
     assert result.total.clock_s == pytest.approx(sum(item.clock_s for item in result.steps.values()))
-    assert all(seconds > 0 for seconds in (*result.enumeration_s, result.gates.clock_s))
+    assert all(seconds > 0 for seconds in (*result.enumeration_s, result.parity.clock_s))
     assert result.file_bytes == network.stat().st_size
 
 
@@ -137,9 +137,9 @@ def test_pairs_that_do_not_run_or_compute_something_else_are_told(network: Path,
     bias = next(item for item in damaged.graph.initializer if item.name == "classifier.bias")
     bias.raw_data = b"\x00\x00\x80\x3f" * (len(bias.raw_data) // 4)
     onnx.save(damaged, str(tail))
-    assert judge(job) == "same bits in 1 of 2"
+    assert compare_with_whole(job) == "same bits in 1 of 2"
     tail.write_bytes(b"nothing")
-    assert judge(job).startswith("does not run: ONNX Runtime cannot load 0.tail.onnx")
+    assert compare_with_whole(job).startswith("does not run: ONNX Runtime cannot load 0.tail.onnx")
 
 
 def test_a_cut_that_is_not_clean_is_refused_in_words(network: Path, tmp_path: Path) -> None:

@@ -21,15 +21,15 @@ from benchmarks.studies.peers.footprint import checkpoint_bytes, macs
 from benchmarks.studies.peers.measure import NNI, measure, outputs, time_interleaved
 from benchmarks.studies.peers.memory import COOPEXPORT, measure_peak_bytes, run_module
 from benchmarks.studies.peers.page import Results, page
-from benchmarks.studies.peers.rows import Measured, NotMeasured, Row, Subject, bound_table, row_table
+from benchmarks.studies.peers.rows import BenchmarkCase, Measured, NotMeasured, Row, bound_table, row_table
 from exporter.masks.masks import Meaning
 from exporter.parity import relative_error
 from jetson.errors import CoopexportError
 
 PLAIN = NetworkSource("Plain", "exporter.models.vgg", "vgg16", {"widths": [8] * 13}, (3, 32, 32))
 HOST = {"processor": "Some CPU", "system": "Linux 6", "python": "3.11", "load_average": 0.5}
-SUBJECT = Subject("ResNet-18", "channel", 11_000_000, 1_800_000_000, 44_000_000, 2400, 4800)
-LARGE = Subject("VGG-16-BN", "weight", 138_000_000, 15_500_000_000, 553_000_000, 6208, 12416)
+CASE = BenchmarkCase("ResNet-18", "channel", 11_000_000, 1_800_000_000, 44_000_000, 2400, 4800)
+LARGE = BenchmarkCase("VGG-16-BN", "weight", 138_000_000, 15_500_000_000, 553_000_000, 6208, 12416)
 BOTH: tuple[Meaning, ...] = ("channel", "weight")
 
 
@@ -58,7 +58,7 @@ def plain_case(request: pytest.FixtureRequest) -> Case:
     return build_case(PLAIN, request.param)
 
 
-def measured(subject: Subject = SUBJECT, tool: str = COOPEXPORT, **fields: Any) -> Measured:
+def measured(benchmark_case: BenchmarkCase = CASE, tool: str = COOPEXPORT, **fields: Any) -> Measured:
     plain: dict[str, Any] = {
         "times_s": (0.4, 0.2, 0.3),
         "processor_times_s": (0.3, 0.2, 0.2),
@@ -68,7 +68,7 @@ def measured(subject: Subject = SUBJECT, tool: str = COOPEXPORT, **fields: Any) 
         "error_float32": 2e-6,
         "peak_bytes": 88_000_000,
     }
-    return Measured(subject, tool, **{**plain, **fields})
+    return Measured(benchmark_case, tool, **{**plain, **fields})
 
 
 def cells(row: Row) -> list[str]:
@@ -90,13 +90,13 @@ def test_row_without_a_measured_peak_has_no_number_there() -> None:
 
 
 def test_failure_is_a_row_of_words_without_any_number() -> None:
-    row = cells(NotMeasured(SUBJECT, "Other", "fails: no such thing | at all"))
+    row = cells(NotMeasured(CASE, "Other", "fails: no such thing | at all"))
     assert row[:3] == ["ResNet-18", "channel", "Other"]
     assert row[3:11] == ["–"] * 8
 
 
 def test_reason_cannot_break_the_table() -> None:
-    assert row_table([NotMeasured(SUBJECT, "Other", "a | b")]).endswith("a \\| b |")
+    assert row_table([NotMeasured(CASE, "Other", "a | b")]).endswith("a \\| b |")
 
 
 def test_bounds_of_time_and_memory_are_judged_row_by_row() -> None:
@@ -158,11 +158,11 @@ def test_coopexport_row_is_equal_and_nni_is_a_row_with_its_reason(
     assert isinstance(own, Measured)
     assert own.is_equal
     assert own.error_float32 < 1e-3
-    assert own.parameters < own.subject.parameters * 0.6
-    assert own.macs < own.subject.macs * 0.6
+    assert own.parameters < own.benchmark_case.parameters * 0.6
+    assert own.macs < own.benchmark_case.macs * 0.6
     assert len(own.times_s) == 1
-    assert own.subject.checkpoint_bytes == checkpoint_bytes(plain_case.network)
-    assert pruning == NotMeasured(own.subject, "Torch-Pruning", "not run: not installed")
+    assert own.benchmark_case.checkpoint_bytes == checkpoint_bytes(plain_case.network)
+    assert pruning == NotMeasured(own.benchmark_case, "Torch-Pruning", "not run: not installed")
     assert isinstance(nni, NotMeasured)
     assert nni.reason.startswith("not run: ")
 

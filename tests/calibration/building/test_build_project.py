@@ -50,7 +50,7 @@ def test_engines_are_those_on_the_disk_and_a_second_time_they_are_kept(project: 
     told: list[TargetEngines] = []
     again = build_project(project, request, on_result=told.append)
     assert tuple(told) == again.targets
-    assert {engine.origin for built in again.targets for engine in built.engines} == {"kept"}
+    assert {engine.origin for built in again.targets for engine in built.engines} == {"reused"}
     assert files_below(project.folder) == before
 
 

@@ -40,7 +40,7 @@ def test_what_the_request_says_comes_first_and_what_is_impossible_is_refused(pro
     assert settings_for(project, cpu, BuildProjectRequest(batches=(2, 2, 2))) == plain._replace(batches=(2, 2, 2))
     with pytest.raises(CoopexportError, match="int8 kernels"):
         settings_for(project, nano, BuildProjectRequest(precision="int8"))
-    with pytest.raises(SettingError, match=r"^batches: .*least, best and most, in this order"):
+    with pytest.raises(SettingError, match=r"^batches: .*min, opt and max, in this order"):
         settings_for(project, cpu, BuildProjectRequest(batches=(4, 2, 8)))
     with pytest.raises(SettingError, match=r"^precision: "):
         settings_for(project, cpu, BuildProjectRequest(precision="int4"))  # type: ignore[arg-type]
@@ -81,7 +81,7 @@ def test_what_lacks_a_precision_is_converted_once(project: Project, tmp_path: Pa
     assert converted == (read_precision(folder, "conv4_1", "fp16"), read_precision(folder, "whole", "fp16"))
     assert files == ["conv4_1.head.fp16.onnx", "conv4_1.tail.fp16.onnx", "whole.fp16.onnx"]
     assert told == [converted]
-    assert steps == [("lowering to fp16", 1, 2), ("lowering to fp16", 2, 2)]
+    assert steps == [("converting to fp16", 1, 2), ("converting to fp16", 2, 2)]
     before = files_below(copy.folder)
     assert choose() == ((), files)
     assert (len(told), len(steps), set(counts)) == (1, 2, {0})

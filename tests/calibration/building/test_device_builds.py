@@ -1,4 +1,6 @@
-"""Building on a device: an order by hand and its result, what the device could not build, and what is refused."""
+"""Building on a device: a build request by hand and its result, what the device could not build, and what is
+refused.
+"""
 
 from __future__ import annotations
 

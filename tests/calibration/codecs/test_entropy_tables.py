@@ -97,7 +97,7 @@ def test_the_same_symbols_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -
 def test_fewer_classes_are_taken_where_more_hardly_gain(monkeypatch: pytest.MonkeyPatch) -> None:
     symbols = smooth(80, 4)
     exact = fit_symbol_model(symbols, 4, True).context_count
-    monkeypatch.setattr(entropy_tables, "LEAST_GAIN", 0.1)
+    monkeypatch.setattr(entropy_tables, "MIN_GAIN", 0.1)
     assert 1 < fit_symbol_model(symbols, 4, True).context_count < exact
 
 

@@ -68,5 +68,5 @@ def test_chroma_is_stored_at_half_the_resolution() -> None:
 @given(st.lists(st.integers(1, 10**6), min_size=1, max_size=50))
 def test_statistics_of_sizes(sizes: list[int]) -> None:
     found = payload_statistics(sizes)
-    assert (found.least, found.largest, found.samples) == (min(sizes), max(sizes), len(sizes))
+    assert (found.min, found.max, found.samples) == (min(sizes), max(sizes), len(sizes))
     assert found.mean == pytest.approx(sum(sizes) / len(sizes))

@@ -17,7 +17,7 @@ from calibration.ranges.clip_methods import ClipSettings
 from calibration.ranges.clip_range import FeatureSample, clip_range
 from exporter.encoding.specification import affine_specification, decode, encode, wire_specification
 from jetson.errors import CoopexportError
-from jetson.wire.message import pack
+from jetson.wire.message import encode_message
 
 CHANNELS = 4
 
@@ -49,19 +49,19 @@ class Nearness:
 
 def test_every_trial_costs_what_its_encoding_costs() -> None:
     feature = features()
-    judge = Nearness(feature)
-    trials = search([sample_of(feature)], [feature], judge, bits=(8, 3), codecs=("raw", "rans-context"))
-    assert judge.calls == 1 + len(trials) // 2
+    evaluate = Nearness(feature)
+    trials = search([sample_of(feature)], [feature], evaluate, bits=(8, 3), codecs=("raw", "rans-context"))
+    assert evaluate.calls == 1 + len(trials) // 2
     for trial in trials:
         settings = ClipSettings(trial.clip, trial.percentile or 100.0, trial.granularity, trial.bits)
         specification = affine_specification(clip_range(sample_of(feature), settings), trial.bits)
         symbols = encode(specification, feature)
-        score = judge([decode(specification, symbols)])
+        score = evaluate([decode(specification, symbols)])
         assert trial.loss_points == pytest.approx(100 * (1 - score.value), abs=1e-5)
         assert trial.loss_error_points == pytest.approx(100 * score.per_image.std() / np.sqrt(24))
         model = fit_symbol_model(symbols[:12], trial.bits, contexts=True) if trial.codec == "rans-context" else None
         wire = [wire_specification(specification, feature.shape[1:], trial.codec, model)]
-        sizes = [len(pack([symbols[index : index + 1]], wire)) for index in range(12, 24)]
+        sizes = [len(encode_message([symbols[index : index + 1]], wire)) for index in range(12, 24)]
         assert trial.payload_bytes == pytest.approx(np.mean(sizes))
         assert trial.bits_per_element == pytest.approx(8 * np.mean(sizes) / feature[0].size)
         assert trial.encode_us > 0

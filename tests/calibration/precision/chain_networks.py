@@ -1,4 +1,6 @@
-"""A chain of convolutions made by hand, with what is planted in it, as a subject that can be lowered and judged."""
+"""A chain of convolutions made by hand, with what is planted in it, as a subject that can be converted and
+evaluated.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from calibration.metrics.metric import TOP1, top1
+from calibration.precision.evaluator import Evaluator, open_evaluator
 from calibration.precision.graph_layers import node_layers
-from calibration.precision.judge import Judge, open_judge
-from calibration.precision.subject import WHOLE, Part, Subject
+from calibration.precision.network_under_test import WHOLE, NetworkUnderTest, Subgraph
 from exporter.bundles.bundle import FileRecord
 from exporter.layers.candidates import candidates
 from exporter.onnx_graphs.session import open_session, run
@@ -72,12 +74,14 @@ def images(count: int = 96, seed: int = 1) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def part_of(model: onnx.ModelProto) -> Part:
+def subgraph_of(model: onnx.ModelProto) -> Subgraph:
     """Return the whole of a model as a part."""
-    return Part(WHOLE, model, FileRecord(file="model.onnx", sha256=""), node_layers(model, candidates(model)), False)
+    return Subgraph(
+        WHOLE, model, FileRecord(file="model.onnx", sha256=""), node_layers(model, candidates(model)), False
+    )
 
 
-def judge_of(model: onnx.ModelProto, inputs: np.ndarray) -> Judge:
-    """Return a judge whose labels are the answers of the float32 model: every other answer is wrong."""
+def evaluator_of(model: onnx.ModelProto, inputs: np.ndarray) -> Evaluator:
+    """Return an evaluator whose labels are the answers of the float32 model: every other answer is wrong."""
     labels = run(open_session(model, "disabled"), [inputs])[0].argmax(axis=1)
-    return open_judge(Subject(WHOLE, (part_of(model),), ""), inputs, labels, (TOP1, top1))
+    return open_evaluator(NetworkUnderTest(WHOLE, (subgraph_of(model),), ""), inputs, labels, (TOP1, top1))

@@ -28,9 +28,9 @@ def value_of(tensor: str) -> np.ndarray:
     return run(open_session(watched, "disabled"), [INPUTS])[0]
 
 
-@pytest.mark.parametrize("most_bytes", [1, 10_000, 1 << 27])
-def test_histograms_count_every_value_once(most_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(activations, "_MOST_BYTES", most_bytes)
+@pytest.mark.parametrize("max_bytes", [1, 10_000, 1 << 27])
+def test_histograms_count_every_value_once(max_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activations, "_MAX_BYTES", max_bytes)
     found = magnitude_histograms(CHAIN, TENSORS, [INPUTS])
     assert list(found) == TENSORS
     for name, histogram in found.items():

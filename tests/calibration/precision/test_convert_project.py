@@ -58,7 +58,7 @@ def test_records_are_those_on_disk_and_what_costs_too_much_is_named(project: Pro
         events.append,
     )
     assert events == [0]
-    assert steps == [("lowering original", 1, 2), ("lowering original", 2, 2)]
+    assert steps == [("converting original", 1, 2), ("converting original", 2, 2)]
     (record,), (reason,) = result.records, result.refused
     assert record == read_precision(folder / "out" / "original", "whole", "fp16")
     assert record.against_float32.name == "share_of_near:near"
@@ -107,7 +107,7 @@ def test_sensitivity_is_of_every_layer_and_writes_nothing(project: Project) -> N
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        (ConvertRequest(), "say what to lower"),
+        (ConvertRequest(), "say what to convert"),
         (ConvertRequest(layers=("conv9",)), 'there is no layer "conv9"'),
         (ConvertRequest(layers=("conv1_1",)), "there is no split bundle"),
         (ConvertRequest(whole=True, precisions=("int4",)), 'precision "int4" is unknown; use one of fp16, int8'),  # type: ignore[arg-type]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from network_families import FAMILIES
 from onnx import TensorProto, helper, numpy_helper
 
+from calibration.precision.evaluator import output_error
 from calibration.precision.graph_layers import element_types
 from calibration.precision.half_evaluator import rounding_graph
 from calibration.precision.half_precision import constants_out_of_range, half_ends, to_half
-from calibration.precision.judge import output_error
 from exporter.cutting.cut import cut
 from exporter.cutting.encoded_halves import encode_halves
 from exporter.encoding.specification import (
@@ -163,19 +163,19 @@ def test_a_dtype_that_an_attribute_sets_is_left_alone() -> None:
 def test_every_encoding_at_the_cut_stays_what_it_is(specification: EncodeSpecification, dtype: type) -> None:
     halves = encode_halves(cut(CHAIN, ["conv2_out_relu"]), [specification])
     codec = FeatureCodec((feature_tensor(specification, "conv2_out_relu", (8, 8, 8)),))
-    inputs, sent, feature = images(4), {}, {}
+    inputs, head_outputs, feature = images(4), {}, {}
     for name, lower in (("float32", lambda model: model), ("half", to_half)):
-        head, tail = (lower(part) for part in (halves.head, halves.tail))
-        for made, part in ((head, halves.head), (tail, halves.tail)):
+        head, tail = (lower(subgraph) for subgraph in (halves.head, halves.tail))
+        for made, subgraph in ((head, halves.head), (tail, halves.tail)):
             onnx.checker.check_model(made, full_check=True)
-            assert (made.graph.input, made.graph.output) == (part.graph.input, part.graph.output)
-        sent[name] = run(open_session(rounding_graph(head), "disabled"), [inputs])[0]
-        assert sent[name].dtype == dtype
-        taken = codec.tail_inputs(codec.symbols([sent[name]]))
-        feature[name] = run(open_session(rounding_graph(tail), "disabled"), taken)[0]
+            assert (made.graph.input, made.graph.output) == (subgraph.graph.input, subgraph.graph.output)
+        head_outputs[name] = run(open_session(rounding_graph(head), "disabled"), [inputs])[0]
+        assert head_outputs[name].dtype == dtype
+        tail_inputs = codec.tail_inputs(codec.symbols([head_outputs[name]]))
+        feature[name] = run(open_session(rounding_graph(tail), "disabled"), tail_inputs)[0]
     assert 0 < output_error(feature["float32"], feature["half"]) < 0.02
     if specification.kind == "affine":
-        one, other = (codec.symbols([sent[name]])[0].astype(int) for name in ("float32", "half"))
+        one, other = (codec.symbols([head_outputs[name]])[0].astype(int) for name in ("float32", "half"))
         assert np.abs(one - other).max() <= 1
         assert (one != other).mean() < 0.05
 

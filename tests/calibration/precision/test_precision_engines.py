@@ -12,10 +12,10 @@ import onnx
 import pytest
 from chain_networks import chain, images
 
+from calibration.precision.convert_graph import convert_precision
 from calibration.precision.graph_layers import node_layers
 from calibration.precision.int8_graph import quantisable_nodes
 from calibration.precision.int8_ranges import RangeSettings
-from calibration.precision.lower import lower
 from engines.backends.registry import find_backend
 from engines.target_files.target_file import target_file
 from engines.targets.lookup import find_target
@@ -40,15 +40,17 @@ def split_in_the_middle(model: onnx.ModelProto, layers: tuple[Layer, ...]) -> Ha
     return encode_halves(cut(model, [layer.tensor]), [affine_specification(clip)])
 
 
-def forms(part: onnx.ModelProto, layers: tuple[Layer, ...], inputs: np.ndarray) -> dict[str, onnx.ModelProto]:
+def forms(subgraph: onnx.ModelProto, layers: tuple[Layer, ...], inputs: np.ndarray) -> dict[str, onnx.ModelProto]:
     """Return a head or tail in every precision, and in int8 with the last layer in float16."""
     minmax = RangeSettings("minmax")
-    last = node_layers(part, layers)[max(quantisable_nodes(part))]
+    last = node_layers(subgraph, layers)[max(quantisable_nodes(subgraph))]
     return {
-        "fp32": part,
-        "fp16": lower(part, "fp16", [inputs], layers=layers)[0],
-        "int8": lower(part, "int8", [inputs], ranges=minmax, layers=layers)[0],
-        "int8, last layer fp16": lower(part, "int8", [inputs], [last], minmax, layers, kept_in_half=True)[0],
+        "fp32": subgraph,
+        "fp16": convert_precision(subgraph, "fp16", [inputs], layers=layers)[0],
+        "int8": convert_precision(subgraph, "int8", [inputs], ranges=minmax, layers=layers)[0],
+        "int8, last layer fp16": convert_precision(
+            subgraph, "int8", [inputs], [last], minmax, layers, kept_in_half=True
+        )[0],
     }
 
 
@@ -73,9 +75,9 @@ def build_all(
     """Build head and tail in every form; all must build, but for float32 products at SM 7.5."""
     halves = split_in_the_middle(model, layers)
     symbols = open_session(halves.head, "disabled").run(None, {"images": inputs})[0]
-    for part, given in ((halves.head, inputs), (halves.tail, symbols)):
+    for subgraph, given in ((halves.head, inputs), (halves.tail, symbols)):
         sizes = {}
-        for precision, graph in forms(part, layers, given).items():
+        for precision, graph in forms(subgraph, layers, given).items():
             for target in targets:
                 for batch in batches:
                     if target == "rtx-turing" and has_float_product(graph):

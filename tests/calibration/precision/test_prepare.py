@@ -12,14 +12,14 @@ import pytest
 from onnx import TensorProto
 from tests_support import files_below
 
+from calibration.precision.conversion_job import PrecisionOptions, PrecisionRefusedError, open_conversion_job
 from calibration.precision.half_evaluator import rounding_graph
 from calibration.precision.int8_ranges import RangeSettings
 from calibration.precision.prepare import prepare_precision
-from calibration.precision.work import PrecisionOptions, PrecisionRefusedError, open_work
 from calibration.splitting.context import SplitContext, open_context
-from exporter.bundles.bundle import check_weights, read_golden, read_split
-from exporter.bundles.golden import golden_outputs, golden_sent
-from exporter.bundles.precision_file import PrecisionFile, check_role, read_precision
+from exporter.bundles.bundle import read_golden, read_split, verify_weights
+from exporter.bundles.golden import golden_head_outputs, golden_outputs
+from exporter.bundles.precision_file import PrecisionFile, read_precision, verify_role
 from exporter.data.datasets import load_dataset
 from exporter.onnx_graphs.session import open_session, run
 from exporter.onnx_graphs.weight_store import with_weights
@@ -56,15 +56,15 @@ def graphs(context: SplitContext, record: PrecisionFile) -> dict[str, onnx.Model
     folder = context.graph.folder
     found = {}
     for role in record.roles:
-        path = check_role(folder, record, role, record.roles[role].source_sha256)
-        check_weights(folder, path)
+        path = verify_role(folder, record, role, record.roles[role].source_sha256)
+        verify_weights(folder, path)
         found[role] = with_weights(onnx.load(str(path), load_external_data=False), folder)
     return found
 
 
 def compute(model: onnx.ModelProto, record: PrecisionFile, inputs: np.ndarray) -> np.ndarray:
-    judged = rounding_graph(model) if record.precision == "fp16" else model
-    return run(open_session(judged, "disabled"), [inputs])[0]
+    runnable = rounding_graph(model) if record.precision == "fp16" else model
+    return run(open_session(runnable, "disabled"), [inputs])[0]
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8"])
@@ -85,12 +85,12 @@ def test_metric_and_golden_are_those_of_the_written_files(
     assert record.metric.data_sha256 == record.against_float32.data_sha256 == evaluation.sha256()
     golden = read_golden(context.graph.folder, record.golden)
     assert {len(array) for array in golden.values()} == {16}
-    sent = golden["inputs"]
+    head_outputs = golden["inputs"]
     if layer != "whole":
-        sent = compute(made["head"], record, golden["inputs"])
-        assert np.array_equal(sent, golden_sent(golden)[0])
+        head_outputs = compute(made["head"], record, golden["inputs"])
+        assert np.array_equal(head_outputs, golden_head_outputs(golden)[0])
     assert np.array_equal(
-        compute(made["tail" if layer != "whole" else "whole"], record, sent), golden_outputs(golden)[0]
+        compute(made["tail" if layer != "whole" else "whole"], record, head_outputs), golden_outputs(golden)[0]
     )
 
 
@@ -110,13 +110,13 @@ def test_bounds_let_another_rounding_pass_and_another_network_not(records, conte
     record = records["conv4_1", name]
     made = graphs(context, record)
     golden = read_golden(context.graph.folder, record.golden)
-    symbols, outputs = golden_sent(golden)[0].astype(int), golden_outputs(golden)[0]
+    symbols, outputs = golden_head_outputs(golden)[0].astype(int), golden_outputs(golden)[0]
     spread = np.ptp(outputs, axis=0).max()
 
     def fits(head: onnx.ModelProto, tail: onnx.ModelProto) -> tuple[bool, bool]:
         bounds = {role: item.bounds for role, item in record.roles.items()}
         difference = np.abs(run(open_session(head, "all"), [golden["inputs"]])[0] - symbols)
-        error = np.abs(run(open_session(tail, "all"), [golden_sent(golden)[0]])[0] - outputs).max() / spread
+        error = np.abs(run(open_session(tail, "all"), [golden_head_outputs(golden)[0]])[0] - outputs).max() / spread
         few = (difference > 0).mean() <= bounds["head"].symbol_fraction
         return bool(few and difference.max() <= bounds["head"].symbol_difference), error <= bounds["tail"].output_error
 
@@ -178,7 +178,9 @@ def test_the_same_recipe_makes_nothing_anew_and_another_does(folder: Path, conte
     changed = prepare_precision(context, "conv4_1", other)[1]
     assert changed.recipe_sha256 != records["conv4_1", "int8"].recipe_sha256
     assert changed.ranges == {"method": "minmax"}
-    assert [(item.layer, item.reason) for item in changed.roles["head"].kept] == [("conv1_2", "kept by name")]
+    assert [(item.layer, item.reason) for item in changed.roles["head"].float32_layers] == [
+        ("conv1_2", "chosen by name")
+    ]
     prepare_precision(context, "conv4_1", options)
 
 
@@ -190,37 +192,40 @@ def test_sensitive_layers_stay_in_float32_and_say_so(
 
     Calibration data need no labels for it: float32's own answers are what must not change.
     """
-    from calibration.precision import lowering, work
+    from calibration.precision import conversion, conversion_job
 
     if not labelled:
         unknown = dataclasses.replace(context.calibration, labels=np.zeros_like(context.calibration.labels))
         context = dataclasses.replace(context, calibration=unknown)
-    real = lowering.int8_ranges
+    real = conversion.int8_ranges
 
     def ruined(histograms, settings):
         found = real(histograms, settings)
         first = next(iter(found))
         return {**found, first: found[first] * 400}
 
-    monkeypatch.setattr(lowering, "int8_ranges", ruined)
+    monkeypatch.setattr(conversion, "int8_ranges", ruined)
     options = PrecisionOptions("int8", maximum_loss_points=1.0)
-    opened = open_work(context, "whole", options)
-    kept = work.choose_kept(opened)
-    assert kept[0].layer == "conv1_1"
-    assert "among the most sensitive: alone in int8, the outputs are off by" in opened.kept(kept)["whole"]["conv1_1"]
-    judged = opened.judge.judge(opened.judged(opened.graphs(opened.kept(kept))))
-    assert judged.loses_at_most(1.0)
-    assert not opened.judge.judge(opened.judged(opened.graphs(opened.kept()))).loses_at_most(1.0)
+    opened = open_conversion_job(context, "whole", options)
+    float32_layers = conversion_job.choose_float32_layers(opened)
+    assert float32_layers[0].layer == "conv1_1"
+    assert (
+        "among the most sensitive: alone in int8, the outputs are off by"
+        in opened.float32_layers(float32_layers)["whole"]["conv1_1"]
+    )
+    runnable = opened.evaluator.evaluate(opened.runnable(opened.graphs(opened.float32_layers(float32_layers))))
+    assert runnable.loses_at_most(1.0)
+    assert not opened.evaluator.evaluate(opened.runnable(opened.graphs(opened.float32_layers()))).loses_at_most(1.0)
 
 
 def test_too_great_a_loss_is_refused_with_layer_and_number_and_nothing_is_written(
     context: SplitContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from calibration.precision import lowering
+    from calibration.precision import conversion
 
-    real = lowering.int8_ranges
+    real = conversion.int8_ranges
     monkeypatch.setattr(
-        lowering, "int8_ranges", lambda *given: {name: value * 300 for name, value in real(*given).items()}
+        conversion, "int8_ranges", lambda *given: {name: value * 300 for name, value in real(*given).items()}
     )
     before = files_below(context.graph.folder)
     for mixed, said in ((False, r"pool3 of original in int8 costs \d+\.\d\d points of top1 .*allowed are 0.5"),

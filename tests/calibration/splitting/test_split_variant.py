@@ -14,11 +14,11 @@ from tests_support import files_below
 from calibration.codecs.input_coding import decode_jpeg, jpeg_payload, raw_payload
 from calibration.metrics.metric import Score, top1
 from calibration.splitting import split_variant
-from calibration.splitting.context import SplitContext, boundaries, open_context
+from calibration.splitting.context import SplitContext, calibrated_cut_tensors, open_context
 from calibration.splitting.split_variant import write_split
 from calibration.splitting.whole_variant import write_whole
 from exporter.bundles.bundle import SplitFile, WholeFile, read_feature_codec, read_golden, read_split, read_whole
-from exporter.cutting.split import Boundary
+from exporter.cutting.split import CutTensor
 from exporter.data.datasets import load_dataset
 from exporter.encoding.specification import decode, encode
 from exporter.layers.candidates import Layer
@@ -51,7 +51,7 @@ def test_metric_and_bytes_are_those_of_the_written_files(finished: Project, vari
     folder = finished.variant_folder(variant)
     bundle = read_split(folder, layer)
     evaluation = load_dataset(finished, "evaluation")
-    inputs = preprocessing.apply(bundle.contract(), evaluation.images)
+    inputs = preprocessing.apply(bundle.declared_preprocessing(), evaluation.images)
     symbols = graph_outputs(folder / bundle.head.file, inputs)
     # Each image's message, through the link and out again, then the tail.
     codec = read_feature_codec(folder, bundle)
@@ -67,7 +67,7 @@ def test_metric_and_bytes_are_those_of_the_written_files(finished: Project, vari
     assert found.only_this_right == int((right & ~right_uncut).sum())
     sizes = [len(message) for message in messages]
     payload = bundle.payload_bytes
-    assert (payload.least, payload.largest, payload.samples) == (min(sizes), max(sizes), len(sizes))
+    assert (payload.min, payload.max, payload.samples) == (min(sizes), max(sizes), len(sizes))
     assert payload.mean == pytest.approx(np.mean(sizes))
 
 
@@ -80,7 +80,7 @@ def test_golden_data_are_true_from_the_image_on(finished: Project, variant: str,
     assert {len(value) for value in golden.values()} == {16}
     assert golden["images"].dtype == np.uint8
     assert np.array_equal(golden["images"], load_dataset(finished, "calibration").images[:16])
-    inputs = preprocessing.apply(bundle.contract(), golden["images"])
+    inputs = preprocessing.apply(bundle.declared_preprocessing(), golden["images"])
     assert inputs.tobytes() == golden["inputs"].tobytes()
 
     def outputs(path: str, given: np.ndarray) -> np.ndarray:
@@ -108,7 +108,7 @@ def test_golden_data_are_true_from_the_image_on(finished: Project, variant: str,
     "altered",
     [
         {"mean": [0.5, 0.5, 0.51]},
-        {"deviation": [0.25, 0.25, 0.2501]},
+        {"std": [0.25, 0.25, 0.2501]},
         {"scale": 1 / 256},
         {"colour_order": "BGR"},
         {"resize": [31, 31], "crop": None},
@@ -122,10 +122,12 @@ def test_altered_preprocessing_shows_in_the_golden_data(finished: Project, alter
     # Digits in grey would hide the order of colours.
     images = golden["images"].copy()
     images[..., 0] //= 2
-    contract = preprocessing.from_json({**bundle.preprocessing, **altered})
-    assert not np.array_equal(preprocessing.apply(contract, images), preprocessing.apply(bundle.contract(), images))
+    declaration = preprocessing.from_json({**bundle.preprocessing, **altered})
+    assert not np.array_equal(
+        preprocessing.apply(declaration, images), preprocessing.apply(bundle.declared_preprocessing(), images)
+    )
     if "colour_order" not in altered:
-        assert not np.array_equal(preprocessing.apply(contract, golden["images"]), golden["inputs"])
+        assert not np.array_equal(preprocessing.apply(declaration, golden["images"]), golden["inputs"])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -135,7 +137,7 @@ def test_whole_file_measures_raw_and_jpeg_input(finished: Project, variant: str)
     evaluation = load_dataset(finished, "evaluation")
 
     def right(images: np.ndarray) -> np.ndarray:
-        inputs = preprocessing.apply(whole.contract(), images)
+        inputs = preprocessing.apply(whole.declared_preprocessing(), images)
         return graph_outputs(folder / whole.model.file, inputs).argmax(axis=1) == evaluation.labels
 
     uncut = right(evaluation.images)
@@ -143,7 +145,7 @@ def test_whole_file_measures_raw_and_jpeg_input(finished: Project, variant: str)
     assert whole.metric.loss_points == 0
     raw, jpeg = whole.inputs["raw"], whole.inputs["jpeg"]
     assert (raw.metric, raw.quality) == (whole.metric, None)
-    assert raw.payload_bytes.least == raw.payload_bytes.largest == len(raw_payload(evaluation.images[0]))
+    assert raw.payload_bytes.min == raw.payload_bytes.max == len(raw_payload(evaluation.images[0]))
 
     assert jpeg.quality == finished.settings.select.jpeg_quality
     files = [jpeg_payload(image, 90) for image in evaluation.images]
@@ -153,7 +155,7 @@ def test_whole_file_measures_raw_and_jpeg_input(finished: Project, variant: str)
     assert jpeg.metric.only_reference_right == int((uncut & ~arrived).sum())
     assert jpeg.metric.only_this_right == int((arrived & ~uncut).sum())
     sizes = [len(file) for file in files]
-    assert (jpeg.payload_bytes.least, jpeg.payload_bytes.largest) == (min(sizes), max(sizes))
+    assert (jpeg.payload_bytes.min, jpeg.payload_bytes.max) == (min(sizes), max(sizes))
     assert jpeg.payload_bytes.mean == pytest.approx(np.mean(sizes))
 
 
@@ -173,7 +175,9 @@ def test_jpeg_is_coded_at_the_projects_quality(context: SplitContext, quality: i
     evaluation = context.evaluation
     payloads = [jpeg_payload(image, quality) for image in evaluation.images]
     arrived = np.stack([decode_jpeg(payload) for payload in payloads])
-    outputs = graph_outputs(context.graph.folder / "model.onnx", preprocessing.apply(whole.contract(), arrived))
+    outputs = graph_outputs(
+        context.graph.folder / "model.onnx", preprocessing.apply(whole.declared_preprocessing(), arrived)
+    )
     jpeg = whole.inputs["jpeg"]
     assert jpeg.quality == quality
     assert jpeg.payload_bytes.mean == pytest.approx(np.mean([len(payload) for payload in payloads]))
@@ -183,16 +187,16 @@ def test_jpeg_is_coded_at_the_projects_quality(context: SplitContext, quality: i
     assert jpeg.metric.reference == whole.metric.value
 
 
-def layer_and_crossing(context: SplitContext, name: str) -> tuple[Layer, tuple[Boundary, ...]]:
+def layer_and_cut_tensors(context: SplitContext, name: str) -> tuple[Layer, tuple[CutTensor, ...]]:
     layer = find_layer(context.graph.layers, name)
-    return layer, boundaries(context, [layer])[layer.name]
+    return layer, calibrated_cut_tensors(context, [layer])[layer.name]
 
 
 def test_the_same_split_again_writes_the_same_bytes(context: SplitContext) -> None:
     folder = context.graph.folder
     names = [name for name in files_below(folder) if name.startswith(("conv4_1", "whole", "weights", "calibration"))]
     before = {name: (folder / name).read_bytes() for name in names}
-    path, manifest = write_split(context, *layer_and_crossing(context, "conv4_1"))
+    path, manifest = write_split(context, *layer_and_cut_tensors(context, "conv4_1"))
     write_whole(context)
     assert path == folder / "conv4_1.split.json"
     assert manifest == read_split(folder, "conv4_1")
@@ -204,7 +208,7 @@ def test_an_interrupted_split_goes_on_where_it_was(context: SplitContext, monkey
     made: list[str] = []
     real = split_variant.split
     monkeypatch.setattr(split_variant, "split", lambda *given: made.append(given[3]) or real(*given))
-    arguments = layer_and_crossing(context, "conv4_1")
+    arguments = layer_and_cut_tensors(context, "conv4_1")
     first = write_split(context, *arguments)
     assert made == []
     tail = context.graph.folder / first[1].tail.file
@@ -213,7 +217,7 @@ def test_an_interrupted_split_goes_on_where_it_was(context: SplitContext, monkey
     assert write_split(context, *arguments) == first
     assert tail.read_bytes() == good
     other = dataclasses.replace(context, settings=context.settings.model_copy(update={"bits": 7}))
-    second = write_split(other, *layer_and_crossing(other, "conv4_1"))
+    second = write_split(other, *layer_and_cut_tensors(other, "conv4_1"))
     assert second[1].tensors[0].encoding.bits == 7
     assert write_split(context, *arguments) == first
     assert len(made) == 3
@@ -231,7 +235,7 @@ def test_an_interrupted_split_goes_on_where_it_was(context: SplitContext, monkey
 
 def test_too_much_loss_is_refused_and_nothing_is_written(context: SplitContext) -> None:
     coarse = dataclasses.replace(context, settings=SplitSection(percentile=50.1, maximum_loss_points=0.4))
-    arguments = layer_and_crossing(coarse, "conv1_1")
+    arguments = layer_and_cut_tensors(coarse, "conv1_1")
     before = {name: (context.graph.folder / name).stat().st_mtime_ns for name in files_below(context.graph.folder)}
     with pytest.raises(ParityError, match=r"layer conv1_1 of pruned: .* costs \d+\.\d\d points of top1") as error:
         write_split(coarse, *arguments)
@@ -250,7 +254,7 @@ def test_a_loss_of_exactly_the_bound_is_allowed(context: SplitContext, allowed: 
         metric=("fixed", lambda outputs, labels: 0.97),
         whole=Score("fixed", 0.98, len(context.evaluation.labels), None),
     )
-    arguments = layer_and_crossing(context, "conv4_1")
+    arguments = layer_and_cut_tensors(context, "conv4_1")
     if refused:
         with pytest.raises(
             CoopexportError, match=r"costs 1\.00 points of fixed \(0\.9800 to 0\.9700\), allowed are 0\.99"
@@ -267,16 +271,16 @@ def test_names_of_the_uncut_candidates_are_refused(
     monkeypatch.setattr(split_variant, "display_name", lambda layers, layer: name)
     before = files_below(context.graph.folder)
     with pytest.raises(CoopexportError, match=f'a bundle cannot be called "{name}"'):
-        write_split(context, *layer_and_crossing(context, "conv4_1"))
+        write_split(context, *layer_and_cut_tensors(context, "conv4_1"))
     assert files_below(context.graph.folder) == before
 
 
 def test_float32_crosses_as_it_is(context: SplitContext) -> None:
     plain = dataclasses.replace(context, settings=SplitSection(encoding="float32", codec="raw"))
-    _, manifest = write_split(plain, *layer_and_crossing(plain, "conv4_1"))
+    _, manifest = write_split(plain, *layer_and_cut_tensors(plain, "conv4_1"))
     assert (manifest.tensors[0].encoding.kind, manifest.codec) == ("float32", "raw")
     assert manifest.metric.value == manifest.metric.reference == context.whole.value
-    assert manifest.payload_bytes.least == manifest.payload_bytes.largest
+    assert manifest.payload_bytes.min == manifest.payload_bytes.max
     golden = read_golden(context.graph.folder, manifest.golden)
     assert golden["symbols_0"].dtype == np.float32
     codec = read_feature_codec(context.graph.folder, manifest)

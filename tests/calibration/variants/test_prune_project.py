@@ -18,8 +18,8 @@ from calibration.variants.prune_project import Pruned, PruneRequest, PruneResult
 from calibration.variants.variant_maker import LeftOut
 from exporter.project.overrides import SettingError
 from exporter.project.settings import Project, PruneSection, TrainingSection, load_project
+from exporter.pruning.session import STATE_FILE
 from exporter.pruning.step_one import Round
-from exporter.pruning.work import STATE_FILE
 from exporter.variants.record import VariantRecord, read_variant_record
 from jetson.errors import CoopexportError
 

@@ -17,7 +17,7 @@ from engines.building.open_engine import open_engine
 from engines.host.this_machine import this_machine
 from engines.targets.lookup import find_target
 from exporter.bundles.bundle import read_golden
-from exporter.bundles.golden import golden_outputs, golden_sent, golden_taken
+from exporter.bundles.golden import golden_head_outputs, golden_outputs, golden_tail_inputs
 from jetson.engines.identity import read_identity
 
 rtx_installed = pytest.mark.skipif(
@@ -41,9 +41,9 @@ def test_precisions_and_batches_lie_beside_each_other(coopexport: Callable, fini
         result = coopexport(finished_project, *build, *options)
         assert result.code == 0, result.errors
         assert "golden data agree" in result.output
-        assert ("Precision, judged on" in result.output) == ("--precision" in options)
+        assert ("Precision, evaluated on" in result.output) == ("--precision" in options)
     again = coopexport(finished_project, *build, "--precision", "int8")
-    assert "Precision" not in again.output  # nothing was lowered
+    assert "Precision" not in again.output  # nothing was converted
     found = engines_of(finished_project, "cpu")
     assert [name for name in found if name.startswith("conv4_1")] == [
         "conv4_1.head.batch1-4-16.onnx",
@@ -93,8 +93,8 @@ def test_an_engine_in_int8_runs_with_the_golden_data_of_int8(coopexport: Callabl
     head, tail = items_of_layer(folder, "conv4_1", "int8")
     golden = read_golden(folder, head.golden)
     (symbols,) = open_engine(head, cpu)([golden["inputs"][:1]])
-    assert np.abs(symbols.astype(int) - golden_sent(golden)[0][:1].astype(int)).max() <= 1
-    (scores,) = open_engine(tail, cpu)([golden_taken(golden)[0][:1]])
+    assert np.abs(symbols.astype(int) - golden_head_outputs(golden)[0][:1].astype(int)).max() <= 1
+    (scores,) = open_engine(tail, cpu)([golden_tail_inputs(golden)[0][:1]])
     assert np.allclose(scores, golden_outputs(golden)[0][:1], atol=1e-3 * np.ptp(golden_outputs(golden)[0]))
     exact = read_golden(folder, items_of_layer(folder, "conv4_1")[0].golden)
     assert not np.array_equal(golden_outputs(golden)[0], golden_outputs(exact)[0])
@@ -123,7 +123,7 @@ def test_an_engine_takes_every_batch_that_it_was_built_for(coopexport: Callable,
     golden = read_golden(folder, head.golden)
     runner = open_engine(tail, cpu, (1, 4, 16))
     for batch in (1, 3, 16):
-        assert runner([golden_taken(golden)[0][:batch]])[0].shape == (batch, 10)
+        assert runner([golden_tail_inputs(golden)[0][:batch]])[0].shape == (batch, 10)
 
 
 def test_a_form_that_was_chosen_by_hand_stays(coopexport: Callable, finished_project: Path) -> None:
@@ -170,7 +170,7 @@ def test_what_was_built_once_comes_out_of_the_store(
     again = coopexport(finished_project, *build)
     assert again.output.count("from the store") == 3
     assert {path.name: path.read_bytes() for path in folder.glob("*.engine")} == before
-    assert coopexport(finished_project, *build).output.count("kept") == 3
+    assert coopexport(finished_project, *build).output.count("reused") == 3
     listed = coopexport(finished_project, "engines", "list")
     assert listed.code == 0, listed.errors
     assert "conv4_1" in listed.output
@@ -204,8 +204,8 @@ def test_all_precisions_for_a_graphics_card(coopexport: Callable, finished_proje
         (["--target", "nano@4.6.1", "--precision", "int8"], "int8 kernels"),
         (["--target", "rtx-orin"], "TensorRT-RTX has no kernels for a Jetson"),
         (["--target", "orin-nan"], "did you mean orin-nano"),
-        (["--batch", "4-2-8"], "least-best-most"),
-        (["--batch", "0"], "least-best-most"),
+        (["--batch", "4-2-8"], "min-opt-max"),
+        (["--batch", "0"], "min-opt-max"),
         (["--batch", "99999999999"], "do not fit into the memory"),
     ],
 )

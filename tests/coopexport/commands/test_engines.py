@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click.testing
 import pytest
-from engine_examples import PLAN, RTX_ENGINE, plan_identity, rtx_identity, write_engine
+from engine_examples import RTX_ENGINE, TENSORRT_ENGINE, rtx_identity, tensorrt_identity, write_engine
 
 import engines.host.stored_engines
 from coopexport.commands.engines import engines as command
@@ -29,7 +29,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineStore:
     monkeypatch.delenv("COOPEXPORT_STORE_LIMIT", raising=False)
     monkeypatch.setattr(engines.host.stored_engines, "this_machine", lambda: RTX_HOST)
     store = EngineStore(str(tmp_path / "store"), DEFAULT_LIMIT_BYTES)
-    for identity, data in ((plan_identity(), PLAN), (rtx_identity(), RTX_ENGINE)):
+    for identity, data in ((tensorrt_identity(), TENSORRT_ENGINE), (rtx_identity(), RTX_ENGINE)):
         add(store, key_of(identity), identity, data)
     return store
 
@@ -46,8 +46,8 @@ def test_the_list_says_what_each_engine_is(store: EngineStore, monkeypatch: pyte
     printed = run("list")
     for text in ("pruned conv4_1 head", "orin-nano", "tensorrt 10.3.0.30", "fp16", "rtx-ada", "tensorrt-rtx 1.7.1.116"):
         assert text in printed
-    assert f"{len(PLAN):,}" in printed
-    total = len(PLAN) + len(RTX_ENGINE)
+    assert f"{len(TENSORRT_ENGINE):,}" in printed
+    total = len(TENSORRT_ENGINE) + len(RTX_ENGINE)
     assert f"2 engines, {total:,} of 4,294,967,296 bytes, in {store.root}" in printed
 
 
@@ -77,7 +77,7 @@ def test_a_check_is_explained_with_where_it_was_run(store: EngineStore, tmp_path
 
 def test_an_engine_of_another_machine_is_explained_and_ends_with_an_error(store: EngineStore) -> None:
     with pytest.raises(CoopexportError, match=r"may not be loaded here: no usable TensorRT here, .*--target orin-nano"):
-        run("explain", key_of(plan_identity()).digest)
+        run("explain", key_of(tensorrt_identity()).digest)
 
 
 def test_a_file_is_explained(store: EngineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,9 @@ def test_what_is_not_there_is_refused(store: EngineStore, wanted: str) -> None:
 
 def test_pruning_keeps_the_most_recently_used(store: EngineStore) -> None:
     run("explain", key_of(rtx_identity()).digest)
-    assert run("prune", "--limit", f"{len(RTX_ENGINE)}").startswith(f"removed {len(PLAN):,} bytes\n1 engine, ")
+    assert run("prune", "--limit", f"{len(RTX_ENGINE)}").startswith(
+        f"removed {len(TENSORRT_ENGINE):,} bytes\n1 engine, "
+    )
     assert [entry.identity.target for entry in entries(store)] == ["rtx-ada"]
     assert run("prune").startswith("removed 0 bytes")
     run("prune", "--limit", "0")

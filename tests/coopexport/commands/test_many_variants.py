@@ -13,7 +13,7 @@ from tests_support import files_below
 
 from exporter.bundles.bundle import read_split
 from exporter.project.settings import load_project
-from jetson.runtime.plan import read_plan
+from jetson.runtime.partition_policy import read_partition_policy
 
 CUTS = {
     "original": {"conv4_1", "conv4_3"},
@@ -177,7 +177,7 @@ def test_selection_keeps_every_variant_and_compares_families(
     project = Path(shutil.copytree(measured, tmp_path / "project"))
     result = coopexport(project, "select", "--maximum-loss-points", "100")
     assert result.code == 0, result.errors
-    plan = read_plan(str(project / "out" / "plan.json"))
+    plan = read_partition_policy(str(project / "out" / "plan.json"))
     cuts: dict[str, set[str]] = {}
     for candidate in plan.candidates:
         if candidate["layer"] not in ("input", "output"):

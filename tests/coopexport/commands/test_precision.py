@@ -27,11 +27,11 @@ def test_pairs_and_whole_are_written_in_both_precisions(finished_project: Path, 
     }  # fmt: skip
     for precision in ("fp16", "int8"):
         record = read_precision(folder, "conv4_1", precision)
-        kept = sum(len(role.kept) for role in record.roles.values())
+        float32_layers = sum(len(role.float32_layers) for role in record.roles.values())
         line = next(line for line in result.output.splitlines() if f"conv4_1   │ {precision}" in line)
-        assert f"│ {kept:4} │" in line
+        assert f"│ {float32_layers:4} │" in line
         assert f"{100 * record.against_float32.value:.2f}" in line
-        assert result.output.count("stays fp32") >= kept
+        assert result.output.count("stays fp32") >= float32_layers
     again = coopexport(finished_project, "precision", *options)
     assert again.output == result.output
 
@@ -59,7 +59,7 @@ def test_sensitivity_lists_every_layer_and_writes_nothing(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ((), "say what to lower"),
+        ((), "say what to convert"),
         (("--layer", "conv9"), 'there is no layer "conv9"'),
         (("--layer", "conv1_1"), "there is no split bundle"),
         (("--layer", "conv4_1", "--keep", "conv9"), 'there is no layer "conv9"'),

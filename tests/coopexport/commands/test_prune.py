@@ -28,7 +28,7 @@ from exporter.project.settings import load_project
 from exporter.shrinking.plan import read_shrink_plan
 from exporter.variants.layer_graphs import variants
 from exporter.variants.record import read_variant_record
-from exporter.variants.verify_variants import verify_variant
+from exporter.variants.variant_parity import variant_parity
 from jetson.errors import CoopexportError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -100,7 +100,7 @@ def test_every_variant_is_proven_again_from_its_files(pruned_folder: Path, tmp_p
     shutil.copytree(pruned_folder, folder)
     project = load_project(folder / "coopexport.toml")
     for name in [name for name in variants(project) if name != "original"]:
-        checks = verify_variant(project, name)
+        checks = variant_parity(project, name)
         assert len(checks) == 5 and checks[0].error <= 1e-9, name
     weights = load_file(folder / "out" / "conv2-1" / "weights.safetensors")
     assert not torch.equal(weights["fc.weight"], load_file(folder / "network.safetensors")["fc.weight"][:, :16])

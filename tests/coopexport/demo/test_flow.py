@@ -18,7 +18,7 @@ from coopexport.demo.flow import LAYER, run_demo
 from exporter.bundles.bundle import read_split, split_layers
 from exporter.project.settings import load_project
 from jetson.errors import CoopexportError
-from jetson.runtime.plan import read_plan
+from jetson.runtime.partition_policy import read_partition_policy
 
 RECIPE = Recipe(train_count=11, evaluation_count=22, step_two_layers=("conv4_1",), seed=33)
 COMMANDS = ["doctor", "prune two-step", "variants", "layers", "split", "split", "build", "bench", "select", "report"]
@@ -71,7 +71,7 @@ def test_everything_is_there_afterwards(finished_demo: tuple[Path, PairResult, s
         assert len(split_layers(out / variant)) > len(CANDIDATES) / 2
         for layer in split_layers(out / variant):
             assert (out / variant / "engines" / "cpu" / f"{layer}.tail.engine.json").is_file()
-    plan = read_plan(str(out / "plan.json"))
+    plan = read_partition_policy(str(out / "plan.json"))
     assert all("device_ms" in candidate for candidate in plan.candidates)
     assert (out / "report.html").stat().st_size > 1000
     assert not list(folder.rglob("*.part"))

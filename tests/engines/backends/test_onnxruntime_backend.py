@@ -14,7 +14,7 @@ from small_graphs import small_halves, small_inputs, small_network
 
 from engines.backends import onnxruntime_backend
 from engines.backends.registry import find_backend
-from engines.building.build import require_buildable
+from engines.building.build import builder_version
 from engines.target_files.target_file import target_file
 from engines.targets.lookup import find_target
 from exporter.onnx_graphs.session import open_session, run
@@ -44,7 +44,7 @@ def test_two_distributions_at_once_are_named(monkeypatch: pytest.MonkeyPatch) ->
     assert "onnxruntime and onnxruntime-gpu are both installed" in found.reason
     assert "uninstall both" in found.reason
     with pytest.raises(CoopexportError, match='cannot build for target "cpu" here: onnxruntime and onnxruntime-gpu'):
-        require_buildable(CPU)
+        builder_version(CPU)
 
 
 def test_missing_provider_is_named() -> None:

@@ -36,7 +36,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[host_memory.HostMemory]:
     monkeypatch.setattr(sys.modules["pycuda"], "driver", driver, raising=False)
     monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
     yield memory
-    memory.require_clean()
+    memory.check_clean()
     host_memory.forget_process_memory()
 
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from small_graphs import make_model, small_halves, small_network
 
 from engines.backends.registry import find_backend
-from engines.building.build import build_engine, require_buildable
+from engines.building.build import build_engine, builder_version
 from engines.target_files.target_file import target_file
 from engines.targets.lookup import Target, find_target
 from jetson.engines.build_settings import BuildSettings
@@ -182,7 +182,7 @@ def test_an_unsupported_gpu_is_named() -> None:
     assert not found.usable
     assert "SM 9.0" in found.reason
     with pytest.raises(CoopexportError, match=r'target "rtx-hopper" here: it does not build for SM 9\.0'):
-        require_buildable(HOPPER)
+        builder_version(HOPPER)
     with pytest.raises(CoopexportError, match=r"SM 9\.0"):
         BACKEND.build(HEAD, HOPPER, STATIC)
 

@@ -27,18 +27,18 @@ from engines.building.open_engine import open_engine
 from engines.host.this_machine import this_machine
 from engines.target_files.target_file import target_file
 from engines.targets.lookup import find_target
-from exporter.bundles.bundle import BoundaryTensor, FileRecord, golden_bytes, read_golden
+from exporter.bundles.bundle import CutTensorRecord, FileRecord, golden_bytes, read_golden
 from exporter.onnx_graphs.session import open_session, run
-from jetson.engines.admission import read_engine
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.identity import EngineIdentity, encode_identity, identity_path, read_identity
+from jetson.engines.verification import read_engine
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.version import VERSION
 
 CPU = find_target("cpu")
 ADA = find_target("rtx-ada")
-SYMBOLS = BoundaryTensor(name="t", shape=(4,), encoding=small_specification(), codec="raw")
+SYMBOLS = CutTensorRecord(name="t", shape=(4,), encoding=small_specification(), codec="raw")
 ROLES = ("head", "tail", "whole")
 rtx_installed = pytest.mark.skipif(
     util.find_spec("tensorrt_rtx") is None, reason="left out: TensorRT-RTX exists for Linux on x86-64 only"

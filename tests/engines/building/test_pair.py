@@ -73,7 +73,7 @@ def test_a_message_carries_the_symbols_and_nothing_else(folder: Path, pair: Pair
 
 def test_networks_that_normalise_by_themselves_get_float32_too(pair: Pair) -> None:
     """Exported graphs take float32, whatever preprocessing ends with."""
-    plain = dataclasses.replace(pair, contract=Preprocessing(input_dtype="uint8"))
+    plain = dataclasses.replace(pair, preprocessing=Preprocessing(input_dtype="uint8"))
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
     inputs = plain.preprocess(image)
     assert inputs.dtype == np.float32

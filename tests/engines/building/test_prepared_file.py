@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engines.building.build_items import items_of_layer
-from engines.building.prepared_file import prepare, require_preparable
+from engines.building.prepared_file import check_preparable, prepare
 from engines.targets.lookup import find_target
 from exporter.onnx_graphs.session import open_session, run
 from jetson.engines.build_settings import BuildSettings
@@ -39,5 +39,5 @@ def test_all_that_preflight_refuses_is_named_at_once(split_project: Path) -> Non
     with pytest.raises(
         CoopexportError, match=r"conv4_1.tail.onnx cannot be built .*; refused as well: pruned pool3.tail"
     ):
-        require_preparable(items, turing, settings)
-    require_preparable([item for item in items if item.role == "head"], turing, settings)
+        check_preparable(items, turing, settings)
+    check_preparable([item for item in items if item.role == "head"], turing, settings)

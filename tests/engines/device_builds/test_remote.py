@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2, THOR_7_2, XAVIER_5_1, FakeBoard
-from fake_jetson.device import FakeDevice, Gate, make_device
-from fake_jetson.small_order import SAMPLES, small_order
+from fake_jetson.device import Barrier, FakeDevice, make_device
+from fake_jetson.small_request import SAMPLES, small_request
 from fake_jetson.ssh_server import SERVER, SshServer, ssh_server
 from tensorrt_doubles.engine_file import decode_engine
 from tests_support import files_below
@@ -59,11 +59,11 @@ def test_a_device_says_what_it_is(orin: tuple[FakeDevice, SshServer]) -> None:
 def test_engines_are_built_there_and_brought_back(orin: tuple[FakeDevice, SshServer], tmp_path: Path) -> None:
     device, server = orin
     target = find_target("orin-nano")
-    ordered = small_order(tmp_path / "my out", target, 4, BATCH)[:2]
+    pending = small_request(tmp_path / "my out", target, 4, BATCH)[:2]
     events: list[dict[str, Any]] = []
-    placed = build_on_device(server.name, target, ordered, events.append)
-    assert [one.failure for one in placed] == [None, None]
-    assert all(one.identity is not None and one.identity.machine.board == ORIN_NANO_6_2.model for one in placed)
+    installed = build_on_device(server.name, target, pending, events.append)
+    assert [one.failure for one in installed] == [None, None]
+    assert all(one.identity is not None and one.identity.machine.board == ORIN_NANO_6_2.model for one in installed)
     assert files_below(tmp_path / "my out") == {
         f"engines/orin-nano@6.2/conv1.{role}.batch6.{end}"
         for role in ("head", "tail")
@@ -74,7 +74,7 @@ def test_engines_are_built_there_and_brought_back(orin: tuple[FakeDevice, SshSer
         "small/conv1.head.batch6",
         "small/conv1.tail.batch6",
     ]
-    # Nothing is left there but the agent, the order with graphs and golden data, and the store.
+    # Nothing is left there but the agent, the build request with graphs and golden data, and the store.
     folder = device.home / ".cache/coopexport"
     left = {name.split("/")[0] for name in files_below(folder)}
     assert left == {"agent", "engines"}
@@ -93,12 +93,12 @@ def test_engines_are_built_there_and_brought_back(orin: tuple[FakeDevice, SshSer
 
     # One graph more: only its files are copied, only it is built; an engine that is gone here is fetched again.
     events.clear()
-    placed[0].path.unlink()
-    ordered = small_order(tmp_path / "my out", target, 4, BATCH)
-    again = build_on_device(server.name, target, ordered, events.append)
+    installed[0].path.unlink()
+    pending = small_request(tmp_path / "my out", target, 4, BATCH)
+    again = build_on_device(server.name, target, pending, events.append)
     assert events[0]["text"].startswith("copying 2 of 6 files to ")
     assert [one.reused for one in again] == [True, True, False]
-    assert [one.identity for one in again[:2]] == [one.identity for one in placed]
+    assert [one.identity for one in again[:2]] == [one.identity for one in installed]
     assert again[0].path.is_file()
     assert [path.exists() for path in (*old, *foreign)] == [False] * 3 + [True] * 3
 
@@ -126,9 +126,9 @@ def test_another_device_is_refused_before_anything_is_copied(
     device, server = orin
     before = files_below(device.home)
     target = find_target("nano")
-    ordered = small_order(tmp_path, target, 8, BATCH)
+    pending = small_request(tmp_path, target, 8, BATCH)
     with pytest.raises(CoopexportError) as error:
-        build_on_device(server.name, target, ordered, lambda _: None)
+        build_on_device(server.name, target, pending, lambda _: None)
     said = str(error.value)
     assert said.startswith(f"{server.name} is not nano@4.6.1: its chip is tegra234 ({ORIN_NANO_6_2.model}), wanted is ")
     assert "it runs JetPack 6.2 (L4T 36.4.3), wanted is 4.6.1 (L4T 32.7); it has TensorRT 10.3.0.30, wanted is" in said
@@ -148,10 +148,10 @@ def test_a_device_without_a_numpy_that_works_says_the_agents_line(
         (paths / "numpy/__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n")
     program.write_text(f'#!/bin/sh\nPYTHONPATH="{paths}" exec "{device.python}" -S "$@"\n')
     target = find_target("orin-nano")
-    ordered = small_order(tmp_path, target, 7, BATCH)
+    pending = small_request(tmp_path, target, 7, BATCH)
     try:
         with pytest.raises(CoopexportError) as error:
-            build_on_device(server.name, target, ordered, lambda _: None)
+            build_on_device(server.name, target, pending, lambda _: None)
         agent = next((device.home / ".cache/coopexport/agent").glob("*.pyz"))
         said = device.agent(agent, "build", "order.zip")
         probed = probe_device(server.name)
@@ -168,14 +168,14 @@ def test_a_device_without_a_numpy_that_works_says_the_agents_line(
 def test_a_failure_there_is_told_here(orin: tuple[FakeDevice, SshServer], tmp_path: Path) -> None:
     device, server = orin
     target = find_target("orin-nano")
-    ordered = small_order(tmp_path, target, 5, BATCH)[:2]
+    pending = small_request(tmp_path, target, 5, BATCH)[:2]
     device.set_faults({"when": "build", "does": "fails", "words": ["no tactic"], "holds": "symbols_0.low"})
-    head, tail = build_on_device(server.name, target, ordered, lambda _: None)
+    head, tail = build_on_device(server.name, target, pending, lambda _: None)
     device.set_faults()
     assert (head.failure, head.identity) == ("trtexec failed: no tactic", None)
     assert tail.identity is not None
     device.set_free_memory(100)
-    (head,) = build_on_device(server.name, target, ordered[:1], lambda _: None)
+    (head,) = build_on_device(server.name, target, pending[:1], lambda _: None)
     device.set_free_memory(4000)
     assert head.failure is not None
     assert head.failure.startswith("100 MiB of memory are free")
@@ -186,23 +186,23 @@ def test_a_lost_connection_is_one_line_and_the_next_run_goes_on(
 ) -> None:
     device = make_device(AGX_ORIN_7_2, tmp_path / "device")
     target = find_target("agx-orin@7.2")
-    ordered = small_order(tmp_path / "out", target, 8, BATCH)[:2]
-    gate = Gate(tmp_path)
-    device.set_faults({"when": "build", "holds": "classify", **gate.fault})
+    pending = small_request(tmp_path / "out", target, 8, BATCH)[:2]
+    barrier = Barrier(tmp_path)
+    device.set_faults({"when": "build", "holds": "classify", **barrier.fault})
     with ssh_server(device, tmp_path / "sshd") as server:
         monkeypatch.setenv("COOPEXPORT_SSH", server.client)
 
         def cut_off() -> None:
-            gate.wait()
+            barrier.wait()
             server.stop_all()
 
         watcher = threading.Thread(target=cut_off)
         watcher.start()
         try:
             with pytest.raises(CoopexportError) as error:
-                build_on_device(server.name, target, ordered, lambda _: None)
+                build_on_device(server.name, target, pending, lambda _: None)
         finally:
-            gate.open()
+            barrier.open()
         watcher.join()
         said = str(error.value)
     assert said.startswith(f"the connection to {server.name} was lost while building (")
@@ -211,11 +211,11 @@ def test_a_lost_connection_is_one_line_and_the_next_run_goes_on(
     with ssh_server(device, tmp_path / "sshd-again") as server:
         monkeypatch.setenv("COOPEXPORT_SSH", server.client)
         events: list[dict[str, Any]] = []
-        placed = build_on_device(server.name, target, ordered, events.append)
+        installed = build_on_device(server.name, target, pending, events.append)
     # The tail was finished there although nobody listened, or is waited for.
-    assert [one.reused for one in placed] == [True, True]
+    assert [one.reused for one in installed] == [True, True]
     assert events[0]["text"].startswith("copying 0 of 4 files")
-    assert [one.failure for one in placed] == [None, None]
+    assert [one.failure for one in installed] == [None, None]
 
 
 def test_what_arrived_before_the_connection_was_lost_is_not_sent_again(
@@ -258,7 +258,7 @@ def test_results_of_lost_connections_go_in_the_end(orin: tuple[FakeDevice, SshSe
         if folder != new:
             os.utime(folder, (time.time() - 40 * 86400,) * 2)
     target = find_target("orin-nano")
-    build_on_device(server.name, target, small_order(tmp_path, target, 4, BATCH)[:1], lambda _: None)
+    build_on_device(server.name, target, small_request(tmp_path, target, 4, BATCH)[:1], lambda _: None)
     assert [folder.exists() for folder in (lost, new, foreign)] == [False, True, True]
     shutil.rmtree(results)
 
@@ -326,7 +326,7 @@ def test_what_is_no_event_is_not_passed_on(
     target = find_target("orin-nano")
     events: list[dict[str, Any]] = []
     with pytest.raises(CoopexportError, match=r": no \(exit code 2\)"):
-        build_on_device(server.name, target, small_order(tmp_path, target, 4, BATCH)[:1], events.append)
+        build_on_device(server.name, target, small_request(tmp_path, target, 4, BATCH)[:1], events.append)
     assert [event["event"] for event in events] == ["note", ["done"]]
 
 
@@ -384,14 +384,14 @@ def test_every_kind_of_board_is_reached(
 ) -> None:
     device = make_device(board, tmp_path / "device")
     target = find_target(board.target)
-    ordered = small_order(tmp_path / "out", target, bits, settings)[:1]
+    pending = small_request(tmp_path / "out", target, bits, settings)[:1]
     with ssh_server(device, tmp_path / "sshd") as server:
         monkeypatch.setenv("COOPEXPORT_SSH", server.client)
-        (head,) = build_on_device(server.name, target, ordered, lambda _: None)
+        (head,) = build_on_device(server.name, target, pending, lambda _: None)
     assert head.identity is not None
     assert head.identity.outputs[0]["dtype"] == dtype
     assert (head.identity.settings, head.identity.machine.l4t) == (settings, board.l4t)
     told = board.tensorrt if board.tensorrt >= (8, 6) else board.tensorrt[:3]  # before, the header does not say it
     assert head.identity.flags["header_version"] == ".".join(map(str, told))
     model, _ = decode_engine(head.path.read_bytes(), "tensorrt", board.tensorrt)
-    assert model == ordered[0].files[ordered[0].item.graph_sha256]
+    assert model == pending[0].files[pending[0].item.graph_sha256]

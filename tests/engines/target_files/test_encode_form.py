@@ -19,8 +19,8 @@ from engines.target_files.encode_form import EncodedPart, encode_form
 from engines.target_files.target_file import describe_values, target_file
 from engines.targets.lookup import find_target
 from engines.targets.target import Target
-from exporter.bundles.bundle import BoundaryTensor, read_golden, read_split
-from exporter.bundles.golden import golden_of_split, golden_sent, golden_taken
+from exporter.bundles.bundle import CutTensorRecord, read_golden, read_split
+from exporter.bundles.golden import golden_head_outputs, golden_of_split, golden_tail_inputs
 from exporter.cutting.cut import Halves, cut
 from exporter.cutting.encoded_halves import encode_halves
 from exporter.encoding.specification import FLOAT16, FLOAT32, EncodeSpecification
@@ -37,12 +37,12 @@ installed = pytest.mark.skipif(
 PACKINGS = st.sampled_from(["none", "bytes", "words"])
 
 
-def bundle_of(encoding: EncodeSpecification) -> tuple[Halves, BoundaryTensor]:
+def bundle_of(encoding: EncodeSpecification) -> tuple[Halves, CutTensorRecord]:
     halves = encode_halves(cut(small_network(), ["feature"]), [encoding])
-    return halves, BoundaryTensor(name="feature", shape=FEATURE_SHAPE, encoding=encoding, codec="raw")
+    return halves, CutTensorRecord(name="feature", shape=FEATURE_SHAPE, encoding=encoding, codec="raw")
 
 
-def forms(halves: Halves, tensor: BoundaryTensor, target: Target) -> tuple[EncodedPart, EncodedPart]:
+def forms(halves: Halves, tensor: CutTensorRecord, target: Target) -> tuple[EncodedPart, EncodedPart]:
     head, tail = (encode_form(getattr(halves, role), role, [tensor], target) for role in ("head", "tail"))
     assert head.tensors == tail.tensors
     return head, tail
@@ -70,29 +70,29 @@ def test_symbols_and_outputs_are_the_same_bits(
         inputs[0, 0, 1, 2] = np.nan
     bundle_head = EncodedPart(halves.head, (tensor,), (tensor,))
     bundle_tail = EncodedPart(halves.tail, (tensor,), (tensor,))
-    sent = run(open_file(bundle_head, ORIN, count), [inputs])[0]
+    head_outputs = run(open_file(bundle_head, ORIN, count), [inputs])[0]
     codec = FeatureCodec((tensor.feature,), batch=count)
-    (symbols,) = codec.symbols([sent])
-    message = codec.encode([sent])
-    (taken,) = codec.decode(message)
-    outputs = run(open_file(bundle_tail, ORIN, count), [taken])[0]
+    (symbols,) = codec.symbols([head_outputs])
+    message = codec.encode([head_outputs])
+    (tail_inputs,) = codec.decode(message)
+    outputs = run(open_file(bundle_tail, ORIN, count), [tail_inputs])[0]
 
     head, tail = forms(halves, tensor, NANO)
-    golden = head.golden(golden_of_split([sent], [taken], [], [outputs]))
+    golden = head.golden(golden_of_split([head_outputs], [tail_inputs], [], [outputs]))
     found = run(open_file(head, NANO, count), [inputs])[0]
     (new,) = head.tensors
     assert found.dtype == np.int32
-    assert found.tobytes() == golden_sent(golden)[0].tobytes()
+    assert found.tobytes() == golden_head_outputs(golden)[0].tobytes()
     here = FeatureCodec((new.feature,), batch=count)
     assert np.array_equal(here.symbols([found])[0], symbols)
-    (given_to_tail,) = golden_taken(golden)
+    (given_to_tail,) = golden_tail_inputs(golden)
     assert given_to_tail.dtype == np.int32
     assert np.array_equal(given_to_tail, symbols)
     assert run(open_file(tail, NANO, count), [given_to_tail])[0].tobytes() == outputs.tobytes()
     assert golden["outputs"].tobytes() == outputs.tobytes()
     # What goes over the link does not change: either side may be the one without uint8.
     assert here.encode([found]) == message
-    assert codec.decode(message)[0].tobytes() == taken.tobytes()
+    assert codec.decode(message)[0].tobytes() == tail_inputs.tobytes()
     assert here.decode(message)[0].tobytes() == given_to_tail.tobytes()
 
 
@@ -142,17 +142,17 @@ def test_tensors_are_recoded_one_by_one() -> None:
     encodings = [specification(5), FLOAT32, specification(2)]
     encoded = encode_halves(halves, encodings)
     pairs = zip(names, encodings, strict=True)
-    tensors = [BoundaryTensor(name=n, shape=shape, encoding=e, codec="raw") for n, e in pairs]
+    tensors = [CutTensorRecord(name=n, shape=shape, encoding=e, codec="raw") for n, e in pairs]
     x = np.random.default_rng(3).normal(0, 2, (2, *shape)).astype(np.float32)
     before = open_session(encoded.head, "disabled").run(None, {"x": x})
     head, tail = (encode_form(getattr(encoded, role), role, tensors, NANO) for role in ("head", "tail"))
     golden = head.golden(golden_of_split(before, before, [], [x]))
     after = open_file(head, NANO, 2).run(None, {"x": x})
     assert [array.dtype for array in after] == [np.int32, np.float32, np.int32]
-    assert [one.tobytes() for one in after] == [one.tobytes() for one in golden_sent(golden)]
+    assert [one.tobytes() for one in after] == [one.tobytes() for one in golden_head_outputs(golden)]
     assert [tensor.encoding.packing for tensor in head.tensors] == ["integers", "none", "words"]
     old = run(open_session(encoded.tail, "disabled"), before)[0]
-    assert run(open_file(tail, NANO, 2), golden_taken(golden))[0].tobytes() == old.tobytes()
+    assert run(open_file(tail, NANO, 2), golden_tail_inputs(golden))[0].tobytes() == old.tobytes()
 
 
 @installed

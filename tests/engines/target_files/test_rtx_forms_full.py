@@ -14,7 +14,7 @@ from engines.preflight.check import preflight
 from engines.target_files.encode_form import encode_form
 from engines.target_files.target_file import target_file
 from engines.targets.lookup import find_target, load_targets
-from exporter.bundles.bundle import BoundaryTensor
+from exporter.bundles.bundle import CutTensorRecord
 from exporter.cutting.cut import cut
 from exporter.cutting.encoded_halves import encode_halves
 from exporter.encoding.specification import FLOAT16, FLOAT32
@@ -40,7 +40,7 @@ def test_every_form_builds_for_every_gpu_or_is_refused_by_preflight(name: str, b
     built = 0
     for encoding in encodings:
         halves = encode_halves(cut(small_network(), ["feature"]), [encoding])
-        tensor = BoundaryTensor(name="feature", shape=FEATURE_SHAPE, encoding=encoding, codec="raw")
+        tensor = CutTensorRecord(name="feature", shape=FEATURE_SHAPE, encoding=encoding, codec="raw")
         for role, form in itertools.product(("head", "tail"), (target, find_target("nano"))):
             part = encode_form(getattr(halves, role), role, [tensor], form)  # type: ignore[arg-type]
             file = target_file(part.model, target, batches, role)

@@ -19,8 +19,8 @@ from engines.target_files import simplify as module
 from engines.target_files.simplify import Simplified, simplify
 from engines.target_files.target_file import target_file
 from engines.targets.lookup import find_target
-from exporter.bundles.bundle import BoundaryTensor, read_golden, read_split
-from exporter.bundles.golden import golden_taken
+from exporter.bundles.bundle import CutTensorRecord, read_golden, read_split
+from exporter.bundles.golden import golden_tail_inputs
 from exporter.onnx_graphs.session import open_session, run
 from jetson.errors import CoopexportError
 
@@ -28,7 +28,7 @@ pytest.importorskip("onnxsim")
 PLAIN = find_target("cpu")
 TARGET = dataclasses.replace(PLAIN, simplify=True)
 VERSION = f"onnxsim {metadata.version('onnxsim')}"
-SYMBOLS = BoundaryTensor(name="feature", shape=FEATURE_SHAPE, encoding=small_specification(), codec="raw")
+SYMBOLS = CutTensorRecord(name="feature", shape=FEATURE_SHAPE, encoding=small_specification(), codec="raw")
 STATIC = (1, 1, 1)
 
 
@@ -79,7 +79,7 @@ def test_the_real_one_keeps_the_symbols_of_a_bundle(split_project: Path) -> None
     golden = read_golden(folder, bundle.golden)
     for role, inputs, tensors in (
         ("head", [golden["inputs"]], bundle.tensors),
-        ("tail", golden_taken(golden), ()),
+        ("tail", golden_tail_inputs(golden), ()),
     ):
         model = target_file(onnx.load(str(folder / getattr(bundle, role).file)), PLAIN, STATIC, role)
         result = simplify(model, TARGET, STATIC, inputs, tensors)

@@ -127,7 +127,7 @@ def test_an_open_batch_stays_open_and_takes_any(role: str) -> None:
 
 @pytest.mark.parametrize("batches", [(0, 1, 1), (2, 1, 2), (1, 3, 2)])
 def test_batches_out_of_order_are_refused(batches: tuple[int, int, int]) -> None:
-    with pytest.raises(CoopexportError, match="in the order least, best, most"):
+    with pytest.raises(CoopexportError, match="in the order min, opt, max"):
         target_file(HALVES.head, CPU, batches, "head")
 
 

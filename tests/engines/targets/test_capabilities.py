@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from engines.targets.capabilities import RTX_COMPUTE_CAPABILITIES, require_possible
+from engines.targets.capabilities import RTX_COMPUTE_CAPABILITIES, check_supported
 from engines.targets.lookup import find_target, load_targets
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
@@ -24,8 +24,8 @@ FP16 = BuildSettings("fp16")
         ("rtx-ada", BuildSettings(compute_capabilities=("11.0",)), r"SM 11\.0 \(a Jetson's\)"),
         ("rtx-ada", BuildSettings(compute_capabilities=("9.0",)), r"does not build for SM 9\.0; it knows"),
         ("cpu", BuildSettings(batches=(0, 1, 1)), "not at least 1"),
-        ("cpu", BuildSettings(batches=(2, 1, 4)), "in the order least, best, most"),
-        ("cpu", BuildSettings(batches=(1, 8, 4)), "in the order least, best, most"),
+        ("cpu", BuildSettings(batches=(2, 1, 4)), "in the order min, opt, max"),
+        ("cpu", BuildSettings(batches=(1, 8, 4)), "in the order min, opt, max"),
         ("orin-nano", FP16._replace(dla_core=0), r"DLA core 0 .* none that TensorRT 10\.3\.0 could use"),
         ("agx-orin@7.2", FP16._replace(dla_core=0), r"none that TensorRT 10\.16\.2 could use"),
         ("thor", FP16._replace(dla_core=0), "DLA core 0"),
@@ -42,7 +42,7 @@ FP16 = BuildSettings("fp16")
 )
 def test_an_impossible_wish_is_refused_with_the_reason(name: str, settings: BuildSettings, reason: str) -> None:
     with pytest.raises(CoopexportError, match=reason) as refusal:
-        require_possible(find_target(name), settings)
+        check_supported(find_target(name), settings)
     assert str(refusal.value).startswith(f'target "{find_target(name).name}" cannot have that: ')
 
 
@@ -51,12 +51,12 @@ def test_nothing_that_is_possible_is_refused() -> None:
         load_targets().values(), ("fp32", "fp16", "int8"), ((1, 1, 1), (8, 8, 8), (1, 4, 16))
     ):
         if precision != "int8" or target.board not in ("nano", "tx2") or target.backend == "onnxruntime":
-            require_possible(target, BuildSettings(precision, batches))
-    require_possible(find_target("agx-orin"), BuildSettings("int8", (2, 2, 2), dla_core=1))
-    require_possible(find_target("xavier-nx@4.6.1"), FP16._replace(dla_core=1, gpu_fallback=False))
-    require_possible(find_target("orin-nano@6.0"), FP16._replace(optimization_level=5))
-    require_possible(find_target("nano"), FP16._replace(workspace_bytes=1 << 30))
-    require_possible(find_target("rtx-ada"), BuildSettings(compute_capabilities=RTX_COMPUTE_CAPABILITIES))
+            check_supported(target, BuildSettings(precision, batches))
+    check_supported(find_target("agx-orin"), BuildSettings("int8", (2, 2, 2), dla_core=1))
+    check_supported(find_target("xavier-nx@4.6.1"), FP16._replace(dla_core=1, gpu_fallback=False))
+    check_supported(find_target("orin-nano@6.0"), FP16._replace(optimization_level=5))
+    check_supported(find_target("nano"), FP16._replace(workspace_bytes=1 << 30))
+    check_supported(find_target("rtx-ada"), BuildSettings(compute_capabilities=RTX_COMPUTE_CAPABILITIES))
 
 
 def test_the_compute_capabilities_are_those_of_the_library() -> None:

@@ -14,20 +14,20 @@ from torch import nn
 
 from exporter.bundles.bundle import (
     WHOLE_SCHEMA,
-    BoundaryTensor,
+    CutTensorRecord,
     FileRecord,
     InputCoding,
     Metric,
     PayloadBytes,
     SplitFile,
     WholeFile,
-    check_file,
-    check_weights,
     golden_bytes,
     read_golden,
     read_split,
     read_whole,
     split_layers,
+    verify_file,
+    verify_weights,
     write_bundle,
 )
 from exporter.encoding.specification import FLOAT32, ClipRange, EncodeSpecification, affine_specification
@@ -41,7 +41,7 @@ from jetson.runtime.bundle_manifest import SPLIT_SCHEMA
 
 GOLDEN = {"images": np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3), "outputs": np.float32([[1.5, -0.0, 1e-45]])}
 METRIC = Metric(name="top1", value=0.9, reference=0.92, samples=100, only_reference_right=4, only_this_right=2)
-PAYLOAD = PayloadBytes(mean=120.5, least=100, largest=150, samples=100)
+PAYLOAD = PayloadBytes(mean=120.5, min=100, max=150, samples=100)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def manifest_of(files: dict[str, bytes], encoding: EncodeSpecification) -> Split
         model_sha256="b" * 64,
         head=records["head"],
         tail=records["tail"],
-        tensors=(BoundaryTensor(name="/t", shape=(4, 2, 2), encoding=encoding, codec="raw"),),
+        tensors=(CutTensorRecord(name="/t", shape=(4, 2, 2), encoding=encoding, codec="raw"),),
         preprocessing=preprocessing.to_json(preprocessing.Preprocessing(scale=1 / 255)),
         golden=records["golden"],
         parity=({"check": "cut", "error": 0.0},),
@@ -102,7 +102,7 @@ def test_round_trip_of_the_manifest(tmp_path: Path, method: str, paired: bool) -
     assert content["schema"] == "coopexport.split/2.0"
     assert ("only_this_right" in content["metric"]) == paired
     assert ("percentile" in content["tensors"][0]["encoding"].get("clip", {})) == (method == "percentile")
-    assert read_split(tmp_path, "conv4_1").contract() == preprocessing.Preprocessing(scale=1 / 255)
+    assert read_split(tmp_path, "conv4_1").declared_preprocessing() == preprocessing.Preprocessing(scale=1 / 255)
 
 
 def test_round_trip_of_the_whole(tmp_path: Path) -> None:
@@ -145,11 +145,11 @@ def test_a_missing_or_altered_file_is_refused_by_name(bundle, damage: str) -> No
             path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
         with pytest.raises(CoopexportError) as caught:
             for record in (manifest.head, manifest.tail):
-                check_weights(folder, check_file(folder, record))
+                verify_weights(folder, verify_file(folder, record))
             read_golden(folder, manifest.golden)
         assert str(path) in str(caught.value)
         path.write_bytes(content)
-    check_weights(folder, check_file(folder, manifest.head))
+    verify_weights(folder, verify_file(folder, manifest.head))
 
 
 @pytest.mark.parametrize(

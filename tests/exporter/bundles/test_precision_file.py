@@ -9,14 +9,14 @@ import pytest
 from exporter.bundles.bundle import FileRecord, Metric, write_bundle
 from exporter.bundles.precision_file import (
     PRECISION_SCHEMA,
-    KeptLayer,
+    FallbackLayer,
     PrecisionFile,
     RoleFile,
     Rounding,
-    check_role,
+    check_same_data,
     precision_file_name,
     read_precision,
-    require_same_data,
+    verify_role,
 )
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
@@ -29,8 +29,8 @@ def write(folder: Path) -> PrecisionFile:
     tail = RoleFile(
         file=FileRecord(file="pool3.tail.fp16.onnx", sha256=sha256_of_bytes(GRAPH)),
         source_sha256="of the float32 tail",
-        lowered=("conv4_1",),
-        kept=(KeptLayer(layer="fc", reason="the output of fc reaches 1e+05, above half's 65504"),),
+        converted=("conv4_1",),
+        float32_layers=(FallbackLayer(layer="fc", reason="the output of fc reaches 1e+05, above half's 65504"),),
         bounds=ROUNDING,
     )
     measured = Metric(name="top1", value=0.98, reference=0.98, samples=100, only_reference_right=1, only_this_right=1)
@@ -58,7 +58,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     manifest = write(tmp_path)
     found = read_precision(tmp_path, "pool3", "fp16")
     assert found == manifest
-    path = check_role(tmp_path, found, "tail", "of the float32 tail")
+    path = verify_role(tmp_path, found, "tail", "of the float32 tail")
     assert path.read_bytes() == GRAPH
 
 
@@ -80,10 +80,10 @@ def test_a_malformed_manifest_is_refused_by_key(tmp_path: Path) -> None:
 def test_a_graph_of_another_float32_graph_or_another_content_is_refused(tmp_path: Path) -> None:
     found = write(tmp_path)
     with pytest.raises(CoopexportError, match="older tail of pool3"):
-        check_role(tmp_path, found, "tail", "of another tail")
+        verify_role(tmp_path, found, "tail", "of another tail")
     (tmp_path / "pool3.tail.fp16.onnx").write_bytes(b"another graph")
     with pytest.raises(CoopexportError, match="not the file that its manifest names"):
-        check_role(tmp_path, found, "tail", "of the float32 tail")
+        verify_role(tmp_path, found, "tail", "of the float32 tail")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_graph_of_another_float32_graph_or_another_content_is_refused(tmp_path
 def test_a_form_of_other_data_is_stale(tmp_path: Path, golden: str, evaluation: str, said: str) -> None:
     measured = Metric(name="top1", value=0.9, reference=0.9, samples=100, data_sha256="of the images")
     manifest = write(tmp_path).model_copy(update={"metric": measured})
-    require_same_data(manifest, FileRecord(file="pool3.golden.npz", sha256="of float32's golden data"), measured)
+    check_same_data(manifest, FileRecord(file="pool3.golden.npz", sha256="of float32's golden data"), measured)
     now = measured.model_copy(update={"data_sha256": evaluation, "value": 0.8})
     with pytest.raises(CoopexportError, match=f"{said}; make it again with: .*--precision fp16 --layer pool3"):
-        require_same_data(manifest, FileRecord(file="pool3.golden.npz", sha256=golden), now)
+        check_same_data(manifest, FileRecord(file="pool3.golden.npz", sha256=golden), now)

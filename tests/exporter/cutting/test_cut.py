@@ -97,11 +97,11 @@ def test_encoded_halves_are_valid_and_send_uint8(graph: ExportedGraph) -> None:
     encoded = encode_halves(plain, [SPECIFICATION])
     for part in (encoded.head, encoded.tail):
         onnx.checker.check_model(part, full_check=True)
-    (sent,), (received,) = encoded.head.graph.output, encoded.tail.graph.input
-    assert sent == received
-    assert sent.name == symbols_name(0)
-    assert sent.type.tensor_type.elem_type == TensorProto.UINT8
-    dimensions = sent.type.tensor_type.shape.dim
+    (head_outputs,), (received,) = encoded.head.graph.output, encoded.tail.graph.input
+    assert head_outputs == received
+    assert head_outputs.name == symbols_name(0)
+    assert head_outputs.type.tensor_type.elem_type == TensorProto.UINT8
+    dimensions = head_outputs.type.tensor_type.shape.dim
     assert dimensions[0].dim_param == "batch"
     assert tuple(d.dim_value for d in dimensions[1:]) == layer.shape
     assert before == [part.SerializeToString(deterministic=True) for part in (plain.head, plain.tail)]

@@ -8,7 +8,7 @@ import pytest
 from family_graphs import exported, write_all
 from network_families import FULL_FAMILIES, Family, settle_masked
 
-from exporter.cutting.pair_parity import prove_pairs
+from exporter.cutting.pair_parity import pairs_parity
 from exporter.layers.export import export
 from exporter.masks.masks import Masks
 
@@ -30,16 +30,16 @@ PUBLISHED = {
     "shufflenetv2_w1": 1, "efficientnet_b0": 1, "bn_vgg16": 1, "unet": 5,
 }  # fmt: skip
 # At these optimisation levels a fusion may reach across the cut; more than rounding it must not be.
-LARGEST_DIFFERENCE = 1e-4
+MAX_DIFFERENCE = 1e-4
 
 
 @pytest.mark.parametrize(("name", "maximum", "least"), SMALL)
 def test_every_cut_of_a_small_network_is_exact(name: str, maximum: int, least: int, tmp_path: Path) -> None:
     pairs = write_all(exported(name), tmp_path, maximum)
-    proofs = prove_pairs(tmp_path)
+    proofs = pairs_parity(tmp_path)
     assert len(proofs) == len(pairs.pairs) >= least
-    assert max(proof.difference_extended for proof in proofs) < LARGEST_DIFFERENCE
-    assert max(proof.difference_all for proof in proofs) < LARGEST_DIFFERENCE
+    assert max(proof.difference_extended for proof in proofs) < MAX_DIFFERENCE
+    assert max(proof.difference_all for proof in proofs) < MAX_DIFFERENCE
 
 
 @pytest.mark.full
@@ -51,7 +51,7 @@ def test_every_cut_of_a_published_network_is_exact(family: Family, tmp_path: Pat
     # With statistics that do not fit, the outputs of a deep network hardly depend on its input.
     model = export(settle_masked(family.build(), Masks({}, "channel"), inputs), inputs[0]).model
     pairs = write_all(model, tmp_path, PUBLISHED[family.name])
-    proofs = prove_pairs(tmp_path)
+    proofs = pairs_parity(tmp_path)
     assert len(proofs) == len(pairs.pairs) > 15
-    assert max(proof.difference_extended for proof in proofs) < LARGEST_DIFFERENCE
-    assert max(proof.difference_all for proof in proofs) < LARGEST_DIFFERENCE
+    assert max(proof.difference_extended for proof in proofs) < MAX_DIFFERENCE
+    assert max(proof.difference_all for proof in proofs) < MAX_DIFFERENCE

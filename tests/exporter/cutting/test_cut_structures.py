@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from exporter.cutting.cut import cut
-from exporter.layers.cut_points import crossing_after, multi_tensor_cuts, single_tensor_cuts
+from exporter.layers.cut_points import cut_tensors_after, multi_tensor_cuts, single_tensor_cuts
 from exporter.onnx_graphs.index import index_graph
 from exporter.onnx_graphs.nodes import normalise
 from exporter.onnx_graphs.session import open_session
@@ -44,7 +44,7 @@ def test_every_cut_of_a_drawn_graph_is_exact(model: onnx.ModelProto, data) -> No
     cuts = [(name,) for name in single_tensor_cuts(index)] + list(multi_tensor_cuts(index, 4))
     try:
         tensor = data.draw(st.sampled_from(sorted(index.makers)))
-        cuts.append(tuple(name for name, _ in crossing_after(index, tensor, types).tensors))
+        cuts.append(tuple(name for name, _ in cut_tensors_after(index, tensor, types).tensors))
     except CoopexportError:
         pass
     for tensors in cuts:
@@ -239,12 +239,12 @@ def test_boundary_tensors_of_other_types_cross_as_they_are() -> None:
     feed = {"x": X.astype(np.float64)}
     assert_exact(model, cut(index, ["picked", "size"], types), feed)
     halves = cut(index, ["a", "size", "larger"], types)
-    sent = {value.name: value.type.tensor_type for value in halves.head.graph.output}
-    assert {name: item.elem_type for name, item in sent.items()} == {
+    head_outputs = {value.name: value.type.tensor_type for value in halves.head.graph.output}
+    assert {name: item.elem_type for name, item in head_outputs.items()} == {
         "a": TensorProto.DOUBLE, "size": TensorProto.INT64, "larger": TensorProto.BOOL,
     }  # fmt: skip
-    assert [d.dim_param or d.dim_value for d in sent["a"].shape.dim] == ["batch", 4]
-    assert [d.dim_value for d in sent["size"].shape.dim] == [2]
+    assert [d.dim_param or d.dim_value for d in head_outputs["a"].shape.dim] == ["batch", 4]
+    assert [d.dim_value for d in head_outputs["size"].shape.dim] == [2]
     assert_exact(model, halves, feed)
 
 

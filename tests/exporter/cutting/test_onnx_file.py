@@ -10,7 +10,7 @@ import pytest
 from exporter.cutting.onnx_cuts import all_cuts
 from exporter.cutting.onnx_file import read_graph
 from exporter.cutting.pair_files import write_pairs
-from exporter.cutting.pair_parity import prove_pairs
+from exporter.cutting.pair_parity import pairs_parity
 from exporter.layers.candidates import layers_of
 from exporter.layers.cut_points import multi_tensor_cuts, single_tensor_cuts
 from exporter.layers.table import cut_rows
@@ -60,4 +60,4 @@ def test_cuts_of_given_files_are_exact(name: str, tmp_path: Path) -> None:
     assert len(some) >= 3
     assert {len(tensors) for tensors in some.values()} == {1, 2}
     write_pairs(model, some, types, tmp_path, path.parent)
-    assert len(prove_pairs(tmp_path)) == len(some)
+    assert len(pairs_parity(tmp_path)) == len(some)

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from exporter.cutting.onnx_cuts import all_cuts, wanted_cuts
 from exporter.cutting.pair_files import pair_name, read_pairs, write_pairs
-from exporter.cutting.pair_parity import prove_pairs
+from exporter.cutting.pair_parity import pairs_parity
 from exporter.layers.candidates import layers_of
 from exporter.layers.cut_points import multi_tensor_cuts, single_tensor_cuts
 from exporter.onnx_graphs.index import index_graph
@@ -34,7 +34,7 @@ def test_all_pairs_are_written_with_weights_once_and_proven(name: str, maximum: 
         for part in (pair.head, pair.tail):
             assert (tmp_path / part.file).stat().st_size < 40_000
             onnx.checker.check_model(str(tmp_path / part.file), full_check=True)
-    proofs = prove_pairs(tmp_path)
+    proofs = pairs_parity(tmp_path)
     assert [proof.name for proof in proofs] == [pair.name for pair in pairs.pairs]
     assert all(proof.values_compared > 0 for proof in proofs)
     assert all(proof.difference_extended < 1e-5 for proof in proofs)
@@ -46,7 +46,7 @@ def test_standalone_pairs_hold_their_weights(tmp_path: Path) -> None:
     pairs = write_all(model, tmp_path, standalone=True)
     feed = {"images": np.random.default_rng(0).standard_normal((2, 3, 32, 32), dtype=np.float32)}
     expected = open_session(model, "disabled").run(["scores"], feed)[0]
-    prove_pairs(tmp_path)
+    pairs_parity(tmp_path)
     for path in (tmp_path / "weights").iterdir():
         path.unlink()
     pair = next(item for item in pairs.pairs if "conv2" in item.name)

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporter.cutting import pair_parity as pair_gates
 from exporter.cutting.pair_files import write_pairs
-from exporter.cutting.pair_parity import PROOFS_FILE, PairProof, prove_pairs
+from exporter.cutting.pair_parity import PROOFS_FILE, PairProof, pairs_parity
 from exporter.onnx_graphs.tensor_types import tensor_types
 from jetson.errors import CoopexportError, ParityError
 
@@ -22,7 +22,7 @@ def test_proving_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: p
     pairs = write_all(exported("branchynet_small"), tmp_path)
     names = [pair.name for pair in pairs.pairs]
     proven: list[str] = []
-    require_exact = pair_gates._require_exact
+    require_exact = pair_gates._exact_parity
 
     def interrupted(folder, record, feed, reference):
         if len(proven) == 3:
@@ -32,26 +32,26 @@ def test_proving_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(pair_gates, "_require_exact", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        prove_pairs(tmp_path)
+        pairs_parity(tmp_path)
     monkeypatch.setattr(
         pair_gates,
         "_require_exact",
         lambda folder, record, *rest: proven.append(record.name) or require_exact(folder, record, *rest),
     )
     progress: list[int] = []
-    prove_pairs(tmp_path, on_progress=progress.append)
+    pairs_parity(tmp_path, on_progress=progress.append)
     assert proven == names
     assert progress == list(range(3, len(names)))
-    prove_pairs(tmp_path)
+    pairs_parity(tmp_path)
     assert proven == names  # nothing is run again
-    prove_pairs(tmp_path, {"images": np.zeros((1, 3, 32, 32), np.float32)})
+    pairs_parity(tmp_path, {"images": np.zeros((1, 3, 32, 32), np.float32)})
     assert proven == names * 2  # other inputs are another proof
 
 
 def test_a_weight_of_the_tail_that_is_a_little_off_is_caught(tmp_path: Path) -> None:
     pairs = write_all(exported("branchynet_small"), tmp_path, standalone=True)
     pair = next(item for item in pairs.pairs if "conv3" in item.name)
-    prove_pairs(tmp_path)
+    pairs_parity(tmp_path)
     tail = onnx.load(str(tmp_path / pair.tail.file))
     bias = next(item for item in tail.graph.initializer if item.name == "fc2.bias")
     values = numpy_helper.to_array(bias).copy()
@@ -60,33 +60,33 @@ def test_a_weight_of_the_tail_that_is_a_little_off_is_caught(tmp_path: Path) -> 
     changed = tail.SerializeToString(deterministic=True)
     (tmp_path / pair.tail.file).write_bytes(changed)
     with pytest.raises(CoopexportError, match=f"{pair.tail.file} is not the file that its manifest names"):
-        prove_pairs(tmp_path, {"images": np.ones((1, 3, 32, 32), np.float32)})
+        pairs_parity(tmp_path, {"images": np.ones((1, 3, 32, 32), np.float32)})
     manifest = tmp_path / "pairs.json"
     sha256 = pair_gates.sha256_of_bytes(changed)
     manifest.write_text(manifest.read_text().replace(pair.tail.sha256, sha256))
     with pytest.raises(CoopexportError, match=f"{pair.name}: 'scores' of head and tail differs from the whole"):
-        prove_pairs(tmp_path)
+        pairs_parity(tmp_path)
 
 
 def test_damaged_weights_and_proofs_are_refused(tmp_path: Path) -> None:
     write_all(exported("branchynet_small"), tmp_path)
-    prove_pairs(tmp_path)
+    pairs_parity(tmp_path)
     (tmp_path / PROOFS_FILE).write_text('{"schema": "coopexport.pair-proofs/1.0", "proofs": [{"name": 3}]}')
     with pytest.raises(CoopexportError, match="is malformed; delete it"):
-        prove_pairs(tmp_path)
+        pairs_parity(tmp_path)
     (tmp_path / PROOFS_FILE).unlink()
     weight = next((tmp_path / "weights").iterdir())
     weight.write_bytes(bytes(weight.stat().st_size))
     with pytest.raises(CoopexportError, match=f"{weight.name} is missing or damaged"):
-        prove_pairs(tmp_path)
+        pairs_parity(tmp_path)
     with pytest.raises(CoopexportError, match=r"there is no .*pairs\.json"):
-        prove_pairs(tmp_path / "none")
+        pairs_parity(tmp_path / "none")
 
 
 def test_outputs_that_are_not_finite_prove_nothing(tmp_path: Path) -> None:
     write_all(exported("branchynet_small"), tmp_path)
     with pytest.raises(CoopexportError, match="output 'scores' is not finite for these inputs"):
-        prove_pairs(tmp_path, {"images": np.full((1, 3, 32, 32), np.nan, np.float32)})
+        pairs_parity(tmp_path, {"images": np.full((1, 3, 32, 32), np.nan, np.float32)})
 
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17, "ai.onnx.ml" : 2]>'
@@ -100,7 +100,7 @@ def proofs_of(text: str, tensor: str, folder: Path, **inputs: np.ndarray) -> tup
     """Cut the graph of `text` at one tensor, and prove the pair."""
     model = parsed(text)
     write_pairs(model, {"pair": [tensor]}, tensor_types(model), folder)
-    return prove_pairs(folder, inputs or None)
+    return pairs_parity(folder, inputs or None)
 
 
 def test_an_empty_output_is_no_proof(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_where_noise_finds_nothing_louder_noise_is_taken(tmp_path: Path) -> None
     assert proof.values_compared > 8  # the feature has 8; the rest is what was found
     assert proof.varying_outputs == ("y",)
     notes = (tmp_path / PROOFS_FILE).stat().st_mtime_ns
-    assert prove_pairs(tmp_path) == (proof,)
+    assert pairs_parity(tmp_path) == (proof,)
     assert (tmp_path / PROOFS_FILE).stat().st_mtime_ns == notes  # it is known which noise it was
 
 
@@ -126,7 +126,7 @@ def test_given_inputs_for_which_something_comes_out_prove_it(tmp_path: Path) -> 
         a = Cos (x) t = Constant <value_float = 0.999> () b = Greater (a, t) y = NonZero (b) }"""
     with pytest.raises(ParityError, match="output 'y': empty"):
         proofs_of(text, "a", tmp_path, x=np.full((2, 4), 3.0, np.float32))
-    (proof,) = prove_pairs(tmp_path, {"x": np.float32([[0, 1, 2, 3], [3, 0, 1, 2]])})
+    (proof,) = pairs_parity(tmp_path, {"x": np.float32([[0, 1, 2, 3], [3, 0, 1, 2]])})
     assert proof.values_compared == 8 + 4
 
 
@@ -156,12 +156,12 @@ def test_texts_are_compared_as_texts(tmp_path: Path) -> None:
     tail = onnx.load(str(tmp_path / "pair.tail.onnx"))
     labels = next(item for item in tail.graph.node[-1].attribute if item.name == "values_strings")
     labels.strings[:] = [b"cat", b"cat", b"cat", b"cat"]
-    before = next(iter(prove_pairs(tmp_path))).tail_sha256
+    before = next(iter(pairs_parity(tmp_path))).tail_sha256
     data = tail.SerializeToString(deterministic=True)
     (tmp_path / "pair.tail.onnx").write_bytes(data)
     manifest.write_text(manifest.read_text().replace(before, pair_gates.sha256_of_bytes(data)))
     with pytest.raises(ParityError, match="'y' of head and tail differs"):
-        prove_pairs(tmp_path)
+        pairs_parity(tmp_path)
 
 
 def test_an_output_that_is_no_tensor_is_refused_by_name(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_what_version_1_0_noted_is_proven_again(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     del content["proofs"][0]["varying_outputs"], content["proofs"][0]["constant_outputs"]
     path.write_text(json.dumps({**content, "schema": "coopexport.pair-proofs/1.0"}))
-    assert prove_pairs(tmp_path) == (proof,)
+    assert pairs_parity(tmp_path) == (proof,)
     assert json.loads(path.read_text())["proofs"][0]["varying_outputs"] == ["y"]
 
 
@@ -202,7 +202,7 @@ def test_another_feature_with_the_same_outputs_is_caught(tmp_path: Path) -> None
     relu, sine = helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Sin", ["a"], ["y"])
     model = graph(0, 2, relu, sine)
     (pair,) = write_pairs(model, {"pair": ["a"]}, tensor_types(model), tmp_path).pairs
-    prove_pairs(tmp_path)
+    pairs_parity(tmp_path)
     doubled = graph(0, 1, helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Add", ["r", "r"], ["a"]))
     halved = graph(1, 2, helper.make_node("Mul", ["a", "half"], ["r"]), helper.make_node("Sin", ["r"], ["y"]))
     manifest = tmp_path / "pairs.json"
@@ -211,4 +211,4 @@ def test_another_feature_with_the_same_outputs_is_caught(tmp_path: Path) -> None
         (tmp_path / part.file).write_bytes(data)
         manifest.write_text(manifest.read_text().replace(part.sha256, pair_gates.sha256_of_bytes(data)))
     with pytest.raises(CoopexportError, match="pair: 'a' of head and tail differs from the whole graph's"):
-        prove_pairs(tmp_path)
+        pairs_parity(tmp_path)

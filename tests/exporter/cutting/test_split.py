@@ -13,7 +13,7 @@ from small_networks import images, settled_residual
 from torch import nn
 
 from exporter.cutting.cut import cut
-from exporter.cutting.split import Boundary, Split, boundary_tensor, prove_exact, whole_outputs
+from exporter.cutting.split import CutTensor, Split, cut_parity, cut_tensor_of, whole_outputs
 from exporter.cutting.split import split as split_at
 from exporter.encoding.specification import FLOAT32, ClipRange, EncodeSpecification, affine_specification, encode
 from exporter.layers.candidates import Layer
@@ -26,8 +26,8 @@ SPECIFICATION = affine_specification(ClipRange((-1.0,), (3.0,), "percentile", 99
 
 
 def split(model, layer: Layer, specification: EncodeSpecification, inputs, position="post-activation") -> Split:
-    boundary = Boundary(boundary_tensor(layer, position), layer.shape, specification)
-    return split_at(model, [boundary], inputs, layer.name)
+    cut_tensor = CutTensor(cut_tensor_of(layer, position), layer.shape, specification)
+    return split_at(model, [cut_tensor], inputs, layer.name)
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +54,13 @@ def test_both_proofs_are_recorded(vgg: ExportedGraph, random_images: np.ndarray,
         ("cut", 0.0, 0.0, 24),
         ("encode", 0.0, 0.0, 24),
     ]
-    assert result.boundaries[0].tensor == boundary_tensor(layer, position)
+    assert result.cut_tensors[0].tensor == cut_tensor_of(layer, position)
     feature = run(open_session(result.plain.head, "disabled"), [random_images])[0]
     assert (feature.min() < 0) == (position == "pre-activation")
-    (sent,), (taken,), (outputs,) = result.sent, result.taken, result.outputs
-    assert np.array_equal(sent, encode(specification, feature))
-    assert sent.dtype == specification.symbol_dtype
-    assert taken is sent
+    (head_outputs,), (tail_inputs,), (outputs,) = result.head_outputs, result.tail_inputs, result.outputs
+    assert np.array_equal(head_outputs, encode(specification, feature))
+    assert head_outputs.dtype == specification.symbol_dtype
+    assert tail_inputs is head_outputs
     assert result.exits == []
     if kind == "float32":
         whole = run(open_session(vgg.model, "disabled"), [random_images])[0]
@@ -97,7 +97,7 @@ def test_the_last_layer_is_no_cut(vgg: ExportedGraph, random_images: np.ndarray)
 
 def test_pre_activation_needs_an_activation(vgg: ExportedGraph) -> None:
     with pytest.raises(CoopexportError, match=r'"features\.pool3" has no activation'):
-        boundary_tensor(layer_of(vgg, "pool3"), "pre-activation")
+        cut_tensor_of(layer_of(vgg, "pool3"), "pre-activation")
 
 
 def test_a_tail_with_one_wrong_bit_is_caught(vgg: ExportedGraph, random_images: np.ndarray) -> None:
@@ -108,7 +108,7 @@ def test_a_tail_with_one_wrong_bit_is_caught(vgg: ExportedGraph, random_images: 
     values[0] = np.nextafter(values[0], np.float32(10))
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     with pytest.raises(CoopexportError, match=r"conv4_1: parity check 'cut' failed: error \d"):
-        prove_exact(whole_outputs(vgg.model, random_images), halves, random_images, "conv4_1")
+        cut_parity(whole_outputs(vgg.model, random_images), halves, random_images, "conv4_1")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_what_is_empty_proves_no_cut(tensor: str, what: str) -> None:
     inputs = np.ones((3, 4), np.float32)
     expected = whole_outputs(model, inputs)
     with pytest.raises(ParityError, match=rf"^here: parity check 'cut': {what}: empty \(3x0\)"):
-        prove_exact(expected, cut(model, [tensor]), inputs, "here")
+        cut_parity(expected, cut(model, [tensor]), inputs, "here")
 
 
 def test_display_names_are_file_names_and_differ(vgg: ExportedGraph, residual: ExportedGraph) -> None:

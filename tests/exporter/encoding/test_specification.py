@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from exporter.encoding.specification import (
     FLOAT16,
     FLOAT32,
-    LARGEST_FLOAT16,
+    MAX_FLOAT16,
     ClipRange,
     EncodeSpecification,
     affine_specification,
@@ -22,7 +22,7 @@ from exporter.encoding.specification import (
 )
 from jetson.errors import CoopexportError
 from jetson.wire.feature import FeatureCodec
-from jetson.wire.message import pack, unpack
+from jetson.wire.message import decode_message, encode_message
 from jetson.wire.packing import PACKABLE_BITS
 from jetson.wire.specification import TensorSpecification
 
@@ -253,7 +253,7 @@ def test_the_specification_of_a_message_is_that_of_the_symbols(packing) -> None:
     wire = wire_specification(FLOAT16, (5, 2), "raw", batch=3)
     assert wire == TensorSpecification("float16", (3, 5, 2))
     sent = encode(FLOAT16, np.random.default_rng(0).random((3, 5, 2), np.float32))
-    assert np.array_equal(unpack(pack([sent], [wire]), [wire])[0], sent)
+    assert np.array_equal(decode_message(encode_message([sent], [wire]), [wire])[0], sent)
 
 
 def test_the_first_symbol_is_in_the_lowest_bits_of_bytes_and_words_alike() -> None:
@@ -271,5 +271,5 @@ def test_float16_rounds_saturates_and_has_no_nan(feature: np.ndarray) -> None:
     decoded = decode(FLOAT16, sent)
     assert (decoded[np.isnan(feature)] == 0).all()
     number = feature[~np.isnan(feature)]
-    limited = np.clip(number.astype(np.float64), -LARGEST_FLOAT16, LARGEST_FLOAT16)
+    limited = np.clip(number.astype(np.float64), -MAX_FLOAT16, MAX_FLOAT16)
     assert (np.abs(decoded[~np.isnan(feature)] - limited) <= np.maximum(np.abs(limited) * 2.0**-11, 2.0**-25)).all()

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from exporter.layers.cut_points import (
-    Crossing,
-    crossing_after,
-    describe_crossing,
+    CutTensors,
+    cut_tensors_after,
+    describe_cut_tensors,
     multi_tensor_cuts,
     plan_cut,
     single_tensor_cuts,
@@ -73,22 +73,22 @@ def test_what_crosses_behind_a_tensor_separates_it_and_is_the_cheapest_way(model
     tensor = data.draw(st.sampled_from([node.output[0] for node in needed_nodes(model)]))
     types = {name: TensorType((data.draw(st.integers(1, 50)),)) for name in [*index.inputs, *index.makers]}
     try:
-        crossing = crossing_after(index, tensor, types)
+        cut_tensors = cut_tensors_after(index, tensor, types)
     except CoopexportError:
         # Only where the tensor is an output, or only outputs that the head makes need it.
         plan_outputs = names(model.graph.output)
         behind = {name for node in model.graph.node if tensor in node.input for name in node.output}
         assert tensor in plan_outputs or not behind
         return
-    crossed = {name for name, _ in crossing.tensors}
-    plan = plan_cut(index, [name for name, _ in crossing.tensors])
-    assert set(plan.crossing) == crossed
+    crossed = {name for name, _ in cut_tensors.tensors}
+    plan = plan_cut(index, [name for name, _ in cut_tensors.tensors])
+    assert set(plan.cut_tensors) == crossed
     after = reached(model, names(model.graph.input), crossed)
     assert not after & set(plan.tail_outputs)
-    alone = index.crossing(index.made_from([tensor]))
-    assert crossing.total_bytes is not None
-    assert crossing.total_bytes <= sum(types[name].size_bytes for name in alone)
-    for name, is_earlier in ((crossing.before, True), (crossing.after, False)):
+    alone = index.cut_tensors(index.made_from([tensor]))
+    assert cut_tensors.total_bytes is not None
+    assert cut_tensors.total_bytes <= sum(types[name].size_bytes for name in alone)
+    for name, is_earlier in ((cut_tensors.before, True), (cut_tensors.after, False)):
         if name is not None:
             assert (index.makers[name] < index.makers[tensor]) == is_earlier
             assert name in single_tensor_cuts(index)
@@ -121,16 +121,16 @@ def indexed(name: str) -> tuple[GraphIndex, dict[str, TensorType]]:
 def test_a_dense_block_names_what_crosses_and_the_nearest_clean_cuts() -> None:
     index, types = indexed("densenet_small")
     tensor = next(name for name in index.makers if "stage2.unit2.conv2" in name and "Relu" in name)
-    crossing = crossing_after(index, tensor, types)
-    assert [name.rpartition("/")[2] for name, _ in crossing.tensors] == ["Concat_output_0", "Relu_output_0"]
-    assert [size for _, size in crossing.tensors] == [types[name].size_bytes for name, _ in crossing.tensors]
-    assert crossing.before is not None
-    assert crossing.after is not None
-    assert "stage2.unit1/Concat" in crossing.before
-    assert "stage2.unit2/Concat" in crossing.after
-    line = describe_crossing(crossing, types)
-    assert f"{crossing.total_bytes:,} bytes together" in line
-    assert f"{crossing.before} ({types[crossing.before].size_bytes:,} bytes) before" in line
+    cut_tensors = cut_tensors_after(index, tensor, types)
+    assert [name.rpartition("/")[2] for name, _ in cut_tensors.tensors] == ["Concat_output_0", "Relu_output_0"]
+    assert [size for _, size in cut_tensors.tensors] == [types[name].size_bytes for name, _ in cut_tensors.tensors]
+    assert cut_tensors.before is not None
+    assert cut_tensors.after is not None
+    assert "stage2.unit1/Concat" in cut_tensors.before
+    assert "stage2.unit2/Concat" in cut_tensors.after
+    line = describe_cut_tensors(cut_tensors, types)
+    assert f"{cut_tensors.total_bytes:,} bytes together" in line
+    assert f"{cut_tensors.before} ({types[cut_tensors.before].size_bytes:,} bytes) before" in line
 
 
 def test_early_exits_leave_the_trunk_clean() -> None:
@@ -147,9 +147,9 @@ def test_early_exits_leave_the_trunk_clean() -> None:
 def test_of_two_inputs_one_may_cross() -> None:
     index, types = indexed("two_inputs_small")
     first = next(name for name in index.makers if "depth1" in name and "Relu" in name)
-    crossing = crossing_after(index, first, types)
-    assert [name for name, _ in crossing.tensors] == ["images", first]
-    assert crossing.before is None
+    cut_tensors = cut_tensors_after(index, first, types)
+    assert [name for name, _ in cut_tensors.tensors] == ["images", first]
+    assert cut_tensors.before is None
 
 
 def test_names_that_are_no_cut_say_why() -> None:
@@ -187,25 +187,25 @@ def plain(*nodes: tuple[str, str, str], outputs: str = "y") -> GraphIndex:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "crossing"),
+    ("sizes", "cut_tensors"),
     [
         ({"a": 1, "b": 9}, ["a", "t"]),  # the head holds what t needs, and the branch goes to the tail
         ({"a": 9, "b": 1}, ["b", "t"]),  # the head holds the branch, too, as the order of the graph has it
     ],
 )
 def test_of_several_heads_the_one_counts_that_sends_the_fewest_bytes(
-    sizes: dict[str, int], crossing: list[str]
+    sizes: dict[str, int], cut_tensors: list[str]
 ) -> None:
     index = plain(("Relu", "x", "a"), ("Neg", "a", "b"), ("Sin", "a", "t"), ("Add", "bt", "y"))
     types = {name: TensorType((sizes.get(name, 3),)) for name in "xabty"}
-    assert [name for name, _ in crossing_after(index, "t", types).tensors] == crossing
+    assert [name for name, _ in cut_tensors_after(index, "t", types).tensors] == cut_tensors
 
 
 def test_an_exit_that_does_not_depend_on_the_tensor_is_made_by_the_head() -> None:
     """It comes last in the order of the graph, where only the head that takes it along sends one tensor."""
     index = plain(("Relu", "x", "a"), ("Sin", "a", "t"), ("Neg", "t", "y"), ("Exp", "a", "e"), outputs="ye")
     types = {name: TensorType((3,)) for name in "xatye"}
-    assert [name for name, _ in crossing_after(index, "t", types).tensors] == ["t"]
+    assert [name for name, _ in cut_tensors_after(index, "t", types).tensors] == ["t"]
     assert single_tensor_cuts(index) == ("a", "t")
     assert plan_cut(index, ["t"]).head_outputs == ("e",)
 
@@ -216,7 +216,7 @@ def test_sets_that_an_output_of_the_head_would_not_be_made_from_are_no_cuts() ->
         ("Relu", "x", "s"), ("Neg", "x", "u"), ("Sin", "x", "v"), ("Add", "su", "e"), ("Add", "sv", "y"), outputs="ey"
     )
     assert multi_tensor_cuts(index, 3) == (("x", "s"), ("x", "s", "u"), ("s", "u", "v"))
-    assert set(plan_cut(index, ["s", "v"]).crossing) == {"x", "s", "v"}
+    assert set(plan_cut(index, ["s", "v"]).cut_tensors) == {"x", "s", "v"}
 
 
 def test_drawn_numbers_are_no_constants() -> None:
@@ -232,5 +232,5 @@ def test_drawn_numbers_are_no_constants() -> None:
 
 
 def test_a_crossing_of_unknown_size_has_no_total() -> None:
-    assert Crossing((("a", 4), ("b", None)), None, None).total_bytes is None
-    assert "there is no clean cut near it" in describe_crossing(Crossing((("a", 4), ("b", None)), None, None), {})
+    assert CutTensors((("a", 4), ("b", None)), None, None).total_bytes is None
+    assert "there is no clean cut near it" in describe_cut_tensors(CutTensors((("a", 4), ("b", None)), None, None), {})

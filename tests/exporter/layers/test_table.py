@@ -15,7 +15,7 @@ from small_networks import images, settled_residual
 from exporter.cutting.cut import cut
 from exporter.cutting.onnx_file import read_graph
 from exporter.layers.candidates import candidates, layers_of
-from exporter.layers.cut_points import crossing_after, multi_tensor_cuts
+from exporter.layers.cut_points import cut_tensors_after, multi_tensor_cuts
 from exporter.layers.export import export
 from exporter.layers.table import cut_rows, multi_tensor_rows
 from exporter.onnx_graphs.index import index_graph
@@ -43,9 +43,9 @@ def test_input_and_output_are_rows_and_unclean_layers_say_what_crosses(residual:
         if row.clean or row.layer.tensor == "scores":
             assert row.tensors == (row.layer.tensor,)
         else:
-            crossing = crossing_after(index, row.layer.tensor, types)
+            cut_tensors = cut_tensors_after(index, row.layer.tensor, types)
             assert (row.tensors, row.size_bytes) == (
-                tuple(name for name, _ in crossing.tensors), crossing.total_bytes,
+                tuple(name for name, _ in cut_tensors.tensors), cut_tensors.total_bytes,
             )  # fmt: skip
             assert len(row.tensors) > 1
 

@@ -16,7 +16,7 @@ from torch import nn
 from exporter.layers.export import export
 from exporter.onnx_graphs.session import open_session
 from exporter.onnx_graphs.shape_folding import fold_sizes
-from exporter.onnx_graphs.tensor_types import TensorType, boundary_value, tensor_types
+from exporter.onnx_graphs.tensor_types import TensorType, cut_tensor_value, tensor_types
 from jetson.errors import CoopexportError
 
 
@@ -171,7 +171,7 @@ def test_text_that_a_run_shows_has_no_size() -> None:
 def test_a_boundary_is_called_as_the_inputs_call_their_batch(first, second, declared) -> None:
     model = model_of([helper.make_node("Relu", ["x"], ["y"])], [first, 4], {})
     model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [second, 4]))
-    (batch, _) = boundary_value("y", TensorType((4,)), model).type.tensor_type.shape.dim
+    (batch, _) = cut_tensor_value("y", TensorType((4,)), model).type.tensor_type.shape.dim
     assert (batch.dim_param or batch.dim_value or None) == declared
 
 
@@ -196,7 +196,7 @@ def test_a_fixed_batch_is_the_batch() -> None:
     assert item == TensorType((4, 5), TensorProto.FLOAT16)
     assert item.size_bytes == 40
     assert item.is_feature
-    value = boundary_value("y", item, model)
+    value = cut_tensor_value("y", item, model)
     assert [d.dim_value for d in value.type.tensor_type.shape.dim] == [3, 4, 5]
 
 

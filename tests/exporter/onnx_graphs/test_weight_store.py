@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests_support import files_below
 
-from exporter.bundles.bundle import check_weights
+from exporter.bundles.bundle import verify_weights
 from exporter.cutting.onnx_file import read_graph
 from exporter.onnx_graphs.session import open_session
 from exporter.onnx_graphs.tensor_types import tensor_types
@@ -118,7 +118,7 @@ def test_stored_weights_are_not_written_again_and_damaged_ones_are(tmp_path: Pat
 
 
 def test_a_bundle_of_an_earlier_version_is_read_and_stored_in_the_same_form(tmp_path: Path) -> None:
-    check_weights(EARLIER_BUNDLE, EARLIER_BUNDLE / "model.onnx")
+    verify_weights(EARLIER_BUNDLE, EARLIER_BUNDLE / "model.onnx")
     graph = read_graph(EARLIER_BUNDLE / "model.onnx")
     x = np.arange(60, dtype=np.float32).reshape(3, 20)
     first, second = ((np.arange(400) % period).reshape(20, 20).astype(np.float32) for period in (7, 5))

@@ -45,7 +45,7 @@ interpolation = "nearest"
 crop = [8, 8]
 scale = 0.5
 mean = [0.1, 0.2, 0.3]
-deviation = [1.0, 2.0, 3.0]
+std = [1.0, 2.0, 3.0]
 input_dtype = "float32"
 [data]
 training = "t.npz"

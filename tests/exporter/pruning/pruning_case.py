@@ -13,14 +13,14 @@ from torch import nn
 from exporter.project.settings import PruneSection, TrainingSection
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.dense_network import state_of
-from exporter.pruning.work import PruningWork
+from exporter.pruning.session import PruningSession
 from exporter.training.fit import fit
 from exporter.training.losses import cross_entropy
 from exporter.training.training_set import TrainingSet, training_set_of_arrays
 from jetson.runtime.preprocessing import Preprocessing
 
 CLASSES = 3
-_PREPROCESSING = Preprocessing(scale=1 / 255, mean=(0.5, 0.5, 0.5), deviation=(0.25, 0.25, 0.25))
+_PREPROCESSING = Preprocessing(scale=1 / 255, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
 class Chain(nn.Module):
@@ -67,15 +67,15 @@ def trained_chain() -> Chain:
     return network.eval()
 
 
-def pruning_work(folder: Path, judge: Callable[[nn.Module], float] = accuracy, **settings: Any) -> PruningWork:
+def pruning_session(folder: Path, evaluate: Callable[[nn.Module], float] = accuracy, **settings: Any) -> PruningSession:
     """Return what both steps work with; `settings`: of `[prune]`."""
     network = trained_chain()
     given = {"epochs": 1.0, "final_epochs": 0.0, "step_two_epochs": 1.0, "maximum_loss_points": 100.0, **settings}
-    return PruningWork(
+    return PruningSession(
         groups=channel_groups(network, torch.from_numpy(data().inputs(np.arange(2)))),
         base=state_of(network),
         data=data(),
-        judge=judge,
+        evaluate=evaluate,
         loss=cross_entropy,
         training=_training(),
         settings=PruneSection.model_validate(given),

@@ -33,13 +33,13 @@ def test_taylor_costs_less_than_chance_and_than_its_opposite() -> None:
     network, inputs = settle(seeded(Residual), (3, 16, 16)), images((3, 16, 16), 64)
     with torch.no_grad():
         labels = network(inputs).argmax(dim=1)
-    agreement = {}
+    share = {}
     for criterion in ("taylor-absolute", "random"):
         masks = prune(network, inputs, 1.5, criterion, [(inputs, labels)], by_rank=False)
         with torch.no_grad():
             outputs = masked_network(network, masks, inputs).eval()(inputs)
-        agreement[criterion] = (outputs.argmax(dim=1) == labels).float().mean().item()
-    assert agreement["taylor-absolute"] > agreement["random"]
+        share[criterion] = (outputs.argmax(dim=1) == labels).float().mean().item()
+    assert share["taylor-absolute"] > share["random"]
 
 
 def test_taylor_without_batches_is_refused() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pruning_case import pruning_work
+from pruning_case import pruning_session
 from small_networks import images, seeded
 from torch import nn
 
@@ -141,14 +141,14 @@ class Shifted(nn.Module):
 
 def test_groups_that_cannot_go_leave_their_turn_to_others(tmp_path: Path) -> None:
     network = seeded(Shifted).eval()
-    work = pruning_work(tmp_path, removed_share=0.25, least_left=0.5, criterion="l1-norm")
-    work = replace(work, groups=channel_groups(network, torch.zeros(2, 3, 8, 8)), base=state_of(network))
-    first = prune_whole(work, lambda found: None)
+    session = pruning_session(tmp_path, removed_share=0.25, least_left=0.5, criterion="l1-norm")
+    session = replace(session, groups=channel_groups(network, torch.zeros(2, 3, 8, 8)), base=state_of(network))
+    first = prune_whole(session, lambda found: None)
     assert [one.filters for one in first.rounds] == [24, 18, 12]
     assert len(first.trained.dense.plan.layers["stuck"].kept_outputs) == 8
     made: list[Narrowed] = []
-    tied = np.concatenate([work.groups.of_layer[name] for name in ("stuck", "last")])
-    prune_series(work, first.trained, Series(("cat",), tied), made.append)
+    tied = np.concatenate([session.groups.of_layer[name] for name in ("stuck", "last")])
+    prune_series(session, first.trained, Series(("cat",), tied), made.append)
     assert made and made[-1].channels == 9, "only those of one layer go, all but its last"
 
 

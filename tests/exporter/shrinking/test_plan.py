@@ -23,8 +23,8 @@ from exporter.shrinking.plan import (
     write_shrink_plan,
 )
 from exporter.shrinking.rebuild import rebuild
-from exporter.shrinking.resize import apply_plan
 from exporter.shrinking.shrink import Shrunk, shrink
+from exporter.shrinking.slice_modules import apply_shrink_plan
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
 
@@ -112,7 +112,7 @@ def test_the_plan_of_another_network_is_refused_by_layer(tmp_path: Path, shrunk:
 def test_indices_outside_of_the_layer_are_refused(kept: tuple[int, ...]) -> None:
     layer = LayerPlan(kind="linear", kept_outputs=kept, kept_inputs=(0,))
     with pytest.raises(CoopexportError, match="'0'"):
-        apply_plan(nn.Sequential(nn.Linear(8, 8)), ShrinkPlan(layers={"0": layer}))
+        apply_shrink_plan(nn.Sequential(nn.Linear(8, 8)), ShrinkPlan(layers={"0": layer}))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from exporter.masks.masked_network import masked_network
 from exporter.masks.masks import Masks
 from exporter.models.vgg import LAYER_NAMES
 from exporter.shrinking.plan import ShrinkPlan
-from exporter.shrinking.resize import apply_plan
-from exporter.shrinking.shrink import prove_equal, shrink
+from exporter.shrinking.shrink import shrink, shrink_parity
+from exporter.shrinking.slice_modules import apply_shrink_plan
 from jetson.errors import CoopexportError
 
 
@@ -125,6 +125,6 @@ def test_a_plan_with_one_index_shifted_is_caught(
         shifted = list(kept)
         shifted[position] += 1 if position == 0 else -1
         layers = {**plan.layers, layer: plan.layers[layer].model_copy(update={field: tuple(shifted)})}
-        mutated = apply_plan(network, plan.model_copy(update={"layers": layers}))
+        mutated = apply_shrink_plan(network, plan.model_copy(update={"layers": layers}))
         with pytest.raises(CoopexportError, match=r"shrink: parity check 'shrink' failed: error \d"):
-            prove_equal(masked, mutated, inputs)
+            shrink_parity(masked, mutated, inputs)

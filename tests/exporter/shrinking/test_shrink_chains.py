@@ -14,8 +14,8 @@ from small_networks import images, seeded, settle
 from torch import nn
 
 from exporter.masks.masks import Masks
-from exporter.shrinking.resize import apply_plan
 from exporter.shrinking.shrink import shrink
+from exporter.shrinking.slice_modules import apply_shrink_plan
 
 INPUT_SHAPE = (3, 9, 8)
 ACTIVATIONS = (
@@ -191,7 +191,7 @@ def test_any_chain_shrinks_to_what_its_masks_say(case: tuple[DrawnChain, Masks])
     expected = masked_outputs(chain, masks, inputs)
     assume(spread(expected) > 2e-4 * np.abs(expected).max())  # else nothing can be proven, and it says so
     shrunk = shrink(chain.network, masks, inputs)
-    in_double = apply_plan(copy.deepcopy(chain.network).double(), shrunk.plan)
+    in_double = apply_shrink_plan(copy.deepcopy(chain.network).double(), shrunk.plan)
     with torch.no_grad():
         outputs = in_double(inputs.double()).numpy()
         as_it_runs = shrunk.network(inputs).numpy()

@@ -21,8 +21,8 @@ from exporter.masks.masks import Masks
 from exporter.onnx_graphs.session import open_session, run
 from exporter.shrinking.plan import WEIGHTS_FILE, ShrinkFile, write_shrink_plan
 from exporter.shrinking.rebuild import rebuild
-from exporter.shrinking.resize import apply_plan
-from exporter.shrinking.shrink import Shrunk, prove_equal, shrink
+from exporter.shrinking.shrink import Shrunk, shrink, shrink_parity
+from exporter.shrinking.slice_modules import apply_shrink_plan
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
 
@@ -91,7 +91,7 @@ def check_shrinks(case: Made, inputs: tuple[torch.Tensor, ...], *, deep: bool = 
 
     `deep`: a network of full size, whose untrained weights alone may lose more to float32 than the bound.
     """
-    exact = apply_plan(copy.deepcopy(case.network).double(), case.shrunk.plan)
+    exact = apply_shrink_plan(copy.deepcopy(case.network).double(), case.shrunk.plan)
     expected = outputs_of(case.masked, doubled(inputs))
     assert error(outputs_of(exact, doubled(inputs)), expected) < BOUND
     own = error(outputs_of(case.masked, inputs), expected) if deep else 0.0
@@ -147,14 +147,14 @@ def test_a_plan_with_a_shifted_index_is_noticed_in_a_family(name: str) -> None:
     noticed = 0
     for plan in mutated_plans(case.shrunk.plan, 12, seed=len(name)):
         try:
-            wrong = apply_plan(copy.deepcopy(case.network).double(), plan)
+            wrong = apply_shrink_plan(copy.deepcopy(case.network).double(), plan)
         except CoopexportError as refusal:
             assert "the shrink plan does not fit" in str(refusal)
             continue
         if error(outputs_of(wrong, doubled(inputs)), expected) < BOUND:
             continue
         with pytest.raises(CoopexportError, match="parity check 'shrink'"):
-            prove_equal(case.masked, case.shrunk.network, argument(inputs), shrunk_in_double=wrong)
+            shrink_parity(case.masked, case.shrunk.network, argument(inputs), shrunk_in_double=wrong)
         noticed += 1
         if noticed == 3:
             return

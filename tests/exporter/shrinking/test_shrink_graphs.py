@@ -19,8 +19,8 @@ from torch import fx, nn
 
 from exporter.masks.masked_network import masked_network
 from exporter.masks.masks import Masks
-from exporter.shrinking.resize import apply_plan
-from exporter.shrinking.shrink import Shrunk, prove_equal, shrink
+from exporter.shrinking.shrink import Shrunk, shrink, shrink_parity
+from exporter.shrinking.slice_modules import apply_shrink_plan
 from jetson.errors import CoopexportError
 
 PARTS = 10
@@ -66,7 +66,7 @@ def error(outputs: object, expected: Sequence[np.ndarray]) -> float:
 
 def in_double(case: Case, shrunk: Shrunk) -> nn.Module:
     """Return the shrunk network as it is made in float64; folding would round in float32."""
-    return apply_plan(copy.deepcopy(case.network).double(), shrunk.plan)
+    return apply_shrink_plan(copy.deepcopy(case.network).double(), shrunk.plan)
 
 
 def shrink_or_refuse(case: Case) -> Shrunk | None:
@@ -159,7 +159,7 @@ def notices_wrong_plans(case: Case) -> None:
     masked = masked_network(copy.deepcopy(case.network), case.masks, argument(inputs))
     for plan in mutated_plans(shrunk.plan, 3, case.recipe.seed):
         try:
-            wrong = apply_plan(copy.deepcopy(case.network).double(), plan)
+            wrong = apply_shrink_plan(copy.deepcopy(case.network).double(), plan)
             with torch.no_grad():
                 outputs = wrong(*(item.double() for item in inputs))
         except (CoopexportError, RuntimeError):
@@ -167,7 +167,7 @@ def notices_wrong_plans(case: Case) -> None:
         if error(outputs, expected) < BOUND:
             continue  # the channel is dead: the same function
         with pytest.raises(CoopexportError, match="parity check 'shrink'"):
-            prove_equal(masked, apply_plan(case.network, plan), argument(inputs), shrunk_in_double=wrong)
+            shrink_parity(masked, apply_shrink_plan(case.network, plan), argument(inputs), shrunk_in_double=wrong)
 
 
 def test_a_plan_with_a_shifted_index_is_noticed() -> None:

@@ -13,7 +13,7 @@ from exporter.project.settings import TrainingSection
 from exporter.training.training_set import TrainingSet, training_set_of_arrays
 from jetson.runtime.preprocessing import Preprocessing
 
-PREPROCESSING = Preprocessing(scale=1 / 255, mean=(0.5,), deviation=(0.25,))
+PREPROCESSING = Preprocessing(scale=1 / 255, mean=(0.5,), std=(0.25,))
 
 
 def toy_network(dropout: float = 0.2, seed: int = 0) -> nn.Module:

@@ -21,8 +21,8 @@ from exporter.shrinking.plan import read_shrink_plan
 from exporter.variants.layer_graphs import (
     GRAPH_FILE,
     LAYERS_FILE,
-    check_variant,
     example_inputs,
+    existing_variant,
     layer_graph,
     load_variant,
     read_layer_graph,
@@ -190,7 +190,7 @@ def test_a_damaged_graph_is_never_loaded_and_made_again(project: Project, damage
         graph.load()
     assert layer_graph(project, "original") == graph
     assert path.read_bytes() == good
-    onnx.checker.check_model(str(graph.check()))
+    onnx.checker.check_model(str(graph.verified_file()))
 
 
 def test_later_minor_versions_are_read(project: Project) -> None:
@@ -227,7 +227,7 @@ def test_malformed_layer_files_are_refused(project: Project, edit, word: str) ->
 def test_variants_that_do_not_exist_name_the_way(project: Project) -> None:
     assert variants(project) == ["original", "pruned"]
     with pytest.raises(CoopexportError, match=r'no variant "prund" \(there are: original, pruned\)'):
-        check_variant(project, "prund")
+        existing_variant(project, "prund")
     shutil.rmtree(project.variant_folder("pruned"))
     assert variants(project) == ["original"]
     with pytest.raises(CoopexportError, match="coopexport shrink"):

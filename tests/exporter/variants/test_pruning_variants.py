@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from exporter.project.settings import Project, load_project
 from exporter.variants.layer_graphs import (
-    check_variant,
+    existing_variant,
     layer_graph,
     load_variant,
     pruning_records,
@@ -58,11 +58,11 @@ def test_a_renamed_folder_is_named(two_steps: Project) -> None:
 
 def test_the_nearest_of_many_are_named(two_steps: Project) -> None:
     with pytest.raises(CoopexportError, match=r'"conv4_1-4" \(there are 10, the nearest: conv4_1-') as caught:
-        check_variant(two_steps, "conv4_1-4")
+        existing_variant(two_steps, "conv4_1-4")
     assert "control" not in str(caught.value)
     (two_steps.variant_folder("conv4_3-1") / VARIANT_FILE).unlink()
     with pytest.raises(CoopexportError, match="it is not complete, run: coopexport prune two-step"):
-        check_variant(two_steps, "conv4_3-1")
+        existing_variant(two_steps, "conv4_3-1")
 
 
 def test_a_variant_is_the_network_of_its_plan(two_steps: Project) -> None:

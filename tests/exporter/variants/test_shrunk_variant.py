@@ -16,7 +16,7 @@ from exporter.project.settings import Project
 from exporter.shrinking.plan import read_shrink_plan
 from exporter.shrinking.removal import ShrinkOptions
 from exporter.variants.shrunk_variant import ShrinkRequest, write_shrunk_variant
-from exporter.variants.verify_variants import verify_variant
+from exporter.variants.variant_parity import variant_parity
 from jetson.errors import CoopexportError
 
 
@@ -45,7 +45,7 @@ def test_reviving_brings_back_the_largest_filters(project: Project) -> None:
     assert (keep | ~given).all()  # nothing that was kept goes
     assert norms[keep & ~given].min() > norms[~keep].max()
     assert made.shrunk.plan.layers["conv1"].zeroed_outputs == ()
-    assert verify_variant(project)
+    assert variant_parity(project)
 
 
 def test_constants_under_padding_stay_or_go_as_asked(project: Project) -> None:
@@ -54,7 +54,7 @@ def test_constants_under_padding_stay_or_go_as_asked(project: Project) -> None:
         made = write_shrunk_variant(project, ShrinkRequest(project.path("weight.safetensors"), options=options))
         errors.append(made.shrunk.parity[0].error)
         widths.append(len(made.shrunk.plan.layers["conv1"].kept_outputs))
-        assert verify_variant(project)
+        assert variant_parity(project)
     assert widths[0] > widths[1] == widths[2] == 11
     assert errors[0] < 1e-9
     assert errors[1] < 1e-9
@@ -76,7 +76,7 @@ def test_what_is_pruned_in_the_checkpoint_is_found_there(project: Project) -> No
     assert int((~made.masks.keep["conv2"]).sum()) == 5
     sizes = {size.name: size.channels_after for size in made.shrunk.sizes}
     assert sizes["conv2"] == 19  # what they are constants of, the linear's bias takes over
-    assert verify_variant(own)
+    assert variant_parity(own)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The agent on fake Jetsons: orders built, checked and measured; every failure a row with its reason."""
+"""The agent on fake Jetsons: build requests built, checked and measured; every failure a row with its reason."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from pathlib import Path
 
 import pytest
 from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2, THOR_7_2, XAVIER_5_1, FakeBoard
-from fake_jetson.device import FakeDevice, Gate, make_device
+from fake_jetson.device import Barrier, FakeDevice, make_device
 from fake_jetson.running import running_with
-from fake_jetson.small_order import SAMPLES, small_order
+from fake_jetson.small_request import SAMPLES, small_request
 from tensorrt_doubles.engine_file import decode_engine
 from tests_support import STUCK_S, files_below, wait_until
 
 from benchmarks.latency.run import read_run
 from engines.device_builds.agent_file import AgentRequest, write_agent
-from engines.device_builds.requests import OrderedEngine, PlacedEngine, place_result, write_order
+from engines.device_builds.requests import InstalledEngine, PendingEngine, install_result, write_request
 from engines.targets.lookup import find_target
 from jetson.agent.item_process import run_step
 from jetson.agent.steps import STEPS
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import StaleError
 from jetson.requests.archive import read_member
-from jetson.requests.build_request import ResultItem, open_order, open_result, write_result
+from jetson.requests.build_request import ResultItem, open_request, open_result, write_result
 
 BATCH = BuildSettings(batches=(SAMPLES, SAMPLES, SAMPLES))
 
 
 class Bench:
-    """A fake device, the agent, and an order for it."""
+    """A fake device, the agent, and a build request for it."""
 
     def __init__(self, folder: Path, board: FakeBoard, bits: int = 8, settings: BuildSettings = BATCH,
                  roles: tuple[str, ...] = ("head", "tail", "whole"), module: bool = False) -> None:  # fmt: skip
@@ -39,28 +39,28 @@ class Bench:
         self.agent_file = folder / "coop-agent.pyz"
         write_agent(AgentRequest(self.agent_file))
         self.target = find_target(board.target)
-        ordered = small_order(folder / "out", self.target, bits, settings)
-        self.ordered: list[OrderedEngine] = [one for one in ordered if one.item.role in roles]
-        self.order, self.result = folder / "an order.zip", folder / "a result.zip"
-        write_order(self.order, self.target, self.ordered)
+        pending = small_request(folder / "out", self.target, bits, settings)
+        self.pending: list[PendingEngine] = [one for one in pending if one.item.role in roles]
+        self.request, self.result = folder / "an order.zip", folder / "a result.zip"
+        write_request(self.request, self.target, self.pending)
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return self.device.agent(self.agent_file, *arguments)
 
     def build(self, *more: str) -> subprocess.CompletedProcess[str]:
-        return self.run("build", self.order, "--output", self.result, *more)
+        return self.run("build", self.request, "--output", self.result, *more)
 
     def start(self) -> subprocess.Popen[str]:
         """Start a build and return at once."""
         return subprocess.Popen(
-            ["python3", self.agent_file, "build", self.order, "--output", self.result], cwd=self.device.home,
+            ["python3", self.agent_file, "build", self.request, "--output", self.result], cwd=self.device.home,
             env=self.device.environment, stderr=subprocess.PIPE, text=True,
             # A shell has what it starts in the background ignore it, and so has this what is started by it.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
-    def placed(self) -> list[PlacedEngine]:
-        return place_result(self.result, self.target, self.ordered)
+    def installed(self) -> list[InstalledEngine]:
+        return install_result(self.result, self.target, self.pending)
 
 
 def test_an_order_is_built_checked_and_comes_back(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_an_order_is_built_checked_and_comes_back(tmp_path: Path) -> None:
     ended = bench.build()
     assert ended.returncode == 0, ended.stderr
     assert "3 engines for nano@4.6.1 by trtexec 8.2.1" in ended.stderr
-    placed = bench.placed()
-    for one, ordered in zip(placed, bench.ordered, strict=True):
+    installed = bench.installed()
+    for one, pending in zip(installed, bench.pending, strict=True):
         assert one.identity is not None
         assert (one.failure, one.reused, one.notes) == (None, False, ())
         assert (one.identity.settings, one.identity.machine.board) == (BATCH, NANO_4_6_1.model)
@@ -80,19 +80,19 @@ def test_an_order_is_built_checked_and_comes_back(tmp_path: Path) -> None:
             f"{NANO_4_6_1.model}, {one.identity.machine.platform}, TensorRT 8.2.1"
         }
         model, _ = decode_engine(one.path.read_bytes(), "tensorrt", NANO_4_6_1.tensorrt)
-        assert model == ordered.files[ordered.item.graph_sha256]
+        assert model == pending.files[pending.item.graph_sha256]
     # 8.2 has no uint8: four bytes of two symbols each in an int32.
-    head = bench.ordered[0].item
+    head = bench.pending[0].item
     assert [(end.dtype, end.shape) for end in head.outputs] == [("int32", (SAMPLES, 18))]
     assert head.forms[0].packing == "words"
-    flags = placed[0].identity.flags  # type: ignore[union-attr]
+    flags = installed[0].identity.flags  # type: ignore[union-attr]
     assert flags["trtexec"][:2] == ["--buildOnly", "--noTF32"]
     # Again: nothing is built, and the same comes back.
     bench.device.set_faults({"when": "build", "does": "fails", "words": ["must not be built"], "always": True})
     ended = bench.build()
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr.count("on this device already") == 3
-    assert [(one.identity, one.reused) for one in bench.placed()] == [(one.identity, True) for one in placed]
+    assert [(one.identity, one.reused) for one in bench.installed()] == [(one.identity, True) for one in installed]
     assert not [name for name in files_below(tmp_path) if name.endswith((".part", ".lock")) or ".partial" in name]
 
 
@@ -103,11 +103,11 @@ def test_the_tensorrt_module_is_used_where_it_is(tmp_path: Path) -> None:
     events = [json.loads(line) for line in ended.stdout.splitlines()]
     assert events[0]["text"] == "2 engines for orin-nano@6.2 by tensorrt module 10.3.0.30"
     assert [event["event"] for event in events if event["event"] != "working"] == ["note", "built", "built", "done"]
-    assert all(one.identity is not None and one.identity.builder == "tensorrt module" for one in bench.placed())
-    checked = bench.run("check", bench.order, bench.result)
+    assert all(one.identity is not None and one.identity.builder == "tensorrt module" for one in bench.installed())
+    checked = bench.run("check", bench.request, bench.result)
     assert checked.returncode == 0, checked.stderr
     assert "2 of 2 engines agree with their golden data" in checked.stderr
-    measured = bench.run("bench", bench.order, bench.result, "--rounds", "12", "--output", tmp_path / "run.json")
+    measured = bench.run("bench", bench.request, bench.result, "--rounds", "12", "--output", tmp_path / "run.json")
     assert measured.returncode == 0, measured.stderr
     run = read_run(tmp_path / "run.json")
     assert [len(item.samples_ms or ()) for item in run.items] == [12] * 2
@@ -117,7 +117,7 @@ def test_the_tensorrt_module_is_used_where_it_is(tmp_path: Path) -> None:
 def test_an_engine_is_measured_by_trtexec(tmp_path: Path) -> None:
     bench = Bench(tmp_path, NANO_4_6_1, roles=("tail",))
     assert bench.build().returncode == 0
-    measured = bench.run("bench", bench.order, bench.result, "--rounds", "15", "--output", tmp_path / "run.json")
+    measured = bench.run("bench", bench.request, bench.result, "--rounds", "15", "--output", tmp_path / "run.json")
     assert measured.returncode == 0, measured.stderr
     run = read_run(tmp_path / "run.json")
     (row,) = run.items
@@ -140,7 +140,7 @@ def test_what_fails_is_a_row_with_its_reason_and_the_others_go_on(tmp_path: Path
     ended = bench.build()
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith("coop-agent: error: 2 of 3 engines failed")
-    head, tail, whole = bench.placed()
+    head, tail, whole = bench.installed()
     assert head.failure == "trtexec failed: [TRT] Error Code 10: no tactic for conv1"
     assert tail.failure is not None
     assert tail.failure.startswith("its process was killed, as Linux does when memory runs out")
@@ -149,16 +149,16 @@ def test_what_fails_is_a_row_with_its_reason_and_the_others_go_on(tmp_path: Path
                                              "engines/orin-nano@6.2/whole.batch6.engine.json"}  # fmt: skip
     # The faults are used up: what failed is built now, what was built is not.
     assert bench.build().returncode == 0
-    assert [one.reused for one in bench.placed()] == [False, False, True]
+    assert [one.reused for one in bench.installed()] == [False, False, True]
 
 
 def test_an_engine_that_computes_something_else_is_not_brought_back(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("tail",))
-    other = small_order(tmp_path / "out", bench.target, 8, BATCH, seed=1)[1]
-    item = bench.ordered[0].item
-    files = {**bench.ordered[0].files, **other.files}
+    other = small_request(tmp_path / "out", bench.target, 8, BATCH, seed=1)[1]
+    item = bench.pending[0].item
+    files = {**bench.pending[0].files, **other.files}
     wrong = item._replace(graph_sha256=other.item.graph_sha256, graph_bytes=other.item.graph_bytes)
-    write_order(bench.order, bench.target, [OrderedEngine(wrong, files, bench.ordered[0].path)])
+    write_request(bench.request, bench.target, [PendingEngine(wrong, files, bench.pending[0].path)])
     ended = bench.build()
     assert ended.returncode == 2
     assert "small/conv1.tail.batch6 on this device: parity check 'build' failed: error" in ended.stderr
@@ -169,11 +169,11 @@ def test_an_engine_that_computes_something_else_is_not_brought_back(tmp_path: Pa
 def test_a_stored_engine_is_checked_again_with_other_golden_data(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("tail",))
     assert bench.build().returncode == 0
-    ordered = bench.ordered[0]
-    other = small_order(tmp_path / "out", bench.target, 8, BATCH, seed=1)[1]
+    pending = bench.pending[0]
+    other = small_request(tmp_path / "out", bench.target, 8, BATCH, seed=1)[1]
     samples = {"samples_sha256": other.item.samples_sha256, "samples_bytes": other.item.samples_bytes}
-    wrong = OrderedEngine(ordered.item._replace(**samples), {**ordered.files, **other.files}, ordered.path)
-    write_order(bench.order, bench.target, [wrong])
+    wrong = PendingEngine(pending.item._replace(**samples), {**pending.files, **other.files}, pending.path)
+    write_request(bench.request, bench.target, [wrong])
     bench.device.set_faults({"when": "build", "does": "fails", "words": ["must not be built"], "always": True})
     ended = bench.build()
     assert ended.returncode == 2
@@ -182,11 +182,11 @@ def test_a_stored_engine_is_checked_again_with_other_golden_data(tmp_path: Path)
 
 def test_an_engine_that_changed_between_two_steps_is_not_loaded(tmp_path: Path) -> None:
     target = find_target("orin-nano")
-    write_order(tmp_path / "order.zip", target, small_order(tmp_path, target, 8, BATCH)[:1])
+    write_request(tmp_path / "order.zip", target, small_request(tmp_path, target, 8, BATCH)[:1])
     (tmp_path / "engine").write_bytes(b"another")
-    order = open_order(str(tmp_path / "order.zip"))
+    request = open_request(str(tmp_path / "order.zip"))
     maker = {"kind": "trtexec", "version": "10.3.0", "trtexec": "/nowhere/trtexec"}
-    job = {"order": str(tmp_path / "order.zip"), "order_sha256": order.parcel.sha256, "number": 0, "maker": maker,
+    job = {"order": str(tmp_path / "order.zip"), "order_sha256": request.archive.sha256, "number": 0, "maker": maker,
            "settings": BATCH.to_json(), "engine": str(tmp_path / "engine"), "engine_sha256": "0" * 64}  # fmt: skip
     for step in ("checking", "measuring"):
         with pytest.raises(StaleError, match="engine was changed meanwhile; run this again"):
@@ -205,7 +205,7 @@ def test_without_the_dla_where_it_fails(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     note = "built for the GPU, as DLA core 1 failed: trtexec failed: DLA validation failed"
     assert note in ended.stderr
-    head, tail = bench.placed()
+    head, tail = bench.installed()
     assert head.identity is not None
     assert tail.identity is not None
     assert (head.identity.settings.dla_core, head.notes) == (1, ())
@@ -214,7 +214,7 @@ def test_without_the_dla_where_it_fails(tmp_path: Path) -> None:
     # The next time it is known: the DLA is not tried again.
     bench.device.set_faults({"when": "build", "does": "fails", "words": ["must not be built"], "always": True})
     assert bench.build().returncode == 0
-    assert [(one.reused, one.notes) for one in bench.placed()] == [(True, ()), (True, (note,))]
+    assert [(one.reused, one.notes) for one in bench.installed()] == [(True, ()), (True, (note,))]
 
 
 def test_too_little_memory_is_said_and_the_workspace_follows_it(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_too_little_memory_is_said_and_the_workspace_follows_it(tmp_path: Path) 
     assert "300 MiB of memory are free and about 433 MiB are needed" in ended.stderr
     bench.device.set_free_memory(1000)
     assert bench.build().returncode == 0
-    flags = bench.placed()[0].identity.flags  # type: ignore[union-attr]
+    flags = bench.installed()[0].identity.flags  # type: ignore[union-attr]
     assert "--workspace=299" in flags["trtexec"]
     assert flags["workspace_bytes"] == 299 << 20
 
@@ -233,7 +233,7 @@ def test_too_little_memory_is_said_and_the_workspace_follows_it(tmp_path: Path) 
 def test_another_device_is_refused_before_any_work(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("head",))
     other = make_device(AGX_ORIN_7_2, tmp_path / "other")
-    ended = other.agent(bench.agent_file, "build", bench.order, "--output", bench.result)
+    ended = other.agent(bench.agent_file, "build", bench.request, "--output", bench.result)
     assert ended.returncode == 2
     assert ended.stderr.startswith(
         "coop-agent: error: this device is not orin-nano@6.2: its board is NVIDIA Jetson AGX"
@@ -243,10 +243,10 @@ def test_another_device_is_refused_before_any_work(tmp_path: Path) -> None:
 
 def test_a_damaged_order_is_refused(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("head",))
-    bench.order.write_bytes(bench.order.read_bytes()[:-200])
+    bench.request.write_bytes(bench.request.read_bytes()[:-200])
     ended = bench.build()
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith(f"coop-agent: error: {bench.order} is damaged: ")
+    assert ended.stderr.startswith(f"coop-agent: error: {bench.request} is damaged: ")
     ended = bench.run("build", tmp_path / "nowhere.zip")
     assert "nowhere.zip is missing; check the path" in ended.stderr
 
@@ -255,7 +255,7 @@ def test_an_engine_of_another_machine_is_not_loaded_for_a_check(tmp_path: Path) 
     bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("head",))
     assert bench.build().returncode == 0
     updated = make_device(AGX_ORIN_7_2, tmp_path / "other")
-    ended = updated.agent(bench.agent_file, "check", bench.order, bench.result)
+    ended = updated.agent(bench.agent_file, "check", bench.request, bench.result)
     assert ended.returncode == 2
     assert "TensorRT 10.16.2.10 here, engine built by 10.3.0.30; build it again on this device" in ended.stderr
 
@@ -268,11 +268,11 @@ def test_only_the_engine_that_was_ordered_is_loaded(tmp_path: Path) -> None:
     head, tail = result.items
     named = [(item.engine_sha256, item.engine_bytes) for item in result.items]
     named += [(item.identity_sha256, item.identity_bytes) for item in result.items]
-    files = [(str(sha256), read_member(result.parcel, str(sha256), size_bytes)) for sha256, size_bytes in named]
+    files = [(str(sha256), read_member(result.archive, str(sha256), size_bytes)) for sha256, size_bytes in named]
 
     def check(*items: ResultItem) -> str:
-        write_result(str(bench.result), open_order(str(bench.order)), result.probe, items, files)
-        ended = bench.run("check", bench.order, bench.result)
+        write_result(str(bench.result), open_request(str(bench.request)), result.probe, items, files)
+        ended = bench.run("check", bench.request, bench.result)
         assert ended.returncode == 2
         return ended.stderr.splitlines()[-1]
 
@@ -291,17 +291,17 @@ def test_trtexec_says_its_version_where_no_package_does(tmp_path: Path) -> None:
     ended = bench.build()
     assert ended.returncode == 0, ended.stderr
     assert "1 engines for thor@7.2 by trtexec 10.16.2" in ended.stderr
-    identity = bench.placed()[0].identity
+    identity = bench.installed()[0].identity
     assert identity is not None
     assert (identity.backend_version, identity.machine.backends) == ("10.16.2", {"tensorrt": "10.16.2"})
 
 
 def test_a_killed_agent_leaves_nothing_half_and_goes_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ORIN_NANO_6_2)
-    gate = Gate(tmp_path)
-    bench.device.set_faults({"when": "build", "holds": "classify", **gate.fault})  # the second and the third hold it
+    barrier = Barrier(tmp_path)
+    bench.device.set_faults({"when": "build", "holds": "classify", **barrier.fault})  # the second and the third hold it
     agent = bench.start()
-    gate.wait()
+    barrier.wait()
     assert running_with(str(bench.device.root)) != []
     agent.kill()
     agent.communicate()
@@ -309,18 +309,18 @@ def test_a_killed_agent_leaves_nothing_half_and_goes_on(tmp_path: Path) -> None:
         # No builder is left that holds the GPU's memory: not even one that would never end.
         wait_until(lambda: running_with(str(bench.device.root)) == [], "the end of all that the agent started")
     finally:
-        gate.open()
+        barrier.open()
     assert not bench.result.exists()
     ended = bench.build()
     assert ended.returncode == 0, ended.stderr
-    assert [one.reused for one in bench.placed()] == [True, False, False]
+    assert [one.reused for one in bench.installed()] == [True, False, False]
     assert not [name for name in files_below(tmp_path) if ".partial" in name]
 
 
 def test_what_a_killed_run_with_the_same_process_id_left_is_removed(tmp_path: Path) -> None:
     """In a container the ids begin anew with each run."""
     bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("head",))
-    arguments = ["python3", str(bench.agent_file), "build", str(bench.order), "--output", str(bench.result)]
+    arguments = ["python3", str(bench.agent_file), "build", str(bench.request), "--output", str(bench.result)]
     script = (
         f"import os; folder = '{tmp_path}/.{bench.result.name}.%d.partial' % os.getpid(); os.mkdir(folder); "
         f"open(folder + '/left', 'w').close(); os.execvp('python3', {arguments!r})"
@@ -332,15 +332,15 @@ def test_what_a_killed_run_with_the_same_process_id_left_is_removed(tmp_path: Pa
 
 def test_an_interrupted_agent_says_how_to_go_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ORIN_NANO_6_2, roles=("head",))
-    gate = Gate(tmp_path)
-    bench.device.set_faults({"when": "build", **gate.fault})
+    barrier = Barrier(tmp_path)
+    bench.device.set_faults({"when": "build", **barrier.fault})
     agent = bench.start()
-    gate.wait()
+    barrier.wait()
     agent.send_signal(signal.SIGINT)
     try:
         _, errors = agent.communicate(timeout=STUCK_S)
     finally:
-        gate.open()
+        barrier.open()
     assert agent.returncode == 130
     assert errors.splitlines()[-1] == (
         "coop-agent: error: interrupted; what is finished is kept on this device, run the command again to go on"

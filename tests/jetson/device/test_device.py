@@ -10,18 +10,18 @@ import pytest
 from fake_jetson.boards import AGX_ORIN_7_2, BOARDS, NANO_4_6_1, ORIN_NANO_6_2, THOR_7_2, XAVIER_5_1, FakeBoard
 from fake_jetson.device import FakeDevice, make_device
 
-from engines.device_builds.requests import order_target
+from engines.device_builds.requests import request_target
 from engines.targets.lookup import find_target, load_targets
 from jetson.device.board import jetpack_of, read_board
 from jetson.device.clocks import parse_clocks, read_temperatures, read_throttle_events
-from jetson.device.matching import board_words, device_differences, require_device
+from jetson.device.matching import board_words, check_device, device_differences
 from jetson.device.power_mode import PowerMode, parse_power_mode
 from jetson.device.probe import Probe, describe_probe, take_probe
 from jetson.device.tegrastats import parse_tegrastats
 from jetson.device.tensorrt_versions import InstalledTensorRT
 from jetson.engines.machine import Machine
 from jetson.errors import CoopexportError
-from jetson.requests.build_request import OrderTarget
+from jetson.requests.build_request import RequestTarget
 
 
 def probe_of(board: FakeBoard, root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[FakeDevice, Probe]:
@@ -54,7 +54,7 @@ def test_a_board_is_seen_as_what_it_is(board: FakeBoard, tmp_path: Path, monkeyp
     assert probe.clocks.held is (board is AGX_ORIN_7_2)
     assert all(value > 0 for value in probe.temperatures.values())
     assert set(probe.unknown) == {"tensorrt_module"}
-    assert device_differences(order_target(target), machine, probe.jetpack) == []
+    assert device_differences(request_target(target), machine, probe.jetpack) == []
     assert probe.to_json()["machine"]["chip"] == target.chip
     assert not any(line.split(None, 1)[1] == "unknown" for line in describe_probe(probe) if "throttled" not in line)
 
@@ -66,7 +66,7 @@ def test_a_machine_that_is_no_jetson_says_so(tmp_path: Path, monkeypatch: pytest
     assert {"board", "l4t", "trtexec", "power_mode", "clocks", "memory", "tegrastats"} <= set(probe.unknown)
     assert "board         unknown: there is no device tree: this is no Jetson" in describe_probe(probe)
     with pytest.raises(CoopexportError, match=r"this device is not orin-nano@6\.2: it is no Jetson \(Linux "):
-        require_device(order_target(find_target("orin-nano")), probe.machine, probe.jetpack, "this device")
+        check_device(request_target(find_target("orin-nano")), probe.machine, probe.jetpack, "this device")
 
 
 def test_the_release_is_also_asked_of_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,15 +158,15 @@ def machine(fake: FakeBoard, **change: object) -> Machine:
     ],
 )  # fmt: skip
 def test_a_device_that_is_not_the_target(board: FakeBoard, target: str, said: str) -> None:
-    found = "; ".join(device_differences(order_target(find_target(target)), machine(board), board.jetpack))
+    found = "; ".join(device_differences(request_target(find_target(target)), machine(board), board.jetpack))
     assert re.search(said, found), found
 
 
 def test_what_is_not_known_is_not_compared() -> None:
-    target = order_target(find_target("orin-nano"))
+    target = request_target(find_target("orin-nano"))
     carrier = machine(ORIN_NANO_6_2, board="Seeed reComputer J3011", l4t=None, backends={})
     assert device_differences(target, carrier, None) == []
-    assert device_differences(OrderTarget("mine"), machine(NANO_4_6_1), None) == []
+    assert device_differences(RequestTarget("mine"), machine(NANO_4_6_1), None) == []
     # A later release of the same JetPack has the same TensorRT.
     assert device_differences(target, machine(ORIN_NANO_6_2, l4t="36.5.0"), "6.2.2") == []
 

@@ -13,7 +13,7 @@ import pytest
 from fake_jetson.device import any_python_3_6
 
 from engines.device_builds.agent_file import AgentRequest, write_agent
-from jetson.device.numpy_check import find_numpy, require_numpy
+from jetson.device.numpy_check import check_numpy, find_numpy
 from jetson.processes import run_program
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -132,12 +132,12 @@ def test_a_folder_without_code_is_no_numpy(agent_file: Path, tmp_path: Path) -> 
 
 def test_the_real_numpy_is_found_without_importing_it() -> None:
     script = (
-        "import sys\nfrom jetson.device.numpy_check import find_numpy, require_numpy\nrequire_numpy()\n"
+        "import sys\nfrom jetson.device.numpy_check import find_numpy, check_numpy\ncheck_numpy()\n"
         "found = find_numpy()\nassert 'numpy' not in sys.modules\nprint(found.version, repr(found.reason))"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert ended.stdout.split() == [np.__version__, "''"]
-    require_numpy()
+    check_numpy()
     assert find_numpy() == (np.__version__, "")
 
 

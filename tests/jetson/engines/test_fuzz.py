@@ -7,12 +7,12 @@ from importlib import util
 from pathlib import Path
 
 import pytest
-from engine_examples import DESKTOP, ORIN, PLAN, plan_identity, rtx_identity
+from engine_examples import DESKTOP, ORIN, TENSORRT_ENGINE, rtx_identity, tensorrt_identity
 from tensorrt_doubles.engine_file import decode_engine, encode_engine
 
-from jetson.engines.admission import Expected, admit
 from jetson.engines.identity import EngineIdentity, encode_identity, identity_path
 from jetson.engines.machine import Machine
+from jetson.engines.verification import Expected, verify_engine
 from jetson.errors import CoopexportError
 
 KINDS = ["real RTX engine", "plan of a double"]
@@ -20,7 +20,9 @@ COUNT = 1000
 
 
 class RecordingLoader:
-    """Loads an engine as every caller has to: what `admit` hands over, and nothing else. Records what arrived."""
+    """Loads an engine as every caller has to: what `verify_engine` hands over, and nothing else. Records what
+    arrived.
+    """
 
     def __init__(self, folder: Path, machine: Machine, expected: Expected) -> None:
         self.path = folder / "conv4_1.head.engine"
@@ -35,13 +37,13 @@ class RecordingLoader:
                 path.write_bytes(content)
 
     def load(self) -> None:
-        _, data = admit(str(self.path), self.machine, self.expected)
+        _, data = verify_engine(str(self.path), self.machine, self.expected)
         self.deserialised.append(data)
 
 
 def original_of(kind: str, request: pytest.FixtureRequest) -> tuple[bytes, EngineIdentity, Machine]:
     if kind == "plan of a double":
-        return PLAN, plan_identity(), ORIN
+        return TENSORRT_ENGINE, tensorrt_identity(), ORIN
     if util.find_spec("tensorrt_rtx") is None:
         pytest.skip("left out: TensorRT-RTX is Linux on x86-64 only")
     import tensorrt_rtx
@@ -128,7 +130,7 @@ def test_honest_engines_of_something_else_never_reach_the_deserialiser(
     version = (9, 9, 9, 9)
     newer = encode_engine(identity.backend, version, b"graph", {}, 8 if mask else 0)
     elsewhere = encode_engine(identity.backend, tuple(map(int, identity.backend_version.split("."))), b"", {}, mask)
-    make = rtx_identity if mask else plan_identity
+    make = rtx_identity if mask else tensorrt_identity
     same_backend = {"backend_version": identity.backend_version}
     others = {
         "version": (newer, make(newer, backend_version="9.9.9.9")),
@@ -157,8 +159,8 @@ def test_without_admission_most_of_them_would_have_been_taken() -> None:
     draw = random.Random(1)
     taken = 0
     for _ in range(200):
-        altered = bytearray(PLAN)
-        altered[draw.randrange(64, len(PLAN))] ^= 1
+        altered = bytearray(TENSORRT_ENGINE)
+        altered[draw.randrange(64, len(TENSORRT_ENGINE))] ^= 1
         try:
             decode_engine(bytes(altered), "tensorrt", (10, 3, 0, 30))
         except (ValueError, KeyError):

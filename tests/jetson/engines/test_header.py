@@ -22,11 +22,11 @@ def test_a_classic_plan_says_its_version_alone(version: tuple[int, ...]) -> None
 
 @pytest.mark.parametrize("version", [(8, 2, 1, 9), (8, 4, 1, 5), (8, 5, 2, 2)])
 def test_a_plan_from_before_8_6_begins_otherwise_and_says_no_version(version: tuple[int, ...]) -> None:
-    plan = encode_engine("tensorrt", version, b"", {})
-    assert plan[:4] == b"ptrt"
-    assert read_header(plan) == EngineHeader("tensorrt", None, None, None)
-    assert begins_like_engine("tensorrt", plan)
-    assert not begins_like_engine("tensorrt-rtx", plan)
+    engine = encode_engine("tensorrt", version, b"", {})
+    assert engine[:4] == b"ptrt"
+    assert read_header(engine) == EngineHeader("tensorrt", None, None, None)
+    assert begins_like_engine("tensorrt", engine)
+    assert not begins_like_engine("tensorrt-rtx", engine)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_an_rtx_engine_says_version_size_and_gpus(mask: int, capabilities: tuple
 
 @pytest.mark.parametrize(("serialisation", "major"), [(1, 10), (0, 0), (0, 200)])
 def test_a_version_in_an_unknown_place_is_not_believed(serialisation: int, major: int) -> None:
-    plan = bytearray(encode_engine("tensorrt", (major, 3, 0, 30), b"", {}))
-    struct.pack_into("<I", plan, 4, serialisation)
-    assert read_header(bytes(plan)).version is None
+    engine = bytearray(encode_engine("tensorrt", (major, 3, 0, 30), b"", {}))
+    struct.pack_into("<I", engine, 4, serialisation)
+    assert read_header(bytes(engine)).version is None
 
 
 @pytest.mark.parametrize("beginning", [b"", b"ftr", b"PTRT" + bytes(60), b"\x08\x08\x12\x07" + bytes(60)])

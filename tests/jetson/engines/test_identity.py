@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_examples import DESKTOP, ORIN, RTX_ENGINE, plan_identity, rtx_identity, write_engine
+from engine_examples import DESKTOP, ORIN, RTX_ENGINE, rtx_identity, tensorrt_identity, write_engine
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,7 +55,7 @@ def test_the_identity_lies_beside_the_engine() -> None:
     "written",
     [
         rtx_identity(),
-        plan_identity(),
+        tensorrt_identity(),
         rtx_identity(compute_capabilities=()),
         rtx_identity(settings=BuildSettings("int8", (1, 4, 8), ("8.6", "8.9"), 1 << 28, 0, False, 3, True)),
         rtx_identity(parity_reason=None, parity=[{"check": "build", "error": 1e-7, "bound": 1e-3}]),
@@ -71,7 +71,7 @@ def test_what_is_written_is_read_again(tmp_path: Path, written: EngineIdentity) 
 
 
 def test_settings_and_machine_come_back_as_what_they_are() -> None:
-    found = decode_identity(encode_identity(plan_identity()), "x")
+    found = decode_identity(encode_identity(tensorrt_identity()), "x")
     assert (found.machine, found.machine.platform) == (ORIN, "Linux aarch64")
     assert (found.precision, found.batches) == ("fp16", (1, 1, 1))
 

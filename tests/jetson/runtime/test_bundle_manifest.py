@@ -15,10 +15,10 @@ from exporter.bundles.bundle import read_split
 from jetson.errors import CoopexportError
 from jetson.runtime.bundle_manifest import (
     RecordedFile,
-    check_file,
     manifest_from_json,
     read_bundle_manifest,
     read_feature_codec,
+    verify_file,
 )
 from jetson.runtime.preprocessing import Preprocessing
 from jetson.wire.specification import CODEC_NAMES
@@ -53,7 +53,7 @@ def test_a_device_reads_what_the_workstation_reads(tmp_path: Path, mode) -> None
     for role in ("head", "tail", "golden"):
         record = getattr(above, role)
         assert getattr(found, role) == (record.file, record.sha256) == tuple(content[role].values())
-    assert found.preprocessing == above.contract()
+    assert found.preprocessing == above.declared_preprocessing()
     assert found.preprocessing == Preprocessing("NCHW", "BGR", (32, 40), scale=0.5, mean=(1.0, 2.0, 3.0))
     (item,), (item_above,) = found.tensors, above.tensors
     assert (item.feature.name, item.feature.shape) == (item_above.name, item_above.shape) == ("/relu", SHAPE)
@@ -254,6 +254,6 @@ def test_an_entropy_codec_needs_tables_and_a_message_tensors(with_tables) -> Non
 def test_files_are_checked_by_their_hash(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"head")
     record = RecordedFile(**examples.recorded("a.onnx", b"head"))
-    assert check_file(str(tmp_path), record) == str(tmp_path / "a.onnx")
+    assert verify_file(str(tmp_path), record) == str(tmp_path / "a.onnx")
     (tmp_path / "a.onnx").write_bytes(b"heap")
-    assert_refused(lambda: check_file(str(tmp_path), record), f"{tmp_path / 'a.onnx'} is not the file")
+    assert_refused(lambda: verify_file(str(tmp_path), record), f"{tmp_path / 'a.onnx'} is not the file")

@@ -14,7 +14,7 @@ from python36 import interpreters
 
 import jetson
 from exporter.bundles.bundle import read_feature_codec, read_golden, read_split, split_layers
-from exporter.bundles.golden import golden_sent, golden_taken
+from exporter.bundles.golden import golden_head_outputs, golden_tail_inputs
 
 # Read by Python 3.6. It takes each sample through a message, and prints a digest of all messages and tail inputs.
 SCRIPT = """
@@ -27,9 +27,9 @@ from jetson.runtime import bundle_manifest
 folder, layers = sys.argv[2], sys.argv[3].split(",")
 for layer in layers:
     manifest = bundle_manifest.read_bundle_manifest(os.path.join(folder, layer + ".split.json"))
-    golden_path = bundle_manifest.check_file(folder, manifest.golden)
+    golden_path = bundle_manifest.verify_file(folder, manifest.golden)
     for role in (manifest.head, manifest.tail):
-        bundle_manifest.check_file(folder, role)
+        bundle_manifest.verify_file(folder, role)
     codec = bundle_manifest.read_feature_codec(folder, manifest)
     digest = hashlib.sha256()
     with np.load(golden_path, allow_pickle=False) as golden:
@@ -50,8 +50,8 @@ def expected_of(folder: Path, layer: str) -> str:
     golden = read_golden(folder, bundle.golden)
     codec = read_feature_codec(folder, bundle)
     digest = hashlib.sha256()
-    samples = list(zip(*golden_sent(golden), strict=True))
-    for sample, taken in zip(samples, zip(*golden_taken(golden), strict=True), strict=True):
+    samples = list(zip(*golden_head_outputs(golden), strict=True))
+    for sample, taken in zip(samples, zip(*golden_tail_inputs(golden), strict=True), strict=True):
         digest.update(codec.encode([one[np.newaxis] for one in sample]))
         for one in taken:
             digest.update(one.tobytes())

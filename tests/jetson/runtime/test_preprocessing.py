@@ -167,7 +167,7 @@ def test_golden_inputs():
                     crop=(20, 18),
                     scale=1 / 255,
                     mean=(0.45,),
-                    deviation=(0.225,),
+                    std=(0.225,),
                 )
                 digest.update(apply(declaration, [image]).tobytes())
         digests[interpolation] = digest.hexdigest()[:16]
@@ -243,8 +243,8 @@ def test_normalisation_against_a_plain_formula(layout, colour_order, per_channel
     images = [noise(6, 4, seed) for seed in range(2)]
     channels = 1 if colour_order == "GRAY" else 3
     mean = (0.485, 0.456, 0.406)[: channels if per_channel else 1]
-    deviation = (0.229, 0.224, 0.225)[: channels if per_channel else 1]
-    declaration = Preprocessing(layout=layout, colour_order=colour_order, scale=1 / 255, mean=mean, deviation=deviation)
+    std = (0.229, 0.224, 0.225)[: channels if per_channel else 1]
+    declaration = Preprocessing(layout=layout, colour_order=colour_order, scale=1 / 255, mean=mean, std=std)
     inputs = apply(declaration, images)
     assert inputs.dtype == np.float32
     assert inputs.flags.c_contiguous
@@ -256,7 +256,7 @@ def test_normalisation_against_a_plain_formula(layout, colour_order, per_channel
                 "BGR": (blue, green, red),
                 "GRAY": (0.299 * red + 0.587 * green + 0.114 * blue,),
             }[colour_order][channel]
-            expected = (value / 255 - mean[channel % len(mean)]) / deviation[channel % len(deviation)]
+            expected = (value / 255 - mean[channel % len(mean)]) / std[channel % len(std)]
             found = inputs[n, channel, y, x] if layout == "NCHW" else inputs[n, y, x, channel]
             assert found == pytest.approx(expected, abs=3e-6)
 
@@ -307,7 +307,7 @@ def test_images_may_differ_in_size_where_they_come_out_alike():
 @given(seed=seeds, count=st.integers(1, 4))
 @settings(deadline=None, max_examples=20)
 def test_an_image_is_treated_alike_alone_and_in_a_batch(seed, count):
-    declaration = Preprocessing(resize=20, crop=(18, 18), scale=1 / 255, mean=(0.4,), deviation=(0.2,))
+    declaration = Preprocessing(resize=20, crop=(18, 18), scale=1 / 255, mean=(0.4,), std=(0.2,))
     images = [noise(30 + n, 40, seed + n) for n in range(count)]
     alone = np.concatenate([apply(declaration, [image]) for image in images])
     np.testing.assert_array_equal(apply(declaration, images), alone)
@@ -356,7 +356,7 @@ def declarations(draw):
     if as_float:
         fields["scale"] = draw(nonzero)
         fields["mean"] = tuple(draw(numbers) for _ in range(draw(channels)))
-        fields["deviation"] = tuple(draw(nonzero) for _ in range(draw(channels)))
+        fields["std"] = tuple(draw(nonzero) for _ in range(draw(channels)))
     return Preprocessing(**fields)
 
 
@@ -374,7 +374,7 @@ def test_what_is_left_out_is_the_default():
 
 
 def test_whole_numbers_will_do_where_fractions_are_meant():
-    declaration = from_json({"scale": 2, "mean": [1, 2, 3], "deviation": [1, 1, 4]})
+    declaration = from_json({"scale": 2, "mean": [1, 2, 3], "std": [1, 1, 4]})
     np.testing.assert_allclose(apply(declaration, [np.full((1, 1, 3), 9, np.uint8)]).ravel(), [17, 16, 3.75])
 
 
@@ -419,13 +419,13 @@ BAD = [
     ("mean", [math.nan]),
     ("mean", [[0.5, 0.5, 0.5]]),
     ("mean", [-(10**400)]),
-    ("deviation", 0.5),
-    ("deviation", []),
-    ("deviation", [1.0, 1.0, 0.0]),
-    ("deviation", [0]),
-    ("deviation", [1e-60]),
-    ("deviation", [math.inf]),
-    ("deviation", [1.0, 1.0, 1.0, 1.0]),
+    ("std", 0.5),
+    ("std", []),
+    ("std", [1.0, 1.0, 0.0]),
+    ("std", [0]),
+    ("std", [1e-60]),
+    ("std", [math.inf]),
+    ("std", [1.0, 1.0, 1.0, 1.0]),
 ]
 
 
@@ -439,18 +439,16 @@ def test_a_bad_field_is_refused_with_a_message_that_names_it(field, value):
             check(Preprocessing(**{field: value}))
 
 
-def test_grey_has_one_mean_and_one_deviation():
+def test_grey_has_one_mean_and_one_std():
     with pytest.raises(CoopexportError, match=r"mean has 3 values for 1 channels \(GRAY\)"):
         from_json({"colour_order": "GRAY", "mean": [0.4, 0.4, 0.4]})
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("scale", 1 / 255), ("mean", [0.1]), ("mean", [0, 0, 0.1]), ("deviation", [2])]
-)
+@pytest.mark.parametrize(("field", "value"), [("scale", 1 / 255), ("mean", [0.1]), ("mean", [0, 0, 0.1]), ("std", [2])])
 def test_uint8_networks_normalise_by_themselves(field, value):
-    with pytest.raises(CoopexportError, match="input_dtype is uint8, so scale, mean and deviation must be left out"):
+    with pytest.raises(CoopexportError, match="input_dtype is uint8, so scale, mean and std must be left out"):
         from_json({"input_dtype": "uint8", field: value})
-    from_json({"input_dtype": "uint8", "scale": 1.0, "mean": [0, 0, 0], "deviation": [1.0]})
+    from_json({"input_dtype": "uint8", "scale": 1.0, "mean": [0, 0, 0], "std": [1.0]})
 
 
 def test_an_unknown_field_is_refused_with_the_nearest_known_one():

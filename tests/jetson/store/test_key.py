@@ -6,12 +6,12 @@ import json
 from typing import Any
 
 import pytest
-from engine_examples import DESKTOP, ORIN, plan_identity, rtx_identity
+from engine_examples import DESKTOP, ORIN, rtx_identity, tensorrt_identity
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jetson.engines.build_settings import BuildSettings
-from jetson.store.key import EngineKey, differences, engine_key, explain_miss, key_from_json, key_of
+from jetson.store.key import EngineKey, describe_miss, differences, engine_key, key_from_json, key_of
 
 TEXT = st.text("abcdefghij0123456789.", min_size=1, max_size=8)
 SETTINGS = st.builds(
@@ -73,7 +73,7 @@ def test_one_changed_field_is_another_key_and_is_named(key: EngineKey, field: st
     assert other.digest != key.digest
     (said,) = differences(other, key)
     assert WORDS[field] in said
-    assert said in explain_miss(other, [key])
+    assert said in describe_miss(other, [key])
 
 
 @given(KEYS, st.sampled_from(BuildSettings._fields), st.data())
@@ -93,26 +93,26 @@ def test_one_changed_setting_is_named(key: EngineKey, field: str, data: st.DataO
 def test_the_nearest_one_is_explained(key: EngineKey, others: list[EngineKey]) -> None:
     near = key._replace(builder=key.builder + "x")
     others = [other for other in others if other != key]
-    said = explain_miss(key, [*others, near])
+    said = describe_miss(key, [*others, near])
     assert said.endswith(differences(key, near)[0]) or any(len(differences(key, other)) == 1 for other in others)
-    assert explain_miss(key, []) == "the store holds no engine yet"
+    assert describe_miss(key, []) == "the store holds no engine yet"
 
 
 def test_of_the_same_graph_rather_than_of_the_same_machine() -> None:
-    wanted = key_of(plan_identity())
+    wanted = key_of(tensorrt_identity())
     same_graph = wanted._replace(backend_version="8.5.2.2", l4t="35.4", cuda="11.4", compute_capabilities=("7.2",))
     same_machine = wanted._replace(target_file_sha256="9" * 64)
-    assert explain_miss(wanted, [same_machine, same_graph]) == (
+    assert describe_miss(wanted, [same_machine, same_graph]) == (
         "the nearest of 2 stored engines differs: TensorRT 10.3.0.30 here, engine built by 8.5.2.2; "
         "SM 8.7 here, engine built for 7.2; L4T 36.4 here, engine built on 35.4; CUDA 12.6 here, engine built with 11.4"
     )
-    assert explain_miss(wanted, [same_machine]) == (
+    assert describe_miss(wanted, [same_machine]) == (
         f"the one stored engine differs: it was built from another graph (SHA-256 {'9' * 12}..., wanted {'2' * 12}...)"
     )
 
 
 def test_what_matters_for_classic_tensorrt() -> None:
-    key = key_of(plan_identity())
+    key = key_of(tensorrt_identity())
     assert key == engine_key("2" * 64, "tensorrt", BuildSettings("fp16"), ORIN, "tensorrt module", "0.1.0")
     assert (key.backend_version, key.compute_capabilities, key.platform) == ("10.3.0.30", ("8.7",), "Linux aarch64")
     assert (key.device, key.l4t, key.cuda) == (ORIN.board, "36.4", "12.6")
@@ -147,6 +147,6 @@ def test_anything_else_is_no_key(content: Any) -> None:
 
 @given(SETTINGS, SETTINGS)
 def test_other_settings_are_another_key(one: BuildSettings, other: BuildSettings) -> None:
-    keys = [key_of(plan_identity(settings=settings)) for settings in (one, other)]
+    keys = [key_of(tensorrt_identity(settings=settings)) for settings in (one, other)]
     assert [key.settings for key in keys] == [one, other]
     assert (keys[0].digest == keys[1].digest) == (one == other)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_examples import RTX_ENGINE, plan_identity, rtx_identity
+from engine_examples import RTX_ENGINE, rtx_identity, tensorrt_identity
 from hypothesis import given
 from hypothesis import strategies as st
 from store_process import engine_of as small_engine_of
@@ -37,7 +37,7 @@ def engine_of(number: int, size_bytes: int = 10 * KIB) -> tuple[EngineKey, Engin
     """Return key, identity and bytes of one of many engines, of exactly `size_bytes`."""
     body = number.to_bytes(4, "little") * (size_bytes // 4)
     data = encode_engine("tensorrt", (10, 3, 0, 30), body, {})[:size_bytes]
-    identity = plan_identity(data, target_file_sha256=f"{number:064x}")
+    identity = tensorrt_identity(data, target_file_sha256=f"{number:064x}")
     return key_of(identity), identity, data
 
 
@@ -314,8 +314,8 @@ def test_a_store_that_cannot_keep_an_engine_does_not_hinder_its_use(tmp_path: Pa
     key, identity, data = engine_of(1)
     found = obtain(store, key, lambda: (identity, data))
     assert (found.identity, found.data, found.reused) == (identity, data, False)
-    assert found.not_kept is not None
-    assert str(tmp_path / "store") in found.not_kept
+    assert found.not_stored is not None
+    assert str(tmp_path / "store") in found.not_stored
 
 
 def test_engines_of_other_backends_are_kept_as_well(store: EngineStore) -> None:

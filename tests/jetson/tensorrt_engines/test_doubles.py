@@ -215,7 +215,7 @@ class TestHostMemory:
         with pytest.raises(Misuse, match=re.escape(said)):
             call()
         with pytest.raises(AssertionError, match=re.escape(said)):
-            memory.require_clean()
+            memory.check_clean()
 
     def test_double_free(self):
         memory = HostMemory()
@@ -232,7 +232,7 @@ class TestHostMemory:
         memory = HostMemory()
         memory.allocate(4)
         with pytest.raises(AssertionError, match="1 allocations leak"):
-            memory.require_clean()
+            memory.check_clean()
 
     def test_use_after_free(self):
         memory = HostMemory()
@@ -262,4 +262,4 @@ class TestHostMemory:
         assert list(found) == [0, 1, 2, 3]
         memory.free(address)
         memory.destroy_stream(stream)
-        memory.require_clean()
+        memory.check_clean()

@@ -31,7 +31,7 @@ np.save(sys.argv[3], runner([np.load(sys.argv[2])])[0])
 assert [layer.kind for layer in describe_layers(library, runner.engine)][0] == "Conv"
 runner.close()
 from tensorrt_doubles.host_memory import process_memory
-process_memory().require_clean()
+process_memory().check_clean()
 print(built.version, library.version, runner.memory_how)
 """
 

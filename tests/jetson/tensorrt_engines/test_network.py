@@ -11,9 +11,9 @@ from tensorrt_graphs import declared
 
 from jetson.errors import CoopexportError
 from jetson.tensorrt_engines.build import build_engine
-from jetson.tensorrt_engines.ends import End, require_ends
 from jetson.tensorrt_engines.network import parse_network
 from jetson.tensorrt_engines.onnx_nodes import node_names, weights_outside
+from jetson.tensorrt_engines.tensor_info import TensorInfo, check_io_tensors
 
 GRAPHS = tensorrt_graphs.judged_graphs()
 EVERY = [*VERSIONS, RTX]
@@ -140,15 +140,15 @@ def test_the_network_lives_as_long_as_its_parser(version):
 
 
 def test_any_size_that_is_no_number_is_dynamic():
-    found = [End("x", "float32", (-1, 3))]
+    found = [TensorInfo("x", "float32", (-1, 3))]
     for batch in (0, -1, None, "batch"):
-        require_ends("TensorRT", "input", found, [{"name": "x", "dtype": "float32", "shape": [batch, 3]}])
+        check_io_tensors("TensorRT", "input", found, [{"name": "x", "dtype": "float32", "shape": [batch, 3]}])
     with pytest.raises(CoopexportError, match=r"makes input 'x' \(float32, \?x3\) of .* 1x3\)"):
-        require_ends("TensorRT", "input", found, [{"name": "x", "dtype": "float32", "shape": [1, 3]}])
+        check_io_tensors("TensorRT", "input", found, [{"name": "x", "dtype": "float32", "shape": [1, 3]}])
     with pytest.raises(CoopexportError, match=r"makes input 'x' .* declares as nothing"):
-        require_ends("TensorRT", "input", found, [])
+        check_io_tensors("TensorRT", "input", found, [])
     with pytest.raises(CoopexportError, match="makes input nothing of"):
-        require_ends("TensorRT", "input", [], [{"name": "x", "dtype": "float32", "shape": [1, 3]}])
+        check_io_tensors("TensorRT", "input", [], [{"name": "x", "dtype": "float32", "shape": [1, 3]}])
 
 
 @pytest.mark.parametrize("name", GRAPHS)

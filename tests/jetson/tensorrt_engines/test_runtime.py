@@ -215,5 +215,5 @@ def test_ends_come_in_the_order_that_is_asked_for(memory, version):
         with pytest.raises(CoopexportError, match=r"different batch sizes are given: \[1, 2\]"):
             runner([other[:1], one])
         runner.close()
-        with pytest.raises(CoopexportError, match="the engine has the ends a, b, wanted are a, c"):
+        with pytest.raises(CoopexportError, match="the engine has the tensors a, b, wanted are a, c"):
             load_engine(library, data, input_names=["a", "c"])

@@ -14,7 +14,7 @@ from fake_jetson.trtexec_program import format_outputs, known_options
 from jetson.agent.engine_maker import Maker, load_item
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
-from jetson.tensorrt_engines.ends import End
+from jetson.tensorrt_engines.tensor_info import TensorInfo
 from jetson.tensorrt_engines.trtexec import (
     banner_version,
     build_options,
@@ -27,8 +27,8 @@ from jetson.tensorrt_engines.trtexec import (
 )
 
 VERSIONS = ("8.2.1", "8.4.1", "8.5.2", "8.6.2", "10.3.0.30", "10.13.3.9", "10.16.2.10", "11.4.1.2")
-IMAGES = (End("images", "float32", (-1, 3, 6, 6)),)
-FIXED = (End("images", "float32", (1, 3, 6, 6)),)
+IMAGES = (TensorInfo("images", "float32", (-1, 3, 6, 6)),)
+FIXED = (TensorInfo("images", "float32", (1, 3, 6, 6)),)
 FULL = BuildSettings("int8", (1, 4, 8), (), 256 << 20, 1, True, 5)
 
 
@@ -80,7 +80,7 @@ def test_half_is_allowed_only_where_the_graph_holds_it(version: str, flags: list
 
 
 def test_names_with_colons_are_quoted() -> None:
-    odd = (End("x:0", "float32", (-1, 2)), End("y", "int32", (-1,)))
+    odd = (TensorInfo("x:0", "float32", (-1, 2)), TensorInfo("y", "int32", (-1,)))
     assert "--useDLACore=1" in run_options("e", odd, ["/f/0", "/f/1"], 3, "o", dla_core=1)
     assert "--useDLACore=1" in measure_options((10, 3), "e", odd, 3, 1, 500, "t", dla_core=1)
     found = run_options("e", odd, ["/f/0", "/f/1"], 3, "o")
@@ -120,15 +120,15 @@ def test_the_warm_up_of_old_versions_is_left_out(tmp_path: Path) -> None:
 def test_outputs_are_found_by_name_and_of_the_declared_dtype(tmp_path: Path) -> None:
     path = tmp_path / "o.json"
     path.write_text('[{"name": "b", "values": [1.5, -2]}, {"name": "a", "values": [255, 0, 7, 1]}]')
-    ends = [End("a", "uint8", (-1, 2)), End("b", "float16", (2, 1))]
-    one, other = read_outputs(str(path), ends, 2)
+    tensors = [TensorInfo("a", "uint8", (-1, 2)), TensorInfo("b", "float16", (2, 1))]
+    one, other = read_outputs(str(path), tensors, 2)
     assert np.array_equal(one, np.array([[255, 0], [7, 1]], np.uint8))
     assert other.dtype == np.float16
     assert other.tolist() == [[1.5], [-2.0]]
     with pytest.raises(CoopexportError, match=r"returned no output c, but \['a', 'b'\]"):
-        read_outputs(str(path), [End("c", "uint8", (-1, 2))], 2)
+        read_outputs(str(path), [TensorInfo("c", "uint8", (-1, 2))], 2)
     with pytest.raises(CoopexportError, match="4 values for a, its shape 3x2 needs 6"):
-        read_outputs(str(path), ends, 3)
+        read_outputs(str(path), tensors, 3)
 
 
 def test_an_engine_is_loaded_on_the_core_that_it_was_built_for() -> None:
@@ -145,18 +145,22 @@ def test_bytes_that_are_printed_as_characters_are_read(tmp_path: Path) -> None:
     path = tmp_path / "o.json"
     every, scores = np.arange(256, dtype=np.uint8).reshape(2, 128), np.array([[1.5], [-2.25]], np.float32)
     described = [SimpleNamespace(name="symbols_0"), SimpleNamespace(name="scores")]
-    ends = [End("scores", "float32", (-1, 1)), End("symbols_0", "uint8", (-1, 128))]
+    tensors = [TensorInfo("scores", "float32", (-1, 1)), TensorInfo("symbols_0", "uint8", (-1, 128))]
     for version in ((8, 5, 2, 2), (8, 6, 1, 6)):
         path.write_bytes(format_outputs(version, described, [every, scores]).encode("latin-1"))
-        found = read_outputs(str(path), ends, 2)
+        found = read_outputs(str(path), tensors, 2)
         assert np.array_equal(found[0], scores)
         assert (found[1].dtype, found[1].tolist()) == (np.uint8, every.tolist())
     signed = np.array([[-1, 0, 127]], np.int8)
     path.write_bytes(format_outputs((8, 5), described[:1], [signed]).encode("latin-1"))
-    assert read_outputs(str(path), [End("symbols_0", "int8", (1, 3))], 1)[0].tolist() == signed.tolist()
-    for end in (End("symbols_0", "int8", (1, 2)), End("symbols_0", "int8", (1, 4)), End("scores", "int8", (1, 3))):
+    assert read_outputs(str(path), [TensorInfo("symbols_0", "int8", (1, 3))], 1)[0].tolist() == signed.tolist()
+    for tensor in (
+        TensorInfo("symbols_0", "int8", (1, 2)),
+        TensorInfo("symbols_0", "int8", (1, 4)),
+        TensorInfo("scores", "int8", (1, 3)),
+    ):
         with pytest.raises(CoopexportError, match="trtexec left no readable"):
-            read_outputs(str(path), [end], 1)
+            read_outputs(str(path), [tensor], 1)
 
 
 def test_the_reason_is_in_its_own_words_and_once() -> None:

@@ -213,7 +213,7 @@ def test_a_message_of_another_codec_is_refused(other):
     assert np.array_equal(ONE.decode(message)[0], SYMBOLS)
 
 
-def test_tables_belong_to_the_agreement():
+def test_tables_belong_to_the_message_format():
     one, other = (
         FeatureCodec((affine(SHAPE, 4, "none", "rans")._replace(model=random_model(np.random.default_rng(seed), 4)),))
         for seed in (1, 2)

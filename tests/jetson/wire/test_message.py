@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from symbol_examples import draw, information_bytes, random_model
 
 from jetson.errors import CoopexportError
-from jetson.wire.message import pack, unpack
+from jetson.wire.message import decode_message, encode_message
 from jetson.wire.specification import CODEC_NAMES, MAXIMUM_TENSORS, TensorSpecification
 from jetson.wire.symbol_model import symbol_model
 
@@ -44,8 +44,8 @@ def specifications(carried, codec="raw"):
     return agreed
 
 
-def digest_of(agreed, contract=b""):
-    """Return the digest of an agreement, as docs/formats.md describes it."""
+def digest_of(agreed, associated_data=b""):
+    """Return the digest of the message format, as docs/formats.md describes it."""
     rows = ",".join(
         '["{}",[{}],"{}",{},{}]'.format(
             row.dtype,
@@ -56,12 +56,12 @@ def digest_of(agreed, contract=b""):
         )
         for row in agreed
     )
-    return hashlib.sha256(b"coopexport.wire/3\0" + f"[{rows}]".encode() + b"\0" + contract).digest()
+    return hashlib.sha256(b"coopexport.wire/3\0" + f"[{rows}]".encode() + b"\0" + associated_data).digest()
 
 
-def sealed(agreed, rest, contract=b"", first=0xC3, fingerprint=None):
+def sealed(agreed, rest, associated_data=b"", first=0xC3, fingerprint=None):
     """Return a message with a right checksum around whatever `rest` (table and bodies) is."""
-    digest = digest_of(agreed, contract)
+    digest = digest_of(agreed, associated_data)
     header = bytes([first]) + (fingerprint or digest[:2])
     return header + struct.pack("<I", zlib.crc32(header + rest, zlib.crc32(digest))) + rest
 
@@ -72,9 +72,9 @@ def varint(number):
     return bytes([group | 0x80 for group in groups[:-1]] + groups[-1:])
 
 
-def assert_refused(message, agreed, match=None, contract=b""):
+def assert_refused(message, agreed, match=None, associated_data=b""):
     with pytest.raises(CoopexportError, match=match):
-        unpack(message, agreed, contract)
+        decode_message(message, agreed, associated_data)
 
 
 @contextlib.contextmanager
@@ -92,11 +92,11 @@ def at_most(size_bytes):
 # What goes in comes out.
 
 
-@given(carried=many_tensors, codec=codecs, contract=st.binary(max_size=40))
+@given(carried=many_tensors, codec=codecs, associated_data=st.binary(max_size=40))
 @settings(deadline=None, max_examples=100)
-def test_round_trip(carried, codec, contract):
+def test_round_trip(carried, codec, associated_data):
     agreed = specifications(carried, codec)
-    received = unpack(pack(carried, agreed, contract), agreed, contract)
+    received = decode_message(encode_message(carried, agreed, associated_data), agreed, associated_data)
     assert len(received) == len(carried)
     for got, sent in zip(received, carried, strict=True):
         assert got.dtype == np.dtype(sent.dtype.name), "in the receiver's byte order"
@@ -111,16 +111,16 @@ def test_memory_order_does_not_matter(codec):
     whole = (np.arange(4 * 6 * 8) % 251).astype(np.uint8).reshape(4, 6, 8)
     for sent in (whole[::2, ::2], np.asfortranarray(whole[::2, ::2]), whole[::-2, 1::2], whole[:2, :3, ::-1]):
         agreed = specifications([sent], codec)
-        assert pack([sent], agreed) == pack([np.ascontiguousarray(sent)], agreed)
-        np.testing.assert_array_equal(unpack(pack([sent], agreed), agreed)[0], sent)
+        assert encode_message([sent], agreed) == encode_message([np.ascontiguousarray(sent)], agreed)
+        np.testing.assert_array_equal(decode_message(encode_message([sent], agreed), agreed)[0], sent)
 
 
 @pytest.mark.parametrize("codec", CODEC_NAMES)
 def test_what_is_received_owns_its_memory(codec):
     sent = np.arange(6, dtype=np.uint8)
     agreed = specifications([sent], codec)
-    message = bytearray(pack([sent], agreed))
-    (got,) = unpack(message, agreed)
+    message = bytearray(encode_message([sent], agreed))
+    (got,) = decode_message(message, agreed)
     message[:] = bytes(len(message))
     np.testing.assert_array_equal(got, sent)
 
@@ -129,16 +129,16 @@ def test_what_is_received_owns_its_memory(codec):
 def test_any_buffer_of_bytes_can_be_unpacked(codec):
     sent = np.arange(6, dtype=np.uint8)
     agreed = specifications([sent], codec)
-    message = pack([sent], agreed)
+    message = encode_message([sent], agreed)
     for buffer in (message, bytearray(message), memoryview(message)):
-        np.testing.assert_array_equal(unpack(buffer, agreed)[0], sent)
+        np.testing.assert_array_equal(decode_message(buffer, agreed)[0], sent)
 
 
 def test_shapes_may_be_lists_as_json_gives_them():
     sent = np.arange(6, dtype=np.uint8).reshape(2, 3)
     as_list = [TensorSpecification("uint8", [2, 3])]
-    assert pack([sent], as_list) == pack([sent], specifications([sent]))
-    np.testing.assert_array_equal(unpack(pack([sent], as_list), as_list)[0], sent)
+    assert encode_message([sent], as_list) == encode_message([sent], specifications([sent]))
+    np.testing.assert_array_equal(decode_message(encode_message([sent], as_list), as_list)[0], sent)
 
 
 def test_size_of_a_specification():
@@ -168,8 +168,8 @@ def test_golden_bytes():
         "ffffffff 2c010000"
         "003c 00c0"
     )
-    assert pack(carried, specifications(carried), b"a cut") == golden
-    for got, sent in zip(unpack(golden, specifications(carried), b"a cut"), carried, strict=True):
+    assert encode_message(carried, specifications(carried), b"a cut") == golden
+    for got, sent in zip(decode_message(golden, specifications(carried), b"a cut"), carried, strict=True):
         np.testing.assert_array_equal(got, sent)
 
 
@@ -179,8 +179,8 @@ def test_golden_bytes_of_rans():
     symbols = (np.arange(24) ** 2 // 5 % 4).astype(np.uint8).reshape(1, 2, 3, 4)
     agreed = [TensorSpecification("uint8", (1, 2, 3, 4), "rans-context", 2, model)]
     golden = bytes.fromhex("c32966e25623e0235cfd01c970b70084fe8010ec7f")
-    assert pack([symbols], agreed) == golden
-    np.testing.assert_array_equal(unpack(golden, agreed)[0], symbols)
+    assert encode_message([symbols], agreed) == golden
+    np.testing.assert_array_equal(decode_message(golden, agreed)[0], symbols)
 
 
 def test_golden_bytes_with_huffman_codes_are_read():
@@ -194,23 +194,25 @@ def test_golden_bytes_with_huffman_codes_are_read():
             "eeeeeeeeeeeeeeeeeeee01"
         ),
     )
-    np.testing.assert_array_equal(unpack(golden, agreed)[0], sent)
+    np.testing.assert_array_equal(decode_message(golden, agreed)[0], sent)
 
 
-@pytest.mark.parametrize("contract", [b"", b"the hash of a cut"])
-def test_messages_are_sealed_as_documented(contract):
+@pytest.mark.parametrize("associated_data", [b"", b"the hash of a cut"])
+def test_messages_are_sealed_as_documented(associated_data):
     carried = [np.arange(5, dtype=np.uint8), np.arange(200, dtype=np.uint8), np.zeros((2, 2), np.float32)]
     for codec in CODEC_NAMES:
         agreed = specifications(carried, codec)
-        message = pack(carried, agreed, contract)
-        assert message == sealed(agreed, message[HEADER_BYTES:], contract)
+        message = encode_message(carried, agreed, associated_data)
+        assert message == sealed(agreed, message[HEADER_BYTES:], associated_data)
 
 
 @given(carried=many_tensors)
 @settings(deadline=None, max_examples=60)
 def test_overhead_is_as_documented(carried):
     overhead_bytes = HEADER_BYTES + sum(len(varint(tensor.nbytes)) for tensor in carried[:-1])
-    assert len(pack(carried, specifications(carried))) == overhead_bytes + sum(tensor.nbytes for tensor in carried)
+    assert len(encode_message(carried, specifications(carried))) == overhead_bytes + sum(
+        tensor.nbytes for tensor in carried
+    )
 
 
 @pytest.mark.parametrize("class_count", [1, 3])
@@ -227,9 +229,9 @@ def test_a_message_takes_at_most_16_bytes_above_its_information(bits, class_coun
                 "uint8", (1, planes, 10, 10), "rans-context" if class_count > 1 else "rans", bits, model
             )
         ]
-        message = pack([symbols[np.newaxis]], agreed)
+        message = encode_message([symbols[np.newaxis]], agreed)
         assert len(message) <= 1.02 * information_bytes(symbols, model) + 16
-        np.testing.assert_array_equal(unpack(message, agreed)[0][0], symbols)
+        np.testing.assert_array_equal(decode_message(message, agreed)[0][0], symbols)
 
 
 # What cannot be agreed on.
@@ -257,7 +259,7 @@ ORDER_0, WITH_CONTEXTS = (random_model(np.random.default_rng(0), 4, count) for c
     ],
 )
 def test_specifications_that_cannot_be_carried_are_refused(specification, match):
-    for use in (lambda: pack([ONE], [specification]), lambda: unpack(b"", [specification])):
+    for use in (lambda: encode_message([ONE], [specification]), lambda: decode_message(b"", [specification])):
         with pytest.raises(CoopexportError, match=match):
             use()
 
@@ -266,17 +268,17 @@ def test_a_message_holds_1_to_16_tensors():
     agreed = specifications([ONE])
     for count in (0, 17):
         with pytest.raises(CoopexportError, match=f"1 to 16 tensors, not {count}"):
-            pack([ONE] * count, agreed * count)
-    assert len(unpack(pack([ONE] * 16, agreed * 16), agreed * 16)) == 16
+            encode_message([ONE] * count, agreed * count)
+    assert len(decode_message(encode_message([ONE] * 16, agreed * 16), agreed * 16)) == 16
 
 
 def test_tensors_that_are_not_as_specified_are_not_sent():
     agreed = specifications([ONE])
     with pytest.raises(CoopexportError, match="2 tensors were given, 1 are specified"):
-        pack([ONE, ONE], agreed)
+        encode_message([ONE, ONE], agreed)
     for wrong in (ONE[:2], ONE[None], ONE.astype(np.int32), ONE.astype(np.int8)):
         with pytest.raises(CoopexportError, match=r"tensor 0 is .*, specified is uint8 \(3,\): head and tail are not"):
-            pack([wrong], agreed)
+            encode_message([wrong], agreed)
 
 
 @pytest.mark.parametrize(
@@ -290,24 +292,26 @@ def test_tensors_that_are_not_as_specified_are_not_sent():
         TensorSpecification("uint8", (3,), "rans-context", 4, WITH_CONTEXTS),
     ],
 )
-def test_any_other_agreement_is_noticed(other):
+def test_any_other_message_format_is_noticed(other):
     agreed = [TensorSpecification("uint8", (3,))]
     match = "head and tail are not of the same cut"
-    assert_refused(pack([ONE], agreed), [other], match)
-    assert_refused(pack([ONE], agreed), agreed * 2, match)
-    assert_refused(pack([ONE], agreed), agreed, match, contract=b"another cut")
-    assert_refused(pack([ONE], agreed, b"one cut"), agreed, match, contract=b"another cut")
+    assert_refused(encode_message([ONE], agreed), [other], match)
+    assert_refused(encode_message([ONE], agreed), agreed * 2, match)
+    assert_refused(encode_message([ONE], agreed), agreed, match, associated_data=b"another cut")
+    assert_refused(encode_message([ONE], agreed, b"one cut"), agreed, match, associated_data=b"another cut")
 
 
-def test_another_agreement_with_the_same_fingerprint_is_noticed_by_the_checksum():
+def test_another_message_format_with_the_same_fingerprint_is_noticed_by_the_checksum():
     agreed = specifications([ONE])
     seen = {}
     for number in range(10_000):
-        contract = b"%d" % number
-        twin = seen.setdefault(digest_of(agreed, contract)[:2], contract)
-        if twin != contract:
+        associated_data = b"%d" % number
+        twin = seen.setdefault(digest_of(agreed, associated_data)[:2], associated_data)
+        if twin != associated_data:
             break
-    assert_refused(pack([ONE], agreed, twin), agreed, "checksum does not match", contract=contract)
+    assert_refused(
+        encode_message([ONE], agreed, twin), agreed, "checksum does not match", associated_data=associated_data
+    )
 
 
 # What the receiver refuses: accidents.
@@ -318,7 +322,7 @@ SMALL = [np.arange(12, dtype=np.uint8).reshape(1, 3, 2, 2), np.array([1.5, -2.5]
 @pytest.mark.parametrize("codec", CODEC_NAMES)
 def test_every_truncation_is_refused(codec):
     agreed = specifications(SMALL, codec)
-    message = pack(SMALL, agreed)
+    message = encode_message(SMALL, agreed)
     for length in range(len(message)):
         assert_refused(message[:length], agreed, match="truncated")
     assert_refused(b"", agreed, match="truncated: 0 bytes, its header alone has 7")
@@ -327,7 +331,7 @@ def test_every_truncation_is_refused(codec):
 @pytest.mark.parametrize("codec", CODEC_NAMES)
 def test_every_flip_of_a_single_bit_is_refused(codec):
     agreed = specifications(SMALL, codec)
-    message = pack(SMALL, agreed)
+    message = encode_message(SMALL, agreed)
     for position in range(8 * len(message)):
         flipped = bytearray(message)
         flipped[position // 8] ^= 1 << position % 8
@@ -338,7 +342,7 @@ def test_every_flip_of_a_single_bit_is_refused(codec):
 @settings(deadline=None, max_examples=100)
 def test_damage_to_any_message_is_refused(carried, codec, data):
     agreed = specifications(carried, codec)
-    message = bytearray(pack(carried, agreed))
+    message = bytearray(encode_message(carried, agreed))
     position = data.draw(st.integers(0, 8 * len(message) - 1))
     message[position // 8] ^= 1 << position % 8
     assert_refused(bytes(message), agreed)
@@ -349,7 +353,7 @@ def test_damage_to_any_message_is_refused(carried, codec, data):
 
 def test_the_reason_says_what_is_wrong_and_how_to_mend_it():
     agreed = specifications(SMALL)
-    rest = pack(SMALL, agreed)[HEADER_BYTES:]
+    rest = encode_message(SMALL, agreed)[HEADER_BYTES:]
     assert_refused(b"GET / HTTP/1.1\r\n", agreed, match="does not begin as a message of coopexport does")
     assert_refused(sealed(agreed, rest, first=0xC4), agreed, match="version 4, this side speaks 3: update the older")
     version_2 = bytes.fromhex("c2 8662 16abb120 235cfd01c970b70084fe8010ec7f")
@@ -441,10 +445,10 @@ def test_memory_follows_what_arrived_and_not_what_is_expected(codec):
 def test_a_right_message_needs_a_few_times_its_size(codec):
     sent = np.zeros((1, 16, 64, 64), dtype=np.uint8)
     agreed = specifications([sent], codec)
-    message = pack([sent], agreed)
-    unpack(message, agreed)  # whatever is made once is made
+    message = encode_message([sent], agreed)
+    decode_message(message, agreed)  # whatever is made once is made
     with at_most(len(message) + 3 * sent.nbytes + 100_000):
-        unpack(message, agreed)
+        decode_message(message, agreed)
 
 
 @given(message=st.binary(max_size=80))

@@ -13,14 +13,14 @@ from symbol_examples import draw, random_model
 
 import jetson.wire
 from jetson.errors import CoopexportError
-from jetson.wire.message import pack, unpack
-from jetson.wire.specification import TensorSpecification, agree
+from jetson.wire.message import decode_message, encode_message
+from jetson.wire.specification import TensorSpecification, message_format_of
 
 HEADER_BYTES = 7
 WIRE = Path(jetson.wire.__file__).parent
 
 
-def agreements():
+def message_formats():
     """Return (tensors, specifications) of every codec and kind of model, small enough to be tried often."""
     generator = np.random.default_rng(7)
     made = []
@@ -38,13 +38,13 @@ def agreements():
     return made
 
 
-def seal(agreement, rest):
+def seal(message_format, rest):
     """Return `rest` behind a header and a checksum that are right."""
-    header = b"\xc3" + agreement.fingerprint
-    return header + struct.pack("<I", zlib.crc32(rest, zlib.crc32(header, agreement.seed))) + rest
+    header = b"\xc3" + message_format.fingerprint
+    return header + struct.pack("<I", zlib.crc32(rest, zlib.crc32(header, message_format.seed))) + rest
 
 
-def damaged(generator, message, agreement):
+def damaged(generator, message, message_format):
     """Return something like `message`: bytes changed, cut off, added or all random, sealed again or not."""
     kind = generator.integers(6)
     rest = bytearray(message[HEADER_BYTES:])
@@ -55,14 +55,14 @@ def damaged(generator, message, agreement):
     if kind == 1:
         return generator.bytes(generator.integers(0, 2 * len(message)))
     if kind == 2:
-        return seal(agreement, generator.bytes(generator.integers(0, 2 * len(rest))))
+        return seal(message_format, generator.bytes(generator.integers(0, 2 * len(rest))))
     if kind == 3:
-        return seal(agreement, bytes(rest[: generator.integers(len(rest))]))
+        return seal(message_format, bytes(rest[: generator.integers(len(rest))]))
     if kind == 4:
-        return seal(agreement, bytes(rest) + generator.bytes(generator.integers(1, 40)))
+        return seal(message_format, bytes(rest) + generator.bytes(generator.integers(1, 40)))
     for _ in range(generator.integers(1, 5)):
         rest[generator.integers(len(rest))] = generator.integers(256)
-    return seal(agreement, bytes(rest))
+    return seal(message_format, bytes(rest))
 
 
 def fuzz(cases, seed, monkeypatch, implementation):
@@ -70,22 +70,22 @@ def fuzz(cases, seed, monkeypatch, implementation):
     monkeypatch.setenv("COOPEXPORT_RANS", implementation)
     generator = np.random.default_rng(seed)
     prepared = []
-    for tensors, specifications in agreements():
-        message = pack(tensors, specifications)
-        for got, sent in zip(unpack(message, specifications), tensors, strict=True):
+    for tensors, specifications in message_formats():
+        message = encode_message(tensors, specifications)
+        for got, sent in zip(decode_message(message, specifications), tensors, strict=True):
             np.testing.assert_array_equal(got, sent)
         expected_bytes = sum(row.size_bytes for row in specifications)
-        prepared.append((specifications, message, agree(specifications, b""), expected_bytes))
+        prepared.append((specifications, message, message_format_of(specifications, b""), expected_bytes))
     accepted = 0
     tracemalloc.start()
     try:
         for _ in range(cases):
-            specifications, message, agreement, expected_bytes = prepared[generator.integers(len(prepared))]
-            wrong = damaged(generator, message, agreement)
+            specifications, message, message_format, expected_bytes = prepared[generator.integers(len(prepared))]
+            wrong = damaged(generator, message, message_format)
             tracemalloc.reset_peak()
             before_bytes = tracemalloc.get_traced_memory()[0]
             try:
-                received = unpack(wrong, specifications)
+                received = decode_message(wrong, specifications)
             except CoopexportError:
                 received = None
             peak_bytes = tracemalloc.get_traced_memory()[1] - before_bytes

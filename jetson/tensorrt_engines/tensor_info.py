@@ -10,7 +10,7 @@ _DTYPES.update({"UINT8": "uint8", "BOOL": "bool", "BF16": "bfloat16"})
 DYNAMIC = -1
 
 
-class End(NamedTuple):
+class TensorInfo(NamedTuple):
     """An input or output. `dtype`: "float32"; `shape`: -1 where the size is given at run time (the batch)."""
 
     name: str
@@ -18,7 +18,7 @@ class End(NamedTuple):
     shape: Tuple[int, ...]
 
     def to_json(self) -> Dict[str, Any]:
-        """Return the end as identities record it."""
+        """Return it as identities record it."""
         return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
 
     def __str__(self) -> str:
@@ -35,15 +35,15 @@ def dtype_name(dtype: Any) -> str:
     return _DTYPES.get(name, name.lower())
 
 
-def end_of_tensor(tensor: Any) -> End:
+def tensor_info_of(tensor: Any) -> TensorInfo:
     """Return what a network's input or output tensor is."""
-    return End(tensor.name, dtype_name(tensor.dtype), tuple(int(size) for size in tensor.shape))
+    return TensorInfo(tensor.name, dtype_name(tensor.dtype), tuple(int(size) for size in tensor.shape))
 
 
-def declared_ends(declared: Sequence[Dict[str, Any]]) -> List[End]:
+def declared_tensors(declared: Sequence[Dict[str, Any]]) -> List[TensorInfo]:
     """Return what a graph declares, from objects with name, dtype and shape; any size but a positive one is dynamic."""
     return [
-        End(
+        TensorInfo(
             item["name"],
             item["dtype"],
             tuple(size if isinstance(size, int) and size > 0 else DYNAMIC for size in item["shape"]),
@@ -52,14 +52,14 @@ def declared_ends(declared: Sequence[Dict[str, Any]]) -> List[End]:
     ]
 
 
-def require_ends(title: str, what: str, found: Sequence[End], declared: Declared) -> None:
-    """Refuse ends that are not what the graph declares; `declared` None checks nothing.
+def check_io_tensors(title: str, what: str, found: Sequence[TensorInfo], declared: Declared) -> None:
+    """Refuse inputs and outputs that are not what the graph declares; `declared` None checks nothing.
 
     TensorRT's parser changes dtypes without a word: float64 to float32, uint8 behind QuantizeLinear to int8.
     """
     if declared is None:
         return
-    wanted = declared_ends(declared)
+    wanted = declared_tensors(declared)
     if list(found) == wanted:
         return
     for position in range(max(len(found), len(wanted))):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from calibration.variants.register import open_evaluation
 from exporter.project.settings import Project, load_project
 from exporter.variants.shrunk_variant import ShrinkRequest, write_shrunk_variant
-from exporter.variants.verify_variants import VerifiedVariant, VerifyRequest, verify_variants
+from exporter.variants.variant_parity import ParityRequest, VariantParity, variants_parity
 from jetson.errors import CoopexportError
 
 
@@ -24,7 +24,7 @@ def project(tmp_path: Path) -> Project:
 
 def test_every_check_is_returned(project: Project) -> None:
     write_shrunk_variant(project, ShrinkRequest())
-    (verified,) = verify_variants(project, VerifyRequest()).variants
+    (verified,) = variants_parity(project, ParityRequest()).variants
     assert verified.variant == "pruned"
     assert [check.check for check in verified.checks] == [
         "shrink", *[f"shrink-float32, batches of {size}" for size in (1, 2, 7, 16)]
@@ -44,27 +44,27 @@ def test_what_is_not_what_was_proven_is_named(project: Project, damaged: str) ->
     tensors[name] = ~tensors[name] if tensors[name].dtype == torch.bool else tensors[name] + 1
     save_file(tensors, path)
     with pytest.raises(CoopexportError, match=path.name):
-        verify_variants(project, VerifyRequest())
+        variants_parity(project, ParityRequest())
 
 
 def test_what_holds_is_told_before_the_next_one_fails(finished_project: Path) -> None:
     project = load_project(finished_project / "coopexport.toml")
     write_step1(project, open_evaluation(project))
-    told: list[VerifiedVariant] = []
-    found = verify_variants(project, VerifyRequest(), told.append)
+    told: list[VariantParity] = []
+    found = variants_parity(project, ParityRequest(), told.append)
     assert [one.variant for one in found.variants] == ["pruned", "step1"]
     assert told == list(found.variants)
     told.clear()
     weights = project.variant_folder("step1") / "weights.safetensors"
     save_file({name: value + 1 for name, value in load_file(weights).items()}, weights)
     with pytest.raises(CoopexportError, match="step1/weights"):
-        verify_variants(project, VerifyRequest(), told.append)
+        variants_parity(project, ParityRequest(), told.append)
     assert [one.variant for one in told] == ["pruned"]
-    assert [one.variant for one in verify_variants(project, VerifyRequest(("pruned",))).variants] == ["pruned"]
+    assert [one.variant for one in variants_parity(project, ParityRequest(("pruned",))).variants] == ["pruned"]
 
 
 def test_without_a_pruned_network_there_is_nothing_to_verify(project: Project) -> None:
     with pytest.raises(CoopexportError, match="there is no pruned network to verify: run coopexport shrink"):
-        verify_variants(project, VerifyRequest())
+        variants_parity(project, ParityRequest())
     with pytest.raises(CoopexportError, match='there is no variant "other"'):
-        verify_variants(project, VerifyRequest(("other",)))
+        variants_parity(project, ParityRequest(("other",)))

@@ -37,7 +37,7 @@ _BATCH = 64
 
 
 @dataclass(frozen=True)
-class Subject:
+class BenchmarkCase:
     """The symbols of one depth and width, uint8, N x C x H x W.
 
     `fitting`: of training images; `held_out`: of images that neither the network nor the models have seen. `top1`: of
@@ -62,10 +62,10 @@ class Subject:
         return int(self.held_out[0].size)
 
 
-def make_subjects(
+def make_benchmark_cases(
     network: VGG16, data: DemoData, depths: Sequence[Depth] = DEPTHS, widths: Sequence[int] = tuple(PERCENTILES)
-) -> Iterator[Subject]:
-    """Yield the subjects depth by depth, so that only one depth's features are held at a time."""
+) -> Iterator[BenchmarkCase]:
+    """Yield the cases depth by depth, so that only one depth's features are held at a time."""
     for depth in depths:
         fitting = features(network, data.train_images[:FITTING_IMAGES], [depth.module])[depth.module]
         held_out = features(network, data.evaluation_images, [depth.module])[depth.module]
@@ -74,7 +74,7 @@ def make_subjects(
             high = channel_percentiles(fitting, PERCENTILES[bits])
             symbols = quantise(held_out, high, bits)
             decoded = dequantise(symbols, high, bits)
-            yield Subject(
+            yield BenchmarkCase(
                 depth,
                 bits,
                 quantise(fitting, high, bits),

@@ -14,12 +14,12 @@ from benchmarks.selection.selector import INPUT, OUTPUT, Candidate
 from exporter.project.settings import Project
 from exporter.variants.layer_graphs import ORIGINAL
 from jetson.files.json_files import write_json
-from jetson.runtime.plan import SCHEMA
+from jetson.runtime.partition_policy import SCHEMA
 
 PLAN_FILE = "plan.json"
 
 
-def write_plan(project: Project, result: ProjectSelection) -> Path:
+def write_partition_policy(project: Project, result: ProjectSelection) -> Path:
     """Write the plan file into the project's output and return its path; raises OSError."""
     selection, settings = result.selection, result.settings
     content: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What is lowered and judged: one network, whole or as head and tail, and what its parts make of data."""
+"""What is converted and evaluated: one network, whole or as head and tail, and what its parts make of data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from calibration.precision.graph_layers import node_layers
-from exporter.bundles.bundle import BoundaryTensor, FileRecord, check_file, check_weights, read_split, read_whole
+from exporter.bundles.bundle import CutTensorRecord, FileRecord, read_split, read_whole, verify_file, verify_weights
 from exporter.layers.candidates import Layer
 from exporter.onnx_graphs.session import open_session, run
 from exporter.onnx_graphs.weight_store import with_weights
@@ -25,7 +25,7 @@ Graphs = Mapping[str, onnx.ModelProto]
 
 
 @dataclass(frozen=True)
-class Part:
+class Subgraph:
     """One float32 graph, weights inside: `role` head, tail or whole; `layers`: the layer of each node.
 
     `is_shared`: its file names weights in the variant's folder instead of holding them.
@@ -39,44 +39,44 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Subject:
+class NetworkUnderTest:
     """The parts of one network in the order in which they run, and the tensors that cross between them.
 
     `golden_sha256`: of their golden data.
     """
 
     layer: str
-    parts: tuple[Part, ...]
+    subgraphs: tuple[Subgraph, ...]
     golden_sha256: str
-    tensors: tuple[BoundaryTensor, ...] = ()
+    tensors: tuple[CutTensorRecord, ...] = ()
 
     @property
     def graphs(self) -> dict[str, onnx.ModelProto]:
         """Return the float32 graphs by role."""
-        return {part.role: part.model for part in self.parts}
+        return {subgraph.role: subgraph.model for subgraph in self.subgraphs}
 
 
 @dataclass(frozen=True)
 class PairRun:
     """What the parts made of some inputs, in their order.
 
-    `sent`: what leaves the head, one array per tensor that crosses, `exits`: outputs of the network that it makes,
-    `taken`: what the tail takes; all empty for a whole network. `outputs`: of the last part.
+    `head_outputs`: what leaves the head, one array per tensor that crosses, `exits`: outputs of the network that it
+    makes, `tail_inputs`: what the tail takes; all empty for a whole network. `outputs`: of the last part.
     """
 
-    sent: Arrays
+    head_outputs: Arrays
     exits: Arrays
-    taken: Arrays
+    tail_inputs: Arrays
     outputs: Arrays
 
 
-def open_subject(folder: Path, layer: str, model_sha256: str, layers: Sequence[Layer]) -> Subject:
+def open_network(folder: Path, layer: str, model_sha256: str, layers: Sequence[Layer]) -> NetworkUnderTest:
     """Return head and tail of the bundle of `layer`, or the whole network, out of a variant's folder.
 
     `model_sha256`, `layers`: of the variant's layer graph. Raises CoopexportError when there is no bundle, when it is
     damaged, or when it was made from another graph.
     """
-    tensors: tuple[BoundaryTensor, ...] = ()
+    tensors: tuple[CutTensorRecord, ...] = ()
     if layer == WHOLE:
         whole = read_whole(folder)
         made_from, records, golden = whole.model.sha256, {WHOLE: whole.model}, whole.golden
@@ -88,12 +88,12 @@ def open_subject(folder: Path, layer: str, model_sha256: str, layers: Sequence[L
         raise StaleError(
             f"{layer} was split from another graph than the variant has now", layer=layer, fix="run: coopexport split"
         )
-    parts = tuple(_part(folder, role, record, layers) for role, record in records.items())
-    return Subject(layer, parts, golden.sha256, tensors)
+    subgraphs = tuple(_subgraph(folder, role, record, layers) for role, record in records.items())
+    return NetworkUnderTest(layer, subgraphs, golden.sha256, tensors)
 
 
-def run_parts(
-    subject: Subject,
+def run_subgraphs(
+    network: NetworkUnderTest,
     graphs: Graphs,
     inputs: NDArray[np.float32],
     known: PairRun | None = None,
@@ -103,30 +103,30 @@ def run_parts(
     ONNX Runtime, optimisation disabled, so that no rounding is fused away. `known`: a run with the same head, which is
     then not run again.
     """
-    if len(subject.parts) == 1:
+    if len(network.subgraphs) == 1:
         return PairRun([], [], [], _run(graphs[WHOLE], [inputs]))
     if known is None:
         made = _run(graphs["head"], [inputs])
-        count = len(subject.tensors)
-        sent, exits = made[:count], made[count:]
-        codec = FeatureCodec(tuple(item.feature for item in subject.tensors))
-        taken = codec.tail_inputs(codec.symbols(made))
+        count = len(network.tensors)
+        head_outputs, exits = made[:count], made[count:]
+        codec = FeatureCodec(tuple(item.feature for item in network.tensors))
+        tail_inputs = codec.tail_inputs(codec.symbols(made))
     else:
-        sent, exits, taken = known.sent, known.exits, known.taken
-    return PairRun(sent, exits, taken, _run(graphs["tail"], taken))
+        head_outputs, exits, tail_inputs = known.head_outputs, known.exits, known.tail_inputs
+    return PairRun(head_outputs, exits, tail_inputs, _run(graphs["tail"], tail_inputs))
 
 
-def inputs_of(subject: Subject, role: str, inputs: NDArray[np.float32], found: PairRun) -> Arrays:
+def inputs_of(network: NetworkUnderTest, role: str, inputs: NDArray[np.float32], found: PairRun) -> Arrays:
     """Return what a part takes: the network's inputs, or, of `found`, what crossed."""
-    return found.taken if role == "tail" else [inputs]
+    return found.tail_inputs if role == "tail" else [inputs]
 
 
-def _part(folder: Path, role: str, record: FileRecord, layers: Sequence[Layer]) -> Part:
-    path = check_file(folder, record)
-    check_weights(folder, path)
+def _subgraph(folder: Path, role: str, record: FileRecord, layers: Sequence[Layer]) -> Subgraph:
+    path = verify_file(folder, record)
+    verify_weights(folder, path)
     model = onnx.load(str(path.resolve()), load_external_data=False)
     is_shared = any(tensor.external_data for tensor in model.graph.initializer)
-    return Part(role, with_weights(model, folder), record, node_layers(model, layers), is_shared)
+    return Subgraph(role, with_weights(model, folder), record, node_layers(model, layers), is_shared)
 
 
 def _run(model: onnx.ModelProto, inputs: Sequence[NDArray[Any]]) -> Arrays:

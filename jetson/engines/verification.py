@@ -6,7 +6,7 @@ The bytes that were hashed are handed over: nothing is read a second time betwee
 import os
 from typing import Iterator, List, NamedTuple, Optional, Tuple
 
-from jetson.engines.header import MAGIC, OLD_PLAN_MAGIC, read_header, version_is_in_header
+from jetson.engines.header import MAGIC, OLD_ENGINE_MAGIC, read_header, version_is_in_header
 from jetson.engines.identity import BACKEND_NAMES, EngineIdentity, read_identity
 from jetson.engines.machine import Machine
 from jetson.errors import DamagedFileError, InputError, StaleError, UnsupportedError
@@ -30,18 +30,18 @@ class Expected(NamedTuple):
     batch: Optional[int] = None
 
 
-def admit(engine_path: str, machine: Machine, expected: Expected) -> Tuple[EngineIdentity, bytes]:
+def verify_engine(engine_path: str, machine: Machine, expected: Expected) -> Tuple[EngineIdentity, bytes]:
     """Return an engine's identity and its bytes when it may be loaded on `machine` and is the one that is `expected`.
 
     Raises CoopexportError with one sentence: what is here, what the engine is, what to do. What `machine` does not
-    know is not compared; `unverified` lists it.
+    know is not compared; `unchecked` lists it.
     """
     identity, data = read_engine(engine_path)
-    for difference in explain_mismatch(identity, machine):
+    for difference in describe_incompatibility(identity, machine):
         raise UnsupportedError(
             "engine {}: {}".format(engine_path, difference), path=engine_path, fix=_advice(identity, machine)
         )
-    for difference in explain_other(identity, expected):
+    for difference in describe_mismatch(identity, expected):
         raise StaleError(
             "engine {} {}".format(engine_path, difference), path=engine_path, fix=_advice(identity, machine)
         )
@@ -97,7 +97,7 @@ def header_problems(identity: EngineIdentity, data: bytes) -> Iterator[str]:
         yield "does not begin like an engine of {} but like one of {}".format(name, BACKEND_NAMES[header.backend])
         return
     believed = version_is_in_header(identity.backend, identity.backend_version)
-    if believed and data.startswith(OLD_PLAN_MAGIC):
+    if believed and data.startswith(OLD_ENGINE_MAGIC):
         yield "begins like an engine of {} before 8.6, its identity says {}".format(name, identity.backend_version)
     if believed and header.version is not None and not same_version(header.version, identity.backend_version):
         yield "was written by {} {}, its identity says {}".format(name, header.version, identity.backend_version)
@@ -111,19 +111,19 @@ def header_problems(identity: EngineIdentity, data: bytes) -> Iterator[str]:
         )
 
 
-def explain_mismatch(identity: EngineIdentity, machine: Machine) -> List[str]:
+def describe_incompatibility(identity: EngineIdentity, machine: Machine) -> List[str]:
     """Return all reasons why the engine does not run on `machine`, each in words; empty when none is known."""
     return list(_mismatches(identity, machine))
 
 
-def explain_other(identity: EngineIdentity, expected: Expected) -> List[str]:
+def describe_mismatch(identity: EngineIdentity, expected: Expected) -> List[str]:
     """Return all reasons why the engine is another one than the expected; empty when it is that one."""
-    return list(_other_engine(identity, expected))
+    return list(_differences(identity, expected))
 
 
-def unverified(identity: EngineIdentity, machine: Machine) -> List[str]:
+def unchecked(identity: EngineIdentity, machine: Machine) -> List[str]:
     """Return in words what could not be compared, or differs without being a reason to refuse."""
-    return list(_unverified(identity, machine))
+    return list(_unchecked(identity, machine))
 
 
 def same_version(one: str, other: str) -> bool:
@@ -138,12 +138,12 @@ def same_l4t(one: str, other: str) -> bool:
     return one.split(".")[:2] == other.split(".")[:2]
 
 
-def _read(path: str, most_bytes: int) -> Tuple[bytes, int]:
+def _read(path: str, max_bytes: int) -> Tuple[bytes, int]:
     """Return the file's content, read once, and its size; of a file that is too long only the beginning."""
     try:
         with open(path, "rb") as file:
-            data = file.read(most_bytes + 1)
-            return data, len(data) if len(data) <= most_bytes else os.fstat(file.fileno()).st_size
+            data = file.read(max_bytes + 1)
+            return data, len(data) if len(data) <= max_bytes else os.fstat(file.fileno()).st_size
     except OSError as error:
         raise InputError(
             "engine {} cannot be read ({})".format(path, error.strerror), path=path, fix="mend that first"
@@ -175,15 +175,15 @@ def _mismatches(identity: EngineIdentity, machine: Machine) -> Iterator[str]:
         yield "{} here, engine built for the DLA of {}".format(machine.board, built_on.board)
 
 
-def _other_engine(identity: EngineIdentity, expected: Expected) -> Iterator[str]:
+def _differences(identity: EngineIdentity, expected: Expected) -> Iterator[str]:
     """Yield how the engine is another one than the expected."""
     for field in ("backend", "target", "variant", "layer", "role", "precision"):
         wanted, found = getattr(expected, field), getattr(identity, field)
         if wanted is not None and wanted != found:
             yield "is another one: needed is {} {}, its identity says {}".format(field, wanted, found)
-    least, _, most = identity.batches
-    if expected.batch is not None and not least <= expected.batch <= most:
-        takes = "{} to {}".format(least, most) if least != most else str(least)
+    min_batch, _, max_batch = identity.batches
+    if expected.batch is not None and not min_batch <= expected.batch <= max_batch:
+        takes = "{} to {}".format(min_batch, max_batch) if min_batch != max_batch else str(min_batch)
         yield "takes batches of {}, needed is {}".format(takes, expected.batch)
     if expected.source_sha256 not in (None, identity.source_sha256):
         yield "was built from another or older {} of {} than the one here".format(identity.role, identity.layer)
@@ -193,7 +193,7 @@ def _other_engine(identity: EngineIdentity, expected: Expected) -> Iterator[str]
         )
 
 
-def _unverified(identity: EngineIdentity, machine: Machine) -> Iterator[str]:
+def _unchecked(identity: EngineIdentity, machine: Machine) -> Iterator[str]:
     name = BACKEND_NAMES.get(identity.backend, identity.backend)
     here = machine.backends.get(identity.backend)
     built_on = identity.machine

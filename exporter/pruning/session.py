@@ -30,11 +30,11 @@ STATE_FILE = "training.state"
 
 
 @dataclass(frozen=True)
-class PruningWork:
+class PruningSession:
     """All that pruning needs, loaded once.
 
     `groups`: of the network, which is loaded with other weights as the work goes on; `base`: the weights that it
-    begins with; `judge`: the metric of a network in eval mode on validation data, higher is better; `teacher`: the
+    begins with; `evaluate`: the metric of a network in eval mode on validation data, higher is better; `teacher`: the
     unpruned network, where its outputs are to be learned; `recipe`: a hash of everything that decides the result;
     `folder`: for what an interrupted run goes on from; `on_progress` gets the name of each training, its steps done and
     all, `on_warning` what of it has to be done anew; `validation`: what training.patience looks at.
@@ -43,7 +43,7 @@ class PruningWork:
     groups: ChannelGroups
     base: State
     data: TrainingSet
-    judge: Callable[[nn.Module], float]
+    evaluate: Callable[[nn.Module], float]
     loss: Loss
     training: TrainingSection
     settings: PruneSection
@@ -70,65 +70,69 @@ class Tuning:
     learning_rate: float | None = None
 
 
-def score_groups(work: PruningWork, dense: DenseNetwork, seed: int) -> NDArray[np.float64]:
+def score_groups(session: PruningSession, dense: DenseNetwork, seed: int) -> NDArray[np.float64]:
     """Return the score of every group that is left, on training data without augmentation, read batch by batch.
 
     `seed`: of the images that are chosen, and of what the user's transforms draw. Raises CoopexportError when labels
     and network do not fit, or the GPU's memory is too small.
     """
-    device = choose_device(work.training.device)
-    count = len(work.data) if work.settings.score_images is None else min(work.settings.score_images, len(work.data))
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(work.data))[:count])
-    drawn = part_of(work.data, chosen)
+    device = choose_device(session.training.device)
+    count = (
+        len(session.data)
+        if session.settings.score_images is None
+        else min(session.settings.score_images, len(session.data))
+    )
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(session.data))[:count])
+    drawn = part_of(session.data, chosen)
 
     def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for inputs, labels in iterate(drawn, work.training.batch_images, None):
+        for inputs, labels in iterate(drawn, session.training.batch_images, None):
             yield to_device(inputs, device), to_device(labels, device)
 
     def loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        if work.training.loss == CROSS_ENTROPY:
-            check_labels(outputs.shape, labels, work.data.name)
-        return work.loss(outputs, labels)
+        if session.training.loss == CROSS_ENTROPY:
+            check_labels(outputs.shape, labels, session.data.name)
+        return session.loss(outputs, labels)
 
     network = dense.network.eval()
-    evidence = Evidence(network, work.groups.traced, scored_layers(dense), batches, loss, seed)
-    with memory_named(work.training.batch_images), thread_count(work.training.threads), seeded(seed, device):
+    evidence = Evidence(network, session.groups.traced, scored_layers(dense), batches, loss, seed)
+    with memory_named(session.training.batch_images), thread_count(session.training.threads), seeded(seed, device):
         try:
             network.to(device)
-            scores = score_channels(work.settings.criterion, evidence)
+            scores = score_channels(session.settings.criterion, evidence)
         finally:
             network.to("cpu")
-    return group_scores(dense, scores, by_rank=work.settings.normalisation == "rank")
+    return group_scores(dense, scores, by_rank=session.settings.normalisation == "rank")
 
 
-def fresh_copy(work: PruningWork, dense: DenseNetwork, full: State) -> tuple[DenseNetwork, State]:
+def fresh_copy(session: PruningSession, dense: DenseNetwork, full: State) -> tuple[DenseNetwork, State]:
     """Return the same network anew, so that training it leaves `dense` as it is."""
-    return without_groups(work.groups, full, dense.removed, work.origin)
+    return without_groups(session.groups, full, dense.removed, session.origin)
 
 
 def fine_tune(
-    work: PruningWork, dense: DenseNetwork, full: State, tuning: Tuning, label: str
+    session: PruningSession, dense: DenseNetwork, full: State, tuning: Tuning, label: str
 ) -> tuple[State, FitResult]:
     """Train the dense network in place, and return the full-size weights that it stands for, and what was spent.
 
     Training that was killed goes on from its last whole epoch.
     """
-    training = work.training
+    training = session.training
     if tuning.learning_rate is not None:
         training = training.model_copy(update={"learning_rate": tuning.learning_rate})
-    state_file = work.folder / STATE_FILE
+    state_file = session.folder / STATE_FILE
     result = fit(
         dense.network,
-        work.data,
+        session.data,
         training,
         epochs=tuning.epochs,
         seed=tuning.seed,
-        teacher=work.teacher,
-        validation=work.validation if training.patience is not None else None,
+        teacher=session.teacher,
+        validation=session.validation if training.patience is not None else None,
         state_file=state_file,
-        recipe=f"{work.recipe} {label} {sha256_of_bytes(dense.removed.tobytes())}",
-        on_progress=lambda done, total: work.on_progress(label, done, total),
-        on_warning=work.on_warning,
-        folder=work.project_folder,
+        recipe=f"{session.recipe} {label} {sha256_of_bytes(dense.removed.tobytes())}",
+        on_progress=lambda done, total: session.on_progress(label, done, total),
+        on_warning=session.on_warning,
+        folder=session.project_folder,
     )
     return write_back(dense, full), result

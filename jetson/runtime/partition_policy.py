@@ -1,4 +1,4 @@
-"""The plan: which candidate is best at which goodput, evaluated with two comparisons and no dependency."""
+"""The partition policy: which candidate is best at which goodput, evaluated with two comparisons and no dependency."""
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -16,16 +16,16 @@ class Interval(NamedTuple):
     candidate: int
 
 
-class Plan(NamedTuple):
-    """A plan as read from its file: intervals from the lowest goodput to the highest, and the candidates."""
+class PartitionPolicy(NamedTuple):
+    """A policy as read from its file: intervals from the lowest goodput to the highest, and the candidates."""
 
     intervals: List[Interval]
     candidates: List[Dict[str, Any]]
     content: Dict[str, Any]
 
 
-def read_plan(path: str) -> Plan:
-    """Read a plan file; raises CoopexportError when it is missing, malformed or of another schema."""
+def read_partition_policy(path: str) -> PartitionPolicy:
+    """Read a policy's file, plan.json; raises CoopexportError when it is missing, malformed or of another schema."""
     content = read_json(path, SCHEMA)
     try:
         candidates = content["candidates"]
@@ -37,7 +37,7 @@ def read_plan(path: str) -> Plan:
         raise DamagedFileError(
             "{} is malformed ({})".format(path, error), path=path, fix="make it with: coopexport select"
         ) from None
-    return Plan(intervals, candidates, content)
+    return PartitionPolicy(intervals, candidates, content)
 
 
 def _interval(item: Dict[str, Any], count: int) -> Interval:
@@ -58,11 +58,11 @@ def _check_cover(intervals: List[Interval]) -> None:
         raise ValueError("its intervals are not in order")
 
 
-def choose(plan: Plan, goodput_bps: float) -> int:
+def choose(policy: PartitionPolicy, goodput_bps: float) -> int:
     """Return the index of the candidate that is best at `goodput_bps`; raises CoopexportError if not positive."""
     if not goodput_bps > 0:
         raise InputError("goodput must be a positive number of bits per second, not {}".format(goodput_bps))
-    for interval in plan.intervals:
+    for interval in policy.intervals:
         if interval.upto_bps is None or goodput_bps < interval.upto_bps:
             return interval.candidate
-    return plan.intervals[-1].candidate
+    return policy.intervals[-1].candidate

@@ -1,4 +1,4 @@
-"""What a lowered network loses against float32: metric, changed answers and error of the outputs, image by image.
+"""What a converted network loses against float32: metric, changed answers and error of the outputs, image by image.
 
 And from that, how far an engine may be from the golden data of its precision.
 """
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from calibration.metrics import metric
 from calibration.metrics.metric import MetricFunction, Score
-from calibration.precision.subject import Graphs, PairRun, Subject, run_parts
+from calibration.precision.network_under_test import Graphs, NetworkUnderTest, PairRun, run_subgraphs
 from exporter import parity
-from exporter.bundles.bundle import BoundaryTensor, Metric
+from exporter.bundles.bundle import CutTensorRecord, Metric
 from exporter.bundles.precision_file import Rounding
 from exporter.onnx_graphs.session import open_session, run
 from jetson.wire.feature import symbols_of
@@ -29,12 +29,12 @@ _FACTOR = 2.0
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What lowering costs. All but `run` are None where an output is not finite, one that the head makes included.
+class Evaluation:
+    """What converting costs. All but `run` are None where an output is not finite, one that the head makes included.
 
-    `score`: of the lowered network; `metric`: the same beside float32's. `changed_answers`: how many images get another
-    class, None as well where outputs are no classes. `output_error`: root mean square of an output's difference over
-    that of float32's own deviation from its mean over the images; of several outputs the largest.
+    `score`: of the converted network; `metric`: the same beside float32's. `changed_answers`: how many images get
+    another class, None as well where outputs are no classes. `output_error`: root mean square of an output's difference
+    over that of float32's own deviation from its mean over the images; of several outputs the largest.
     """
 
     run: PairRun
@@ -55,36 +55,39 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Data to judge with, and what the float32 graphs make of them."""
+class Evaluator:
+    """Data to evaluate with, and what the float32 graphs make of them."""
 
-    subject: Subject
+    network: NetworkUnderTest
     inputs: NDArray[np.float32]
     labels: NDArray[Any]
     metric: tuple[str, MetricFunction]
     reference: PairRun
     score: Score
 
-    def first(self, count: int) -> Judge:
-        """Return a judge with the first `count` images alone, which is enough to tell layers apart."""
+    def first(self, count: int) -> Evaluator:
+        """Return an evaluator with the first `count` images alone, which is enough to tell layers apart."""
         known, per_image = self.reference, self.score.per_image
         if count >= len(self.labels) or per_image is None:
             return self
-        arrays = ([one[:count] for one in part] for part in (known.sent, known.exits, known.taken, known.outputs))
+        arrays = (
+            [one[:count] for one in part]
+            for part in (known.head_outputs, known.exits, known.tail_inputs, known.outputs)
+        )
         values = per_image[:count]
         score = replace(self.score, value=float(values.mean()), samples=count, per_image=values)
         return replace(
             self, inputs=self.inputs[:count], labels=self.labels[:count], reference=PairRun(*arrays), score=score
         )
 
-    def judge(self, changed: Graphs) -> Verdict:
+    def evaluate(self, changed: Graphs) -> Evaluation:
         """Return what `changed` (runnable graphs by role; the others stay float32) lose."""
-        graphs: Mapping[str, Any] = {**self.subject.graphs, **changed}
+        graphs: Mapping[str, Any] = {**self.network.graphs, **changed}
         same_head = "head" not in changed
-        found = run_parts(self.subject, graphs, self.inputs, self.reference if same_head else None)
+        found = run_subgraphs(self.network, graphs, self.inputs, self.reference if same_head else None)
         reference, outputs = self.reference.outputs[0], found.outputs[0]
         if not all(np.isfinite(array).all() for array in (*found.exits, *found.outputs)):
-            return Verdict(found, None, None, None, None)
+            return Evaluation(found, None, None, None, None)
         score = metric.score(self.metric, outputs, self.labels)
         measured = metric.compare(self.score, score)
         changed_answers = None
@@ -94,40 +97,40 @@ class Judge:
             (*self.reference.exits, *self.reference.outputs), (*found.exits, *found.outputs), strict=True
         )  # the metric is of the first alone
         error = max(output_error(one, other) for one, other in pairs)
-        return Verdict(found, score, measured, changed_answers, error)
+        return Evaluation(found, score, measured, changed_answers, error)
 
 
-def open_judge(
-    subject: Subject, inputs: NDArray[np.float32], labels: NDArray[Any], chosen: tuple[str, MetricFunction]
-) -> Judge:
-    """Run the float32 graphs of `subject` on `inputs` (N x ..., preprocessed); raises CoopexportError."""
-    reference = run_parts(subject, subject.graphs, inputs)
-    return _judge(subject, inputs, labels, chosen, reference)
+def open_evaluator(
+    network: NetworkUnderTest, inputs: NDArray[np.float32], labels: NDArray[Any], chosen: tuple[str, MetricFunction]
+) -> Evaluator:
+    """Run the float32 graphs of `network` on `inputs` (N x ..., preprocessed); raises CoopexportError."""
+    reference = run_subgraphs(network, network.graphs, inputs)
+    return _evaluator(network, inputs, labels, chosen, reference)
 
 
-def open_agreement(
-    subject: Subject, inputs: NDArray[np.float32], labels: NDArray[Any], chosen: tuple[str, MetricFunction]
-) -> Judge:
-    """Return a judge for whom float32's own answers are right, so that every answer that changes counts as lost.
+def open_self_evaluator(
+    network: NetworkUnderTest, inputs: NDArray[np.float32], labels: NDArray[Any], chosen: tuple[str, MetricFunction]
+) -> Evaluator:
+    """Return an evaluator for whom float32's own answers are right, so that every answer that changes counts as lost.
 
     Calibration data often have no labels, or none that the network was right about. `labels` count where outputs are
     no classes. Raises CoopexportError.
     """
-    reference = run_parts(subject, subject.graphs, inputs)
+    reference = run_subgraphs(network, network.graphs, inputs)
     answers = reference.outputs[0]
     if chosen[0] == metric.TOP1 and answers.ndim == 2:
         labels = answers.argmax(axis=1)
-    return _judge(subject, inputs, labels, chosen, reference)
+    return _evaluator(network, inputs, labels, chosen, reference)
 
 
-def _judge(
-    subject: Subject,
+def _evaluator(
+    network: NetworkUnderTest,
     inputs: NDArray[np.float32],
     labels: NDArray[Any],
     chosen: tuple[str, MetricFunction],
     reference: PairRun,
-) -> Judge:
-    return Judge(subject, inputs, labels, chosen, reference, metric.score(chosen, reference.outputs[0], labels))
+) -> Evaluator:
+    return Evaluator(network, inputs, labels, chosen, reference, metric.score(chosen, reference.outputs[0], labels))
 
 
 def output_error(reference: NDArray[Any], outputs: NDArray[Any]) -> float:
@@ -141,15 +144,17 @@ def output_error(reference: NDArray[Any], outputs: NDArray[Any]) -> float:
     return difference / deviation if deviation > 0 else difference
 
 
-def bounds_of(subject: Subject, role: str, lowered: onnx.ModelProto, inputs: Sequence[NDArray[Any]]) -> Rounding:
-    """Return the bounds of an engine of one part: twice the distance of `lowered` (runnable) from float32, and at least
-    those of a float32 engine; at most 1, which an order to a device takes as well.
+def bounds_of(
+    network: NetworkUnderTest, role: str, converted: onnx.ModelProto, inputs: Sequence[NDArray[Any]]
+) -> Rounding:
+    """Return the bounds of an engine of one part: twice the distance of `converted` (runnable) from float32, and at
+    least those of a float32 engine; at most 1, which an order to a device takes as well.
 
     `inputs`: what the golden data give the part.
     """
-    expected = run(open_session(subject.graphs[role], "disabled"), inputs)
-    found = run(open_session(lowered, "disabled"), inputs)
-    measured = _between(subject.tensors if role == "head" else (), expected, found, f"{subject.layer} {role}")
+    expected = run(open_session(network.graphs[role], "disabled"), inputs)
+    found = run(open_session(converted, "disabled"), inputs)
+    measured = _between(network.tensors if role == "head" else (), expected, found, f"{network.layer} {role}")
     return Rounding(
         output_error=max(parity.BUILD_BOUND, min(1.0, _FACTOR * measured.output_error)),
         symbol_fraction=max(SYMBOL_FRACTION_BOUND, min(1.0, _FACTOR * measured.symbol_fraction)),
@@ -157,14 +162,14 @@ def bounds_of(subject: Subject, role: str, lowered: onnx.ModelProto, inputs: Seq
     )
 
 
-def rounding_between(subject: Subject, reference: PairRun, found: PairRun) -> Rounding:
+def rounding_between(network: NetworkUnderTest, reference: PairRun, found: PairRun) -> Rounding:
     """Return how far two runs of all parts are apart: symbols, exits and outputs together."""
-    expected = [*reference.sent, *reference.exits, *reference.outputs]
-    return _between(subject.tensors, expected, [*found.sent, *found.exits, *found.outputs], subject.layer)
+    expected = [*reference.head_outputs, *reference.exits, *reference.outputs]
+    return _between(network.tensors, expected, [*found.head_outputs, *found.exits, *found.outputs], network.layer)
 
 
 def _between(
-    tensors: Sequence[BoundaryTensor], expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where: str
+    tensors: Sequence[CutTensorRecord], expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]], where: str
 ) -> Rounding:
     """Compare arrays, of which the first belong to `tensors`: symbols are counted, numbers compared by their spread."""
     error, fraction, largest = 0.0, 0.0, 0

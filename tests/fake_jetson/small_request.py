@@ -1,4 +1,4 @@
-"""Orders of the small network's head, tail and whole for a target, as the bundles' would be."""
+"""Build requests of the small network's head, tail and whole for a target, as the bundles' would be."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from small_graphs import FEATURE_SHAPE, small_inputs, small_network, small_speci
 
 from engines.building.build_items import BuildItem
 from engines.building.prepared_file import PreparedFile
-from engines.device_builds.requests import OrderedEngine, order_engine
+from engines.device_builds.requests import PendingEngine, pending_engine
 from engines.target_files.encode_form import encode_form
 from engines.target_files.target_file import target_file
 from engines.targets.target import Target
-from exporter.bundles.bundle import BoundaryTensor, FileRecord
-from exporter.bundles.golden import golden_of_split, golden_outputs, golden_sent, golden_taken
+from exporter.bundles.bundle import CutTensorRecord, FileRecord
+from exporter.bundles.golden import golden_head_outputs, golden_of_split, golden_outputs, golden_tail_inputs
 from exporter.cutting.cut import cut
 from exporter.cutting.encoded_halves import encode_halves
 from exporter.onnx_graphs.session import open_session, run
@@ -27,10 +27,10 @@ from jetson.runtime.preprocessing import Preprocessing
 SAMPLES = 6
 
 
-def small_order(
+def small_request(
     folder: Path, target: Target, bits: int = 8, settings: BuildSettings | None = None, seed: int = 0
-) -> list[OrderedEngine]:
-    """Return head, tail and whole network, to be placed in `folder`, cut behind the activation with `bits`."""
+) -> list[PendingEngine]:
+    """Return head, tail and whole network, to be installed in `folder`, cut behind the activation with `bits`."""
     settings = settings or BuildSettings()
     network = small_network(seed)
     specification = small_specification()
@@ -40,23 +40,23 @@ def small_order(
         specification = replace(
             specification, bits=bits, step=(float(step),), inverse_step=(float(np.float32(1) / step),)
         )
-    tensors = (BoundaryTensor(name="feature", shape=FEATURE_SHAPE, encoding=specification, codec="raw"),)
+    tensors = (CutTensorRecord(name="feature", shape=FEATURE_SHAPE, encoding=specification, codec="raw"),)
     halves = encode_halves(cut(network, ["feature"]), [specification])
     inputs = small_inputs(SAMPLES)
-    sent = run(open_session(halves.head, "disabled"), [inputs])
-    golden = golden_of_split(sent, sent, [], run(open_session(halves.tail, "disabled"), sent))
+    head_outputs = run(open_session(halves.head, "disabled"), [inputs])
+    golden = golden_of_split(head_outputs, head_outputs, [], run(open_session(halves.tail, "disabled"), head_outputs))
     head = encode_form(halves.head, "head", tensors, target)
     tail = encode_form(halves.tail, "tail", tensors, target)
     formed = head.golden(golden)
     whole = run(open_session(network, "disabled"), [inputs])
     parts = (
-        ("head", head.model, head.tensors, [inputs], golden_sent(formed)),
-        ("tail", tail.model, (), golden_taken(formed), golden_outputs(golden)),
+        ("head", head.model, head.tensors, [inputs], golden_head_outputs(formed)),
+        ("tail", tail.model, (), golden_tail_inputs(formed), golden_outputs(golden)),
         ("whole", network, (), [inputs], whole),
     )
     return [
-        order_engine(_prepared(folder, target, settings, role, model, crossing, taken, expected))
-        for role, model, crossing, taken, expected in parts
+        pending_engine(_prepared(folder, target, settings, role, model, cut_tensors, tail_inputs, expected))
+        for role, model, cut_tensors, tail_inputs, expected in parts
     ]
 
 
@@ -66,15 +66,15 @@ def _prepared(
     settings: BuildSettings,
     role: str,
     model: onnx.ModelProto,
-    crossing: tuple[BoundaryTensor, ...],
-    taken: list[np.ndarray],
+    cut_tensors: tuple[CutTensorRecord, ...],
+    tail_inputs: list[np.ndarray],
     expected: list[np.ndarray],
 ) -> PreparedFile:
     graph = FileRecord(file=f"{role}.onnx", sha256=sha256_of_bytes(model.SerializeToString(deterministic=True)))
     golden = FileRecord(file="golden.npz", sha256=sha256_of_bytes(b"golden"))
     layer = "whole" if role == "whole" else "conv1"
-    item = BuildItem(folder, "small", layer, role, graph, golden, Preprocessing(), crossing, settings.precision)
+    item = BuildItem(folder, "small", layer, role, graph, golden, Preprocessing(), cut_tensors, settings.precision)
     file = target_file(model, target, settings.batches, role)
     data = file.SerializeToString(deterministic=True)
-    forms = item.output_forms(crossing, len(expected))
-    return PreparedFile(item, target, settings, file, data, taken, expected, forms, {"graph": "as it is"})
+    forms = item.output_forms(cut_tensors, len(expected))
+    return PreparedFile(item, target, settings, file, data, tail_inputs, expected, forms, {"graph": "as it is"})

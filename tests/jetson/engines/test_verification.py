@@ -9,24 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine_examples import DESKTOP, ORIN, PLAN, RTX_ENGINE, plan_identity, rtx_identity, write_engine
+from engine_examples import DESKTOP, ORIN, RTX_ENGINE, TENSORRT_ENGINE, rtx_identity, tensorrt_identity, write_engine
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorrt_doubles.engine_file import encode_engine
 
-from jetson.engines.admission import (
+from jetson.engines.build_settings import BuildSettings
+from jetson.engines.identity import EngineIdentity, identity_path
+from jetson.engines.machine import Machine
+from jetson.engines.verification import (
     Expected,
-    admit,
-    explain_mismatch,
+    describe_incompatibility,
     file_problems,
     read_engine,
     same_l4t,
     same_version,
-    unverified,
+    unchecked,
+    verify_engine,
 )
-from jetson.engines.build_settings import BuildSettings
-from jetson.engines.identity import EngineIdentity, identity_path
-from jetson.engines.machine import Machine
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
 
@@ -43,9 +43,13 @@ def onnx_identity(**fields: Any) -> EngineIdentity:
     ("engine", "identity", "machine"),
     [
         (RTX_ENGINE, rtx_identity(), RTX_HERE),
-        (PLAN, plan_identity(), ORIN),
-        (PLAN, plan_identity(), ORIN._replace(l4t="36.4.7", board="NVIDIA Jetson AGX Orin Developer Kit")),
-        (PLAN, plan_identity(), Machine("Linux", "aarch64")),
+        (TENSORRT_ENGINE, tensorrt_identity(), ORIN),
+        (
+            TENSORRT_ENGINE,
+            tensorrt_identity(),
+            ORIN._replace(l4t="36.4.7", board="NVIDIA Jetson AGX Orin Developer Kit"),
+        ),
+        (TENSORRT_ENGINE, tensorrt_identity(), Machine("Linux", "aarch64")),
         (b"an ONNX file", onnx_identity(), ORIN._replace(backends={"onnxruntime": "1.10.0"})),
     ],
     ids=["rtx", "plan", "plan of a sister board", "nothing known", "onnx elsewhere"],
@@ -54,7 +58,7 @@ def test_what_belongs_here_is_handed_over(
     tmp_path: Path, engine: bytes, identity: EngineIdentity, machine: Machine
 ) -> None:
     path = write_engine(tmp_path, engine, identity)
-    assert admit(path, machine, ANYTHING) == (identity, engine)
+    assert verify_engine(path, machine, ANYTHING) == (identity, engine)
     assert read_engine(path) == (identity, engine)
 
 
@@ -82,11 +86,11 @@ BUILD_HERE = (
     ],
 )
 def test_a_plan_from_elsewhere_is_refused(tmp_path: Path, machine: Machine, said: str) -> None:
-    path = write_engine(tmp_path, PLAN, plan_identity())
+    path = write_engine(tmp_path, TENSORRT_ENGINE, tensorrt_identity())
     with pytest.raises(CoopexportError) as refusal:
-        admit(path, machine, ANYTHING)
+        verify_engine(path, machine, ANYTHING)
     assert str(refusal.value) == f"engine {path}: {said}{BUILD_HERE}"
-    assert explain_mismatch(plan_identity(), machine) == [said]
+    assert describe_incompatibility(tensorrt_identity(), machine) == [said]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_a_plan_from_elsewhere_is_refused(tmp_path: Path, machine: Machine, said
 def test_an_rtx_engine_from_elsewhere_is_refused(tmp_path: Path, machine: Machine, said: str) -> None:
     path = write_engine(tmp_path, RTX_ENGINE, rtx_identity())
     with pytest.raises(CoopexportError) as refusal:
-        admit(path, machine, ANYTHING)
+        verify_engine(path, machine, ANYTHING)
     assert said in str(refusal.value)
     assert str(refusal.value).endswith("; build it again: coopexport build --target rtx-ada")
 
@@ -109,20 +113,20 @@ def test_an_rtx_engine_runs_on_each_gpu_that_it_was_built_for(tmp_path: Path) ->
     engine = encode_engine("tensorrt-rtx", (1, 7, 1, 116), b"x", {}, capability_mask=4 | 8)
     path = write_engine(tmp_path, engine, rtx_identity(engine, compute_capabilities=("8.9", "8.6")))
     for capability in ("8.6", "8.9"):
-        admit(path, RTX_HERE._replace(compute_capability=capability), ANYTHING)
+        verify_engine(path, RTX_HERE._replace(compute_capability=capability), ANYTHING)
     with pytest.raises(CoopexportError, match=r"SM 12\.0 here, engine built for 8\.9, 8\.6"):
-        admit(path, RTX_HERE._replace(compute_capability="12.0"), ANYTHING)
+        verify_engine(path, RTX_HERE._replace(compute_capability="12.0"), ANYTHING)
 
 
 def test_a_backend_that_is_not_known_is_refused(tmp_path: Path) -> None:
     path = write_engine(tmp_path, b"x", rtx_identity(b"x", backend="openvino"))
     with pytest.raises(CoopexportError, match="its backend openvino is not known"):
-        admit(path, DESKTOP, ANYTHING)
+        verify_engine(path, DESKTOP, ANYTHING)
 
 
 def test_all_differences_are_listed() -> None:
     nano = Machine("Linux", "aarch64", l4t="32.7.1", compute_capability="5.3", backends={"tensorrt": "8.2.1.9"})
-    assert explain_mismatch(plan_identity(), nano) == [
+    assert describe_incompatibility(tensorrt_identity(), nano) == [
         "TensorRT 8.2.1.9 here, engine built by 10.3.0.30",
         "SM 5.3 here, engine built for 8.7",
         "L4T 32.7.1 here, engine built on 36.4.3",
@@ -130,11 +134,11 @@ def test_all_differences_are_listed() -> None:
 
 
 def test_an_engine_for_a_dla_stays_on_its_board(tmp_path: Path) -> None:
-    identity = plan_identity(settings=BuildSettings("fp16", dla_core=0))
-    path = write_engine(tmp_path, PLAN, identity)
-    admit(path, ORIN, ANYTHING)
+    identity = tensorrt_identity(settings=BuildSettings("fp16", dla_core=0))
+    path = write_engine(tmp_path, TENSORRT_ENGINE, identity)
+    verify_engine(path, ORIN, ANYTHING)
     with pytest.raises(CoopexportError, match="AGX Orin here, engine built for the DLA of NVIDIA Jetson Orin Nano"):
-        admit(path, ORIN._replace(board="NVIDIA Jetson AGX Orin"), ANYTHING)
+        verify_engine(path, ORIN._replace(board="NVIDIA Jetson AGX Orin"), ANYTHING)
 
 
 @pytest.mark.parametrize(
@@ -155,27 +159,27 @@ def test_an_engine_for_a_dla_stays_on_its_board(tmp_path: Path) -> None:
     ],
 )
 def test_another_models_engine_is_refused(tmp_path: Path, expected: Expected, said: str) -> None:
-    path = write_engine(tmp_path, PLAN, plan_identity())
+    path = write_engine(tmp_path, TENSORRT_ENGINE, tensorrt_identity())
     with pytest.raises(CoopexportError) as refusal:
-        admit(path, ORIN, expected)
+        verify_engine(path, ORIN, expected)
     assert f"engine {path} {said}" in str(refusal.value)
     assert str(refusal.value).endswith(BUILD_HERE)
 
 
 @pytest.mark.parametrize(("batch", "fits"), [(1, True), (3, True), (8, True), (9, False)])
 def test_dynamic_batches_are_a_range(tmp_path: Path, batch: int, fits: bool) -> None:
-    path = write_engine(tmp_path, PLAN, plan_identity(settings=BuildSettings("fp16", (1, 4, 8))))
+    path = write_engine(tmp_path, TENSORRT_ENGINE, tensorrt_identity(settings=BuildSettings("fp16", (1, 4, 8))))
     if fits:
-        admit(path, ORIN, Expected(batch=batch))
+        verify_engine(path, ORIN, Expected(batch=batch))
     else:
         with pytest.raises(CoopexportError, match="takes batches of 1 to 8, needed is 9"):
-            admit(path, ORIN, Expected(batch=batch))
+            verify_engine(path, ORIN, Expected(batch=batch))
 
 
 def test_the_engine_that_is_expected_is_handed_over(tmp_path: Path) -> None:
-    identity = plan_identity()
+    identity = tensorrt_identity()
     fields = {name: getattr(identity, name) for name in Expected._fields if name != "batch"}
-    admit(write_engine(tmp_path, PLAN, identity), ORIN, Expected(batch=1, **fields))
+    verify_engine(write_engine(tmp_path, TENSORRT_ENGINE, identity), ORIN, Expected(batch=1, **fields))
 
 
 def rewritten(offset: int, form: str, value: int) -> Callable[[bytes], bytes]:
@@ -207,7 +211,7 @@ def test_a_file_that_is_not_what_its_identity_says_is_refused(
 ) -> None:
     path = write_engine(tmp_path, change(RTX_ENGINE), rtx_identity())
     with pytest.raises(CoopexportError) as refusal:
-        admit(path, RTX_HERE, ANYTHING)
+        verify_engine(path, RTX_HERE, ANYTHING)
     assert said in str(refusal.value)
     assert str(refusal.value).endswith("do not load it; build it again, or copy engine and identity again")
 
@@ -231,10 +235,10 @@ def test_header_and_identity_have_to_agree_even_where_the_hash_does(
 
 def test_a_plan_from_before_8_6_is_taken_for_one(tmp_path: Path) -> None:
     """Its header holds no version: whatever stands in that place says nothing against it."""
-    plan = encode_engine("tensorrt", (8, 5, 2, 2), b"graph", {})
-    identity = plan_identity(plan, backend_version="8.5.2.2")
-    assert read_engine(write_engine(tmp_path, plan, identity)) == (identity, plan)
-    path = write_engine(tmp_path, plan, plan_identity(plan))
+    engine = encode_engine("tensorrt", (8, 5, 2, 2), b"graph", {})
+    identity = tensorrt_identity(engine, backend_version="8.5.2.2")
+    assert read_engine(write_engine(tmp_path, engine, identity)) == (identity, engine)
+    path = write_engine(tmp_path, engine, tensorrt_identity(engine))
     with pytest.raises(CoopexportError, match=r"like an engine of TensorRT before 8\.6, its identity says 10\.3"):
         read_engine(path)
 
@@ -249,10 +253,10 @@ def test_a_missing_engine_or_identity_is_named(tmp_path: Path) -> None:
     path = write_engine(tmp_path, RTX_ENGINE, rtx_identity())
     Path(identity_path(path)).unlink()
     with pytest.raises(CoopexportError, match=r"conv4_1\.head\.engine\.json is missing: .*do not load it"):
-        admit(path, RTX_HERE, ANYTHING)
+        verify_engine(path, RTX_HERE, ANYTHING)
     Path(path).unlink()
     with pytest.raises(CoopexportError, match=r"conv4_1\.head\.engine is missing; make it with: coopexport build"):
-        admit(path, RTX_HERE, ANYTHING)
+        verify_engine(path, RTX_HERE, ANYTHING)
 
 
 def test_the_file_is_opened_once_and_only_as_much_read_as_the_identity_says(
@@ -271,7 +275,7 @@ def test_the_file_is_opened_once_and_only_as_much_read_as_the_identity_says(
         return real_open(name, *arguments, **keywords)
 
     monkeypatch.setattr("builtins.open", noting)
-    assert admit(path, RTX_HERE, ANYTHING)[1] == RTX_ENGINE
+    assert verify_engine(path, RTX_HERE, ANYTHING)[1] == RTX_ENGINE
     assert opened == [identity_path(path), path]
 
 
@@ -284,7 +288,7 @@ def test_problems_of_bytes_in_memory() -> None:
     ("identity", "machine", "said"),
     [
         (rtx_identity(), RTX_HERE, []),
-        (plan_identity(), ORIN, []),
+        (tensorrt_identity(), ORIN, []),
         (
             rtx_identity(),
             Machine("Linux", "x86_64"),
@@ -294,7 +298,7 @@ def test_problems_of_bytes_in_memory() -> None:
             ],
         ),
         (
-            plan_identity(compute_capabilities=()),
+            tensorrt_identity(compute_capabilities=()),
             ORIN._replace(l4t=None, backends={"tensorrt": "10.3.0"}),
             [
                 "TensorRT 10.3.0 here, engine built by 10.3.0.30: only what both say was compared",
@@ -303,7 +307,7 @@ def test_problems_of_bytes_in_memory() -> None:
             ],
         ),
         (
-            plan_identity(),
+            tensorrt_identity(),
             ORIN._replace(board="NVIDIA Jetson AGX Orin"),
             ["NVIDIA Jetson AGX Orin here, engine tuned on NVIDIA Jetson Orin Nano Developer Kit"],
         ),
@@ -330,8 +334,8 @@ def test_problems_of_bytes_in_memory() -> None:
     ],
 )
 def test_what_was_not_compared_is_said(identity: EngineIdentity, machine: Machine, said: list[str]) -> None:
-    assert explain_mismatch(identity, machine) == []
-    assert unverified(identity, machine) == said
+    assert describe_incompatibility(identity, machine) == []
+    assert unchecked(identity, machine) == said
 
 
 VERSIONS = st.lists(st.integers(0, 40), min_size=3, max_size=4)

@@ -1,4 +1,4 @@
-"""One graph in memory in another precision, without a project: no accuracy is judged."""
+"""One graph in memory in another precision, without a project: no accuracy is evaluated."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
+from calibration.precision.conversion import half_conversion, int8_conversion
 from calibration.precision.graph_layers import node_layers
 from calibration.precision.int8_ranges import RangeSettings
-from calibration.precision.lowering import half_lowering, int8_lowering
-from calibration.precision.subject import Part
+from calibration.precision.network_under_test import Subgraph
 from exporter.bundles.bundle import FileRecord
-from exporter.bundles.precision_file import PRECISIONS, KeptLayer, Precision
+from exporter.bundles.precision_file import PRECISIONS, FallbackLayer, Precision
 from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name, find_layer
 from jetson.errors import InputError
 
 
-def lower(
+def convert_precision(
     model: onnx.ModelProto,
     precision: Precision,
     inputs: Sequence[NDArray[Any]],
@@ -27,7 +27,7 @@ def lower(
     ranges: RangeSettings | None = None,
     layers: Sequence[Layer] = (),
     kept_in_half: bool = False,
-) -> tuple[onnx.ModelProto, tuple[KeptLayer, ...]]:
+) -> tuple[onnx.ModelProto, tuple[FallbackLayer, ...]]:
     """Return `model` in float16 ("fp16") or int8 ("int8"), and the layers that are not, with reasons.
 
     `model`: a head, a tail or a whole network, weights inside; `inputs`: calibration data in the order of its inputs,
@@ -38,27 +38,27 @@ def lower(
     """
     if precision not in PRECISIONS:
         raise InputError(f'precision "{precision}" is unknown', fix=f"use one of {', '.join(PRECISIONS)}")
-    part = Part("graph", model, FileRecord(file="", sha256=""), node_layers(model, layers), False)
-    named = {_layer_called(name, part, layers) for name in keep}
+    subgraph = Subgraph("graph", model, FileRecord(file="", sha256=""), node_layers(model, layers), False)
+    named = {_layer_called(name, subgraph, layers) for name in keep}
     if precision == "fp16":
-        lowering = half_lowering(part, inputs)
+        conversion = half_conversion(subgraph, inputs)
     else:
-        lowering = int8_lowering(part, inputs, ranges or RangeSettings(), kept_in_half)
-    kept = {**{layer: "kept by name" for layer in lowering.fit if layer in named}, **lowering.unfit}
-    made = lowering.lowered([layer for layer in lowering.fit if layer not in kept])
+        conversion = int8_conversion(subgraph, inputs, ranges or RangeSettings(), kept_in_half)
+    float32_layers = {**{layer: "chosen by name" for layer in conversion.fit if layer in named}, **conversion.unfit}
+    made = conversion.converted([layer for layer in conversion.fit if layer not in float32_layers])
     records = (
-        KeptLayer(layer=layer, reason=reason, precision="fp16" if layer in lowering.halves else "fp32")
-        for layer, reason in kept.items()
+        FallbackLayer(layer=layer, reason=reason, precision="fp16" if layer in conversion.halves else "fp32")
+        for layer, reason in float32_layers.items()
     )
     return made, tuple(records)
 
 
-def _layer_called(name: str, part: Part, layers: Sequence[Layer]) -> str:
-    """Return what `part` calls a layer; one that lies in the other half is no error."""
-    if name in part.layers:
+def _layer_called(name: str, subgraph: Subgraph, layers: Sequence[Layer]) -> str:
+    """Return what `subgraph` calls a layer; one that lies in the other half is no error."""
+    if name in subgraph.layers:
         return name
     if not layers:
         raise InputError(
-            f'there is no layer "{name}" to keep; there are {", ".join(dict.fromkeys(part.layers))}', layer=name
+            f'there is no layer "{name}" to keep; there are {", ".join(dict.fromkeys(subgraph.layers))}', layer=name
         )
     return display_name(tuple(layers), find_layer(layers, name))

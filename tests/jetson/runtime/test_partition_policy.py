@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import jetson.runtime.plan
+import jetson.runtime.partition_policy
 from benchmarks.selection.selector import Candidate, latency_ms, lower_envelope
 from jetson.errors import CoopexportError
 from jetson.files.json_files import write_json
-from jetson.runtime.plan import SCHEMA, Interval, choose, read_plan
+from jetson.runtime.partition_policy import SCHEMA, Interval, choose, read_partition_policy
 
 INTERVALS = [
     {"from_bps": 0.0, "upto_bps": 1e6, "candidate": 2},
@@ -34,7 +34,7 @@ def written(folder, **changes):
 
 def refusal(path):
     with pytest.raises(CoopexportError) as caught:
-        read_plan(str(path))
+        read_partition_policy(str(path))
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
@@ -56,17 +56,17 @@ def refusal(path):
     ],
 )
 def test_choose_below_at_and_above_switch_points(tmp_path, goodput_bps, candidate):
-    assert choose(read_plan(str(written(tmp_path))), goodput_bps) == candidate
+    assert choose(read_partition_policy(str(written(tmp_path))), goodput_bps) == candidate
 
 
 @pytest.mark.parametrize("goodput_bps", [0, -1.0, math.nan, -math.inf])
 def test_a_goodput_that_is_none_is_refused(tmp_path, goodput_bps):
     with pytest.raises(CoopexportError, match="positive"):
-        choose(read_plan(str(written(tmp_path))), goodput_bps)
+        choose(read_partition_policy(str(written(tmp_path))), goodput_bps)
 
 
 def test_the_plan_holds_what_the_file_says(tmp_path):
-    plan = read_plan(str(written(tmp_path, bound={"metric": "top1"})))
+    plan = read_partition_policy(str(written(tmp_path, bound={"metric": "top1"})))
     assert plan.intervals[1] == Interval(1e6, 4e6, 0)
     assert plan.candidates == CANDIDATES
     assert plan.content["bound"] == {"metric": "top1"}
@@ -86,7 +86,7 @@ def test_it_agrees_with_the_lower_envelope_through_the_file(tmp_path_factory, ca
     path = tmp_path_factory.mktemp("plan") / "plan.json"
     content = {"intervals": [asdict(item) for item in intervals], "candidates": [asdict(item) for item in candidates]}
     write_json(str(path), SCHEMA, content)
-    plan = read_plan(str(path))
+    plan = read_partition_policy(str(path))
     switches = [interval.from_bps for interval in intervals[1:]]
     for goodput in goodputs + switches:
         expected = next(i for i in intervals if i.upto_bps is None or goodput < i.upto_bps)
@@ -156,11 +156,11 @@ def test_a_later_minor_version_is_read(tmp_path):
     path = written(tmp_path)
     text = path.read_text(encoding="utf-8").replace("coopexport.plan/1.0", "coopexport.plan/1.7")
     path.write_text(text, encoding="utf-8")
-    assert choose(read_plan(str(path)), 2e6) == 0
+    assert choose(read_partition_policy(str(path)), 2e6) == 0
 
 
 def test_it_is_python_3_6_and_needs_the_standard_library_only():
-    tree = ast.parse(Path(jetson.runtime.plan.__file__).read_text(encoding="utf-8"), feature_version=(3, 6))
+    tree = ast.parse(Path(jetson.runtime.partition_policy.__file__).read_text(encoding="utf-8"), feature_version=(3, 6))
     imported = {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert imported <= {"typing", "jetson"}
     assert not any(isinstance(node, ast.Import) for node in ast.walk(tree))

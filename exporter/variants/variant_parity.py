@@ -18,8 +18,8 @@ from exporter.project.checkpoint import load_network
 from exporter.project.settings import Project
 from exporter.shrinking.plan import MASKS_FILE, PLAN_FILE, WEIGHTS_FILE, read_shrink_plan
 from exporter.shrinking.rebuild import rebuild
-from exporter.shrinking.resize import apply_plan
 from exporter.shrinking.shrink import chosen_bound, compare, float32_bound
+from exporter.shrinking.slice_modules import apply_shrink_plan
 from exporter.variants.choice import chosen_variants, naming
 from exporter.variants.layer_graphs import ORIGINAL, PRUNED, PRUNING, example_inputs
 from exporter.variants.pruned_variant import full_size_network
@@ -30,14 +30,14 @@ _BATCH_SIZES = (1, 2, 7)
 
 
 @dataclass(frozen=True)
-class VerifyRequest:
+class ParityRequest:
     """Which variants to prove again (names or patterns); none: all that were pruned."""
 
     variants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class VerifiedVariant:
+class VariantParity:
     """A variant that holds, and the checks that it passed."""
 
     variant: str
@@ -45,15 +45,15 @@ class VerifiedVariant:
 
 
 @dataclass(frozen=True)
-class VerifyResult:
+class ParityResult:
     """The variants that were proven equal, in the project's order."""
 
-    variants: tuple[VerifiedVariant, ...]
+    variants: tuple[VariantParity, ...]
 
 
-def verify_variants(
-    project: Project, request: VerifyRequest, on_result: Callable[[VerifiedVariant], None] | None = None
-) -> VerifyResult:
+def variants_parity(
+    project: Project, request: ParityRequest, on_result: Callable[[VariantParity], None] | None = None
+) -> ParityResult:
     """Prove pruned variants equal again, from the files alone; `on_result` gets each as soon as it is proven.
 
     Raises CoopexportError naming the first variant and check that does not hold, when a variant does not exist, and
@@ -65,14 +65,14 @@ def verify_variants(
     proven = []
     for name in names:
         with naming(name):
-            verified = VerifiedVariant(name, verify_variant(project, name))
+            verified = VariantParity(name, variant_parity(project, name))
         proven.append(verified)
         if on_result is not None:
             on_result(verified)
-    return VerifyResult(tuple(proven))
+    return ParityResult(tuple(proven))
 
 
-def verify_variant(project: Project, variant: str = PRUNED) -> tuple[Parity, ...]:
+def variant_parity(project: Project, variant: str = PRUNED) -> tuple[Parity, ...]:
     """Prove a shrunk network equal again, from the files alone, at several batch sizes.
 
     `variant`: `pruned`, or one that pruning made, whose weights are written back into the full-size network.
@@ -96,12 +96,12 @@ def verify_variant(project: Project, variant: str = PRUNED) -> tuple[Parity, ...
     inputs = torch.from_numpy(example_inputs(project))
     if by_pruning:
         network = full_size_network(network, masks, small, inputs)
-    _require_same_weights(apply_plan(network, file), small)
+    _check_same_weights(apply_shrink_plan(network, file), small)
     approximate = file.options.get("approximate")
     in_double = copy.deepcopy(network).double()
     masked_double = masked_network(in_double, masks, inputs.double())
     bound = chosen_bound(approximate, parity.SHRINK_BOUND)
-    checks = [compare(masked_double, apply_plan(in_double, file), inputs.double(), "shrink", bound)]
+    checks = [compare(masked_double, apply_shrink_plan(in_double, file), inputs.double(), "shrink", bound)]
     masked = masked_network(network, masks, inputs)
     bound = chosen_bound(approximate, float32_bound(masked, masked_double, inputs))
     for size in (*_BATCH_SIZES, len(inputs)):
@@ -126,7 +126,7 @@ class _InBatches(nn.Module):
         return [torch.cat(column) for column in zip(*values, strict=True)]
 
 
-def _require_same_weights(made: nn.Module, stored: nn.Module) -> None:
+def _check_same_weights(made: nn.Module, stored: nn.Module) -> None:
     wanted, found = made.state_dict(), stored.state_dict()
     for name, tensor in wanted.items():
         if name not in found or not torch.equal(tensor, found[name]):

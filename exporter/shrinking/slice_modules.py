@@ -20,7 +20,7 @@ _FOLDED_AT_ONCE = 1 << 14
 _VECTORS = ("weight", "bias", "running_mean", "running_var")
 
 
-def apply_plan(network: nn.Module, plan: ShrinkPlan) -> nn.Module:
+def apply_shrink_plan(network: nn.Module, plan: ShrinkPlan) -> nn.Module:
     """Return the small network that `plan` makes of `network`, which is not changed and shares nothing with it.
 
     Computes in the network's dtype, sums for folding in float64. Raises CoopexportError naming the layer when the
