@@ -3,16 +3,21 @@
 
 PYTHON ?= python3
 VENV := .venv
+LEAST_COVERAGE := 90
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test check check-full system-packages clean
+.PHONY: demo test check check-full coverage system-packages clean
 
 demo: $(STAMP)
 	$(VENV)/bin/coopexport demo demo
 
 test: check system-packages
-	$(RUN) -m pytest -n auto -m "not full"
+	$(RUN) -m pytest -n auto -m "not full" --durations=20
+
+# Lines and branches of the five rooms that the quick tests reach in their own processes.
+coverage: $(STAMP) system-packages
+	$(RUN) -m pytest -n auto -m "not full" --cov --cov-fail-under=$(LEAST_COVERAGE)
 
 check-full: check system-packages
 	$(RUN) -m pytest -n auto
@@ -36,4 +41,4 @@ $(STAMP): pyproject.toml constraints.txt tests/requirements-without-dependencies
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) demo dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .coverage demo dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

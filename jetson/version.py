@@ -1,3 +1,3 @@
 """The version of coopexport that this is: the device records it, and has no package that could be asked."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
