@@ -227,9 +227,11 @@ def run_coopexport(folder: Path, *arguments: str, environment: dict[str, str] | 
 
 
 def _is_of_a_project(module: object) -> bool:
-    """Tell whether a module lies in a folder that a test has made."""
+    """Tell whether a module lies in a folder that a test has made; checkout and environment may lie beside those."""
     file = getattr(module, "__file__", None)
-    return file is not None and Path(file).is_relative_to(tempfile.gettempdir())
+    if file is None or not Path(file).is_relative_to(tempfile.gettempdir()):
+        return False
+    return not any(Path(file).is_relative_to(folder) for folder in (REPOSITORY, sys.prefix, sys.base_prefix))
 
 
 @pytest.fixture(scope="session")

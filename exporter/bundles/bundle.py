@@ -186,7 +186,7 @@ def write_bundle(folder: Path, manifest_name: str, schema: str, manifest: BaseMo
 def read_split(folder: Path, layer: str) -> SplitFile:
     """Read the manifest of the bundle of `layer`; raises CoopexportError when it is missing or malformed."""
     path = folder / f"{layer}.split.json"
-    if not path.is_file():
+    if not path.exists():
         raise StaleError(
             f"there is no split bundle {path}",
             layer=layer,
@@ -199,7 +199,7 @@ def read_split(folder: Path, layer: str) -> SplitFile:
 def read_whole(folder: Path) -> WholeFile:
     """Read `whole.json` of a variant; raises CoopexportError when it is missing or malformed."""
     path = folder / "whole.json"
-    if not path.is_file():
+    if not path.exists():
         raise StaleError(f"there is no {path}", path=path, fix="make it with: coopexport split")
     return read_record(WholeFile, path, WHOLE_SCHEMA, "make it again with: coopexport split")
 

@@ -16,7 +16,7 @@ from tests_support import files_below
 
 from calibration.building.choose_items import BuildProjectRequest
 from calibration.building.device_builds import build_over_ssh, install_build_result, write_build_request
-from engines.device_builds.agent_file import write_agent
+from engines.device_builds.agent_file import AgentRequest, write_agent
 from exporter.project.settings import Project, load_project
 from jetson.engines.identity import read_identity
 from jetson.errors import CoopexportError
@@ -42,7 +42,7 @@ def test_what_a_device_builds_of_an_order_is_installed_and_what_it_cannot_build_
     assert steps == [("preparing for nano@4.6.1", 1, 2), ("preparing for nano@4.6.1", 2, 2)]
     device = make_device(NANO_4_6_1, tmp_path / "device")
     device.set_faults({"when": "build", "does": "fails", "words": ["no such tactic"]})  # the first one
-    write_agent(tmp_path / "coop-agent.pyz")
+    write_agent(AgentRequest(tmp_path / "coop-agent.pyz"))
     device.agent(tmp_path / "coop-agent.pyz", "build", written.path, "--output", tmp_path / "result.zip")
     found = install_build_result(project, PAIR, tmp_path / "result.zip")
     assert (found.target.name, found.converted, found.left_out) == ("nano@4.6.1", (), 0)

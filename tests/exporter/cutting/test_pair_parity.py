@@ -22,21 +22,21 @@ def test_proving_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: p
     pairs = write_all(exported("branchynet_small"), tmp_path)
     names = [pair.name for pair in pairs.pairs]
     proven: list[str] = []
-    require_exact = pair_gates._exact_parity
+    exact_parity = pair_gates._exact_parity
 
     def interrupted(folder, record, feed, reference):
         if len(proven) == 3:
             raise KeyboardInterrupt
         proven.append(record.name)
-        return require_exact(folder, record, feed, reference)
+        return exact_parity(folder, record, feed, reference)
 
-    monkeypatch.setattr(pair_gates, "_require_exact", interrupted)
+    monkeypatch.setattr(pair_gates, "_exact_parity", interrupted)
     with pytest.raises(KeyboardInterrupt):
         pairs_parity(tmp_path)
     monkeypatch.setattr(
         pair_gates,
-        "_require_exact",
-        lambda folder, record, *rest: proven.append(record.name) or require_exact(folder, record, *rest),
+        "_exact_parity",
+        lambda folder, record, *rest: proven.append(record.name) or exact_parity(folder, record, *rest),
     )
     progress: list[int] = []
     pairs_parity(tmp_path, on_progress=progress.append)
