@@ -67,22 +67,6 @@ def next_step(text: str) -> None:
     click.echo(f"next: {text}")
 
 
-@contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal (nothing elsewhere); yields a function that takes how many are done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda done: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
 class ProgressBar:
     """Shows on a terminal how far a verb is, as what a room's function takes as on_progress; nothing elsewhere.
 

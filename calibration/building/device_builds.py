@@ -107,7 +107,7 @@ def install_build_result(
     on_left_out: OnLeftOut | None = None,
     on_converted: OnConverted | None = None,
 ) -> DeviceEngines:
-    """Put the engines that a device made of a build request where they belong; `request`: that of the build request.
+    """Put the engines that a device made of a build request where they belong; `request`: the one that was written.
 
     Callbacks as of `build_project`. Raises CoopexportError when the result is damaged, or an engine is not what was
     ordered; engines before it are installed then. Those that the device could not build are `failed` of the result.
@@ -132,9 +132,7 @@ def _choose(
 
 
 def single_device_target(targets: Sequence[Target]) -> Target:
-    """Return the one target that a device, a build request or a result is for; raises CoopexportError for anything
-    else.
-    """
+    """Return the one target that a device, a build request or a result is for; raises InputError for none or more."""
     if len(targets) != 1:
         names = ", ".join(target.name for target in targets)
         raise InputError(f"a device builds for itself: name one target, such as --target orin-nano (given: {names})")

@@ -13,6 +13,7 @@ from exporter.bundles.bundle import Metric
 from exporter.data.datasets import load_dataset, network_inputs
 from exporter.masks.masked_network import masked_network
 from exporter.parity import Parity
+from exporter.progress import ignore
 from exporter.project.settings import Project
 from exporter.shrinking.plan import ShrinkPlan
 from exporter.shrinking.shrink import LayerSize
@@ -64,7 +65,7 @@ def shrink_project(
     itself, there is nothing to shrink by, or a proof fails: nothing is written then; and when rounding or accuracy
     cannot be measured: the variant is written then.
     """
-    tell = on_result or _ignore
+    tell = on_result or ignore
     variant = write_shrunk_variant(project, request)
     shrunk, options = variant.shrunk, request.options
     network = ShrunkNetwork(variant.path, shrunk.plan, shrunk.parity, shrunk.sizes)
@@ -80,10 +81,6 @@ def shrink_project(
             accuracy = _measure_accuracy(project, variant)
             tell(accuracy)
     return ShrinkResult(network, rounding, accuracy, unmeasured)
-
-
-def _ignore(part: ShrinkPart) -> None:
-    pass
 
 
 def _measure_accuracy(project: Project, variant: ShrunkVariant) -> Metric:

@@ -11,7 +11,6 @@ from onnx import TensorProto, numpy_helper
 from engines.preflight.problems import Problem, problem_at
 from exporter.onnx_graphs.nodes import all_nodes, producers
 
-_QUANTIZED = (TensorProto.INT8, TensorProto.FLOAT8E4M3FN, TensorProto.INT4)
 _UINT8_BECOMES_INT8 = "QuantizeLinear to uint8 becomes int8 there without a word; use int8 with zero point 0"
 
 

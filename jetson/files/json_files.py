@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from typing import Any, Dict
 
 from jetson.errors import DamagedFileError, InputError, StaleError
@@ -74,11 +73,6 @@ def decode_json(data: bytes, schema: str, path: str) -> Dict[str, Any]:
 def same_major(found: str, wanted: str) -> bool:
     """Tell whether two schemas ("name/major.minor") share name and major version."""
     return found.rpartition(".")[0] == wanted.rpartition(".")[0]
-
-
-def relative_path(path: str, folder: str) -> str:
-    """Return `path` relative to `folder`, with forward slashes, for use inside a file."""
-    return os.path.relpath(path, folder).replace(os.sep, "/")
 
 
 def _check_finite(value: Any, where: str) -> None:

@@ -66,6 +66,7 @@ def check_options(words: list[str]) -> None:
 
 def test_the_python_of_the_readme_runs(finished_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(finished_project)
+    (finished_project / "out" / "plan.json").unlink()
     exec(compile(block("python", "import coopexport"), "README.md", "exec"), {})
     assert (finished_project / "out" / "plan.json").is_file()
 

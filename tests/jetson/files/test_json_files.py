@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jetson.errors import CoopexportError
-from jetson.files.json_files import encode_json, read_json, relative_path, same_major, write_json
+from jetson.files.json_files import encode_json, read_json, same_major, write_json
 
 SCHEMA = "coopexport.thing/2.1"
 JSON_VALUES = st.recursive(
@@ -154,8 +154,3 @@ def test_every_truncation_is_refused(tmp_path):
     for length in range(len(encoded) - 2):  # the final newline is not needed
         (tmp_path / "a.json").write_bytes(encoded[:length])
         refusal(tmp_path / "a.json")
-
-
-def test_paths_inside_files_are_relative():
-    assert relative_path("/project/out/pruned/weights/a.bin", "/project/out/pruned") == "weights/a.bin"
-    assert relative_path("/project/out/a.json", "/project/out/pruned") == "../a.json"
