@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-LEAST_COVERAGE := 90
+LEAST_COVERAGE := 95
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python
 
