@@ -12,12 +12,14 @@ from safetensors.torch import save
 from calibration.variants.register import Evaluation, Lineage, open_evaluation, register_variant
 from exporter.masks.masks import Masks, encode_masks
 from exporter.project.checkpoint import load_network
+from exporter.project.freshness import recorded
+from exporter.project.inputs import project_inputs
 from exporter.project.settings import Project
 from exporter.shrinking.plan import ShrinkFile, write_shrink_plan
 from exporter.shrinking.shrink import shrink
 from exporter.variants.layer_graphs import PRUNING, example_inputs
 from exporter.variants.record import Step, VariantRecord
-from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.files.atomic_files import sha256_of_bytes
 
 # Of the first step: layer to channels left, of the test project's 12.
 STEP1_WIDTHS = {"conv4_2": 8, "conv4_3": 8, "conv5_1": 6}
@@ -44,7 +46,7 @@ def write_pruned(project: Project, variant: str, widths: Mapping[str, int], bias
         **shrunk.plan.model_dump(),
         factory=model.factory,
         arguments=model.arguments,
-        checkpoint_sha256=sha256_of_file(str(checkpoint)),
+        made_from=recorded(project_inputs(project, "checkpoint", "model settings")),
         masks_from=PRUNING,
         effective_masks_sha256=sha256_of_bytes(encoded),
         weights="weights.safetensors",

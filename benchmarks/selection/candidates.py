@@ -10,6 +10,7 @@ from benchmarks.latency.table import Latency
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate
 from engines.building.build_items import WHOLE
 from exporter.bundles.bundle import SplitFile, WholeFile, images_sha256, read_split, read_whole, split_layers
+from exporter.project.freshness import FORMAT, changed_inputs
 
 # Target, variant, layer, part, codec: what names a row of the latency table.
 Key = tuple[str, str, str, str, str]
@@ -114,17 +115,10 @@ def _split(split: SplitFile, whole: WholeFile, table: _Table, device_slowdown: f
 
 def _outdated(split: SplitFile, whole: WholeFile) -> str:
     """Return why a bundle does not belong to the variant's present whole network, or nothing."""
-    what = ""
-    measured, now = split.metric, whole.metric
-    same_data = measured.name == now.name and measured.samples == now.samples
-    same_data = same_data and (measured.data_sha256, measured.reference) == (now.data_sha256, now.value)
-    if split.source_sha256 != whole.source_sha256:
-        what = "split from an older network"
-    elif split.declared_preprocessing() != whole.declared_preprocessing():
-        what = "split with other preprocessing"
-    elif not same_data:
-        what = "its metric was measured on other data"
-    return f"{what}; run: coopexport split --layer {split.layer}" if what else ""
+    now = {name: value for name, value in whole.made_from.items() if name not in ("select settings", FORMAT)}
+    changed = changed_inputs(split.made_from, now)
+    named = ", ".join(changed)
+    return f"split before {named} changed; run: coopexport split --layer {split.layer}" if changed else ""
 
 
 class _Parts:

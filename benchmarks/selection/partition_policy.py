@@ -11,6 +11,7 @@ from benchmarks.selection.baselines import baselines
 from benchmarks.selection.candidates import VariantFiles
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate
+from exporter.project.freshness import FORMAT, digest
 from exporter.project.settings import Project
 from exporter.variants.layer_graphs import ORIGINAL
 from jetson.files.json_files import write_json
@@ -23,6 +24,7 @@ def write_partition_policy(project: Project, result: ProjectSelection) -> Path:
     """Write the plan file into the project's output and return its path; raises OSError."""
     selection, settings = result.selection, result.settings
     content: dict[str, Any] = {
+        "made_from": plan_inputs(result),
         "assumptions": {
             "device_slowdown": settings.device_slowdown,
             "device_ms": f"measured on target {result.target} here, times device_slowdown: not measured on a device",
@@ -55,6 +57,17 @@ def write_partition_policy(project: Project, result: ProjectSelection) -> Path:
     path = project.output / PLAN_FILE
     write_json(str(path), SCHEMA, content)
     return path
+
+
+def plan_inputs(result: ProjectSelection) -> dict[str, str]:
+    """Return what the plan is made from: the bundles with all that they record, the latencies and the settings."""
+    bundles = [[item.whole, *item.splits] for item in result.variants]
+    return {
+        "bundles": digest([[bundle.model_dump(mode="json") for bundle in one] for one in bundles]),
+        "latencies": digest([asdict(row) for row in result.rows]),
+        "select settings": digest([result.settings.model_dump(mode="json"), result.target]),
+        FORMAT: SCHEMA,
+    }
 
 
 def _files(variants_found: Sequence[VariantFiles], candidate: Candidate) -> dict[str, str]:

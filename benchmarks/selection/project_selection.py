@@ -9,10 +9,11 @@ from benchmarks.latency.table import TABLE_FILE, Latency, failures, latest
 from benchmarks.selection.candidates import VariantFiles, list_candidates, read_variant
 from benchmarks.selection.selector import Selection, select
 from exporter.layers.names import display_name
+from exporter.project.freshness import changed_inputs
 from exporter.project.settings import Project, SelectSection
 from exporter.variants.layer_graphs import ORIGINAL, PRUNED, pruning_records, read_layer_graph, variants
 from exporter.variants.record import VariantRecord
-from exporter.variants.staleness import check_fresh
+from exporter.variants.staleness import check_whole, measured_inputs
 from jetson.errors import StaleError
 
 
@@ -36,6 +37,7 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
     `target`: whose rows of the latency table stand for the edge. Raises CoopexportError when something is missing.
     """
     found = []
+    measured = measured_inputs(project)
     records = tuple(pruning_records(project))
     steps = {ORIGINAL: "original", PRUNED: "given", **{record.variant: record.step for record in records}}
     for variant in variants(project):
@@ -44,11 +46,7 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
             continue
         graph = read_layer_graph(folder, variant)
         files = read_variant(folder, [display_name(graph.layers, layer) for layer in graph.layers], steps[variant])
-        if files.whole.model.sha256 != graph.model_sha256:
-            raise StaleError(
-                f"variant {variant} was exported anew since it was split", fix="run: coopexport split --all"
-            )
-        check_fresh(project, variant, files.whole)
+        check_whole(project, graph, files.whole, measured)
         found.append(files)
     original = next((item for item in found if item.variant == ORIGINAL), None)
     if original is None:
@@ -70,9 +68,10 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
 def _check_same_data(variants_found: Sequence[VariantFiles], original: VariantFiles) -> None:
     """Raise StaleError unless all variants were measured like the original: losses are differences to it."""
     wanted = original.whole.metric
+    inputs = {name: original.whole.made_from.get(name) for name in ("evaluation data", "metric")}
     for files in variants_found:
         metric = files.whole.metric
-        if (metric.name, metric.samples, metric.data_sha256) != (wanted.name, wanted.samples, wanted.data_sha256):
+        if changed_inputs(files.whole.made_from, inputs):
             raise StaleError(
                 f"variant {files.variant} was measured with {metric.name} on {metric.samples} images of {metric.data}, "
                 f"{ORIGINAL} with {wanted.name} on {wanted.samples} of {wanted.data}, not the same",

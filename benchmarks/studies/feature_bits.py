@@ -77,7 +77,7 @@ def measure(
         for way in ways:
             settings = SplitSection(maximum_loss_points=100, codec="rans-context", **way)
             own = replace(context, settings=settings)
-            _, bundle = write_split(own, layer, calibrated_cut_tensors(own, [layer])[layer.name])
+            bundle = write_split(own, layer, calibrated_cut_tensors(own, [layer])[layer.name])
             rows.append(Row(way, bundle))
             say(f"{name}, {way}: {rows[-1].bits_per_element:.3f} bits, {bundle.metric.loss_points:.2f} points lost")
     return tuple(rows)

@@ -166,7 +166,7 @@ def _session(
         training=TRAINING.model_copy(update={"seed": one.seed}),
         settings=settings,
         teacher=None,
-        recipe=criterion,
+        made_from={"criterion": criterion},
         folder=folder,
         project_folder=folder,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,19 @@ from pydantic import BaseModel, ConfigDict
 
 from calibration.codecs.search import Trial
 from exporter.bundles.records import read_record
+from exporter.project.freshness import Inputs, check_fresh, digest
 from exporter.project.settings import SplitSection
 from jetson.errors import ParityError, StaleError
 from jetson.files.json_files import write_json
 
-SCHEMA = "coopexport.encodings/1.0"
+SCHEMA = "coopexport.encodings/1.1"
 
 
 class EncodingFile(BaseModel):
     """`front`: trials that no other beats; `recommended`: that of fewest bytes within `maximum_loss_points`.
 
-    `model_sha256` and `data_sha256`: graph and calibration inputs that it was found with; `rans`: which implementation
-    of the entropy coder was timed; `trials`: how many there were in all.
+    `made_from`: as of `search_inputs`; `rans`: which implementation of the entropy coder was timed; `trials`: how many
+    there were in all.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -30,8 +30,7 @@ class EncodingFile(BaseModel):
     variant: str
     layer: str
     tensors: tuple[str, ...]
-    model_sha256: str
-    data_sha256: str
+    made_from: dict[str, str] = {}
     metric: str
     samples: int
     rans: str
@@ -64,21 +63,20 @@ def read_encodings(folder: Path, layer: str) -> EncodingFile:
     return read_record(EncodingFile, path, SCHEMA, f"run: coopexport search --layer {layer}")
 
 
-def with_recommendation(
-    settings: SplitSection, folder: Path, layer: str, model_sha256: str, tensors: Sequence[str]
-) -> SplitSection:
-    """Return `settings` with the encoding that was recommended for a layer.
+def search_inputs(calibrated: Inputs, metric: str | None, settings: SplitSection) -> dict[str, str | None]:
+    """Return what the search is made from, its format aside: what calibration is, the metric, and where the cut is."""
+    return {**calibrated, "metric": metric, "split settings": digest(settings.at)}
 
-    Raises CoopexportError when nothing was searched for, when it was for another graph or another cut, or when nothing
-    was within the bound.
+
+def with_recommendation(settings: SplitSection, folder: Path, layer: str, now: Inputs) -> SplitSection:
+    """Return `settings` with the encoding that was recommended for a layer; `now`: as of `search_inputs`.
+
+    Raises CoopexportError when nothing was searched for, when what was searched has changed, or when nothing was within
+    the bound.
     """
     found = read_encodings(folder, layer)
-    if found.model_sha256 != model_sha256 or found.tensors != tuple(tensors):
-        raise StaleError(
-            f"{encoding_path(folder, layer)} was made for another graph or cut",
-            layer=layer,
-            fix=f"run: coopexport search --layer {layer}",
-        )
+    command = f"coopexport search --layer {layer}"
+    check_fresh(f"{encoding_path(folder, layer)} was made", found.made_from, now, command, layer)
     trial = found.recommended
     if trial is None:
         raise ParityError(

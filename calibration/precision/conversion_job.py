@@ -97,11 +97,13 @@ def open_conversion_job(context: SplitContext, layer: str, options: PrecisionOpt
     """
     graph = context.graph
     float32_layers = frozenset(display_name(graph.layers, find_layer(graph.layers, name)) for name in options.keep)
-    network = open_network(graph.folder, layer, graph.model_sha256, graph.layers)
-    evaluator = open_self_evaluator(network, context.calibration_inputs, context.calibration.labels, context.metric)
+    network = open_network(graph.folder, layer, context.made_from, graph.layers)
+    evaluator = open_self_evaluator(
+        network, context.data.calibration_inputs, context.data.calibration.labels, context.data.metric
+    )
     conversions = []
     for subgraph in network.subgraphs:
-        inputs = inputs_of(network, subgraph.role, context.calibration_inputs, evaluator.reference)
+        inputs = inputs_of(network, subgraph.role, context.data.calibration_inputs, evaluator.reference)
         if options.precision == "fp16":
             conversions.append(half_conversion(subgraph, inputs))
         else:

@@ -12,11 +12,20 @@ import onnx
 from numpy.typing import NDArray
 
 from calibration.precision.graph_layers import node_layers
-from exporter.bundles.bundle import CutTensorRecord, FileRecord, read_split, read_whole, verify_file, verify_weights
+from exporter.bundles.bundle import (
+    CutTensorRecord,
+    FileRecord,
+    SplitFile,
+    WholeFile,
+    read_split,
+    read_whole,
+    verify_file,
+    verify_weights,
+)
 from exporter.layers.candidates import Layer
 from exporter.onnx_graphs.session import open_session, run
 from exporter.onnx_graphs.weight_store import with_weights
-from jetson.errors import StaleError
+from exporter.project.freshness import Inputs, check_fresh
 from jetson.wire.feature import FeatureCodec
 
 WHOLE = "whole"
@@ -40,14 +49,10 @@ class Subgraph:
 
 @dataclass(frozen=True)
 class NetworkUnderTest:
-    """The parts of one network in the order in which they run, and the tensors that cross between them.
-
-    `golden_sha256`: of their golden data.
-    """
+    """The parts of one network in the order in which they run, and the tensors that cross between them."""
 
     layer: str
     subgraphs: tuple[Subgraph, ...]
-    golden_sha256: str
     tensors: tuple[CutTensorRecord, ...] = ()
 
     @property
@@ -70,26 +75,31 @@ class PairRun:
     outputs: Arrays
 
 
-def open_network(folder: Path, layer: str, model_sha256: str, layers: Sequence[Layer]) -> NetworkUnderTest:
+def check_bundle(bundle: SplitFile | WholeFile, layer: str, now: Inputs) -> None:
+    """Raise StaleError when a bundle is older than what it was made from; `now`: of that what counts."""
+    where = "--all" if layer == WHOLE else f"--layer {layer}"
+    command = f"coopexport split {where}"
+    check_fresh(f"{layer} of {bundle.variant} was split", bundle.made_from, now, command, layer)
+
+
+def open_network(folder: Path, layer: str, now: Inputs, layers: Sequence[Layer]) -> NetworkUnderTest:
     """Return head and tail of the bundle of `layer`, or the whole network, out of a variant's folder.
 
-    `model_sha256`, `layers`: of the variant's layer graph. Raises CoopexportError when there is no bundle, when it is
-    damaged, or when it was made from another graph.
+    `now`: what the bundle has to be made from; `layers`: of the variant's layer graph. Raises CoopexportError when
+    there is no bundle, when it is damaged, or when it is stale.
     """
     tensors: tuple[CutTensorRecord, ...] = ()
     if layer == WHOLE:
         whole = read_whole(folder)
-        made_from, records, golden = whole.model.sha256, {WHOLE: whole.model}, whole.golden
+        check_bundle(whole, layer, now)
+        records = {WHOLE: whole.model}
     else:
         bundle = read_split(folder, layer)
-        made_from, records, golden = bundle.model_sha256, {"head": bundle.head, "tail": bundle.tail}, bundle.golden
+        check_bundle(bundle, layer, now)
+        records = {"head": bundle.head, "tail": bundle.tail}
         tensors = bundle.tensors
-    if made_from != model_sha256:
-        raise StaleError(
-            f"{layer} was split from another graph than the variant has now", layer=layer, fix="run: coopexport split"
-        )
     subgraphs = tuple(_subgraph(folder, role, record, layers) for role, record in records.items())
-    return NetworkUnderTest(layer, subgraphs, golden.sha256, tensors)
+    return NetworkUnderTest(layer, subgraphs, tensors)
 
 
 def run_subgraphs(

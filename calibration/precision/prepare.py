@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,17 +18,9 @@ from calibration.precision.conversion_job import (
     open_conversion_job,
 )
 from calibration.precision.evaluator import Evaluation, bounds_of, open_evaluator, rounding_between
-from calibration.precision.network_under_test import (
-    WHOLE,
-    NetworkUnderTest,
-    PairRun,
-    Subgraph,
-    inputs_of,
-    open_network,
-    run_subgraphs,
-)
+from calibration.precision.network_under_test import WHOLE, PairRun, Subgraph, check_bundle, inputs_of, run_subgraphs
 from calibration.splitting.context import GOLDEN_SAMPLES, SplitContext, golden_file
-from exporter.bundles.bundle import FileRecord, verify_file, write_bundle
+from exporter.bundles.bundle import FileRecord, SplitFile, WholeFile, read_split, read_whole, verify_file, write_bundle
 from exporter.bundles.golden import golden_of_split, golden_of_whole
 from exporter.bundles.precision_file import (
     PRECISION_SCHEMA,
@@ -38,12 +29,13 @@ from exporter.bundles.precision_file import (
     PrecisionFile,
     RoleFile,
     precision_file_name,
+    precision_inputs,
     read_precision,
 )
 from exporter.onnx_graphs.weight_store import store_weights
-from exporter.project.user_code import find_source
+from exporter.project.freshness import FORMAT, Inputs, changed_inputs, digest, recorded
 from jetson.errors import DamagedFileError, StaleError
-from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.files.atomic_files import sha256_of_bytes
 
 
 def prepare_precision(
@@ -55,26 +47,28 @@ def prepare_precision(
     """Write the graphs of `layer` ("whole": the network that is not cut) in a precision; return manifest and its path.
 
     `context`: of the variant, with its data. What stays in float32 is chosen on calibration data; the loss that counts
-    is measured on evaluation data. What the same recipe has made before is left as it is. Raises CoopexportError naming
-    layer and number when the loss is above the bound; nothing is written then.
+    is measured on evaluation data. What is there is left as it is where nothing that it is made from has changed.
+    Raises CoopexportError naming layer and number when the loss is above the bound; nothing is written then.
     """
     folder = context.graph.folder
-    network = open_network(folder, layer, context.graph.model_sha256, context.graph.layers)
-    recipe_sha256 = _recipe_sha256(context, network, options)
+    bundle = read_whole(folder) if layer == WHOLE else read_split(folder, layer)
+    now = converted_inputs(bundle, options)
     path = folder / precision_file_name(layer, options.precision)
-    finished = _finished(folder, layer, options.precision, recipe_sha256)
+    check_bundle(bundle, layer, context.made_from)
+    finished = _finished(folder, layer, options.precision, now)
     if finished is not None:
         return path, finished
     job = open_conversion_job(context, layer, options)
+    network = job.network
     float32_layers = job.float32_layers(choose_float32_layers(job, on_progress))
     graphs = job.graphs(float32_layers)
     runnable = job.runnable(graphs)
-    evaluation = open_evaluator(network, context.evaluation_inputs, context.evaluation.labels, context.metric).evaluate(
-        runnable
-    )
+    evaluation = open_evaluator(
+        network, context.data.evaluation_inputs, context.data.evaluation.labels, context.data.metric
+    ).evaluate(runnable)
     _check_loss(job, evaluation, float32_layers)
     assert evaluation.score is not None and evaluation.metric is not None
-    inputs = context.calibration_inputs[:GOLDEN_SAMPLES]
+    inputs = context.data.calibration_inputs[:GOLDEN_SAMPLES]
     golden_run = run_subgraphs(network, runnable, inputs)
     golden = golden_file(context, _golden(golden_run))
     files = {f"{layer}.{options.precision}.golden.npz": golden}
@@ -92,7 +86,6 @@ def prepare_precision(
         )
         roles[subgraph.role] = RoleFile(
             file=FileRecord(file=name, sha256=sha256_of_bytes(files[name])),
-            source_sha256=subgraph.source.sha256,
             converted=tuple(item for item in conversion.fit if item not in float32_layers[subgraph.role]),
             float32_layers=stays,
             bounds=bounds_of(
@@ -103,20 +96,16 @@ def prepare_precision(
         variant=context.graph.variant,
         layer=layer,
         precision=options.precision,
-        model_sha256=context.graph.model_sha256,
-        float32_golden_sha256=network.golden_sha256,
+        made_from=recorded(now),
         roles=roles,
         golden=FileRecord(file=f"{layer}.{options.precision}.golden.npz", sha256=sha256_of_bytes(golden)),
         metric=context.compare(evaluation.score),
-        against_float32=evaluation.metric.model_copy(
-            update={"data": context.project.settings.data.evaluation, "data_sha256": context.evaluation_sha256}
-        ),
+        against_float32=context.named(evaluation.metric),
         changed_answers=evaluation.changed_answers,
         maximum_loss_points=options.bound_points,
         ranges=_ranges(options),
         largest_activations=_largest(job),
         rounding=rounding_between(network, run_subgraphs(network, network.graphs, inputs), golden_run),
-        recipe_sha256=recipe_sha256,
     )
     write_bundle(folder, path.name, PRECISION_SCHEMA, manifest, files)
     return path, manifest
@@ -167,31 +156,17 @@ def _ranges(options: PrecisionOptions) -> dict[str, object] | None:
     return {"method": options.ranges.method, **only}
 
 
-def _recipe_sha256(context: SplitContext, network: NetworkUnderTest, options: PrecisionOptions) -> str:
-    """Return the hash of all that the files are made from: the same recipe makes the same files."""
-    name = context.project.settings.data.metric
-    code = find_source(name, context.project.folder) if ":" in name else None
-    recipe = {
-        "schema": PRECISION_SCHEMA,
-        "variant": context.graph.variant,
-        "layer": network.layer,
-        "golden": network.golden_sha256,
-        "sources": {subgraph.role: subgraph.source.sha256 for subgraph in network.subgraphs},
-        "tensors": [item.model_dump(mode="json") for item in network.tensors],
-        "options": asdict(options),
-        "bound": options.bound_points,
-        "calibration": [context.calibration_sha256, sha256_of_bytes(context.calibration.labels.tobytes())],
-        "evaluation": context.evaluation_sha256,
-        "metric": [name, None if code is None else sha256_of_file(str(code))],
-    }
-    return sha256_of_bytes(json.dumps(recipe, sort_keys=True).encode())
+def converted_inputs(bundle: SplitFile | WholeFile, options: PrecisionOptions) -> Inputs:
+    """Return what a bundle in a precision is made from, its settings and format included."""
+    settings = digest([asdict(options), options.bound_points])
+    return {**precision_inputs(bundle), "precision settings": settings, FORMAT: PRECISION_SCHEMA}
 
 
-def _finished(folder: Path, layer: str, precision: Precision, recipe_sha256: str) -> PrecisionFile | None:
-    """Return what is there, when it is whole and was made by this recipe."""
+def _finished(folder: Path, layer: str, precision: Precision, now: Inputs) -> PrecisionFile | None:
+    """Return what is there, when it is whole and nothing that it is made from has changed."""
     try:
         found = read_precision(folder, layer, precision)
-        if found.recipe_sha256 != recipe_sha256:
+        if changed_inputs(found.made_from, now):
             return None
         for record in (found.golden, *(role.file for role in found.roles.values())):
             verify_file(folder, record)

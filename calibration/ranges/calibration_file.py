@@ -3,81 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from calibration.ranges.clip_methods import ClipSettings
 from calibration.ranges.clip_range import calibrate
-from exporter.data.datasets import Dataset
+from exporter.bundles.records import read_record
 from exporter.encoding.specification import ClipRange
-from exporter.project.settings import Project, SplitSection
+from exporter.project.freshness import FORMAT, Inputs, changed_inputs, digest, recorded
+from exporter.project.settings import SplitSection
 from exporter.variants.layer_graphs import LayerGraph
-from jetson.errors import DamagedFileError
-from jetson.files.atomic_files import sha256_of_bytes
-from jetson.files.json_files import read_json, write_json
+from jetson.files.json_files import write_json
 
-SCHEMA = "coopexport.calibration/2.0"
+SCHEMA = "coopexport.calibration/2.1"
 FILE_NAME = "calibration.json"
 
 
+class CalibrationFile(BaseModel):
+    """`calibration.json`: clip ranges by tensor.
+
+    `made_from`: what all are measured on. `settings`: of each a digest of how it was chosen, which may be another for
+    every cut: so are the encodings that are recommended.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    variant: str
+    made_from: dict[str, str] = {}
+    ranges: dict[str, ClipRange]
+    settings: dict[str, str] = {}
+
+
 def clip_ranges(
-    project: Project,
     graph: LayerGraph,
     tensors: Sequence[str],
-    dataset: Dataset,
-    inputs: NDArray[np.float32],
+    made_from: Inputs,
+    inputs: Callable[[], NDArray[np.float32]],
     settings: SplitSection,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, ClipRange]:
-    """Return the clip range of each tensor: those of `calibration.json` that still fit, the others measured now.
+    """Return the clip range of each tensor: those of `calibration.json` that are still fresh, the others measured now.
 
-    `inputs`: the preprocessed images of `dataset`. Newly measured ranges are added to the file.
+    `made_from`: digests of graph and data as they are now; `inputs`: gives the preprocessed images, which are not
+    loaded where every range is there. Newly measured ranges are added to the file.
     """
-    path = graph.folder / FILE_NAME
-    chosen = clip_settings(settings)
-    origin: dict[str, object] = {
-        "model_sha256": graph.model_sha256,
-        "data_sha256": sha256_of_bytes(np.ascontiguousarray(inputs).tobytes()),
-    }
-    known = _read(path, origin)
-    missing = [name for name in dict.fromkeys(tensors) if name not in known or not _fits(known[name], chosen)]
+    path, chosen = graph.folder / FILE_NAME, clip_settings(settings)
+    now = {**made_from, FORMAT: SCHEMA}
+    wanted = chosen_by(chosen)
+    file = CalibrationFile(variant=graph.variant, made_from=recorded(now), ranges={})
+    if path.is_file():
+        stored = read_record(CalibrationFile, path, SCHEMA, "delete it and run: coopexport calibrate")
+        file = file if changed_inputs(stored.made_from, now) else stored
+    missing = [name for name in dict.fromkeys(tensors) if name not in file.ranges or file.settings.get(name) != wanted]
     if missing:
-        measured = calibrate(graph.load(), missing, inputs, chosen, on_progress, graph.folder)
-        known = {**known, **measured}
-        ranges = {name: asdict(clip) for name, clip in known.items()}
-        write_json(str(path), SCHEMA, {"variant": graph.variant, "data": dataset.name, **origin, "ranges": ranges})
-    return {name: known[name] for name in tensors}
+        measured = calibrate(graph.load(), missing, inputs(), chosen, on_progress, graph.folder)
+        ranges, known = {**file.ranges, **measured}, {**file.settings, **dict.fromkeys(missing, wanted)}
+        file = file.model_copy(update={"ranges": ranges, "settings": known})
+        write_json(str(path), SCHEMA, file.model_dump(mode="json"))
+    return {name: file.ranges[name] for name in tensors}
 
 
-def _fits(clip: ClipRange, settings: ClipSettings) -> bool:
-    """Tell whether a range was chosen as `settings` want it."""
-    return (
-        (clip.method, clip.granularity) == (settings.method, settings.granularity)
-        and (clip.percentile is None or clip.percentile == settings.percentile)
-        and (clip.bits is None or clip.bits == settings.bits)
-    )
+def chosen_by(settings: ClipSettings) -> str:
+    """Return a digest of the settings that a range depends on; each is for some methods alone."""
+    percentile = settings.percentile if settings.method == "percentile" else None
+    bits = settings.bits if settings.method in ("mse", "kl") else None
+    return digest([settings.method, settings.granularity, percentile, bits])
 
 
 def clip_settings(settings: SplitSection) -> ClipSettings:
     """Return how the project, or the command line, wants ranges chosen."""
     return ClipSettings(settings.clip, settings.percentile, settings.granularity, settings.bits)
-
-
-def _read(path: Path, origin: dict[str, object]) -> dict[str, ClipRange]:
-    if not path.is_file():
-        return {}
-    content = read_json(str(path), SCHEMA)
-    if any(content.get(key) != value for key, value in origin.items()):
-        return {}
-    try:
-        return TypeAdapter(dict[str, ClipRange]).validate_python(content.get("ranges"))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, ("ranges", *problem["loc"])))
-        raise DamagedFileError(
-            f"{path} is malformed ({where}: {problem['msg']})", path=path, fix="delete it and run: coopexport calibrate"
-        ) from None

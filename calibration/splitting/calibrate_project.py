@@ -8,11 +8,11 @@ from pathlib import Path
 
 from calibration.ranges.calibration_file import FILE_NAME
 from calibration.splitting.choose_cuts import choose_cuts
-from calibration.splitting.context import calibrated_cut_tensors, open_context, open_data
+from calibration.splitting.context import calibrated_cut_tensors, image_counter, open_context, open_data
 from exporter.cutting.split import CutPosition
 from exporter.encoding.specification import ClipMethod, ClipRange, Granularity
 from exporter.layers.names import display_name
-from exporter.progress import OnProgress, counter, no_progress
+from exporter.progress import OnProgress, no_progress
 from exporter.project.overrides import overridden
 from exporter.project.settings import Project
 from exporter.variants.choice import naming
@@ -90,7 +90,7 @@ def calibrate_project(
         task = f"calibrating {graph.variant} ({number} of {count})"
         with naming(graph.variant):
             context = open_context(project, settings, graph, data)
-            found = calibrated_cut_tensors(context, layers, counter(on_progress, task, len(context.calibration_inputs)))
+            found = calibrated_cut_tensors(context, layers, image_counter(context, on_progress, task))
         ranges = tuple(
             LayerRange(display_name(graph.layers, layer), item.encoding.clip)
             for layer in layers

@@ -1,9 +1,10 @@
-"""What splitting a variant needs, loaded once for all its cuts: graph, data, reference scores; and what crosses."""
+"""What splitting a variant needs, loaded once and when needed: graph, data, reference scores; and what crosses."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,10 +23,12 @@ from exporter.layers.cut_points import cut_tensors_after, describe_cut_tensors
 from exporter.onnx_graphs.index import GraphIndex, index_graph
 from exporter.onnx_graphs.session import Optimisation, open_session, run
 from exporter.onnx_graphs.tensor_types import TensorType, tensor_types
+from exporter.progress import OnProgress
+from exporter.project.freshness import Inputs
 from exporter.project.settings import Project, SplitSection
 from exporter.variants.layer_graphs import LayerGraph
+from exporter.variants.staleness import bundle_inputs, measured_inputs
 from jetson.errors import CoopexportError, UnsupportedError, reworded
-from jetson.files.atomic_files import sha256_of_bytes
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -36,31 +39,94 @@ PARITY_SAMPLES = 64
 
 
 @dataclass(frozen=True)
-class SplitContext:
-    """All that splitting a variant needs, loaded once for all its layers.
+class SplitData:
+    """What all variants are calibrated and measured with, loaded when it is first asked for.
 
-    `whole`: the score of the whole graph; `whole_outputs`: what it makes of the inputs of the parity checks.
+    `made_from`: digests of all of it. What is loaded raises CoopexportError when it is missing or malformed.
     """
 
     project: Project
-    settings: SplitSection
+    made_from: Inputs
+
+    @cached_property
+    def calibration(self) -> Dataset:
+        """Return the images to calibrate with, data.calibration_samples of them, and their labels."""
+        return load_dataset(self.project, "calibration").first(self.project.settings.data.calibration_samples)
+
+    @cached_property
+    def calibration_inputs(self) -> NDArray[np.float32]:
+        """Return what the network takes of them, N x input_shape."""
+        return network_inputs(self.project, self.calibration)
+
+    @cached_property
+    def evaluation(self) -> Dataset:
+        """Return the images to measure with, and their labels."""
+        return load_dataset(self.project, "evaluation")
+
+    @cached_property
+    def evaluation_inputs(self) -> NDArray[np.float32]:
+        """Return what the network takes of them, N x input_shape."""
+        return network_inputs(self.project, self.evaluation)
+
+    @cached_property
+    def metric(self) -> tuple[str, metric.MetricFunction]:
+        """Return name and function of the metric."""
+        return metric.load_metric(self.project)
+
+
+@dataclass(frozen=True)
+class OpenVariant:
+    """The whole graph of a variant, opened and scored when that is first asked for; all its cuts share it."""
+
     graph: LayerGraph
-    index: GraphIndex
-    types: Mapping[str, TensorType]
-    calibration: Dataset
-    calibration_inputs: NDArray[np.float32]
-    evaluation: Dataset
-    evaluation_inputs: NDArray[np.float32]
-    metric: tuple[str, metric.MetricFunction]
-    whole: Score
-    whole_outputs: Mapping[str, NDArray[Any]]
-    calibration_sha256: str
-    evaluation_sha256: str
+    data: SplitData
+
+    @cached_property
+    def index(self) -> GraphIndex:
+        """Return the graph; its large weights lie in the variant's folder."""
+        return index_graph(self.graph.load())
+
+    @cached_property
+    def types(self) -> Mapping[str, TensorType]:
+        """Return the type of every tensor."""
+        return tensor_types(self.index.model)
+
+    @cached_property
+    def whole(self) -> Score:
+        """Return the score of the whole graph, as exported, on the evaluation data."""
+        session = open_session(self.index.model, "all", weights_folder=self.graph.folder)
+        outputs = run(session, [self.data.evaluation_inputs])[0]
+        return metric.score(self.data.metric, outputs, self.data.evaluation.labels)
+
+    @cached_property
+    def whole_outputs(self) -> Mapping[str, NDArray[Any]]:
+        """Return what the whole graph makes of the inputs of the parity checks."""
+        return whole_outputs(self.index.model, self.data.calibration_inputs[:PARITY_SAMPLES], self.graph.folder)
+
+
+@dataclass(frozen=True)
+class SplitContext:
+    """All that splitting a variant needs. `made_from`: digests of what its bundles are made from, settings aside."""
+
+    project: Project
+    settings: SplitSection
+    variant: OpenVariant
+    made_from: Inputs
+
+    @property
+    def graph(self) -> LayerGraph:
+        """Return the exported variant."""
+        return self.variant.graph
+
+    @property
+    def data(self) -> SplitData:
+        """Return what it is calibrated and measured with."""
+        return self.variant.data
 
     @property
     def model(self) -> onnx.ModelProto:
         """Return the whole graph; its large weights lie in the variant's folder."""
-        return self.index.model
+        return self.variant.index.model
 
     def open(self, model: onnx.ModelProto, optimisation: Optimisation = "all") -> InferenceSession:
         """Open the whole graph or a part of it, whose weights lie in the variant's folder."""
@@ -68,69 +134,28 @@ class SplitContext:
 
     def compare(self, score: Score) -> Metric:
         """Return the record of `score` beside the whole graph's, with the data that both were measured on."""
-        measured = metric.compare(self.whole, score)
+        return self.named(metric.compare(self.variant.whole, score))
+
+    def named(self, measured: Metric) -> Metric:
+        """Return a record of the evaluation data with their name and digest."""
         data = self.project.settings.data.evaluation
-        return measured.model_copy(update={"data": data, "data_sha256": self.evaluation_sha256})
-
-
-@dataclass(frozen=True)
-class SplitData:
-    """What all variants are calibrated and measured with: images, the network's inputs made of them, and the metric.
-
-    Hashes: of the calibration inputs, and of the evaluation data as they arrive.
-    """
-
-    calibration: Dataset
-    calibration_inputs: NDArray[np.float32]
-    calibration_sha256: str
-    evaluation: Dataset
-    evaluation_inputs: NDArray[np.float32]
-    evaluation_sha256: str
-    metric: tuple[str, metric.MetricFunction]
+        return measured.model_copy(update={"data": data, "data_sha256": self.made_from["evaluation data"]})
 
 
 def open_data(project: Project) -> SplitData:
-    """Load a project's data and metric; raises CoopexportError when one of them is missing or malformed."""
-    calibration = load_dataset(project, "calibration").first(project.settings.data.calibration_samples)
-    evaluation = load_dataset(project, "evaluation")
-    calibration_inputs = network_inputs(project, calibration)
-    return SplitData(
-        calibration,
-        calibration_inputs,
-        sha256_of_bytes(np.ascontiguousarray(calibration_inputs).tobytes()),
-        evaluation,
-        network_inputs(project, evaluation),
-        evaluation.sha256(),
-        metric.load_metric(project),
-    )
+    """Return a project's data and metric, not loaded yet."""
+    return SplitData(project, measured_inputs(project))
 
 
 def open_context(
     project: Project, settings: SplitSection, graph: LayerGraph, data: SplitData | None = None
 ) -> SplitContext:
-    """Load the graph of a variant and score it whole, as exported, on the evaluation data.
+    """Return what splitting a variant needs, nothing of it loaded yet.
 
     `data`: what `open_data` returns, where several variants share it.
     """
     data = open_data(project) if data is None else data
-    model = graph.load()
-    outputs = run(open_session(model, "all", weights_folder=graph.folder), [data.evaluation_inputs])[0]
-    return SplitContext(
-        project,
-        settings,
-        graph,
-        index_graph(model),
-        tensor_types(model),
-        data.calibration,
-        data.calibration_inputs,
-        data.evaluation,
-        data.evaluation_inputs,
-        data.metric,
-        metric.score(data.metric, outputs, data.evaluation.labels),
-        whole_outputs(model, data.calibration_inputs[:PARITY_SAMPLES], graph.folder),
-        data.calibration_sha256,
-        data.evaluation_sha256,
-    )
+    return SplitContext(project, settings, OpenVariant(graph, data), bundle_inputs(project, graph, data.made_from))
 
 
 def calibrated_cut_tensors(
@@ -142,11 +167,10 @@ def calibrated_cut_tensors(
     every = list(dict.fromkeys(tensor for tensors in cut_tensors.values() for tensor in tensors))
     if settings.encoding == "affine":
         ranges = clip_ranges(
-            context.project,
             context.graph,
             every,
-            context.calibration,
-            context.calibration_inputs,
+            calibrated_from(context),
+            lambda: context.data.calibration_inputs,
             settings,
             on_progress,
         )
@@ -156,9 +180,19 @@ def calibrated_cut_tensors(
     else:
         encodings = dict.fromkeys(every, FLOAT16 if settings.encoding == "float16" else FLOAT32)
     return {
-        name: tuple(CutTensor(tensor, context.types[tensor].shape, encodings[tensor]) for tensor in tensors)
+        name: tuple(CutTensor(tensor, context.variant.types[tensor].shape, encodings[tensor]) for tensor in tensors)
         for name, tensors in cut_tensors.items()
     }
+
+
+def image_counter(context: SplitContext, on_progress: OnProgress, task: str) -> Callable[[int], None]:
+    """Return what passes on how many calibration images are done; they are loaded by then, and not before."""
+    return lambda done: on_progress(task, done, len(context.data.calibration_inputs))
+
+
+def calibrated_from(context: SplitContext) -> Inputs:
+    """Return what the calibration of a variant's features is made from, settings aside: all but how it is evaluated."""
+    return {name: value for name, value in context.made_from.items() if name not in ("evaluation data", "metric")}
 
 
 def tensors_that_cross(context: SplitContext, layer: Layer) -> tuple[str, ...]:
@@ -168,14 +202,14 @@ def tensors_that_cross(context: SplitContext, layer: Layer) -> tuple[str, ...]:
     """
     tensor = cut_tensor_of(layer, context.settings.at)
     try:
-        cut_tensors = cut_tensors_after(context.index, tensor, context.types)
+        cut_tensors = cut_tensors_after(context.variant.index, tensor, context.variant.types)
     except CoopexportError as error:
         raise reworded(error, f'layer "{layer.name}": {error}', layer=layer.name) from None
     count, most = len(cut_tensors.tensors), context.settings.maximum_tensors
     if count > most:
         raise UnsupportedError(
-            f'layer "{layer.name}": {describe_cut_tensors(cut_tensors, context.types)}; or let {count} tensors cross '
-            f"with --max-tensors {count}",
+            f'layer "{layer.name}": {describe_cut_tensors(cut_tensors, context.variant.types)}; or let {count} tensors '
+            f"cross with --max-tensors {count}",
             layer=layer.name,
         )
     return tuple(name for name, _ in cut_tensors.tensors)
@@ -184,8 +218,8 @@ def tensors_that_cross(context: SplitContext, layer: Layer) -> tuple[str, ...]:
 def golden_file(context: SplitContext, results: dict[str, NDArray[Any]]) -> bytes:
     """Return the bytes of a golden file: images and inputs of the context, and `results` by name."""
     arrays: dict[str, NDArray[Any]] = {
-        "images": context.calibration.images[:GOLDEN_SAMPLES],
-        "inputs": context.calibration_inputs[:GOLDEN_SAMPLES],
+        "images": context.data.calibration.images[:GOLDEN_SAMPLES],
+        "inputs": context.data.calibration_inputs[:GOLDEN_SAMPLES],
     }
     arrays.update((name, value[:GOLDEN_SAMPLES]) for name, value in results.items())
     return golden_bytes(arrays)

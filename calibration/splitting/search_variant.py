@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.codecs.search import BITS, front, recommended, search, settings_to_try
-from calibration.codecs.search_file import EncodingFile, write_encodings
+from calibration.codecs.search_file import SCHEMA, EncodingFile, search_inputs, write_encodings
 from calibration.metrics import metric
 from calibration.ranges.clip_range import collect
-from calibration.splitting.context import SplitContext, tensors_that_cross
+from calibration.splitting.context import SplitContext, calibrated_from, tensors_that_cross
 from exporter.cutting.cut import cut
 from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name
 from exporter.onnx_graphs.session import run
-from jetson.files.atomic_files import sha256_of_bytes
+from exporter.project.freshness import FORMAT, recorded
 from jetson.wire.rans import rans_implementation
 
 # Features of all samples are held at once; beyond this many bytes fewer samples are taken.
@@ -39,25 +39,25 @@ def search_layer(
     """
     settings = context.settings
     tensors = tensors_that_cross(context, layer)
-    shapes = [context.types[name].shape for name in tensors]
-    halves = cut(context.index, tensors, context.types)
-    count = min(len(context.calibration_inputs), max(1, _FEATURE_BYTES // (4 * sum(map(prod, shapes)))))
-    inputs, labels = context.calibration_inputs[:count], context.calibration.labels[:count]
+    shapes = [context.variant.types[name].shape for name in tensors]
+    halves = cut(context.variant.index, tensors, context.variant.types)
+    count = min(len(context.data.calibration_inputs), max(1, _FEATURE_BYTES // (4 * sum(map(prod, shapes)))))
+    inputs, labels = context.data.calibration_inputs[:count], context.data.calibration.labels[:count]
     samples = collect(context.model, tensors, inputs, weights_folder=context.graph.folder)
     features = run(context.open(halves.head), [inputs])[: len(tensors)]
     tail = context.open(halves.tail)
 
     def evaluate(arrived: Sequence[NDArray[np.float32]]) -> metric.Score:
-        return metric.score(context.metric, run(tail, arrived)[0], labels)
+        return metric.score(context.data.metric, run(tail, arrived)[0], labels)
 
+    now = search_inputs(calibrated_from(context), context.made_from["metric"], settings)
     trials = search([samples[name] for name in tensors], features, evaluate, on_progress=on_progress)
     content = EncodingFile(
         variant=context.graph.variant,
         layer=display_name(context.graph.layers, layer),
         tensors=tensors,
-        model_sha256=context.graph.model_sha256,
-        data_sha256=sha256_of_bytes(np.ascontiguousarray(inputs).tobytes()),
-        metric=context.metric[0],
+        made_from=recorded({**now, FORMAT: SCHEMA}),
+        metric=context.data.metric[0],
         samples=count,
         rans=rans_implementation().name,
         trials=len(trials),

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from calibration.codecs.search_file import with_recommendation
+from calibration.codecs.search_file import search_inputs, with_recommendation
 from calibration.splitting.choose_cuts import CutSelection, check_where, choose_cuts
 from calibration.splitting.context import (
     SplitContext,
     calibrated_cut_tensors,
+    calibrated_from,
+    image_counter,
     open_context,
     open_data,
-    tensors_that_cross,
 )
-from calibration.splitting.split_variant import LossRefusedError, write_split
-from calibration.splitting.whole_variant import write_whole
+from calibration.splitting.split_variant import LossRefusedError, check_loss, finished_split, write_split
+from calibration.splitting.whole_variant import finished_whole, write_whole
 from exporter.bundles.bundle import SplitFile, WholeFile
 from exporter.cutting.split import CutPosition, CutTensor
 from exporter.encoding.specification import ClipMethod, Granularity
@@ -29,6 +30,8 @@ from exporter.project.settings import Project
 from exporter.variants.choice import naming
 from jetson.errors import InputError, ParityError, StaleError, UnsupportedError
 
+# The settings of a cut (those of the context) and where it is.
+Cut: TypeAlias = tuple[SplitContext, Layer]
 # What `coopexport search` chooses.
 _SEARCHED = ("encoding", "bits", "clip", "percentile", "granularity", "packing", "codec")
 
@@ -96,15 +99,6 @@ class SplitResult:
         return tuple(reason for variant in self.variants for reason in variant.refused)
 
 
-@dataclass(frozen=True)
-class CalibratedCut:
-    """Where a variant is cut, what crosses there, and with which settings it is encoded (those of `context`)."""
-
-    context: SplitContext
-    layer: Layer
-    cut_tensors: tuple[CutTensor, ...]
-
-
 def split_project(
     project: Project,
     request: SplitRequest,
@@ -152,22 +146,28 @@ def _split_variant(
     """
     (number, count), every = place, request.all_layers
     where = f"{selection.graph.variant} ({number} of {count})"
-    on_images = counter(on_progress, f"calibrating {where}", len(context.calibration_inputs))
-    cuts, problems = _calibrate(context, selection.layers, request, on_images)
+    wanted, problems = _encoded(context, selection.layers, request)
+    finished = {layer.name: finished_split(own, layer) for own, layer in wanted}
+    missing = [(own, layer) for own, layer in wanted if finished[layer.name] is None]
+    on_images = image_counter(context, on_progress, f"calibrating {where}")
+    calibrated, more = _calibrated(context, missing, request, on_images) if missing else ({}, [])
+    problems += more
+    cuts = [(own, layer) for own, layer in wanted if finished[layer.name] is not None or layer.name in calibrated]
     on_cut = counter(on_progress, f"splitting {where}", len(cuts) + 1)
-    path, whole = write_whole(context)
+    path, whole = finished_whole(context) or write_whole(context)
     paths, bundles = [path], []
     on_cut(1)
-    for done, cut in enumerate(cuts, start=2):
+    for done, (own, layer) in enumerate(cuts, start=2):
         try:
-            path, manifest = write_split(cut.context, cut.layer, cut.cut_tensors)
+            bundle = finished[layer.name] or write_split(own, layer, calibrated[layer.name])
+            check_loss(own, bundle.layer, bundle.metric)
         except (UnsupportedError, ParityError) as error:
             if not (every or (count > 1 and isinstance(error, LossRefusedError))):
                 raise
             problems.append(str(error))
         else:
-            paths.append(path)
-            bundles.append(manifest)
+            paths.append(own.graph.folder / f"{bundle.layer}.split.json")
+            bundles.append(bundle)
         on_cut(done)
     is_refused = not every or (count > 1 and not bundles)
     return VariantSplit(
@@ -177,35 +177,50 @@ def _split_variant(
     )  # fmt: skip
 
 
-def _calibrate(
-    context: SplitContext, layers: Sequence[Layer], request: SplitRequest, on_images: Callable[[int], None]
-) -> tuple[list[CalibratedCut], list[str]]:
-    """Return what crosses after each layer, and how it is encoded: as `context` says, or as was recommended.
+def _encoded(context: SplitContext, layers: Sequence[Layer], request: SplitRequest) -> tuple[list[Cut], list[str]]:
+    """Return each layer with the settings that it is encoded with (those of its context), and what stops others.
 
-    Ranges are measured in one pass where all layers have the same settings. With `all_layers` those that cannot be cut
-    are left out, and the reasons returned; otherwise CoopexportError is raised.
+    With `all_layers` those that nothing was recommended for are left out; otherwise CoopexportError is raised.
     """
-    if not request.recommended:
-        try:
-            found = calibrated_cut_tensors(context, layers, on_images)
-            return [CalibratedCut(context, layer, found[layer.name]) for layer in layers], []
-        except UnsupportedError:
-            if not request.all_layers:
-                raise
-    cuts, problems = [], []
+    found, problems = [], []
     for layer in layers:
         try:
-            own = _with_recommendation(context, layer) if request.recommended else context
-            cuts.append(CalibratedCut(own, layer, calibrated_cut_tensors(own, [layer], on_images)[layer.name]))
-        except (UnsupportedError, StaleError, ParityError) as error:
+            found.append((_with_recommendation(context, layer) if request.recommended else context, layer))
+        except (StaleError, ParityError) as error:
             if not request.all_layers:
                 raise
             problems.append(str(error))
-    return cuts, problems
+    return found, problems
+
+
+def _calibrated(
+    context: SplitContext, cuts: Sequence[Cut], request: SplitRequest, on_images: Callable[[int], None]
+) -> tuple[dict[str, tuple[CutTensor, ...]], list[str]]:
+    """Return what crosses at each cut, calibrated, by layer, and what stops others.
+
+    Ranges are measured in one pass where all have the same settings. With `all_layers` those that cannot be cut are
+    left out; otherwise CoopexportError is raised, as always when data are missing or the network cannot be scored.
+    """
+    assert context.variant.whole
+    if not request.recommended:
+        try:
+            return calibrated_cut_tensors(context, [layer for _, layer in cuts], on_images), []
+        except UnsupportedError:
+            if not request.all_layers:
+                raise
+    found, problems = {}, []
+    for own, layer in cuts:
+        try:
+            found.update(calibrated_cut_tensors(own, [layer], on_images))
+        except UnsupportedError as error:
+            if not request.all_layers:
+                raise
+            problems.append(str(error))
+    return found, problems
 
 
 def _with_recommendation(context: SplitContext, layer: Layer) -> SplitContext:
     """Return `context` with the encoding that was recommended for the cut after `layer`."""
-    graph, settings = context.graph, context.settings
-    name, tensors = display_name(graph.layers, layer), tensors_that_cross(context, layer)
-    return replace(context, settings=with_recommendation(settings, graph.folder, name, graph.model_sha256, tensors))
+    name = display_name(context.graph.layers, layer)
+    now = search_inputs(calibrated_from(context), context.made_from["metric"], context.settings)
+    return replace(context, settings=with_recommendation(context.settings, context.graph.folder, name, now))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,9 +30,9 @@ from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name
 from exporter.onnx_graphs.session import run
 from exporter.onnx_graphs.weight_store import with_weights
-from exporter.project.user_code import find_source
+from exporter.project.freshness import FORMAT, Inputs, changed_inputs, digest, recorded
 from jetson.errors import DamagedFileError, ParityError, StaleError, UnsupportedError
-from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.files.atomic_files import sha256_of_bytes
 from jetson.runtime import preprocessing
 from jetson.runtime.bundle_manifest import SPLIT_SCHEMA
 from jetson.wire.feature import FeatureCodec, symbols_of
@@ -50,6 +47,8 @@ _FITTED_SYMBOLS = 1 << 21
 _TABLE_CODECS = ("rans", "rans-context")
 # Partition policy and latency table call the candidates that need no cut so.
 _RESERVED_NAMES = ("input", "output", "whole")
+# Settings that say where cuts are made and which are kept, not what a bundle is.
+_NOT_OF_A_BUNDLE = ("candidates", "maximum_tensors", "maximum_loss_points")
 # Far below one image in a million: the difference of two means is not exact.
 _LOSS_TOLERANCE_POINTS = 1e-6
 
@@ -58,13 +57,12 @@ class LossRefusedError(ParityError):
     """The encoding of one cut costs more of the metric than the project allows; other cuts may not."""
 
 
-def write_split(context: SplitContext, layer: Layer, cut_tensors: Sequence[CutTensor]) -> tuple[Path, SplitFile]:
-    """Cut at `layer`, encode, check parity, measure and write its bundle; return the manifest's path and content.
+def write_split(context: SplitContext, layer: Layer, cut_tensors: Sequence[CutTensor]) -> SplitFile:
+    """Cut at `layer`, encode, check parity, measure and write its bundle; return its manifest.
 
-    `cut_tensors`: what crosses there. A bundle that the same recipe has made before is left as it is, so that an
-    interrupted `split --all` goes on where it was. Raises CoopexportError naming the layer and the number when a parity
-    check fails, and LossRefusedError when the encoding costs more than split.maximum_loss_points of the metric; nothing
-    is written then.
+    `cut_tensors`: what crosses there. Raises CoopexportError naming the layer and the number when a parity check fails,
+    and LossRefusedError when the encoding costs more than split.maximum_loss_points of the metric; nothing is written
+    then.
     """
     name = display_name(context.graph.layers, layer)
     if name in _RESERVED_NAMES:
@@ -73,19 +71,14 @@ def write_split(context: SplitContext, layer: Layer, cut_tensors: Sequence[CutTe
             layer=name,
             fix="rename the module, or cut at another layer",
         )
-    parity_inputs = context.calibration_inputs[:PARITY_SAMPLES]
+    parity_inputs = context.data.calibration_inputs[:PARITY_SAMPLES]
     folder = context.graph.folder
-    recipe_sha256 = _recipe_sha256(context, name, cut_tensors)
-    finished = _finished(folder, name, recipe_sha256)
-    if finished is not None:
-        _check_loss(context, name, finished.metric)
-        return folder / f"{name}.split.json", finished
-    result = split(context.index, cut_tensors, parity_inputs, layer.name, context.whole_outputs, folder)
+    result = split(context.variant.index, cut_tensors, parity_inputs, layer.name, context.variant.whole_outputs, folder)
     head, tail = context.open(result.encoded.head), context.open(result.encoded.tail)
-    head_outputs = run(head, [context.evaluation_inputs])[: len(cut_tensors)]
+    head_outputs = run(head, [context.data.evaluation_inputs])[: len(cut_tensors)]
     measured = _measure(context, cut_tensors, head_outputs, tail)
-    _check_loss(context, name, measured)
-    models = _symbol_models(context, cut_tensors, run(head, [context.calibration_inputs]))
+    check_loss(context, name, measured)
+    models = _symbol_models(context, cut_tensors, run(head, [context.data.calibration_inputs]))
     files = _files(context, name, result, models)
     records = {file: FileRecord(file=file, sha256=sha256_of_bytes(content)) for file, content in files.items()}
     tensors = tuple(
@@ -103,8 +96,7 @@ def write_split(context: SplitContext, layer: Layer, cut_tensors: Sequence[CutTe
         variant=context.graph.variant,
         layer=name,
         position=context.settings.at,
-        source_sha256=context.graph.source_sha256,
-        model_sha256=context.graph.model_sha256,
+        made_from=recorded(split_inputs(context)),
         head=records[f"{name}.head.onnx"],
         tail=records[f"{name}.tail.onnx"],
         tensors=tensors,
@@ -113,11 +105,9 @@ def write_split(context: SplitContext, layer: Layer, cut_tensors: Sequence[CutTe
         parity=tuple(check.to_json() for check in result.parity),
         payload_bytes=_payload_bytes(head_outputs, codec),
         metric=measured,
-        recipe_sha256=recipe_sha256,
     )
-    file_name = f"{name}.split.json"
-    write_bundle(folder, file_name, SPLIT_SCHEMA, manifest, files)
-    return folder / file_name, manifest
+    write_bundle(folder, f"{name}.split.json", SPLIT_SCHEMA, manifest, files)
+    return manifest
 
 
 def _measure(
@@ -129,7 +119,7 @@ def _measure(
     """Return the metric of what `tail` makes of what the head sent for the evaluation data."""
     without_tables = FeatureCodec(tuple(item.feature for item in cut_tensors))
     outputs = run(tail, without_tables.tail_inputs(without_tables.symbols(head_outputs)))[0]
-    return context.compare(metric.score(context.metric, outputs, context.evaluation.labels))
+    return context.compare(metric.score(context.data.metric, outputs, context.data.evaluation.labels))
 
 
 def _files(context: SplitContext, name: str, result: Split, models: Sequence[SymbolModel | None]) -> dict[str, bytes]:
@@ -150,33 +140,12 @@ def _graph_file(context: SplitContext, half: onnx.ModelProto) -> bytes:
     return content
 
 
-def _recipe_sha256(context: SplitContext, name: str, cut_tensors: Sequence[CutTensor]) -> str:
-    """Return the hash of all that a bundle is made from: the same recipe makes the same bundle."""
-    metric_name = context.project.settings.data.metric
-    code = find_source(metric_name, context.project.folder) if ":" in metric_name else None
-    recipe = {
-        "schema": SPLIT_SCHEMA,
-        "variant": context.graph.variant,
-        "layer": name,
-        "position": context.settings.at,
-        "source": context.graph.source_sha256,
-        "model": context.graph.model_sha256,
-        "tensors": [asdict(cut_tensor) for cut_tensor in cut_tensors],
-        "codec": context.settings.codec,
-        "standalone": context.settings.standalone,
-        "preprocessing": preprocessing.to_json(context.project.preprocessing),
-        "calibration": context.calibration_sha256,
-        "evaluation": context.evaluation_sha256,
-        "metric": [context.whole.name, context.whole.value, None if code is None else sha256_of_file(str(code))],
-    }
-    return sha256_of_bytes(json.dumps(recipe, sort_keys=True).encode())
-
-
-def _finished(folder: Path, name: str, recipe_sha256: str) -> SplitFile | None:
-    """Return the bundle that is there, when it is whole and was made by this recipe: nothing has to run again."""
+def finished_split(context: SplitContext, layer: Layer) -> SplitFile | None:
+    """Return the bundle that is there, when it is whole and nothing that it is made from has changed."""
+    folder = context.graph.folder
     try:
-        bundle = read_split(folder, name)
-        if bundle.recipe_sha256 != recipe_sha256:
+        bundle = read_split(folder, display_name(context.graph.layers, layer))
+        if changed_inputs(bundle.made_from, split_inputs(context)):
             return None
         tables = [item.tables for item in bundle.tensors if item.tables is not None]
         for record in (bundle.head, bundle.tail, bundle.golden, *tables):
@@ -186,7 +155,14 @@ def _finished(folder: Path, name: str, recipe_sha256: str) -> SplitFile | None:
     return bundle
 
 
-def _check_loss(context: SplitContext, name: str, measured: Metric) -> None:
+def split_inputs(context: SplitContext) -> Inputs:
+    """Return what a bundle is made from, its settings and format included."""
+    settings = context.settings.model_dump(mode="json", exclude=set(_NOT_OF_A_BUNDLE))
+    return {**context.made_from, "split settings": digest(settings), FORMAT: SPLIT_SCHEMA}
+
+
+def check_loss(context: SplitContext, name: str, measured: Metric) -> None:
+    """Raise LossRefusedError when encoding the cut `name` costs more of the metric than the settings allow."""
     if measured.loss_points > context.settings.maximum_loss_points + _LOSS_TOLERANCE_POINTS:
         raise LossRefusedError(
             f"layer {name} of {context.graph.variant}: encoding the feature costs {measured.loss_points:.2f} points of "

@@ -1,10 +1,8 @@
-"""What two-step pruning of a project works with, loaded once: network, data, evaluation, and the recipe's hash."""
+"""What two-step pruning of a project works with, loaded once: network, data, evaluation, and what it is made from."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +13,9 @@ from calibration.variants.register import open_evaluation
 from calibration.variants.variant_maker import VariantMaker
 from exporter.progress import OnProgress
 from exporter.project.checkpoint import load_network
+from exporter.project.freshness import MadeFrom, digest, recorded
+from exporter.project.inputs import project_inputs
 from exporter.project.settings import Project, PruneSection, TrainingSection
-from exporter.project.user_code import find_source
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.dense_network import state_of
 from exporter.pruning.session import PruningSession
@@ -26,8 +25,6 @@ from exporter.training.placement import choose_device, memory_named, thread_coun
 from exporter.training.random_state import seeded
 from exporter.training.training_set import TrainingSet, load_training_set, with_validation
 from exporter.variants.layer_graphs import example_inputs
-from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
-from jetson.runtime import preprocessing
 
 _OF_STEP_TWO = ("widths", "step_two_epochs", "step_two_learning_rate")
 
@@ -45,25 +42,13 @@ def open_pruning(
     `series`: put before the variants' names; `on_progress` gets the name of each training, its steps done and all;
     `on_warning` what of an interrupted one is damaged.
     """
-    model, every = project.settings.model, settings.model_dump(mode="json")
+    model = project.settings.model
     checkpoint = project.path(model.checkpoint)
     network = load_network(model.factory, model.arguments, checkpoint, project.folder)
     inputs = torch.from_numpy(example_inputs(project))
     data, validation = with_validation(project, load_training_set(project))
-    checkpoint_sha256 = sha256_of_file(str(checkpoint))
-    code = find_source(model.factory, project.folder)
-    recipe = {
-        "schema": "coopexport.pruning/1.0",
-        "checkpoint": checkpoint_sha256,
-        "factory": [model.factory, model.arguments, None if code is None else sha256_of_file(str(code))],
-        "preprocessing": preprocessing.to_json(project.preprocessing),
-        "prune": {key: value for key, value in every.items() if key not in _OF_STEP_TWO},
-        "training": training.model_dump(mode="json"),
-        "data": [data.sha256(), validation.sha256()],
-        "metric": project.settings.data.metric,
-        "series": series,
-    }
-    own = {"step1": recipe, "prune": {key: every[key] for key in _OF_STEP_TWO}}
+    step_one = pruning_inputs(project, settings, training)
+    step_two = step_two_inputs(step_one, settings)
     folder = project.output / "pruning" / (series or "two-step")
     folder.mkdir(parents=True, exist_ok=True)
     session = PruningSession(
@@ -75,7 +60,7 @@ def open_pruning(
         training=training,
         settings=settings,
         teacher=network if training.distillation_weight > 0 else None,
-        recipe=_sha256(recipe),
+        made_from=step_one,
         folder=folder,
         project_folder=project.folder,
         on_progress=on_progress,
@@ -83,11 +68,29 @@ def open_pruning(
         validation=validation,
     )
     evaluation = open_evaluation(project)
-    return VariantMaker(project, series, session, _sha256(own), evaluation, inputs, checkpoint_sha256)
+    return VariantMaker(project, series, session, step_two, evaluation, inputs)
 
 
-def _sha256(recipe: dict[str, Any]) -> str:
-    return sha256_of_bytes(json.dumps(recipe, sort_keys=True).encode())
+def pruning_inputs(project: Project, settings: PruneSection, training: TrainingSection) -> dict[str, str]:
+    """Return what step 1 of pruning is made from; step 2 has settings of its own besides."""
+    step_one = {key: value for key, value in settings.model_dump(mode="json").items() if key not in _OF_STEP_TWO}
+    names = ("checkpoint", "network code", "model settings", "preprocessing", "training data", "validation data",
+             "metric", "loss")  # fmt: skip
+    now = project_inputs(project, *names)
+    return recorded(
+        {
+            **now,
+            "validation data": now["validation data"] or digest("a share of the training data"),
+            "prune settings": digest(step_one),
+            "training settings": digest(training.model_dump(mode="json")),
+        }
+    )
+
+
+def step_two_inputs(step_one: MadeFrom, settings: PruneSection) -> dict[str, str]:
+    """Return what step 2 of pruning is made from, given what step 1 is."""
+    own = {key: value for key, value in settings.model_dump(mode="json").items() if key in _OF_STEP_TWO}
+    return {**step_one, "step two settings": digest(own)}
 
 
 def _evaluator(project: Project, data: TrainingSet, training: TrainingSection) -> Callable[[nn.Module], float]:

@@ -14,12 +14,14 @@ from calibration.variants.variant_maker import LeftOut, VariantMaker
 from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name
 from exporter.progress import OnProgress, ignore, no_progress
+from exporter.project.freshness import FORMAT, changed_inputs
 from exporter.project.overrides import overridden
 from exporter.project.settings import CriterionName, Project
 from exporter.pruning.channel_groups import Groups, crossing_groups
 from exporter.pruning.rounds import Trained
 from exporter.pruning.step_one import Round, prune_whole
 from exporter.pruning.step_two import Narrowed, Series, prune_series, series_of, train_controls
+from exporter.shrinking.plan import read_shrink_plan
 from exporter.variants.layer_graphs import ORIGINAL, PRUNED, STEP_ONE, LayerGraph, layer_graph
 from exporter.variants.layer_graphs import variants as names_of
 from exporter.variants.record import VariantRecord, read_variant_record
@@ -147,7 +149,7 @@ def _second_step(
     maker: VariantMaker, first: Trained, series: Sequence[Series], controls: bool, tell: Callable[[Pruned], None]
 ) -> None:
     """Prune, from what step 1 left, the candidates of each series to their widths; then train the controls."""
-    session = replace(maker.session, recipe=maker.recipe_of_step_two)
+    session = replace(maker.session, made_from=maker.step_two)
     since, most = first.spent, 0
     for one in series:
         made: list[Narrowed] = []
@@ -185,18 +187,22 @@ def _check_series(name: str | None) -> None:
 
 def _make_room(maker: VariantMaker, may_replace: bool) -> None:
     """Remove variants of another pruning with the same names; raises CoopexportError unless that `may` be done."""
-    others = []
+    others, changed = [], dict[str, None]()
     for name in names_of(maker.project):
         if name in (ORIGINAL, PRUNED):
             continue
-        record = read_variant_record(maker.project.variant_folder(name))
-        if record.series == maker.series and record.method.get("recipe_sha256") != maker.recipe(record.step):
+        folder = maker.project.variant_folder(name)
+        record, plan = read_variant_record(folder), read_shrink_plan(folder)
+        now = maker.made_from(record.step)
+        different = changed_inputs(plan.made_from, now) if FORMAT in plan.made_from else ("version of coopexport",)
+        if record.series == maker.series and different:
             others.append(name)
+            changed.update(dict.fromkeys(different))
     if others and not may_replace:
         listed = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
         raise InputError(
-            f"there are variants of another pruning ({listed}): pass --series NAME to have this one beside them, or "
-            "--replace to delete them"
+            f"there are variants of another pruning ({listed}; other {', '.join(changed)}): pass --series NAME to have "
+            "this one beside them, or --replace to delete them"
         )
     for name in others:
         shutil.rmtree(maker.project.variant_folder(name))

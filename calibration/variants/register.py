@@ -16,10 +16,12 @@ from exporter.bundles.bundle import Metric
 from exporter.data.datasets import Dataset, load_dataset, network_inputs
 from exporter.layers.graph_size import size_of
 from exporter.onnx_graphs.session import open_session, run
+from exporter.project.freshness import FORMAT, Inputs, recorded
 from exporter.project.settings import Project
 from exporter.shrinking.plan import read_shrink_plan
 from exporter.variants.layer_graphs import ORIGINAL, LayerGraph, layer_graph
-from exporter.variants.record import Step, VariantRecord, pack_right, write_variant_record
+from exporter.variants.record import SCHEMA, Step, VariantRecord, pack_right, write_variant_record
+from exporter.variants.staleness import measured_inputs, record_inputs
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,12 @@ class Lineage:
 class Evaluation:
     """What all variants are measured with, loaded once.
 
-    `inputs`: of all evaluation images, N x input_shape, float32, preprocessed. `original`: the score of the original's
-    exported graph.
+    `measured`: digests of data, preprocessing and metric. `inputs`: of all evaluation images, N x input_shape, float32,
+    preprocessed. `original`: the score of the original's exported graph.
     """
 
     dataset: Dataset
-    dataset_sha256: str
+    measured: Inputs
     inputs: NDArray[np.float32]
     metric: tuple[str, MetricFunction]
     original: Score
@@ -54,7 +56,7 @@ class Evaluation:
 
     def compare(self, score: Score) -> Metric:
         """Return the record of `score` beside the original's, with the data that both were measured on."""
-        named = {"data": self.dataset.name, "data_sha256": self.dataset_sha256}
+        named = {"data": self.dataset.name, "data_sha256": self.measured["evaluation data"]}
         return metric.compare(self.original, score).model_copy(update=named)
 
 
@@ -66,7 +68,7 @@ def open_evaluation(project: Project) -> Evaluation:
     dataset = load_dataset(project, "evaluation")
     inputs, chosen = network_inputs(project, dataset), metric.load_metric(project)
     original = _score(layer_graph(project, ORIGINAL), inputs, chosen, dataset)
-    return Evaluation(dataset, dataset.sha256(), inputs, chosen, original)
+    return Evaluation(dataset, measured_inputs(project), inputs, chosen, original)
 
 
 def register_variant(project: Project, variant: str, lineage: Lineage, evaluation: Evaluation) -> VariantRecord:
@@ -77,6 +79,7 @@ def register_variant(project: Project, variant: str, lineage: Lineage, evaluatio
     """
     graph = layer_graph(project, variant)
     plan = None if variant == ORIGINAL else read_shrink_plan(graph.folder)
+    now = record_inputs(project, variant, graph.model_sha256, evaluation.measured)
     size = size_of(graph.load())
     score = evaluation.original if variant == ORIGINAL else evaluation.score(graph)
     record = VariantRecord(
@@ -86,7 +89,7 @@ def register_variant(project: Project, variant: str, lineage: Lineage, evaluatio
         step=lineage.step,
         method=dict(lineage.method),
         cuts=lineage.cuts,
-        source_sha256=graph.source_sha256,
+        made_from=recorded({**now, FORMAT: SCHEMA}),
         masks_sha256=None if plan is None else plan.effective_masks_sha256,
         widths=dict(size.widths),
         macs=size.macs,

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from calibration.variants.register import Evaluation, Lineage, open_evaluation, register_variant
-from exporter.data.datasets import load_dataset
+from exporter.project.freshness import FORMAT, Inputs, changed_inputs
 from exporter.project.settings import Project
 from exporter.shrinking.plan import read_shrink_plan
 from exporter.variants.choice import naming
-from exporter.variants.layer_graphs import ORIGINAL, PRUNED, check_shrink_plan, source_is_here, source_sha256, variants
-from exporter.variants.record import VARIANT_FILE, VariantRecord, read_variant_record
+from exporter.variants.layer_graphs import LAYERS_FILE, ORIGINAL, PRUNED, check_shrink_plan, read_layer_graph, variants
+from exporter.variants.record import SCHEMA, VARIANT_FILE, VariantRecord, read_variant_record
+from exporter.variants.staleness import measured_inputs, record_inputs
 from jetson.errors import CoopexportError, DamagedFileError, StaleError
 
 
@@ -30,13 +31,13 @@ def open_registry(project: Project, on_progress: Callable[[int], None] | None = 
     another network, metric or evaluation data than the project's. One that cannot be exported again keeps its record
     and is named as outdated. Raises CoopexportError when there are no evaluation data, or no record and no way to one.
     """
-    data_sha256 = load_dataset(project, "evaluation").sha256()
+    measured = measured_inputs(project)
     evaluation: Evaluation | None = None
     records: list[VariantRecord] = []
     outdated: dict[str, str] = {}
     for done, variant in enumerate(variants(project), start=1):
         stored = _stored(project, variant)
-        if stored is not None and _holds(project, stored, data_sha256, records):
+        if stored is not None and _is_fresh(project, stored, measured):
             records.append(stored)
         else:
             try:
@@ -58,20 +59,17 @@ def _stored(project: Project, variant: str) -> VariantRecord | None:
     return read_variant_record(folder) if (folder / VARIANT_FILE).is_file() else None
 
 
-def _holds(project: Project, record: VariantRecord, data_sha256: str, before: list[VariantRecord]) -> bool:
-    """Tell whether a record is of the network, the metric and the data of now; `before`: the original's comes first."""
-    measured = record.metric
-    original = before[0].metric if before else measured
-    if (measured.name, measured.data_sha256) != (project.settings.data.metric, data_sha256):
-        return False
-    if source_is_here(project, record.variant) and source_sha256(project, record.variant) != record.source_sha256:
-        return False
-    if record.variant != ORIGINAL:
-        try:
+def _is_fresh(project: Project, record: VariantRecord, measured: Inputs) -> bool:
+    """Tell whether nothing that a record is made from has changed."""
+    folder = project.variant_folder(record.variant)
+    try:
+        if record.variant != ORIGINAL:
             check_shrink_plan(project, record.variant)
-        except (StaleError, DamagedFileError):  # said again, to the user, when it cannot be exported
-            return False
-    return measured.reference == original.value
+        graph = read_layer_graph(folder, record.variant).model_sha256 if (folder / LAYERS_FILE).is_file() else None
+    except (StaleError, DamagedFileError):  # said again, to the user, when it cannot be exported
+        return False
+    now = {**record_inputs(project, record.variant, graph, measured), FORMAT: SCHEMA}
+    return not changed_inputs(record.made_from, now)
 
 
 def _lineage(project: Project, variant: str, stored: VariantRecord | None) -> Lineage:

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from calibration.variants.register import Evaluation, Lineage, register_variant
+from exporter.project.freshness import FORMAT, MadeFrom, changed_inputs
 from exporter.project.settings import Project
 from exporter.pruning.rounds import Spent, Trained
 from exporter.pruning.session import PruningSession
+from exporter.shrinking.plan import SCHEMA, read_shrink_plan
 from exporter.tracing.trace import run_network
 from exporter.variants.pruned_variant import write_pruned_variant
 from exporter.variants.record import Step, VariantRecord, read_variant_record
@@ -30,25 +32,24 @@ class LeftOut:
 class VariantMaker:
     """Turns trained networks into registered variants, those that are there already aside.
 
-    `series`: put before the variants' names. `session`: of step 1; its recipe says nothing of step 2, whose own is
-    `recipe_of_step_two`.
+    `series`: put before the variants' names. `session`: of step 1; what it is made from says nothing of step 2, which
+    is made from `step_two`.
     """
 
     project: Project
     series: str | None
     session: PruningSession
-    recipe_of_step_two: str
+    step_two: MadeFrom
     evaluation: Evaluation
     inputs: torch.Tensor
-    checkpoint_sha256: str
 
     def name(self, suffix: str) -> str:
         """Return the name of a variant of this series."""
         return suffix if self.series is None else f"{self.series}-{suffix}"
 
-    def recipe(self, step: Step) -> str:
-        """Return the hash of all that decides what a variant of `step` is."""
-        return self.session.recipe if step == "step1" else self.recipe_of_step_two
+    def made_from(self, step: Step) -> MadeFrom:
+        """Return digests of all that decides what a variant of `step` is."""
+        return self.session.made_from if step == "step1" else self.step_two
 
     def register(
         self, suffix: str, parent: str, step: Step, trained: Trained, since: Spent, **more: Any
@@ -59,7 +60,7 @@ class VariantMaker:
         left, outputs may hardly depend on the image, so that rounding is as large as they are.
         """
         variant = self.name(suffix)
-        record = _registered(self.project, variant, self.recipe(step), more.get("cuts"))
+        record = _registered(self.project, variant, self.made_from(step), more.get("cuts"))
         if record is None and _is_constant(trained.dense.network, self.inputs):
             return LeftOut(variant, "what it says no longer depends on the image: too little is left")
         try:
@@ -72,12 +73,11 @@ class VariantMaker:
     def _made(
         self, variant: str, parent: str, step: Step, trained: Trained, since: Spent, more: dict[str, Any]
     ) -> VariantRecord:
-        write_pruned_variant(self.project, variant, trained.dense, trained.full, self.inputs, self.checkpoint_sha256)
+        write_pruned_variant(self.project, variant, trained.dense, trained.full, self.inputs, self.made_from(step))
         cuts = more.pop("cuts", None)
         method = {
             "command": "prune two-step",
             "criterion": self.session.settings.criterion,
-            "recipe_sha256": self.recipe(step),
             **more,
         }
         training = {
@@ -90,14 +90,15 @@ class VariantMaker:
         return register_variant(self.project, variant, lineage, self.evaluation)
 
 
-def _registered(project: Project, variant: str, recipe: str, cuts: tuple[str, ...] | None) -> VariantRecord | None:
-    """Return a variant's record, when it was made by this recipe, and for these cuts at least, already."""
+def _registered(project: Project, variant: str, now: MadeFrom, cuts: tuple[str, ...] | None) -> VariantRecord | None:
+    """Return a variant's record, when it was made from the same, and for these cuts at least, already."""
+    folder = project.variant_folder(variant)
     try:
-        record = read_variant_record(project.variant_folder(variant))
+        record, plan = read_variant_record(folder), read_shrink_plan(folder)
     except (StaleError, DamagedFileError):
         return None
     covered = record.cuts == cuts or set(cuts or ()) <= set(record.cuts or ())
-    return record if covered and record.method.get("recipe_sha256") == recipe else None
+    return record if covered and not changed_inputs(plan.made_from, {**now, FORMAT: SCHEMA}) else None
 
 
 def _is_constant(network: nn.Module, inputs: torch.Tensor) -> bool:

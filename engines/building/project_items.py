@@ -6,12 +6,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from engines.building.build_items import FLOAT32, WHOLE, BuildItem, item_of_whole, items_of_layer
-from exporter.bundles.bundle import read_whole, split_layers
+from exporter.bundles.bundle import read_split, read_whole, split_layers
 from exporter.layers.names import display_name, find_layer
 from exporter.project.settings import Project
 from exporter.variants.choice import chosen_variants
 from exporter.variants.layer_graphs import read_layer_graph
-from exporter.variants.staleness import check_fresh
+from exporter.variants.staleness import check_split, check_whole, measured_inputs
 from jetson.errors import StaleError
 
 ROLES = ("head", "tail", WHOLE)
@@ -39,6 +39,7 @@ def items_of_project(
     """
     items: list[BuildItem] = []
     left_out: list[str] = []
+    measured = measured_inputs(project)
     for choice in chosen_variants(project, variant_names):
         variant, folder = choice.name, project.variant_folder(choice.name)
         if not (folder / "whole.json").is_file():
@@ -47,15 +48,18 @@ def items_of_project(
                     f"variant {variant} has no bundles", fix="make them with: coopexport split --layer NAME"
                 )
             continue
-        layers = read_layer_graph(folder, variant).layers
+        graph = read_layer_graph(folder, variant)
+        layers = graph.layers
         names = [display_name(layers, find_layer(layers, name)) for name in layer_names] or split_layers(folder)
         if choice.cuts is not None and not choice.named:
             names = sorted(set(names).intersection(split_layers(folder)))
             if layer_names and not names:
                 left_out.append(variant)
                 continue
-        check_fresh(project, variant, read_whole(folder))
+        check_whole(project, graph, read_whole(folder), measured)
         if not {"head", "tail"}.isdisjoint(roles):
+            for name in names:
+                check_split(project, graph, read_split(folder, name), measured)
             items += [item for name in names for item in items_of_layer(folder, name, precision) if item.role in roles]
         if WHOLE in roles:
             items.append(item_of_whole(folder, precision))

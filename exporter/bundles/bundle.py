@@ -25,7 +25,7 @@ from jetson.runtime.preprocessing import Preprocessing
 from jetson.store.blobs import BlobStore, blob_name, sha256_of_name, verify_blob
 from jetson.wire.feature import FeatureCodec, FeatureTensor
 
-WHOLE_SCHEMA = "coopexport.whole/1.0"
+WHOLE_SCHEMA = "coopexport.whole/1.1"
 WEIGHTS_FOLDER = "weights"
 
 
@@ -99,8 +99,7 @@ class SplitFile(_Record):
     variant: str
     layer: str
     position: Literal["post-activation", "pre-activation"]
-    source_sha256: str
-    model_sha256: str
+    made_from: dict[str, str] = {}
     head: FileRecord
     tail: FileRecord
     tensors: tuple[CutTensorRecord, ...]
@@ -109,7 +108,6 @@ class SplitFile(_Record):
     parity: tuple[dict[str, Any], ...]
     payload_bytes: PayloadBytes
     metric: Metric
-    recipe_sha256: str
 
     @property
     def codec(self) -> str:
@@ -140,7 +138,7 @@ class WholeFile(_Record):
     """`whole.json`: the candidates that need no cut."""
 
     variant: str
-    source_sha256: str
+    made_from: dict[str, str] = {}
     model: FileRecord
     preprocessing: dict[str, Any]
     metric: Metric

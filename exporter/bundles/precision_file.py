@@ -7,13 +7,15 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from exporter.bundles.bundle import FileRecord, Metric, verify_file
+from exporter.bundles.bundle import FileRecord, Metric, SplitFile, WholeFile
 from exporter.bundles.records import read_record
+from exporter.project.freshness import FORMAT, check_fresh, digest
 from jetson.errors import StaleError
 
-PRECISION_SCHEMA = "coopexport.precision/1.0"
+PRECISION_SCHEMA = "coopexport.precision/1.1"
 Precision = Literal["fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp16", "int8")
+_OF_THE_BUNDLE_ALONE = ("split settings", "select settings", FORMAT)
 
 
 class _Record(BaseModel):
@@ -43,13 +45,11 @@ class Rounding(_Record):
 class RoleFile(_Record):
     """One graph: a head, a tail or the whole network.
 
-    `source_sha256`: of the float32 graph that it was made from. `converted`: the layers of which nodes run in the
-    precision, `float32_layers`: the others that could. `bounds`: what an engine may differ from the golden data by, fed
-    with golden inputs.
+    `converted`: the layers of which nodes run in the precision, `float32_layers`: the others that could. `bounds`: what
+    an engine may differ from the golden data by, fed with golden inputs.
     """
 
     file: FileRecord
-    source_sha256: str
     converted: tuple[str, ...] = Field(
         validation_alias=AliasChoices("lowered", "converted"), serialization_alias="lowered"
     )
@@ -65,15 +65,13 @@ class PrecisionFile(_Record):
     `metric`: against the whole graph, as in the bundle; `against_float32`: against the float32 pair at the same cut, on
     the same images; `changed_answers`: how many of them get another class than from it, None where outputs are no
     classes. `maximum_loss_points`: what `against_float32` was allowed to lose. `ranges`: how those of int8 were chosen.
-    `rounding`: of the pair as a whole, from its input on. `float32_golden_sha256`: of the float32 graphs' golden data,
-    which show other calibration images and another preprocessing.
+    `rounding`: of the pair as a whole, from its input on. `made_from`: as of `precision_inputs`, with the settings.
     """
 
     variant: str
     layer: str
     precision: Precision
-    model_sha256: str
-    float32_golden_sha256: str
+    made_from: dict[str, str] = {}
     roles: dict[str, RoleFile]
     golden: FileRecord
     metric: Metric
@@ -83,7 +81,6 @@ class PrecisionFile(_Record):
     ranges: dict[str, Any] | None = None
     largest_activations: dict[str, float] | None = None
     rounding: Rounding
-    recipe_sha256: str
 
 
 def precision_file_name(layer: str, precision: str) -> str:
@@ -93,43 +90,30 @@ def precision_file_name(layer: str, precision: str) -> str:
 
 def read_precision(folder: Path, layer: str, precision: str) -> PrecisionFile:
     """Read the manifest of a layer in a precision; raises CoopexportError when it is missing or malformed."""
-    command = f"coopexport precision --precision {precision} " + ("--whole" if layer == "whole" else f"--layer {layer}")
+    command = _command(layer, precision)
     path = folder / precision_file_name(layer, precision)
     if not path.is_file():
         raise StaleError(f"there is no {path}", path=path, fix=f"make it with: {command}")
     return read_record(PrecisionFile, path, PRECISION_SCHEMA, f"make it again with: {command}")
 
 
-def check_same_data(record: PrecisionFile, golden: FileRecord, metric: Metric) -> None:
-    """Raise StaleError when a precision was calibrated or evaluated on other data than the float32 graphs.
+def precision_inputs(bundle: SplitFile | WholeFile) -> dict[str, str | None]:
+    """Return what the forms of a bundle in other precisions are made from, their own settings and format aside.
 
-    `golden`, `metric`: of the float32 bundle, or of the whole network. The graphs alone do not tell: with another
-    preprocessing or evaluation set they may be the same to the bit.
+    That is what the bundle itself is made from, and its graphs and golden data.
     """
-    if record.float32_golden_sha256 != golden.sha256:
-        changed = "calibrated before calibration data or preprocessing changed"
-    elif (record.metric.name, record.metric.data_sha256) != (metric.name, metric.data_sha256):
-        changed = "evaluated before evaluation data or metric changed"
-    else:
-        return
-    where = "--whole" if record.layer == "whole" else f"--layer {record.layer}"
-    raise StaleError(
-        f"{record.layer} of {record.variant} in {record.precision} was {changed}",
-        layer=record.layer,
-        fix=f"make it again with: coopexport precision --precision {record.precision} {where}",
-    )
+    inherited = {name: value for name, value in bundle.made_from.items() if name not in _OF_THE_BUNDLE_ALONE}
+    graphs = (bundle.model,) if isinstance(bundle, WholeFile) else (bundle.head, bundle.tail)
+    return {**inherited, "float32 graphs": digest([record.sha256 for record in (*graphs, bundle.golden)])}
 
 
-def verify_role(folder: Path, record: PrecisionFile, role: str, source_sha256: str) -> Path:
-    """Return the path of the graph of `role`, made from the float32 graph with `source_sha256`.
+def check_precision(record: PrecisionFile, bundle: SplitFile | WholeFile) -> None:
+    """Raise StaleError when a form in another precision is older than what the bundle is, or is made from."""
+    what = f"{record.layer} of {record.variant} in {record.precision} was made"
+    command = _command(record.layer, record.precision)
+    check_fresh(what, record.made_from, precision_inputs(bundle), command, record.layer)
 
-    Raises CoopexportError when it was made from another graph than the bundle now holds, or is missing or damaged.
-    """
-    item = record.roles[role]
-    if item.source_sha256 != source_sha256:
-        raise StaleError(
-            f"{folder / item.file.file} was made from an older {role} of {record.layer}",
-            layer=record.layer,
-            fix=f"make it again with: coopexport precision --precision {record.precision}",
-        )
-    return verify_file(folder, item.file)
+
+def _command(layer: str, precision: str) -> str:
+    where = "--whole" if layer == "whole" else f"--layer {layer}"
+    return f"coopexport precision --precision {precision} {where}"

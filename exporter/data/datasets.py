@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from exporter.data.cifar import is_cifar, read_cifar
 from exporter.data.image_folder import ImageFolder, class_names, list_images, read_all
 from exporter.project.settings import Project
-from exporter.project.user_code import find_source, load_function
+from exporter.project.user_code import load_function
 from jetson.errors import DamagedFileError, InputError, one_line
-from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.runtime import preprocessing
 
 _PURPOSES = ("training", "validation", "calibration", "evaluation")
@@ -31,11 +30,6 @@ class Dataset:
     images: NDArray[np.uint8]
     labels: NDArray[Any]
 
-    def sha256(self) -> str:
-        """Return the hash of images and labels."""
-        parts = (np.ascontiguousarray(array) for array in (self.images, self.labels))
-        return sha256_of_bytes(b"".join(str((part.dtype, part.shape)).encode() + part.tobytes() for part in parts))
-
     def first(self, count: int) -> Dataset:
         """Return the first `count` images (all, if there are fewer)."""
         return Dataset(self.name, self.images[:count], self.labels[:count])
@@ -43,14 +37,10 @@ class Dataset:
 
 @dataclass(frozen=True)
 class SampleSource:
-    """What a user's function returns in the place of arrays: `samples[index]` is an image and its label.
-
-    `function_sha256`: the hash of the file that the function is in, None where it is not in a file.
-    """
+    """What a user's function returns in the place of arrays: `samples[index]` is an image and its label."""
 
     name: str
     samples: Any
-    function_sha256: str | None
 
 
 def load_dataset(project: Project, purpose: str) -> Dataset:
@@ -87,8 +77,7 @@ def open_source(project: Project, purpose: str) -> Dataset | ImageFolder | Sampl
     if ":" in reference:
         loaded = _call(project, reference, key)
         if not isinstance(loaded, tuple):
-            source = find_source(reference, project.folder)
-            return SampleSource(reference, loaded, None if source is None else sha256_of_file(str(source)))
+            return SampleSource(reference, loaded)
         images, labels = (np.asarray(item) for item in loaded)
     elif is_cifar(path):
         count = project.settings.data.calibration_samples if purpose == "calibration" else None

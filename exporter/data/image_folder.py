@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from jetson.errors import CoopexportError, DamagedFileError, InputError, one_line
-from jetson.files.atomic_files import sha256_of_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _MAX_THREADS = 16
@@ -41,12 +40,6 @@ class ImageFolder:
         chosen = [index * len(self.files) // count for index in range(count)]
         files = tuple(self.files[index] for index in chosen)
         return replace(self, files=files, labels=tuple(self.labels[index] for index in chosen))
-
-    def sha256(self) -> str:
-        """Return a hash of the files' names and sizes in bytes, the classes and `size`; no image is read."""
-        facts = [f"{self.classes} {self.size}"]
-        facts += [f"{file.parent.name}/{file.name} {file.stat().st_size}" for file in self.files]
-        return sha256_of_bytes("\n".join(facts).encode("utf-8", "surrogateescape"))
 
 
 def class_names(folder: Path) -> tuple[str, ...]:

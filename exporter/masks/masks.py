@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,4 +78,17 @@ def encode_masks(masks: Masks) -> bytes:
     from safetensors.numpy import save
 
     metadata = {"schema": SCHEMA, "meaning": masks.meaning, "origin": masks.origin}
-    return save({name: np.ascontiguousarray(keep) for name, keep in masks.keep.items()}, metadata)
+    return _reproducible(save({name: np.ascontiguousarray(keep) for name, keep in masks.keep.items()}, metadata))
+
+
+def _reproducible(content: bytes) -> bytes:
+    """Return a safetensors file with its metadata in order; the library writes them in any order.
+
+    Source: https://huggingface.co/docs/safetensors (8 bytes of header size, header in JSON, tensors).
+    """
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)  # tensors begin at a multiple of 8
+    return len(encoded).to_bytes(8, "little") + encoded + content[start:]

@@ -51,6 +51,7 @@ class DataSection(_Section):
     metric: str = "top1"
     calibration_samples: int = Field(default=256, ge=8)
     image_size: tuple[PositiveInt, PositiveInt] | None = None
+    compare_folders: Literal["times", "content"] = "times"
 
 
 class SplitSection(_Section):

@@ -49,6 +49,7 @@ evaluation = {evaluation}
 metric = "top1"                       # or "package.module:function" of (outputs, labels); higher is better
 calibration_samples = 256
 # image_size = [224, 224]             # folders of images: scale to cover height x width, and crop at the centre
+compare_folders = "times"             # whether a folder changed: by its files' names, sizes and times, or "content"
 
 [training]
 optimizer = "sgd"                     # or "adamw"

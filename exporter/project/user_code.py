@@ -52,11 +52,13 @@ def find_source(reference: str, folder: Path) -> Path | None:
         if top is not None and top.origin is not None:
             origin = Path(top.origin)
             roots.append(origin.parent.parent if origin.name == "__init__.py" else origin.parent)
-    for root in roots:
-        for path in (root.joinpath(*parts).with_suffix(".py"), root.joinpath(*parts, "__init__.py")):
-            if path.is_file():
-                return path
-    return None
+    return next((path for root in roots if (path := module_file(root, parts)) is not None), None)
+
+
+def module_file(root: Path, parts: list[str]) -> Path | None:
+    """Return the file of the module whose dotted name has these parts, where it lies below `root`."""
+    paths = (root.joinpath(*parts, "__init__.py"), root.joinpath(*parts[:-1], f"{parts[-1]}.py"))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def load_function(reference: str, folder: Path, key: str) -> Callable[..., Any]:

@@ -42,20 +42,20 @@ def trained_round(
     was pruned is not scored again.
     """
     path, begun = session.folder / f"{name}.safetensors", session.folder / f"{name}-begun.safetensors"
-    stored = read_snapshot(path, session.groups, session.base, session.recipe, session.origin)
+    stored = read_snapshot(path, session.groups, session.base, session.made_from, session.origin)
     if stored is not None:
         dense, full, content = stored
         return Trained(dense, full, Spent(**content["spent"]), content["score"])
-    pruned = read_snapshot(begun, session.groups, session.base, session.recipe, session.origin)
+    pruned = read_snapshot(begun, session.groups, session.base, session.made_from, session.origin)
     if pruned is None:
         dense, full = prune()
-        write_snapshot(begun, dense, session.recipe, {})
+        write_snapshot(begun, dense, session.made_from, {})
     else:
         dense, full, _ = pruned
     full, result = fine_tune(session, dense, full, tuning, name)
     spent = Spent(before.epochs + result.epochs, before.images + result.images, before.seconds + result.seconds)
     score = session.evaluate(dense.network)
-    write_snapshot(path, dense, session.recipe, {"spent": asdict(spent), "score": score})
+    write_snapshot(path, dense, session.made_from, {"spent": asdict(spent), "score": score})
     begun.unlink(missing_ok=True)
     (session.folder / STATE_FILE).unlink(missing_ok=True)
     return Trained(dense, full, spent, score)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from exporter.progress import OnProgress, ignore, no_progress
+from exporter.project.freshness import MadeFrom, digest
 from exporter.project.settings import CROSS_ENTROPY, PruneSection, TrainingSection
 from exporter.pruning.channel_groups import ChannelGroups
 from exporter.pruning.criteria import Evidence, Loss, score_channels
@@ -35,7 +36,7 @@ class PruningSession:
 
     `groups`: of the network, which is loaded with other weights as the work goes on; `base`: the weights that it
     begins with; `evaluate`: the metric of a network in eval mode on validation data, higher is better; `teacher`: the
-    unpruned network, where its outputs are to be learned; `recipe`: a hash of everything that decides the result;
+    unpruned network, where its outputs are to be learned; `made_from`: digests of all that decides the result;
     `folder`: for what an interrupted run goes on from; `on_progress` gets the name of each training, its steps done and
     all, `on_warning` what of it has to be done anew; `validation`: what training.patience looks at.
     """
@@ -48,7 +49,7 @@ class PruningSession:
     training: TrainingSection
     settings: PruneSection
     teacher: nn.Module | None
-    recipe: str
+    made_from: MadeFrom
     folder: Path
     project_folder: Path
     on_progress: OnProgress = no_progress
@@ -130,7 +131,7 @@ def fine_tune(
         teacher=session.teacher,
         validation=session.validation if training.patience is not None else None,
         state_file=state_file,
-        recipe=f"{session.recipe} {label} {sha256_of_bytes(dense.removed.tobytes())}",
+        recipe=f"{digest(dict(session.made_from))} {label} {sha256_of_bytes(dense.removed.tobytes())}",
         on_progress=lambda done, total: session.on_progress(label, done, total),
         on_warning=session.on_warning,
         folder=session.project_folder,

@@ -10,47 +10,46 @@ from typing import Any
 import numpy as np
 import torch
 
+from exporter.project.freshness import FORMAT, MadeFrom, changed_inputs
 from exporter.pruning.channel_groups import ChannelGroups
 from exporter.pruning.dense_network import DenseNetwork, State, without_groups, write_back
 from jetson.errors import StaleError, UnsupportedError
 from jetson.files.atomic_files import write_file
 
-SCHEMA = "coopexport.pruning-snapshot/1.0"
+SCHEMA = "coopexport.pruning-snapshot/1.1"
 _REMOVED, _WEIGHTS = "removed", "weights."
 
 
-def write_snapshot(path: Path, dense: DenseNetwork, recipe: str, content: Mapping[str, Any]) -> None:
-    """Write the dense network's weights, which groups are gone, and `content` (JSON), atomically; raises OSError.
-
-    `recipe`: a hash of all that made it.
-    """
+def write_snapshot(path: Path, dense: DenseNetwork, made_from: MadeFrom, content: Mapping[str, Any]) -> None:
+    """Write the dense network's weights, what is removed, `made_from` and `content`, atomically; raises OSError."""
     from safetensors.torch import save
 
     tensors = {_WEIGHTS + name: tensor.clone().contiguous() for name, tensor in dense.network.state_dict().items()}
     tensors[_REMOVED] = torch.from_numpy(dense.removed)
-    metadata = {"schema": SCHEMA, "recipe": recipe, "content": json.dumps(dict(content))}
+    metadata = {"schema": SCHEMA, "made_from": json.dumps(dict(made_from)), "content": json.dumps(dict(content))}
     write_file(str(path), save(tensors, metadata))
 
 
 def read_snapshot(
-    path: Path, groups: ChannelGroups, base: State, recipe: str, origin: str
+    path: Path, groups: ChannelGroups, base: State, made_from: MadeFrom, origin: str
 ) -> tuple[DenseNetwork, State, dict[str, Any]] | None:
     """Return what `write_snapshot` wrote: the dense network, its full-size weights, and the content.
 
-    `base`: the weights that pruning began with. None when the file is missing, damaged or of another recipe: that
-    round has to be done.
+    `base`: the weights that pruning began with. None when the file is missing or damaged, or what it was made
+    from is not `made_from`: that round has to be done.
     """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if (metadata.get("schema"), metadata.get("recipe")) != (SCHEMA, recipe):
+            stored = {**json.loads(metadata["made_from"]), FORMAT: metadata.get("schema")}
+            if changed_inputs(stored, {**made_from, FORMAT: SCHEMA}):
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
             content = json.loads(metadata["content"])
         dense, full = without_groups(groups, base, tensors.pop(_REMOVED).numpy().astype(np.bool_), origin)
         dense.network.load_state_dict({name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items()})
         return dense, write_back(dense, full), content
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, UnsupportedError, StaleError):
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError, UnsupportedError, StaleError):
         return None

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from exporter.bundles.records import read_record
+from exporter.project.freshness import digest, recorded
 from jetson.files.atomic_files import write_files
 from jetson.files.json_files import encode_json
 
 if TYPE_CHECKING:
     from torch import nn
 
-SCHEMA = "coopexport.shrink-plan/2.0"
+SCHEMA = "coopexport.shrink-plan/2.1"
 PLAN_FILE = "shrink.json"
 WEIGHTS_FILE = "weights.safetensors"
 MASKS_FILE = "masks.safetensors"
@@ -85,19 +86,32 @@ class ShrinkPlan(BaseModel):
 
 
 class ShrinkFile(ShrinkPlan):
-    """A shrink plan as a file: with its factory, its sources and what was proven about it."""
+    """A shrink plan as a file: with its factory, what it was made from, and what was proven about it."""
 
     factory: str
     arguments: dict[str, Any]
-    checkpoint_sha256: str
+    made_from: dict[str, str] = {}
     masks_from: str = "file"  # where the masks were read: a file, or the checkpoint itself
-    masks_sha256: str | None = None  # of the file that they were read from
     masks_file: str | None = None  # where it was not the project's
     effective_masks_sha256: str | None = None  # of the masks beside this plan, which the network stands for
     options: dict[str, Any] = {}
     weights: str
     weights_sha256: str
     parity: tuple[dict[str, Any], ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_version(cls, content: Any) -> Any:
+        """Take `made_from` of a plan of version 2.0 from the hashes that it has."""
+        if not isinstance(content, dict) or "made_from" in content:
+            return content
+        hashes = {"checkpoint": content.get("checkpoint_sha256"), "masks": content.get("masks_sha256")}
+        return {**content, "made_from": recorded(hashes)}
+
+    def network_digest(self) -> str:
+        """Return a digest of the network that the plan describes: not of what it was made from, or what was proven."""
+        described = self.model_dump(mode="json", include={*ShrinkPlan.model_fields, "factory", "arguments"})
+        return digest([described, self.weights_sha256])
 
 
 def encode_weights(network: nn.Module) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,6 @@ from PIL import Image
 from exporter.data.datasets import SampleSource
 from exporter.data.image_folder import ImageFolder, each_image
 from jetson.errors import CoopexportError, InputError, one_line, reworded
-from jetson.files.atomic_files import sha256_of_bytes
 from jetson.runtime import preprocessing as preprocessing_steps
 from jetson.runtime.preprocessing import Preprocessing
 
@@ -42,9 +40,6 @@ class FolderSet:
 
     def labels(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.array([self.images.labels[index] for index in indices], dtype=np.int64)
-
-    def sha256(self) -> str:
-        return _hash(self.images.sha256(), self.preprocessing)
 
     def _input(self, index: int, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         return _preprocessed(image, self.preprocessing, self.input_shape, str(self.images.files[index]))
@@ -87,10 +82,6 @@ class SampleSet:
         labels = [self.drawn[index] if index in self.drawn else self._sample(index)[1] for index in indices.tolist()]
         return np.stack([np.asarray(label) for label in labels])
 
-    def sha256(self) -> str:
-        facts = f"{self.source.name} {self.source.function_sha256} {len(self)} {self.input_shape}"
-        return _hash(facts, self.preprocessing)
-
     def _sample(self, index: int) -> tuple[Any, Any]:
         try:
             sample = self.source.samples[index]
@@ -121,8 +112,8 @@ class SampleSet:
 def folder_set(images: ImageFolder, preprocessing: Preprocessing, input_shape: tuple[int, ...]) -> FolderSet:
     """Return a training set of images that are read batch by batch.
 
-    The hash is that of their names and sizes in bytes, not of what is in them. Raises CoopexportError when the first
-    one does not become an input of `input_shape`; another one does so when it is asked for.
+    Raises CoopexportError when the first one does not become an input of `input_shape`; another one does so when it is
+    asked for.
     """
     data = FolderSet(images, preprocessing, input_shape)
     data.inputs(np.zeros(1, dtype=np.int64))
@@ -132,9 +123,8 @@ def folder_set(images: ImageFolder, preprocessing: Preprocessing, input_shape: t
 def sample_set(source: SampleSource, preprocessing: Preprocessing, input_shape: tuple[int, ...]) -> SampleSet:
     """Return a training set of what `source.samples[index]` gives: an image and its label.
 
-    The hash is that of the function's name and file and the number of samples, not of what they hold. Raises
-    CoopexportError when there are none, or the first one is neither an image nor floats of `input_shape`; another one
-    does so when it is asked for.
+    Raises CoopexportError when there are none, or the first one is neither an image nor floats of `input_shape`;
+    another one does so when it is asked for.
     """
     data = SampleSet(source, preprocessing, input_shape)
     if len(data) == 0:
@@ -157,8 +147,3 @@ def _preprocessed(
             "declare preprocessing.resize and preprocessing.crop, or correct model.input_shape"
         )
     return preprocessed.astype(np.float32, copy=False)
-
-
-def _hash(facts: str, preprocessing: Preprocessing) -> str:
-    declaration = json.dumps(preprocessing_steps.to_json(preprocessing), sort_keys=True)
-    return sha256_of_bytes((facts + declaration).encode())

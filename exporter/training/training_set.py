@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,7 +13,6 @@ from exporter.data.image_folder import ImageFolder
 from exporter.project.settings import Project
 from exporter.training.lazy_sets import folder_set, sample_set
 from jetson.errors import InputError
-from jetson.files.atomic_files import sha256_of_bytes
 from jetson.runtime import preprocessing as preprocessing_steps
 from jetson.runtime.preprocessing import Preprocessing
 
@@ -41,9 +39,6 @@ class TrainingSet(Protocol):
     def labels(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         """Return the labels of these samples, N x ...; class numbers for cross entropy."""
 
-    def sha256(self) -> str:
-        """Return a hash that changes with what is trained on."""
-
 
 @dataclass(frozen=True)
 class _ArraySet:
@@ -51,7 +46,6 @@ class _ArraySet:
     layout: str
     all_inputs: NDArray[np.float32]
     all_labels: NDArray[Any]
-    content_sha256: str
 
     def __len__(self) -> int:
         return len(self.all_inputs)
@@ -61,9 +55,6 @@ class _ArraySet:
 
     def labels(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         return self.all_labels[indices]
-
-    def sha256(self) -> str:
-        return self.content_sha256
 
 
 @dataclass(frozen=True)
@@ -88,22 +79,17 @@ class _Part:
     def labels(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         return self.whole.labels(self.chosen[indices])
 
-    def sha256(self) -> str:
-        return sha256_of_bytes(self.whole.sha256().encode() + self.chosen.astype("<i8").tobytes())
-
 
 def training_set_of_arrays(
     name: str, images: NDArray[np.uint8], labels: NDArray[Any], preprocessing: Preprocessing
 ) -> TrainingSet:
     """Return `images` (N x height x width x 3, RGB, uint8), preprocessed once, with `labels` (N x ...).
 
-    All inputs are in memory as float32. The hash is that of images, labels and preprocessing. Raises CoopexportError
-    when the numbers of images and labels differ, or preprocessing refuses the images.
+    All inputs are in memory as float32. Raises CoopexportError when the numbers of images and labels differ, or
+    preprocessing refuses the images.
     """
     if len(images) != len(labels):
         raise InputError(f"{name}: {len(images)} images and {len(labels)} labels")
-    declaration = json.dumps(preprocessing_steps.to_json(preprocessing), sort_keys=True)
-    content = Dataset(name, images, labels).sha256() + declaration
     inputs: NDArray[np.float32] | None = None
     for start in range(0, max(1, len(images)), _BLOCK_IMAGES):
         block = preprocessing_steps.apply(preprocessing, images[start : start + _BLOCK_IMAGES])
@@ -111,7 +97,7 @@ def training_set_of_arrays(
             inputs = np.empty((len(images), *block.shape[1:]), dtype=np.float32)
         inputs[start : start + len(block)] = block
     assert inputs is not None  # `apply` refuses no images
-    return _ArraySet(name, preprocessing.layout, inputs, np.asarray(labels), sha256_of_bytes(content.encode()))
+    return _ArraySet(name, preprocessing.layout, inputs, np.asarray(labels))
 
 
 def load_training_set(project: Project) -> TrainingSet:

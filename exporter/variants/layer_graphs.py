@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,19 +16,20 @@ from exporter.bundles.bundle import verify_weights
 from exporter.data.datasets import load_dataset, network_inputs
 from exporter.layers.candidates import Layer
 from exporter.onnx_graphs.weight_store import store_weights
+from exporter.project.freshness import FORMAT, MadeFrom, changed_inputs, check_fresh, recorded
+from exporter.project.inputs import file_digest, project_inputs
 from exporter.project.settings import Project
-from exporter.project.user_code import find_source
 from exporter.shrinking.plan import PLAN_FILE, ShrinkFile, read_shrink_plan
 from exporter.shrinking.rebuild import rebuild
 from exporter.variants.record import PRUNING_STEPS, VARIANT_FILE, VariantRecord, in_order, read_variant_record
-from jetson.errors import DamagedFileError, InputError, StaleError
+from jetson.errors import DamagedFileError, InputError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file, write_files
 from jetson.files.json_files import encode_json, read_json
 
 if TYPE_CHECKING:
     from torch import nn
 
-SCHEMA = "coopexport.layer-graph/1.0"
+SCHEMA = "coopexport.layer-graph/1.1"
 GRAPH_FILE = "model.onnx"
 LAYERS_FILE = "model.layers.json"
 ORIGINAL, PRUNED, STEP_ONE = "original", "pruned", "step1"
@@ -45,13 +45,13 @@ _NEAREST = 5
 class LayerGraph:
     """An exported variant as it lies on the disk.
 
-    `source_sha256`: hash of what was exported; `model_sha256`: of the graph's file, which names its weights by
-    their hashes; `parity`: what was proven when it was exported.
+    `made_from`: what was exported (`graph_inputs`) and in which format; `model_sha256`: hash of the graph's file, which
+    names its weights by their hashes; `parity`: what was proven when it was exported.
     """
 
     variant: str
     folder: Path
-    source_sha256: str
+    made_from: MadeFrom
     model_sha256: str
     layers: tuple[Layer, ...]
     parity: tuple[dict[str, Any], ...] = ()
@@ -143,29 +143,28 @@ def example_inputs(project: Project) -> NDArray[np.float32]:
     return generator.standard_normal(shape, dtype=np.float32)
 
 
-def source_sha256(project: Project, variant: str) -> str:
-    """Return the hash of all that a variant's graph is made from: weights or plan, factory and its file, arguments.
+def graph_inputs(project: Project, variant: str) -> dict[str, str | None]:
+    """Return what the graph of a variant is made from, and all that is made of the graph.
 
-    Of the network's code only the file that holds the factory is seen.
+    Nothing of it is known (None) where the checkpoint or the shrink plan is not: a machine that only builds or serves
+    has none. The examples that the export is proven on are nothing that it is made from.
     """
-    model = project.settings.model
-    file = _source_file(project, variant)
-    if not file.is_file():
-        raise InputError(f"{file} is missing", path=file, fix="check model.checkpoint")
-    code = find_source(model.factory, project.folder)
-    origin: dict[str, Any] = {"factory": model.factory, "arguments": model.arguments, "input": model.input_shape}
-    origin["weights"] = sha256_of_file(str(file))
-    origin["code"] = None if code is None else sha256_of_file(str(code))
-    return sha256_of_bytes(json.dumps(origin, sort_keys=True).encode())
+    if variant == ORIGINAL:
+        weights = project_inputs(project, "checkpoint")
+    else:
+        weights = {"shrink plan": _plan_digest(project.variant_folder(variant))}
+    if None in weights.values():
+        return weights
+    return {**weights, **project_inputs(project, "network code", "model settings")}
 
 
-def source_is_here(project: Project, variant: str) -> bool:
-    """Tell whether the file that a variant is made from is on this machine."""
-    return _source_file(project, variant).is_file()
+def _plan_digest(folder: Path) -> str | None:
+    return read_shrink_plan(folder).network_digest() if (folder / PLAN_FILE).is_file() else None
 
 
-def _source_file(project: Project, variant: str) -> Path:
-    return project.path(project.settings.model.checkpoint) if variant == ORIGINAL else _plan_file(project, variant)
+def plan_is_here(project: Project, variant: str) -> bool:
+    """Tell whether the shrink plan of a variant is on this machine."""
+    return _plan_file(project, variant).is_file()
 
 
 def _plan_file(project: Project, variant: str) -> Path:
@@ -188,15 +187,18 @@ def layer_graph(project: Project, variant: str) -> LayerGraph:
         if not variant or not _plan_file(project, variant).is_file():
             existing_variant(project, variant)
         check_shrink_plan(project, variant)
-    source = source_sha256(project, variant)
+    now = {**graph_inputs(project, variant), FORMAT: SCHEMA}
+    if variant == ORIGINAL and now["checkpoint"] is None:
+        file = project.path(project.settings.model.checkpoint)
+        raise InputError(f"{file} is missing", path=file, fix="check model.checkpoint")
     path = project.variant_folder(variant) / LAYERS_FILE
     if path.is_file():
         stored = read_layer_graph(path.parent, variant)
-        if stored.source_sha256 == source:
+        if not changed_inputs(stored.made_from, now):
             with suppress(DamagedFileError):
                 stored.verified_file()
                 return stored
-    return _export_variant(project, variant, source)
+    return _export_variant(project, variant, recorded(now))
 
 
 def check_shrink_plan(project: Project, variant: str) -> None:
@@ -204,22 +206,26 @@ def check_shrink_plan(project: Project, variant: str) -> None:
 
     `variant`: one with a shrink plan.
     """
-    model, plan = project.settings.model, read_shrink_plan(project.variant_folder(variant))
-    checkpoint = model.checkpoint if plan.masks_from == PRUNING else model.pruned_checkpoint or model.checkpoint
-    sources = {checkpoint: plan.checkpoint_sha256}
-    masks = plan.masks_file or model.masks
-    if masks is not None and plan.masks_sha256 is not None:
-        sources[masks] = plan.masks_sha256
-    for name, recorded in sources.items():
-        path = project.path(name)
-        if path.is_file() and sha256_of_file(str(path)) != recorded:
-            raise StaleError(
-                f"variant {variant} was not made from {path} as it is now", path=path, fix=f"run: {_command(plan)}"
-            )
-    if (model.factory, model.arguments) != (plan.factory, plan.arguments):
-        raise StaleError(
-            f"variant {variant} was made with another model.factory or model.arguments", fix=f"run: {_command(plan)}"
-        )
+    plan = read_shrink_plan(project.variant_folder(variant))
+    now = project_inputs(project, "checkpoint", "model settings") if plan.masks_from == PRUNING else None
+    now = now or shrink_inputs(project, plan.masks_from, plan.masks_file)
+    if FORMAT not in plan.made_from:  # by an earlier version, which noted less
+        now = {name: value for name, value in now.items() if name in plan.made_from}
+    check_fresh(f"variant {variant} was made", plan.made_from, now, _command(plan))
+
+
+def shrink_inputs(project: Project, masks_from: str, masks_file: str | None) -> dict[str, str | None]:
+    """Return what the variant `pruned` is made from; `masks_from`, `masks_file`: as its plan says where masks are from.
+
+    Unlike one that was trained, it has to be what its masks leave of the network as the code is now.
+    """
+    model = project.settings.model
+    now = project_inputs(project, "network code", "model settings")
+    now["checkpoint"] = file_digest(project.path(model.pruned_checkpoint or model.checkpoint))
+    masks = masks_file or model.masks
+    if masks_from == "file" and masks is not None:
+        now["masks"] = file_digest(project.path(masks))
+    return now
 
 
 def read_layer_graph(folder: Path, variant: str) -> LayerGraph:
@@ -229,8 +235,9 @@ def read_layer_graph(folder: Path, variant: str) -> LayerGraph:
     try:
         layers = tuple(_layer(item) for item in content["layers"])
         parity = tuple(content.get("parity", ()))
-        return LayerGraph(variant, folder, content["source_sha256"], content["model_sha256"], layers, parity)
-    except (KeyError, TypeError) as error:
+        made_from = dict(content.get("made_from", {}))
+        return LayerGraph(variant, folder, made_from, content["model_sha256"], layers, parity)
+    except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(f"{path} is malformed ({error})", path=path, fix="delete it and run again") from None
 
 
@@ -239,7 +246,7 @@ def _layer(item: dict[str, Any]) -> Layer:
     return Layer(**{**known, "shape": tuple(known["shape"]), "aliases": tuple(known["aliases"])})
 
 
-def _export_variant(project: Project, variant: str, source: str) -> LayerGraph:
+def _export_variant(project: Project, variant: str, made_from: MadeFrom) -> LayerGraph:
     import torch
 
     from exporter.layers.export import export
@@ -248,10 +255,10 @@ def _export_variant(project: Project, variant: str, source: str) -> LayerGraph:
     folder = project.variant_folder(variant)
     graph = store_weights(exported.model, folder).SerializeToString(deterministic=True)
     parity = (exported.parity.to_json(),)
-    record = LayerGraph(variant, folder, source, sha256_of_bytes(graph), exported.layers, parity)
+    record = LayerGraph(variant, folder, made_from, sha256_of_bytes(graph), exported.layers, parity)
     content = {
         "variant": variant,
-        "source_sha256": source,
+        "made_from": made_from,
         "model_sha256": record.model_sha256,
         "parity": list(parity),
         "layers": [asdict(layer) for layer in exported.layers],

@@ -7,10 +7,11 @@ import torch
 from torch import nn
 
 from exporter.masks.masks import Masks, encode_masks
+from exporter.project.freshness import FORMAT, MadeFrom
 from exporter.project.settings import Project
 from exporter.pruning.channel_groups import channel_groups
 from exporter.pruning.dense_network import DenseNetwork, State, state_of, without_groups, write_back
-from exporter.shrinking.plan import WEIGHTS_FILE, ShrinkFile, encode_weights, write_shrink_plan
+from exporter.shrinking.plan import SCHEMA, WEIGHTS_FILE, ShrinkFile, encode_weights, write_shrink_plan
 from exporter.shrinking.shrink import Shrunk, shrink
 from exporter.tracing.trace import Inputs, copied
 from exporter.variants.layer_graphs import PRUNING
@@ -19,12 +20,12 @@ from jetson.files.atomic_files import sha256_of_bytes
 
 
 def write_pruned_variant(
-    project: Project, variant: str, dense: DenseNetwork, full: State, inputs: Inputs, checkpoint_sha256: str
+    project: Project, variant: str, dense: DenseNetwork, full: State, inputs: Inputs, made_from: MadeFrom
 ) -> Shrunk:
     """Shrink the full-size weights `full` under the masks of `dense`, prove both equal, and write the variant's files.
 
-    `inputs`: to prove it on, N x ...; `checkpoint_sha256`: of the weights that pruning began with. Raises
-    CoopexportError when the shrunk network is not `dense`, bit for bit, or the masked one differs from it.
+    `inputs`: to prove it on, N x ...; `made_from`: what the pruning was made from. Raises CoopexportError
+    when the shrunk network is not `dense`, bit for bit, or the masked one differs from it.
     """
     carrier = dense.groups.traced.network
     carrier.load_state_dict(full)
@@ -39,7 +40,7 @@ def write_pruned_variant(
         **shrunk.plan.model_dump(),
         factory=model.factory,
         arguments=model.arguments,
-        checkpoint_sha256=checkpoint_sha256,
+        made_from={**made_from, FORMAT: SCHEMA},
         masks_from=PRUNING,
         effective_masks_sha256=sha256_of_bytes(encoded),
         weights=WEIGHTS_FILE,

@@ -15,7 +15,7 @@ from exporter.bundles.bundle import Metric
 from exporter.bundles.records import read_record
 from jetson.files.json_files import write_json
 
-SCHEMA = "coopexport.variant/1.0"
+SCHEMA = "coopexport.variant/1.1"
 VARIANT_FILE = "variant.json"
 Step = Literal["original", "given", "step1", "control", "step2"]
 # Those of pruning in two steps, in the order in which they are listed.
@@ -26,9 +26,9 @@ class VariantRecord(BaseModel):
     """`variant.json`, written last: with it a variant of pruning is complete.
 
     `cuts`: layers at which cutting it makes sense (None: all). `widths`: output channels of every layer with weights,
-    in the network's order. `macs`: per sample. `metric`: of the exported graph, against that of the original's;
-    `interval`: its 95 % confidence interval. `right`: hexadecimal of the packed bits (first image highest) that say
-    which images were right, where the metric is 0 or 1 for each.
+    in the network's order. `macs`: per sample. `made_from`: what was measured, and with what. `metric`: of the
+    exported graph, against that of the original's; `interval`: its 95 % confidence interval. `right`: hexadecimal of
+    the packed bits (first image highest) that say which images were right, where the metric is 0 or 1 for each.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,7 +38,7 @@ class VariantRecord(BaseModel):
     step: Step
     method: dict[str, Any] = {}
     cuts: tuple[str, ...] | None = None
-    source_sha256: str
+    made_from: dict[str, str] = {}
     masks_sha256: str | None = None
     widths: dict[str, int]
     macs: int

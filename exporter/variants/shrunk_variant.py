@@ -17,16 +17,17 @@ from exporter.masks.importers import from_batch_norm_gammas, from_zero_weights
 from exporter.masks.masked_network import check_masks
 from exporter.masks.masks import Masks, encode_masks
 from exporter.project.checkpoint import load_network
+from exporter.project.freshness import FORMAT, recorded
 from exporter.project.settings import Project
-from exporter.shrinking.plan import PLAN_FILE, WEIGHTS_FILE, ShrinkFile, encode_weights, write_shrink_plan
+from exporter.shrinking.plan import PLAN_FILE, SCHEMA, WEIGHTS_FILE, ShrinkFile, encode_weights, write_shrink_plan
 from exporter.shrinking.removal import ROUNDED, ShrinkOptions, plan_removal
 from exporter.shrinking.shrink import Shrunk, shrink
 from exporter.tracing.layer_ends import output_layers
 from exporter.tracing.trace import trace
 from exporter.tracing.weight_layout import filters_of
-from exporter.variants.layer_graphs import PRUNED, example_inputs
+from exporter.variants.layer_graphs import PRUNED, example_inputs, shrink_inputs
 from jetson.errors import InputError
-from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
+from jetson.files.atomic_files import sha256_of_bytes
 
 MasksFrom = Literal["file", "zero-weights", "batch-norm"]
 
@@ -64,20 +65,19 @@ def write_shrunk_variant(project: Project, request: ShrinkRequest) -> ShrunkVari
     checkpoint = project.path(model.pruned_checkpoint or model.checkpoint)
     network = load_network(model.factory, model.arguments, checkpoint, project.folder)
     inputs = torch.from_numpy(example_inputs(project))
-    given, path = find_masks(project, network, inputs, request)
+    given = find_masks(project, network, inputs, request)
     masks = revived(network, given, inputs, request.options) if request.revive else given
     shrunk = shrink(network, masks, inputs, request.options)
     weights = encode_weights(shrunk.network)
     encoded = encode_masks(masks)
-    own_file = request.masks_from == "file" and request.masks_file is None
+    masks_file = None if request.masks_file is None else str(request.masks_file.resolve())
     file = ShrinkFile(
         **shrunk.plan.model_dump(),
         factory=model.factory,
         arguments=model.arguments,
-        checkpoint_sha256=sha256_of_file(str(checkpoint)),
+        made_from=recorded({**shrink_inputs(project, request.masks_from, masks_file), FORMAT: SCHEMA}),
         masks_from=request.masks_from,
-        masks_sha256=None if path is None else sha256_of_file(str(path)),
-        masks_file=None if path is None or own_file else str(path.resolve()),
+        masks_file=masks_file,
         effective_masks_sha256=sha256_of_bytes(encoded),
         options={**asdict(request.options), "revive": request.revive},
         weights=WEIGHTS_FILE,
@@ -99,10 +99,8 @@ def _check_request(request: ShrinkRequest) -> None:
         )
 
 
-def find_masks(
-    project: Project, network: nn.Module, inputs: torch.Tensor, request: ShrinkRequest
-) -> tuple[Masks, Path | None]:
-    """Return the masks that a request asks for, and the file that they are in; raises CoopexportError."""
+def find_masks(project: Project, network: nn.Module, inputs: torch.Tensor, request: ShrinkRequest) -> Masks:
+    """Return the masks that a request asks for; raises CoopexportError."""
     if request.masks_from == "zero-weights":
         masks = from_zero_weights(network)
     elif request.masks_from == "batch-norm":
@@ -115,13 +113,13 @@ def find_masks(
                 "--masks-from zero-weights (or batch-norm)"
             )
         path = request.masks_file if request.masks_file is not None else project.path(name or "")
-        return read_any_masks(path, network), path
+        return read_any_masks(path, network)
     outputs = output_layers(trace(network, inputs))  # what is zero there is an answer all the same
     masks = replace(masks, keep={name: keep for name, keep in masks.keep.items() if name not in outputs})
     if all(keep.all() for keep in masks.keep.values()):
         where = "filters whose weights are all zero" if request.masks_from == "zero-weights" else "gammas so small"
         raise InputError(f"the checkpoint has no {where}: there is nothing to shrink by", fix="pass --masks FILE")
-    return masks, None
+    return masks
 
 
 def filter_norms(network: nn.Module, masks: Masks) -> Mapping[str, NDArray[np.float64]]:

@@ -21,7 +21,7 @@ from exporter.shrinking.rebuild import rebuild
 from exporter.shrinking.shrink import chosen_bound, compare, float32_bound
 from exporter.shrinking.slice_modules import apply_shrink_plan
 from exporter.variants.choice import chosen_variants, naming
-from exporter.variants.layer_graphs import ORIGINAL, PRUNED, PRUNING, example_inputs
+from exporter.variants.layer_graphs import ORIGINAL, PRUNED, PRUNING, check_shrink_plan, example_inputs
 from exporter.variants.pruned_variant import full_size_network
 from jetson.errors import StaleError
 from jetson.files.atomic_files import sha256_of_file
@@ -86,10 +86,11 @@ def variant_parity(project: Project, variant: str = PRUNED) -> tuple[Parity, ...
     by_pruning = file.masks_from == PRUNING
     checkpoint = project.path((None if by_pruning else model.pruned_checkpoint) or model.checkpoint)
     masks_path = folder / MASKS_FILE
-    for path, recorded in ((checkpoint, file.checkpoint_sha256), (masks_path, file.effective_masks_sha256)):
-        if not path.is_file() or sha256_of_file(str(path)) != recorded:
-            command = "coopexport prune two-step" if by_pruning else "coopexport shrink"
-            raise StaleError(f"{path} is not what {PLAN_FILE} was made from", path=path, fix=f"run: {command}")
+    check_shrink_plan(project, variant)
+    if not masks_path.is_file() or sha256_of_file(str(masks_path)) != file.effective_masks_sha256:
+        command = "coopexport prune two-step" if by_pruning else "coopexport shrink"
+        message = f"{masks_path} is not what {PLAN_FILE} was written with"
+        raise StaleError(message, path=masks_path, fix=f"run: {command}")
     network = load_network(file.factory, file.arguments, checkpoint, project.folder)
     masks = read_masks(masks_path)
     small = rebuild(folder, project.folder)

@@ -29,7 +29,7 @@ from jetson.wire.packing import PACKABLE_BITS, PACKINGS
 from jetson.wire.specification import CODEC_NAMES, message_format_of
 from jetson.wire.symbol_model import MAXIMUM_BITS, SymbolModel, model_from_bytes
 
-SPLIT_SCHEMA = "coopexport.split/2.0"
+SPLIT_SCHEMA = "coopexport.split/2.1"
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ADVICE = "make it again with: coopexport split"
 

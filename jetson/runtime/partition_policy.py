@@ -5,7 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from jetson.errors import DamagedFileError, InputError
 from jetson.files.json_files import read_json
 
-SCHEMA = "coopexport.plan/1.0"
+SCHEMA = "coopexport.plan/1.1"
 
 
 class Interval(NamedTuple):

@@ -42,6 +42,9 @@ def payload(mean: float) -> PayloadBytes:
     return PayloadBytes(mean=mean, min=int(mean), max=int(mean) + 1, samples=SAMPLES)
 
 
+MADE_FROM = {"graph": "model", "evaluation data": "images", "metric": "top1"}
+
+
 def metric(value: float, reference: float = 0.9861) -> Metric:
     return Metric(name="top1", value=value, reference=reference, samples=SAMPLES)
 
@@ -56,7 +59,7 @@ def variant_files(
     """Return the manifests of one variant; `byte_factor` scales its payloads, losses grow towards the input."""
     whole = WholeFile(
         variant=variant,
-        source_sha256=f"source of {variant}",
+        made_from={**MADE_FROM, "select settings": "90"},
         model=file(f"{variant}/model.onnx"),
         preprocessing={},
         metric=metric(metric_value, metric_value),
@@ -71,8 +74,7 @@ def variant_files(
             variant=variant,
             layer=layer,
             position="post-activation",
-            source_sha256=f"source of {variant}",
-            model_sha256="model",
+            made_from=MADE_FROM,
             head=file(f"{variant}/{layer}.head.onnx"),
             tail=file(f"{variant}/{layer}.tail.onnx"),
             tensors=(tensor(ELEMENTS[i % 18]),),
@@ -81,7 +83,6 @@ def variant_files(
             parity=(),
             payload_bytes=payload(20 + 0.52 * byte_factor * ELEMENTS[i % 18]),
             metric=metric(metric_value - 0.001 * (i % 3), metric_value),
-            recipe_sha256="recipe",
         )
         for i, layer in enumerate(layers)
     )

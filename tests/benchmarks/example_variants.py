@@ -33,7 +33,7 @@ def record(
     plain: dict[str, Any] = {
         "variant": variant,
         "step": step,
-        "source_sha256": f"source of {variant}",
+        "made_from": {"graph": f"graph of {variant}"},
         "widths": dict.fromkeys(CONVOLUTIONS, 16),
         "macs": macs,
         "parameters": macs // 20,

@@ -187,7 +187,7 @@ def test_what_changed_since_the_split_is_named(coopexport: Callable, finished_pr
     original = (finished_project / "coopexport.toml").read_text()
     for old, new, named in (
         ('colour_order = "RGB"', 'colour_order = "BGR"', "preprocessing"),
-        ('evaluation = "data/evaluation.npz"', 'evaluation = "data/calibration.npz"', "data.evaluation"),
+        ('evaluation = "data/evaluation.npz"', 'evaluation = "data/calibration.npz"', "evaluation data"),
     ):
         (finished_project / "coopexport.toml").write_text(original)
         edit_project(finished_project, old, new)

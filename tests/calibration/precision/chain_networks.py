@@ -84,4 +84,4 @@ def subgraph_of(model: onnx.ModelProto) -> Subgraph:
 def evaluator_of(model: onnx.ModelProto, inputs: np.ndarray) -> Evaluator:
     """Return an evaluator whose labels are the answers of the float32 model: every other answer is wrong."""
     labels = run(open_session(model, "disabled"), [inputs])[0].argmax(axis=1)
-    return open_evaluator(NetworkUnderTest(WHOLE, (subgraph_of(model),), ""), inputs, labels, (TOP1, top1))
+    return open_evaluator(NetworkUnderTest(WHOLE, (subgraph_of(model),)), inputs, labels, (TOP1, top1))

@@ -16,10 +16,13 @@ from calibration.precision.convert_project import (
     convert_project,
     measure_sensitivity,
 )
+from calibration.splitting.context import open_context
+from calibration.splitting.whole_variant import write_whole
 from exporter.bundles.precision_file import read_precision
 from exporter.data.datasets import load_dataset
 from exporter.onnx_graphs.session import open_session, run
 from exporter.project.settings import Project, load_project
+from exporter.variants.layer_graphs import layer_graph
 from jetson.errors import CoopexportError
 from jetson.runtime import preprocessing
 
@@ -51,8 +54,10 @@ def test_records_are_those_on_disk_and_what_costs_too_much_is_named(project: Pro
     file.write_text(file.read_text().replace('metric = "top1"', 'metric = "share_of_near:near"'))
     events: list[object] = []
     steps: list[tuple[str, int, int]] = []
+    own = load_project(file)
+    write_whole(open_context(own, own.settings.split, layer_graph(own, "original")))
     result = convert_project(
-        load_project(file),
+        own,
         ConvertRequest(("original",), whole=True, mixed=False),
         lambda *step: steps.append(step),
         events.append,

@@ -17,12 +17,13 @@ from calibration.precision.half_evaluator import rounding_graph
 from calibration.precision.int8_ranges import RangeSettings
 from calibration.precision.prepare import prepare_precision
 from calibration.splitting.context import SplitContext, open_context
-from exporter.bundles.bundle import read_golden, read_split, verify_weights
+from exporter.bundles.bundle import read_golden, read_split, verify_file, verify_weights
 from exporter.bundles.golden import golden_head_outputs, golden_outputs
-from exporter.bundles.precision_file import PrecisionFile, read_precision, verify_role
+from exporter.bundles.precision_file import PrecisionFile, read_precision
 from exporter.data.datasets import load_dataset
 from exporter.onnx_graphs.session import open_session, run
 from exporter.onnx_graphs.weight_store import with_weights
+from exporter.project.freshness import changed_inputs
 from exporter.project.settings import load_project
 from exporter.variants.layer_graphs import layer_graph
 from jetson.errors import CoopexportError
@@ -56,7 +57,7 @@ def graphs(context: SplitContext, record: PrecisionFile) -> dict[str, onnx.Model
     folder = context.graph.folder
     found = {}
     for role in record.roles:
-        path = verify_role(folder, record, role, record.roles[role].source_sha256)
+        path = verify_file(folder, record.roles[role].file)
         verify_weights(folder, path)
         found[role] = with_weights(onnx.load(str(path), load_external_data=False), folder)
     return found
@@ -82,7 +83,7 @@ def test_metric_and_golden_are_those_of_the_written_files(
     right = value.argmax(axis=1) == evaluation.labels
     assert record.metric.value == record.against_float32.value == pytest.approx(right.mean())
     assert record.metric.samples == len(right)
-    assert record.metric.data_sha256 == record.against_float32.data_sha256 == evaluation.sha256()
+    assert record.metric.data_sha256 == record.against_float32.data_sha256 == record.made_from["evaluation data"]
     golden = read_golden(context.graph.folder, record.golden)
     assert {len(array) for array in golden.values()} == {16}
     head_outputs = golden["inputs"]
@@ -141,19 +142,16 @@ def test_bounds_are_twice_what_the_precision_costs(records, name: str) -> None:
 
 
 def test_graphs_hold_what_their_names_say(records, context: SplitContext) -> None:
-    for (layer, name), record in records.items():
+    for (_, name), record in records.items():
         for role, model in graphs(context, record).items():
             kinds = {tensor.data_type for tensor in model.graph.initializer if len(tensor.raw_data) > 64}
             assert (TensorProto.FLOAT16 if name == "fp16" else TensorProto.INT8) in kinds
-            source = read_split(context.graph.folder, layer).model_dump() if layer != "whole" else None
             ends = [
                 (value.name, value.type.tensor_type.elem_type) for value in (*model.graph.input, *model.graph.output)
             ]
             expected = {"head": [("images", 1), ("symbols_0", 2)], "tail": [("symbols_0", 2), ("scores", 1)],
                         "whole": [("images", 1), ("scores", 1)]}  # fmt: skip
             assert ends == expected[role]
-            if source is not None:
-                assert record.roles[role].source_sha256 == source[role]["sha256"]
 
 
 def test_encoding_stays_in_float32(records, context: SplitContext) -> None:
@@ -176,7 +174,7 @@ def test_the_same_recipe_makes_nothing_anew_and_another_does(folder: Path, conte
     assert path.stat().st_mtime_ns != before
     other = PrecisionOptions("int8", 5.0, RangeSettings("minmax"), keep=("conv1_2",))
     changed = prepare_precision(context, "conv4_1", other)[1]
-    assert changed.recipe_sha256 != records["conv4_1", "int8"].recipe_sha256
+    assert changed_inputs(records["conv4_1", "int8"].made_from, changed.made_from) == ("precision settings",)
     assert changed.ranges == {"method": "minmax"}
     assert [(item.layer, item.reason) for item in changed.roles["head"].float32_layers] == [
         ("conv1_2", "chosen by name")
@@ -195,8 +193,9 @@ def test_sensitive_layers_stay_in_float32_and_say_so(
     from calibration.precision import conversion, conversion_job
 
     if not labelled:
-        unknown = dataclasses.replace(context.calibration, labels=np.zeros_like(context.calibration.labels))
-        context = dataclasses.replace(context, calibration=unknown)
+        unknown = dataclasses.replace(context.data.calibration, labels=np.zeros_like(context.data.calibration.labels))
+        context = open_context(context.project, context.settings, context.graph)
+        context.data.__dict__["calibration"] = unknown
     real = conversion.int8_ranges
 
     def ruined(histograms, settings):
@@ -242,9 +241,9 @@ def test_stale_bundles_and_unknown_layers_are_refused(context: SplitContext) -> 
         prepare_precision(context, "pool3", PrecisionOptions("fp16", keep=("conv9",)))
     path = context.graph.folder / "pool3.split.json"
     text = path.read_text()
-    path.write_text(text.replace(read_split(context.graph.folder, "pool3").model_sha256, "0" * 64))
+    path.write_text(text.replace(read_split(context.graph.folder, "pool3").made_from["graph"], "0" * 64))
     try:
-        with pytest.raises(CoopexportError, match="split from another graph"):
+        with pytest.raises(CoopexportError, match="pool3 of original was split before graph changed"):
             prepare_precision(context, "pool3", PrecisionOptions("fp16"))
     finally:
         path.write_text(text)

@@ -141,7 +141,7 @@ def test_an_output_of_the_head_that_overflows_has_lost() -> None:
     subgraphs = subgraph("head", "x", ["sent", "exit"]), subgraph("tail", "sent", ["scores"])
     inputs = INPUTS[:, :, 0, 0]
     evaluator = open_evaluator(
-        NetworkUnderTest("cut", subgraphs, "", (tensor,)), inputs, inputs.argmax(axis=1), (TOP1, top1)
+        NetworkUnderTest("cut", subgraphs, (tensor,)), inputs, inputs.argmax(axis=1), (TOP1, top1)
     )
     doubled = evaluator.evaluate({"head": subgraph("head", "x", ["sent", "exit"], 2.0).model})
     assert doubled.loses_at_most(0)

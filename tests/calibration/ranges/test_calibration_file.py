@@ -14,22 +14,14 @@ from onnx import TensorProto, helper
 from pydantic import TypeAdapter
 
 from calibration.ranges import calibration_file, clip_range
-from calibration.ranges.calibration_file import clip_ranges
-from exporter.data.datasets import Dataset
 from exporter.encoding.specification import ClipRange
-from exporter.project.settings import Project, SplitSection, load_project
+from exporter.project.settings import SplitSection
 from exporter.variants.layer_graphs import LayerGraph
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
 
 INPUTS = np.random.default_rng(0).standard_normal((40, 4)).astype(np.float32)
-DATASET = Dataset("data.npz", np.zeros((40, 2, 2, 3), np.uint8), np.zeros(40))
 TENSORS = ["a", "b"]
-
-
-@pytest.fixture
-def project(fresh_project: Path) -> Project:
-    return load_project(fresh_project / "coopexport.toml")
 
 
 @pytest.fixture
@@ -52,7 +44,15 @@ def write_graph(folder: Path, factor: float) -> LayerGraph:
     )
     content = model.SerializeToString(deterministic=True)
     (folder / "model.onnx").write_bytes(content)
-    return LayerGraph("original", folder, "source", sha256_of_bytes(content), ())
+    return LayerGraph("original", folder, {}, sha256_of_bytes(content), ())
+
+
+def clip_ranges(
+    graph: LayerGraph, tensors: list[str], inputs: np.ndarray, settings: SplitSection
+) -> dict[str, ClipRange]:
+    """Return the ranges as they are for these inputs, which are known by their bytes."""
+    made_from = {"graph": graph.model_sha256, "calibration data": sha256_of_bytes(inputs.tobytes())}
+    return calibration_file.clip_ranges(graph, tensors, made_from, lambda: inputs, settings)
 
 
 class Counted:
@@ -74,36 +74,37 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
     return Counted(monkeypatch)
 
 
-def test_the_same_again_runs_nothing(project: Project, graph: LayerGraph, counted: Counted) -> None:
-    first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection())
+def test_the_same_again_runs_nothing(graph: LayerGraph, counted: Counted) -> None:
+    first = clip_ranges(graph, TENSORS, INPUTS, SplitSection())
     assert counted.sessions == 1
     content = (graph.folder / "calibration.json").read_bytes()
-    again = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection())
+    again = clip_ranges(graph, TENSORS, INPUTS, SplitSection())
     assert again == first
-    assert clip_ranges(project, graph, ["b"], DATASET, INPUTS.copy(order="F"), SplitSection()) == {"b": first["b"]}
+    assert clip_ranges(graph, ["b"], INPUTS.copy(order="F"), SplitSection()) == {"b": first["b"]}
     assert counted.sessions == 1
     assert (graph.folder / "calibration.json").read_bytes() == content
 
 
-def test_the_file_says_what_it_holds_for(project: Project, graph: LayerGraph) -> None:
-    found = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(percentile=99.5))
+def test_the_file_says_what_it_holds_for(graph: LayerGraph) -> None:
+    found = clip_ranges(graph, TENSORS, INPUTS, SplitSection(percentile=99.5))
     content = json.loads((graph.folder / "calibration.json").read_text())
-    assert content["schema"] == "coopexport.calibration/2.0"
-    assert (content["variant"], content["data"]) == ("original", "data.npz")
+    assert content["schema"] == "coopexport.calibration/2.1"
+    assert content["variant"] == "original"
     assert {(item["method"], item["percentile"]) for item in content["ranges"].values()} == {("percentile", 99.5)}
-    assert content["model_sha256"] == graph.model_sha256
-    assert content["data_sha256"] == sha256_of_bytes(INPUTS.tobytes())
+    assert content["made_from"] == {
+        "graph": graph.model_sha256,
+        "calibration data": sha256_of_bytes(INPUTS.tobytes()),
+        "format": "coopexport.calibration/2.1",
+    }
     assert TypeAdapter(dict[str, ClipRange]).validate_python(content["ranges"]) == found
 
 
 @pytest.mark.parametrize("changed", ["method", "percentile", "bits", "data", "one value", "fewer", "graph"])
-def test_what_has_changed_is_measured_again(
-    project: Project, graph: LayerGraph, counted: Counted, changed: str
-) -> None:
-    first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(percentile=99))
+def test_what_has_changed_is_measured_again(graph: LayerGraph, counted: Counted, changed: str) -> None:
+    first = clip_ranges(graph, TENSORS, INPUTS, SplitSection(percentile=99))
     settings, inputs = SplitSection(percentile=99), INPUTS
     if changed == "bits":
-        first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(clip="mse", bits=2))
+        first = clip_ranges(graph, TENSORS, INPUTS, SplitSection(clip="mse", bits=2))
         counted.sessions = 1
         settings = SplitSection(clip="mse", bits=4)
     elif changed == "method":
@@ -119,19 +120,19 @@ def test_what_has_changed_is_measured_again(
         inputs = INPUTS[:-1]
     else:
         graph = write_graph(graph.folder, -5.0)
-    again = clip_ranges(project, graph, TENSORS, DATASET, inputs, settings)
+    again = clip_ranges(graph, TENSORS, inputs, settings)
     assert counted.sessions == 2
     assert again != first
     assert again == clip_range.calibrate(graph.load(), TENSORS, inputs, calibration_file.clip_settings(settings))
 
 
-def test_another_percentile_changes_nothing_for_minmax(project: Project, graph: LayerGraph, counted: Counted) -> None:
-    first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(clip="minmax", percentile=99))
-    assert clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection(clip="minmax", percentile=90)) == first
+def test_another_percentile_changes_nothing_for_minmax(graph: LayerGraph, counted: Counted) -> None:
+    first = clip_ranges(graph, TENSORS, INPUTS, SplitSection(clip="minmax", percentile=99))
+    assert clip_ranges(graph, TENSORS, INPUTS, SplitSection(clip="minmax", percentile=90)) == first
     assert counted.sessions == 1
 
 
-def test_only_new_tensors_are_measured(project: Project, graph: LayerGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_new_tensors_are_measured(graph: LayerGraph, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
     real = clip_range.calibrate
 
@@ -140,29 +141,29 @@ def test_only_new_tensors_are_measured(project: Project, graph: LayerGraph, monk
         return real(model, tensors, *rest)
 
     monkeypatch.setattr(calibration_file, "calibrate", calibrate)
-    one = clip_ranges(project, graph, ["a"], DATASET, INPUTS, SplitSection())
-    both = clip_ranges(project, graph, ["b", "a", "b"], DATASET, INPUTS, SplitSection())
+    one = clip_ranges(graph, ["a"], INPUTS, SplitSection())
+    both = clip_ranges(graph, ["b", "a", "b"], INPUTS, SplitSection())
     assert measured == ["a", "b"]
     assert list(both) == ["b", "a"]
     assert both["a"] == one["a"]
     assert set(json.loads((graph.folder / "calibration.json").read_text())["ranges"]) == {"a", "b"}
 
 
-def test_nothing_is_written_when_a_tensor_is_refused(project: Project, graph: LayerGraph) -> None:
+def test_nothing_is_written_when_a_tensor_is_refused(graph: LayerGraph) -> None:
     silent = write_graph(graph.folder, 0.0)
     with pytest.raises(CoopexportError, match=r"tensor 'b' is -?0\.0 everywhere"):
-        clip_ranges(project, silent, TENSORS, DATASET, INPUTS, SplitSection())
+        clip_ranges(silent, TENSORS, INPUTS, SplitSection())
     assert not (graph.folder / "calibration.json").exists()
 
 
-def test_later_minor_versions_are_read(project: Project, graph: LayerGraph, counted: Counted) -> None:
-    first = clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection())
+def test_later_minor_versions_are_read(graph: LayerGraph, counted: Counted) -> None:
+    first = clip_ranges(graph, TENSORS, INPUTS, SplitSection())
     path = graph.folder / "calibration.json"
     content = json.loads(path.read_text())
     content["schema"] = "coopexport.calibration/2.3"
     content["ranges"]["a"]["histogram"] = [1, 2, 3]
     path.write_text(json.dumps(content))
-    assert clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection()) == first
+    assert clip_ranges(graph, TENSORS, INPUTS, SplitSection()) == first
     assert counted.sessions == 1
 
 
@@ -170,10 +171,10 @@ GOOD_RANGE = dataclasses.asdict(ClipRange((0.0,), (1.0,), "minmax", None, 1, (0.
 
 
 @pytest.mark.parametrize("ranges", [None, [], {"a": []}, {"a": {"low": 0.0}}, {"a": {**GOOD_RANGE, "low": "x"}}])
-def test_a_malformed_file_is_refused_in_one_line(project: Project, graph: LayerGraph, ranges: Any) -> None:
-    clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection())
+def test_a_malformed_file_is_refused_in_one_line(graph: LayerGraph, ranges: Any) -> None:
+    clip_ranges(graph, TENSORS, INPUTS, SplitSection())
     path = graph.folder / "calibration.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "ranges": ranges}))
-    with pytest.raises(CoopexportError, match=r"calibration\.json is malformed \(ranges.*delete it") as refusal:
-        clip_ranges(project, graph, TENSORS, DATASET, INPUTS, SplitSection())
+    with pytest.raises(CoopexportError, match=r"calibration\.json: ranges.*delete it") as refusal:
+        clip_ranges(graph, TENSORS, INPUTS, SplitSection())
     assert "\n" not in str(refusal.value)

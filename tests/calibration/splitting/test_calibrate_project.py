@@ -47,7 +47,7 @@ def test_ranges_are_those_of_the_users_network(tmp_path: Path) -> None:
         assert item.clip.low == pytest.approx(wanted.min(axis=(0, 2, 3)), abs=1e-5)
         assert item.clip.high == pytest.approx(wanted.max(axis=(0, 2, 3)), rel=1e-5)
     assert found.path == project.variant_folder("original") / "calibration.json"
-    written = read_json(str(found.path), "coopexport.calibration/2.0")["ranges"]
+    written = read_json(str(found.path), "coopexport.calibration/2.1")["ranges"]
     assert [tuple(clip["high"]) for clip in written.values()] == [item.clip.high for item in found.ranges]
     assert {task for task, _, _ in steps} == {"calibrating original (1 of 1)"}
     assert [done for _, done, _ in steps] == sorted(done for _, done, _ in steps)

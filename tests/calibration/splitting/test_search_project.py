@@ -45,9 +45,12 @@ def test_the_search_recommends_and_split_follows(project: Path) -> None:
 
     with pytest.raises(CoopexportError, match="coopexport search --layer pool3"):
         split_project(project, SplitRequest(layers=("pool3",), recommended=True))
-    found["model_sha256"] = "0" * 64
+    found["made_from"]["graph"] = "0" * 64
     cut.path.write_text(json.dumps(found))
-    with pytest.raises(CoopexportError, match="another graph or cut"):
+    with pytest.raises(
+        CoopexportError,
+        match=r"encodings\.json was made before graph changed; run: coopexport search",
+    ):
         split_project(project, SplitRequest(layers=("conv4_1",), recommended=True))
 
 

@@ -15,7 +15,7 @@ from calibration.codecs.input_coding import decode_jpeg, jpeg_payload, raw_paylo
 from calibration.metrics.metric import Score, top1
 from calibration.splitting import split_variant
 from calibration.splitting.context import SplitContext, calibrated_cut_tensors, open_context
-from calibration.splitting.split_variant import write_split
+from calibration.splitting.split_variant import check_loss, finished_split, write_split
 from calibration.splitting.whole_variant import write_whole
 from exporter.bundles.bundle import SplitFile, WholeFile, read_feature_codec, read_golden, read_split, read_whole
 from exporter.cutting.split import CutTensor
@@ -27,9 +27,7 @@ from exporter.onnx_graphs.session import open_session, run
 from exporter.project.settings import Project, SplitSection, load_project
 from exporter.variants.layer_graphs import layer_graph
 from jetson.errors import CoopexportError, InputError, ParityError
-from jetson.files.json_files import encode_json
 from jetson.runtime import preprocessing
-from jetson.runtime.bundle_manifest import SPLIT_SCHEMA
 
 VARIANTS = ("original", "pruned")
 LAYERS = ("conv4_1", "pool3")
@@ -172,7 +170,7 @@ def test_jpeg_is_coded_at_the_projects_quality(context: SplitContext, quality: i
     select = settings.select.model_copy(update={"jpeg_quality": quality})
     changed = dataclasses.replace(context.project, settings=settings.model_copy(update={"select": select}))
     _, whole = write_whole(dataclasses.replace(context, project=changed))
-    evaluation = context.evaluation
+    evaluation = context.data.evaluation
     payloads = [jpeg_payload(image, quality) for image in evaluation.images]
     arrived = np.stack([decode_jpeg(payload) for payload in payloads])
     outputs = graph_outputs(
@@ -196,41 +194,36 @@ def test_the_same_split_again_writes_the_same_bytes(context: SplitContext) -> No
     folder = context.graph.folder
     names = [name for name in files_below(folder) if name.startswith(("conv4_1", "whole", "weights", "calibration"))]
     before = {name: (folder / name).read_bytes() for name in names}
-    path, manifest = write_split(context, *layer_and_cut_tensors(context, "conv4_1"))
+    manifest = write_split(context, *layer_and_cut_tensors(context, "conv4_1"))
     write_whole(context)
-    assert path == folder / "conv4_1.split.json"
     assert manifest == read_split(folder, "conv4_1")
     assert {name: (folder / name).read_bytes() for name in names} == before
 
 
-def test_an_interrupted_split_goes_on_where_it_was(context: SplitContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bundle that is whole and was made by the same recipe is not made again; a damaged or another one is."""
-    made: list[str] = []
-    real = split_variant.split
-    monkeypatch.setattr(split_variant, "split", lambda *given: made.append(given[3]) or real(*given))
-    arguments = layer_and_cut_tensors(context, "conv4_1")
-    first = write_split(context, *arguments)
-    assert made == []
-    tail = context.graph.folder / first[1].tail.file
+def test_a_bundle_is_finished_while_it_is_whole_and_nothing_that_it_is_made_from_changed(context: SplitContext) -> None:
+    layer, cut_tensors = layer_and_cut_tensors(context, "conv4_1")
+    first = read_split(context.graph.folder, "conv4_1")
+    assert finished_split(context, layer) == first
+    tail = context.graph.folder / first.tail.file
     good = tail.read_bytes()
     tail.write_bytes(good[:-1])
-    assert write_split(context, *arguments) == first
+    assert finished_split(context, layer) is None
+    assert write_split(context, layer, cut_tensors) == first
     assert tail.read_bytes() == good
     other = dataclasses.replace(context, settings=context.settings.model_copy(update={"bits": 7}))
+    assert finished_split(other, layer) is None
     second = write_split(other, *layer_and_cut_tensors(other, "conv4_1"))
-    assert second[1].tensors[0].encoding.bits == 7
-    assert write_split(context, *arguments) == first
-    assert len(made) == 3
-    strict = dataclasses.replace(context, settings=SplitSection(maximum_loss_points=0))
-    worse = first[1].model_copy(update={"metric": first[1].metric.model_copy(update={"value": 0.1})})
-    (context.graph.folder / "conv4_1.split.json").write_bytes(encode_json(SPLIT_SCHEMA, worse.model_dump(mode="json")))
+    assert second.tensors[0].encoding.bits == 7
+    assert finished_split(context, layer) is None
+    assert write_split(context, layer, cut_tensors) == first
+    check_loss(context, "conv4_1", first.metric)
     with pytest.raises(ParityError, match="points of top1"):
-        write_split(strict, *arguments)
-    # What cannot be read is told: it is neither missing nor of another recipe.
+        check_loss(context, "conv4_1", first.metric.model_copy(update={"value": 0.1}))
+    # What cannot be read is told: it is neither missing nor made from something else.
     (context.graph.folder / "conv4_1.split.json").unlink()
     (context.graph.folder / "conv4_1.split.json").mkdir()
     with pytest.raises(InputError, match=r"conv4_1\.split\.json cannot be read"):
-        write_split(context, *arguments)
+        finished_split(context, layer)
 
 
 def test_too_much_loss_is_refused_and_nothing_is_written(context: SplitContext) -> None:
@@ -251,9 +244,9 @@ def test_a_loss_of_exactly_the_bound_is_allowed(context: SplitContext, allowed: 
     fixed = dataclasses.replace(
         context,
         settings=SplitSection(maximum_loss_points=allowed),
-        metric=("fixed", lambda outputs, labels: 0.97),
-        whole=Score("fixed", 0.98, len(context.evaluation.labels), None),
     )
+    fixed.data.__dict__["metric"] = ("fixed", lambda outputs, labels: 0.97)
+    fixed.variant.__dict__["whole"] = Score("fixed", 0.98, len(context.data.evaluation.labels), None)
     arguments = layer_and_cut_tensors(context, "conv4_1")
     if refused:
         with pytest.raises(
@@ -261,7 +254,7 @@ def test_a_loss_of_exactly_the_bound_is_allowed(context: SplitContext, allowed: 
         ):
             write_split(fixed, *arguments)
         return
-    assert write_split(fixed, *arguments)[1].metric.only_this_right is None
+    assert write_split(fixed, *arguments).metric.only_this_right is None
 
 
 @pytest.mark.parametrize("name", ["input", "output", "whole"])
@@ -277,9 +270,9 @@ def test_names_of_the_uncut_candidates_are_refused(
 
 def test_float32_crosses_as_it_is(context: SplitContext) -> None:
     plain = dataclasses.replace(context, settings=SplitSection(encoding="float32", codec="raw"))
-    _, manifest = write_split(plain, *layer_and_cut_tensors(plain, "conv4_1"))
+    manifest = write_split(plain, *layer_and_cut_tensors(plain, "conv4_1"))
     assert (manifest.tensors[0].encoding.kind, manifest.codec) == ("float32", "raw")
-    assert manifest.metric.value == manifest.metric.reference == context.whole.value
+    assert manifest.metric.value == manifest.metric.reference == context.variant.whole.value
     assert manifest.payload_bytes.min == manifest.payload_bytes.max
     golden = read_golden(context.graph.folder, manifest.golden)
     assert golden["symbols_0"].dtype == np.float32
@@ -288,8 +281,8 @@ def test_float32_crosses_as_it_is(context: SplitContext) -> None:
 
 
 def test_the_reference_is_the_whole_network_on_the_same_images(context: SplitContext) -> None:
-    outputs = graph_outputs(context.graph.folder / "model.onnx", context.evaluation_inputs)
-    assert context.whole.value == pytest.approx(top1(outputs, context.evaluation.labels).mean())
+    outputs = graph_outputs(context.graph.folder / "model.onnx", context.data.evaluation_inputs)
+    assert context.variant.whole.value == pytest.approx(top1(outputs, context.data.evaluation.labels).mean())
     manifest = json.loads((context.graph.folder / "conv4_1.split.json").read_text())
-    assert manifest["metric"]["reference"] == context.whole.value
-    assert len(context.calibration_inputs) == min(256, len(context.calibration.images))
+    assert manifest["metric"]["reference"] == context.variant.whole.value
+    assert len(context.data.calibration_inputs) == min(256, len(context.data.calibration.images))

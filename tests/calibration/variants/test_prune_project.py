@@ -134,7 +134,10 @@ def test_every_setting_of_a_request_is_a_key_of_one_of_the_sections() -> None:
         (PruneRequest(("conv9",)), 'there is no layer "conv9"'),
         (PruneRequest(series="../up"), "begins the names of folders"),
         (PruneRequest(rounds=4), "^rounds needs macs_reduction"),
-        (PruneRequest(seed=3, controls=False), r"variants of another pruning \(step1, conv2-1\)"),
+        (
+            PruneRequest(seed=3, controls=False),
+            r"variants of another pruning \(step1, conv2-1; other training settings, step two settings\)",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_refused(pruning: Pruning, request_: PruneRequest, said: str) -> None:

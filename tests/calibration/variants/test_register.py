@@ -48,7 +48,7 @@ def test_a_record_says_what_the_exported_graph_is(made: tuple[Project, Evaluatio
     assert (record.parent, record.step, record.cuts) == ("step1", "step2", ("conv4_1",))
     assert record.training["images_since_step1"] == 640
     graph, plan = layer_graph(project, "conv4_1-9"), read_shrink_plan(folder)
-    assert (record.source_sha256, record.masks_sha256) == (graph.source_sha256, plan.effective_masks_sha256)
+    assert (record.made_from["graph"], record.masks_sha256) == (graph.model_sha256, plan.effective_masks_sha256)
     assert [check["check"] for check in record.parity] == ["shrink", "shrink-float32", "export"]
     assert (record.widths["features.conv4_1"], record.widths["features.conv4_2"]) == (9, 8)
     assert record.macs == sum(layer.macs for layer in graph.layers)
@@ -66,7 +66,7 @@ def test_the_metric_is_that_of_the_network_on_every_image(made: tuple[Project, E
     assert (measured.only_reference_right, measured.only_this_right) == (
         int((reference & ~right).sum()), int((right & ~reference).sum()),
     )  # fmt: skip
-    assert (measured.data, measured.data_sha256) == ("data/evaluation.npz", evaluation.dataset.sha256())
+    assert (measured.data, measured.data_sha256) == ("data/evaluation.npz", evaluation.measured["evaluation data"])
     assert record.interval == wilson_interval(int(right.sum()), len(right))
 
 

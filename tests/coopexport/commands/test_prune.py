@@ -17,6 +17,7 @@ import pytest
 import torch
 from chain_project import CHAIN, write_chain_project, write_images
 from click.testing import CliRunner
+from conftest import run_coopexport
 from pruning_case import trained_chain
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -111,6 +112,22 @@ def test_a_second_run_trains_nothing_and_changes_nothing(pruned_folder: Path) ->
     output = run(pruned_folder)
     assert "variant step1:" in output and "variant conv2-1:" in output
     assert before == {path: path.stat().st_mtime_ns for path in (pruned_folder / "out").rglob("*") if path.is_file()}
+
+
+def test_what_an_earlier_version_trained_is_not_trained_again_without_being_asked(
+    pruned_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "chain"
+    shutil.copytree(pruned_folder, folder)
+    plan = folder / "out" / "step1" / "shrink.json"
+    content = json.loads(plan.read_text())
+    checkpoint = content.pop("made_from")["checkpoint"]
+    plan.write_text(json.dumps({**content, "checkpoint_sha256": checkpoint}))
+    listed = run_coopexport(folder, "variants")
+    assert listed.code == 0 and listed.errors == "", listed.errors
+    assert "step1" in listed.output
+    with pytest.raises(CoopexportError, match=r"another pruning \(step1; other version of coopexport\): pass --series"):
+        run(folder)
 
 
 @pytest.mark.parametrize("line", ["step 1, round 1", "variant step1:", "variant conv1-1:"])

@@ -55,8 +55,7 @@ def manifest_of(files: dict[str, bytes], encoding: EncodeSpecification) -> Split
         variant="pruned",
         layer="conv4_1",
         position="post-activation",
-        source_sha256="a" * 64,
-        model_sha256="b" * 64,
+        made_from={"graph": "b" * 64},
         head=records["head"],
         tail=records["tail"],
         tensors=(CutTensorRecord(name="/t", shape=(4, 2, 2), encoding=encoding, codec="raw"),),
@@ -65,7 +64,6 @@ def manifest_of(files: dict[str, bytes], encoding: EncodeSpecification) -> Split
         parity=({"check": "cut", "error": 0.0},),
         payload_bytes=PAYLOAD,
         metric=METRIC,
-        recipe_sha256="c" * 64,
     )
 
 
@@ -99,7 +97,7 @@ def test_round_trip_of_the_manifest(tmp_path: Path, method: str, paired: bool) -
     assert read_split(tmp_path, "conv4_1") == manifest
     assert split_layers(tmp_path) == ["conv4_1"]
     content = json.loads((tmp_path / "conv4_1.split.json").read_text())
-    assert content["schema"] == "coopexport.split/2.0"
+    assert content["schema"] == "coopexport.split/2.1"
     assert ("only_this_right" in content["metric"]) == paired
     assert ("percentile" in content["tensors"][0]["encoding"].get("clip", {})) == (method == "percentile")
     assert read_split(tmp_path, "conv4_1").declared_preprocessing() == preprocessing.Preprocessing(scale=1 / 255)
@@ -109,7 +107,7 @@ def test_round_trip_of_the_whole(tmp_path: Path) -> None:
     golden = golden_bytes(GOLDEN)
     whole = WholeFile(
         variant="original",
-        source_sha256="a" * 64,
+        made_from={"graph": "b" * 64},
         model=FileRecord(file="model.onnx", sha256="b" * 64),
         preprocessing=preprocessing.to_json(preprocessing.Preprocessing()),
         metric=METRIC,

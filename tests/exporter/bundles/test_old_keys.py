@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from bundle_examples import affine, manifest, tensor, write_manifest
 
-from exporter.bundles.bundle import FileRecord, Metric, PayloadBytes, WholeFile, read_split, write_bundle
+from exporter.bundles.bundle import FileRecord, PayloadBytes, read_split, write_bundle
 from exporter.bundles.precision_file import FallbackLayer, RoleFile, Rounding
+from exporter.project.freshness import changed_inputs, recorded
+from exporter.project.inputs import project_inputs
 from exporter.project.settings import Project, load_project
 from exporter.project.template import project_text
-from exporter.variants.staleness import check_fresh
 from jetson.errors import CoopexportError
 from jetson.runtime.bundle_manifest import read_bundle_manifest
 
@@ -65,26 +66,17 @@ def test_a_manifest_with_both_keys_is_refused_on_both_sides(tmp_path: Path) -> N
         read_split(tmp_path, "conv4_1").declared_preprocessing()
 
 
-@pytest.mark.parametrize(("stored", "is_fresh"), [(0.229, True), (0.23, False)])
-def test_a_variant_is_not_stale_for_the_old_key(tmp_path: Path, stored: float, is_fresh: bool) -> None:
-    project = project_with(tmp_path, STD)
-    declared = {"scale": project.preprocessing.scale, "mean": list(project.preprocessing.mean),
-                "deviation": [stored, 0.224, 0.225]}  # fmt: skip
-    file = FileRecord(file="model.onnx", sha256="a" * 64)
-    measured = Metric(name="top1", value=0.9, reference=0.9, samples=10, data="evaluation.npz")
-    whole = WholeFile(variant="original", source_sha256="b" * 64, model=file, preprocessing=declared, metric=measured,
-                      inputs={}, golden=file)  # fmt: skip
-    if is_fresh:
-        check_fresh(project, "original", whole)
-    else:
-        with pytest.raises(CoopexportError, match="split before preprocessing changed"):
-            check_fresh(project, "original", whole)
+@pytest.mark.parametrize(("std", "is_fresh"), [(OLD, True), (OLD.replace("0.229", "0.23"), False)])
+def test_nothing_is_stale_for_the_old_key(tmp_path: Path, std: str, is_fresh: bool) -> None:
+    made_from = recorded(project_inputs(project_with(tmp_path, STD), "preprocessing"))
+    now = project_inputs(project_with(tmp_path, std), "preprocessing")
+    assert changed_inputs(made_from, now) == (() if is_fresh else ("preprocessing",))
 
 
 def test_keys_on_disk_stay_as_they_were(tmp_path: Path) -> None:
     rounding = Rounding(output_error=1e-3, symbol_fraction=0.02, symbol_difference=1)
     layer = FallbackLayer(layer="fc", reason="chosen by name")
-    role = RoleFile(file=FileRecord(file="x.onnx", sha256="a"), source_sha256="b", converted=("conv1",),
+    role = RoleFile(file=FileRecord(file="x.onnx", sha256="a"), converted=("conv1",),
                     float32_layers=(layer,), bounds=rounding)  # fmt: skip
     sizes = PayloadBytes(mean=2.5, min=1, max=4, samples=2)
     for kind, record, keys in (

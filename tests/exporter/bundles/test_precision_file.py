@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from exporter.bundles.bundle import FileRecord, Metric, write_bundle
+from exporter.bundles.bundle import FileRecord, Metric, WholeFile, verify_file, write_bundle
 from exporter.bundles.precision_file import (
     PRECISION_SCHEMA,
     FallbackLayer,
     PrecisionFile,
     RoleFile,
     Rounding,
-    check_same_data,
+    check_precision,
     precision_file_name,
+    precision_inputs,
     read_precision,
-    verify_role,
 )
+from exporter.project.freshness import recorded
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
 
@@ -28,7 +30,6 @@ GRAPH = b"a graph"
 def write(folder: Path) -> PrecisionFile:
     tail = RoleFile(
         file=FileRecord(file="pool3.tail.fp16.onnx", sha256=sha256_of_bytes(GRAPH)),
-        source_sha256="of the float32 tail",
         converted=("conv4_1",),
         float32_layers=(FallbackLayer(layer="fc", reason="the output of fc reaches 1e+05, above half's 65504"),),
         bounds=ROUNDING,
@@ -38,8 +39,7 @@ def write(folder: Path) -> PrecisionFile:
         variant="original",
         layer="pool3",
         precision="fp16",
-        model_sha256="of the whole graph",
-        float32_golden_sha256="of float32's golden data",
+        made_from={"graph": "of the graph"},
         roles={"tail": tail},
         golden=FileRecord(file="pool3.fp16.golden.npz", sha256="of the golden data"),
         metric=measured,
@@ -47,7 +47,6 @@ def write(folder: Path) -> PrecisionFile:
         maximum_loss_points=0.1,
         largest_activations={"conv4_1": 12.5},
         rounding=ROUNDING,
-        recipe_sha256="of the recipe",
     )
     name = precision_file_name("pool3", "fp16")
     write_bundle(folder, name, PRECISION_SCHEMA, manifest, {"pool3.tail.fp16.onnx": GRAPH})
@@ -58,8 +57,7 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     manifest = write(tmp_path)
     found = read_precision(tmp_path, "pool3", "fp16")
     assert found == manifest
-    path = verify_role(tmp_path, found, "tail", "of the float32 tail")
-    assert path.read_bytes() == GRAPH
+    assert verify_file(tmp_path, found.roles["tail"].file).read_bytes() == GRAPH
 
 
 def test_a_missing_manifest_is_refused_with_the_command_that_makes_it(tmp_path: Path) -> None:
@@ -77,26 +75,30 @@ def test_a_malformed_manifest_is_refused_by_key(tmp_path: Path) -> None:
         read_precision(tmp_path, "pool3", "fp16")
 
 
-def test_a_graph_of_another_float32_graph_or_another_content_is_refused(tmp_path: Path) -> None:
-    found = write(tmp_path)
-    with pytest.raises(CoopexportError, match="older tail of pool3"):
-        verify_role(tmp_path, found, "tail", "of another tail")
-    (tmp_path / "pool3.tail.fp16.onnx").write_bytes(b"another graph")
-    with pytest.raises(CoopexportError, match="not the file that its manifest names"):
-        verify_role(tmp_path, found, "tail", "of the float32 tail")
+BUNDLE = WholeFile.model_construct(
+    made_from={"graph": "of the graph", "preprocessing": "scaled", "select settings": "90", "format": "whole/1.1"},
+    model=FileRecord(file="model.onnx", sha256="of the float32 graph"),
+    golden=FileRecord(file="whole.golden.npz", sha256="of float32's golden data"),
+)
 
 
 @pytest.mark.parametrize(
-    ("golden", "evaluation", "said"),
+    ("change", "said"),
     [
-        ("of other golden data", "of the images", "calibration data or preprocessing changed"),
-        ("of float32's golden data", "of other images", "evaluation data or metric changed"),
+        ({"made_from": {**BUNDLE.made_from, "preprocessing": "shifted"}}, "preprocessing changed"),
+        ({"model": FileRecord(file="model.onnx", sha256="another")}, "float32 graphs changed"),
+        ({"golden": FileRecord(file="whole.golden.npz", sha256="another")}, "float32 graphs changed"),
     ],
 )
-def test_a_form_of_other_data_is_stale(tmp_path: Path, golden: str, evaluation: str, said: str) -> None:
-    measured = Metric(name="top1", value=0.9, reference=0.9, samples=100, data_sha256="of the images")
-    manifest = write(tmp_path).model_copy(update={"metric": measured})
-    check_same_data(manifest, FileRecord(file="pool3.golden.npz", sha256="of float32's golden data"), measured)
-    now = measured.model_copy(update={"data_sha256": evaluation, "value": 0.8})
-    with pytest.raises(CoopexportError, match=f"{said}; make it again with: .*--precision fp16 --layer pool3"):
-        check_same_data(manifest, FileRecord(file="pool3.golden.npz", sha256=golden), now)
+def test_a_form_of_another_bundle_is_stale(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    record = write(tmp_path).model_copy(update={"made_from": recorded(precision_inputs(BUNDLE))})
+    check_precision(record, BUNDLE)
+    coarser = {**BUNDLE.made_from, "select settings": "50", "format": "whole/1.2"}  # nothing that it is made from
+    check_precision(record, BUNDLE.model_copy(update={"made_from": coarser}))
+    with pytest.raises(CoopexportError, match=f"{said}; run: coopexport precision --precision fp16 --layer pool3"):
+        check_precision(record, BUNDLE.model_copy(update=change))
+
+
+def test_a_form_that_does_not_say_what_it_is_made_from_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CoopexportError, match="earlier version, which did not note from what; run: coopexport prec"):
+        check_precision(write(tmp_path).model_copy(update={"made_from": {}}), BUNDLE)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from exporter.data.datasets import load_dataset
-from exporter.data.image_folder import list_images, read_image
+from exporter.data.image_folder import read_image
 from exporter.project.settings import Project, load_project
 from exporter.training.training_set import load_training_set
 from jetson.errors import CoopexportError
@@ -176,20 +176,3 @@ def test_classes_of_two_trees_must_be_the_same(tree: tuple[Path, list[np.ndarray
         load_dataset(project, "evaluation")
     (root / "e" / "cat").mkdir()
     assert load_dataset(project, "evaluation").labels.tolist() == [1]
-
-
-def test_hashes_change_with_names_sizes_classes_and_image_size(tree: tuple[Path, list[np.ndarray]]) -> None:
-    root, _ = tree
-
-    def found(size: tuple[int, int] | None = None) -> str:
-        return list_images(root / "t", "t", "data.training", size).sha256()
-
-    hashes = [found(), found((4, 4))]
-    (root / "t" / "cat" / "0.png").rename(root / "t" / "cat" / "00.png")
-    hashes.append(found())
-    save(root / "t" / "cat" / "1.png", drawn(60, 80))
-    hashes.append(found())
-    (root / "t" / "eel").mkdir()
-    hashes.append(found())
-    assert len(set(hashes)) == 5
-    assert found() == hashes[-1]

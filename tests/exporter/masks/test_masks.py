@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.numpy import save
 
-from exporter.masks.masks import Masks, read_masks, write_masks
+from exporter.masks.masks import Masks, encode_masks, read_masks, write_masks
 from jetson.errors import CoopexportError
 
 KEEP = {"features.conv1": np.array([True, False, True]), "fc": np.array([False, True])}
@@ -31,6 +31,11 @@ def test_round_trip(tmp_path_factory, keep, meaning, origin) -> None:
     for name, vector in keep.items():
         assert found.keep[name].dtype == np.bool_
         assert found.keep[name].tolist() == vector.tolist()
+
+
+def test_the_same_masks_are_the_same_bytes() -> None:
+    masks = Masks({"a": np.array([True, False]), "b": np.array([True])}, "channel", "of a test")
+    assert len({encode_masks(masks) for _ in range(20)}) == 1
 
 
 def test_a_strided_mask_is_written_as_it_reads(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ evaluation = "e.npz"
 metric = "net:metric"
 calibration_samples = 8
 image_size = [8, 9]
+compare_folders = "content"
 [training]
 optimizer = "adamw"
 learning_rate = 1
@@ -155,6 +156,7 @@ def test_every_documented_key_is_taken(tmp_path: Path) -> None:
         metric="net:metric",
         calibration_samples=8,
         image_size=(8, 9),
+        compare_folders="content",
     )
     assert settings.training == TrainingSection(
         optimizer="adamw",

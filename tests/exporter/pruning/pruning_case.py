@@ -80,7 +80,7 @@ def pruning_session(folder: Path, evaluate: Callable[[nn.Module], float] = accur
         training=_training(),
         settings=PruneSection.model_validate(given),
         teacher=None,
-        recipe="a recipe",
+        made_from={"criterion": "this one"},
         folder=folder,
         project_folder=folder,
     )

@@ -39,9 +39,6 @@ class Watched:
     def labels(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         return self.whole.labels(indices) + self.label_shift
 
-    def sha256(self) -> str:
-        return self.whole.sha256()
-
 
 def whole_network(session: PruningSession) -> DenseNetwork:
     return without_groups(session.groups, session.base, np.zeros(session.groups.count, dtype=np.bool_), "test")[0]

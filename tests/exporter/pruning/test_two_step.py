@@ -170,12 +170,12 @@ def test_rounds_of_another_recipe_or_damaged_ones_are_done_again(tmp_path: Path)
         if done == 1:
             started.append(name)
 
-    prune(replace(session, recipe="another", on_progress=note))
+    prune(replace(session, made_from={"criterion": "another"}, on_progress=note))
     assert started == ["step1-round-001", "step1-round-002"]
     path = tmp_path / "step1-round-002.safetensors"
     path.write_bytes(path.read_bytes()[:200])
     started.clear()
-    again, _ = prune(replace(session, recipe="another", on_progress=note))
+    again, _ = prune(replace(session, made_from={"criterion": "another"}, on_progress=note))
     assert started == ["step1-round-002"]
     for name, tensor in first.trained.dense.network.state_dict().items():
         assert torch.equal(tensor, again.trained.dense.network.state_dict()[name]), name

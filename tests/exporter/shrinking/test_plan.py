@@ -44,7 +44,7 @@ def write(folder: Path, shrunk: Shrunk, **changes) -> None:
         **shrunk.plan.model_dump(),
         "factory": FACTORY,
         "arguments": {"widths": WIDTHS},
-        "checkpoint_sha256": "c" * 64,
+        "made_from": {"checkpoint": "c" * 64},
         "masks_sha256": "d" * 64,
         "weights": WEIGHTS_FILE,
         "weights_sha256": sha256_of_bytes(weights),
@@ -120,7 +120,7 @@ def test_indices_outside_of_the_layer_are_refused(kept: tuple[int, ...]) -> None
     [
         (lambda content: content.pop("weights"), [PLAN_FILE, "weights"]),
         (lambda content: content["layers"]["classifier"].update(kind="conv2d"), ["layers.classifier.kind"]),
-        (lambda content: content.update(schema="coopexport.shrink-plan/1.0"), ["shrink-plan/1.0", "shrink-plan/2.0"]),
+        (lambda content: content.update(schema="coopexport.shrink-plan/1.0"), ["shrink-plan/1.0", "shrink-plan/2.1"]),
     ],
 )
 def test_malformed_plans_are_refused(tmp_path: Path, shrunk: Shrunk, edit, words: list[str]) -> None:

@@ -167,14 +167,6 @@ def test_a_share_is_set_apart(folder: Path) -> None:
     assert sorted(numbers[0] + numbers[1]) == list(range(40))
 
 
-def test_the_hash_changes_with_the_code(folder: Path) -> None:
-    before = load_training_set(project_with(folder, "arrays")).sha256()
-    assert load_training_set(project_with(folder, "arrays")).sha256() == before
-    assert load_training_set(project_with(folder, "pictures")).sha256() != before
-    (folder / "cx_samples.py").write_text(CODE + "\n# changed\n")
-    assert load_training_set(project_with(folder, "arrays")).sha256() != before
-
-
 @pytest.mark.parametrize(
     ("function", "words"),
     [

@@ -17,7 +17,7 @@ from torch import nn
 from exporter.masks.masks import Masks, read_masks, write_masks
 from exporter.onnx_graphs.session import open_session, run
 from exporter.project.settings import Project, load_project
-from exporter.shrinking.plan import read_shrink_plan
+from exporter.shrinking.plan import PLAN_FILE, read_shrink_plan
 from exporter.variants.layer_graphs import (
     GRAPH_FILE,
     LAYERS_FILE,
@@ -29,7 +29,7 @@ from exporter.variants.layer_graphs import (
     variants,
 )
 from exporter.variants.shrunk_variant import ShrinkRequest, write_shrunk_variant
-from jetson.errors import CoopexportError
+from jetson.errors import CoopexportError, StaleError
 
 PROJECT = """
 schema = "coopexport.project/1.0"
@@ -97,7 +97,7 @@ def test_the_files_are_as_documented(project: Project) -> None:
     for variant in ("original", "pruned"):
         folder = project.variant_folder(variant)
         content = json.loads((folder / LAYERS_FILE).read_text())
-        assert content["schema"] == "coopexport.layer-graph/1.0"
+        assert content["schema"] == "coopexport.layer-graph/1.1"
         assert content["parity"][0]["check"] == "export"
         assert content["parity"][0]["error"] < 1e-4
         graph = read_layer_graph(folder, variant)
@@ -115,7 +115,7 @@ def test_a_changed_checkpoint_is_exported_again(project: Project) -> None:
     before = layer_graph(project, "original")
     change_checkpoint(project)
     after = layer_graph(project, "original")
-    assert after.source_sha256 != before.source_sha256
+    assert after.made_from != before.made_from
     assert after.model_sha256 != before.model_sha256
     one, other = outputs_of(project, "original")
     assert np.abs(one - other).max() < 1e-4 * np.ptp(other, axis=0).max()
@@ -127,7 +127,7 @@ def test_another_input_shape_is_exported_again(project: Project) -> None:
     (project.folder / "coopexport.toml").write_text(text.replace("[3, 32, 32]", "[3, 48, 32]"))
     changed = load_project(project.folder / "coopexport.toml")
     after = layer_graph(changed, "original")
-    assert after.source_sha256 != before.source_sha256
+    assert after.made_from != before.made_from
     assert (before.layers[0].shape, after.layers[0].shape) == ((8, 32, 32), (8, 48, 32))
 
 
@@ -138,19 +138,49 @@ def test_a_pruned_network_older_than_its_sources_is_refused_until_shrunk_again(p
         change_checkpoint(project)
     else:
         write_masks(project.path(source), Masks({"features.conv4_1": np.arange(16) % 4 > 0}, "channel"))
-    with pytest.raises(CoopexportError, match=f"{source} as it is now; run: coopexport shrink"):
+    changed = "checkpoint" if source == "net.safetensors" else "masks"
+    with pytest.raises(CoopexportError, match=f"made before {changed} changed; run: coopexport shrink"):
         layer_graph(project, "pruned")
     write_shrunk_variant(project, ShrinkRequest())
     after = layer_graph(project, "pruned")
-    assert after.source_sha256 != before.source_sha256
+    assert after.made_from != before.made_from
     one, other = outputs_of(project, "pruned")
     assert np.abs(one - other).max() < 1e-4 * np.ptp(other, axis=0).max()
+
+
+def as_version_2_0(path: Path) -> None:
+    """Rewrite a plan as coopexport 0.1 wrote it: with two hashes of its sources in the place of `made_from`."""
+    content = json.loads(path.read_text())
+    made_from = content.pop("made_from")
+    hashes = {"checkpoint_sha256": made_from["checkpoint"], "masks_sha256": made_from["masks"]}
+    path.write_text(json.dumps({**content, **hashes, "schema": "coopexport.shrink-plan/2.0"}))
+
+
+@pytest.mark.parametrize("source", ["net.safetensors", "masks.safetensors"])
+def test_a_plan_of_an_earlier_version_holds_until_what_it_noted_changes(project: Project, source: str) -> None:
+    before = layer_graph(project, "pruned")
+    as_version_2_0(project.variant_folder("pruned") / PLAN_FILE)
+    assert layer_graph(project, "pruned") == before  # not exported again either: it is the same network
+    if source == "net.safetensors":
+        change_checkpoint(project)
+    else:
+        write_masks(project.path(source), Masks({"features.conv4_1": np.arange(16) % 4 > 0}, "channel"))
+    with pytest.raises(StaleError, match=r"made before (checkpoint|masks) changed; run: coopexport shrink"):
+        layer_graph(project, "pruned")
+
+
+def test_what_is_shrunk_again_from_the_same_is_the_same(project: Project) -> None:
+    folder, before = project.variant_folder("pruned"), layer_graph(project, "pruned")
+    files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    write_shrunk_variant(project, ShrinkRequest())
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == files
+    assert layer_graph(project, "pruned") == before
 
 
 def test_a_pruned_network_of_another_factory_is_refused(project: Project) -> None:
     text = (project.folder / "coopexport.toml").read_text()
     (project.folder / "coopexport.toml").write_text(text.replace("16] }", "16], classes = 10 }"))
-    with pytest.raises(CoopexportError, match=r"model\.arguments; run: coopexport shrink"):
+    with pytest.raises(CoopexportError, match="made before model settings changed; run: coopexport shrink"):
         layer_graph(load_project(project.folder / "coopexport.toml"), "pruned")
 
 
@@ -162,7 +192,7 @@ def test_masks_given_on_the_command_line_are_those_that_count(project: Project, 
     shapes = {layer.name: layer.shape for layer in layer_graph(project, "pruned").layers}
     assert shapes["features.conv4_1"] == (4, 4, 4)
     write_masks(other, read_masks(project.path("masks.safetensors")))
-    with pytest.raises(CoopexportError, match=r"other\.safetensors as it is now"):
+    with pytest.raises(CoopexportError, match="made before masks changed"):
         layer_graph(project, "pruned")
 
 

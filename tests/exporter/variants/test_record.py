@@ -30,7 +30,7 @@ def record_of(variant: str = "conv2_1-3", step: str = "step2", **fields: Any) ->
     plain: dict[str, Any] = {
         "variant": variant,
         "step": step,
-        "source_sha256": "a" * 64,
+        "made_from": {"graph": "a" * 64},
         "widths": WIDTHS,
         "macs": 1000,
         "parameters": 100,
@@ -52,7 +52,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     )
     write_variant_record(tmp_path, record)
     content = json.loads((tmp_path / VARIANT_FILE).read_text())
-    assert content["schema"] == "coopexport.variant/1.0"
+    assert content["schema"] == "coopexport.variant/1.1"
     assert list(content["widths"]) == list(WIDTHS)
     assert read_variant_record(tmp_path) == record
     (tmp_path / VARIANT_FILE).write_text(json.dumps({**content, "schema": "coopexport.variant/1.7", "energy_mj": 3}))

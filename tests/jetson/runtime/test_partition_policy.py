@@ -154,7 +154,7 @@ def test_another_schema_no_json_and_no_file_are_refused(tmp_path):
 
 def test_a_later_minor_version_is_read(tmp_path):
     path = written(tmp_path)
-    text = path.read_text(encoding="utf-8").replace("coopexport.plan/1.0", "coopexport.plan/1.7")
+    text = path.read_text(encoding="utf-8").replace("coopexport.plan/1.1", "coopexport.plan/1.7")
     path.write_text(text, encoding="utf-8")
     assert choose(read_partition_policy(str(path)), 2e6) == 0
 
