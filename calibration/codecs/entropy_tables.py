@@ -20,7 +20,6 @@ from jetson.wire.symbol_model import (
     FREQUENCY_TOTAL,
     MAXIMUM_BITS,
     SymbolModel,
-    contexts_of,
     predictions_and_activities,
     symbol_model,
 )
@@ -93,14 +92,6 @@ def cross_entropy_bytes(probabilities: NDArray[np.float64], symbols: NDArray[np.
     """Return the bytes of an ideal code for `symbols`, uint8 of any shape, under static probabilities of order 0."""
     counts = np.bincount(symbols.ravel(), minlength=len(probabilities))
     return float(-(counts * np.log2(probabilities)).sum() / 8)
-
-
-def information_bytes(model: SymbolModel, symbols: NDArray[np.uint8]) -> float:
-    """Return the bytes of an ideal code for `symbols` (as in `fit_symbol_model`) under `model`, contexts included."""
-    planes = symbols.reshape(plane_shape(symbols.shape))
-    bits_of = -np.log2(model.frequencies / FREQUENCY_TOTAL)
-    total = sum(float(bits_of[contexts_of(block, model), block].sum()) for block in _blocks(planes))
-    return total / 8
 
 
 def _check(symbols: NDArray[np.uint8], bits: int) -> None:

@@ -43,11 +43,6 @@ class Evaluation:
     changed_answers: int | None
     output_error: float | None
 
-    @property
-    def is_finite(self) -> bool:
-        """Tell whether the outputs are numbers at all."""
-        return self.metric is not None
-
     def loses_at_most(self, points: float) -> bool:
         """Tell whether the metric falls by at most `points`: a network without finite outputs has lost."""
         # Far below one image in a million: the difference of two means is not exact.

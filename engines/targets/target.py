@@ -58,12 +58,6 @@ class Target:
     power_mode: str | None = None
     simplify: bool = False
 
-    def takes_l4t(self, version: str) -> bool:
-        """Tell whether Jetson Linux `version` ("36.4.3") is one that the target stands for; any, where it is none."""
-        if self.l4t is None or self.last_l4t is None:
-            return True
-        return numbers_of(self.l4t) <= numbers_of(version)[:2] <= numbers_of(self.last_l4t)
-
     def takes_tensorrt(self, version: str) -> bool:
         """Tell whether TensorRT `version` ("10.3.0.30") is the one that is shipped there; any, where none is known."""
         shipped = () if self.tensorrt is None else numbers_of(self.tensorrt)

@@ -14,12 +14,23 @@ from calibration.codecs import entropy_tables
 from calibration.codecs.entropy_tables import (
     cross_entropy_bytes,
     fit_symbol_model,
-    information_bytes,
     order_0_probabilities,
 )
 from jetson.errors import CoopexportError
-from jetson.wire.rans import rans_encode
-from jetson.wire.symbol_model import FREQUENCY_TOTAL, contexts_of, model_to_bytes, predictions_and_activities
+from jetson.wire.rans import plane_shape, rans_encode
+from jetson.wire.symbol_model import (
+    FREQUENCY_TOTAL,
+    SymbolModel,
+    contexts_of,
+    model_to_bytes,
+    predictions_and_activities,
+)
+
+
+def information_bytes(model: SymbolModel, symbols: NDArray[np.uint8]) -> float:
+    """Return the bytes of an ideal code for `symbols`, samples x channels x height x width, under `model`."""
+    planes = symbols.reshape(plane_shape(symbols.shape))
+    return float(-np.log2(model.frequencies[contexts_of(planes, model), planes] / FREQUENCY_TOTAL).sum() / 8)
 
 
 def independent(samples: int, bits: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -62,9 +62,9 @@ def test_a_planted_overflow_is_named_with_its_number_and_kept_out_of_half() -> N
     assert {item.layer for item in found[:2]} >= {"conv2"}
     assert found[0].output_error is None
     assert found[0].unfit is not None
-    assert not evaluator.evaluate({"whole": conversion.runnable(conversion.make(list(conversion.layers)))}).is_finite
+    assert not evaluator.evaluate({"whole": conversion.runnable(conversion.make(list(conversion.layers)))}).metric
     evaluation = evaluator.evaluate({"whole": conversion.runnable(conversion.converted(conversion.fit))})
-    assert evaluation.is_finite
+    assert evaluation.metric
     assert evaluation.changed_answers == 0
     assert evaluation.output_error < 0.01
 

@@ -163,16 +163,6 @@ def test_targets_that_cannot_be_are_refused_with_the_reason(written: str, reason
         find_target(written)
 
 
-@pytest.mark.parametrize(
-    ("name", "version", "takes"),
-    [("orin-nano", "36.4.3", True), ("orin-nano", "36.5.0", True), ("orin-nano", "36.3.0", False),
-     ("orin-nano", "36.10.0", False), ("nano", "32.7.6", True), ("nano", "32.6.1", False),
-     ("orin-nano@5.1", "35.2.1", False), ("agx-orin@5.1", "35.2.1", True), ("cpu", "36.4.3", True)],
-)  # fmt: skip
-def test_jetson_linux_is_compared_by_its_numbers(name: str, version: str, takes: bool) -> None:
-    assert find_target(name).takes_l4t(version) == takes
-
-
 @given(st.integers(0, 12), st.integers(0, 20), st.integers(0, 9), st.integers(0, 40))
 def test_tensorrt_is_compared_as_a_prefix(major: int, minor: int, patch: int, build: int) -> None:
     found = find_target("orin-nano").takes_tensorrt(f"{major}.{minor}.{patch}.{build}")

@@ -162,6 +162,18 @@ def test_a_device_that_is_not_the_target(board: FakeBoard, target: str, said: st
     assert re.search(said, found), found
 
 
+@pytest.mark.parametrize(
+    ("target", "l4t", "fits"),
+    [("orin-nano", "36.4.3", True), ("orin-nano", "36.5.0", True), ("orin-nano", "36.3.0", False),
+     ("orin-nano", "36.10.0", False), ("nano", "32.7.6", True), ("nano", "32.6.1", False),
+     ("orin-nano@5.1", "35.2.1", False), ("agx-orin@5.1", "35.2.1", True), ("cpu", "36.4.3", True)],
+)  # fmt: skip
+def test_jetson_linux_is_compared_by_its_numbers(target: str, l4t: str, fits: bool) -> None:
+    wanted = request_target(find_target(target))
+    device = machine(ORIN_NANO_6_2, chip=wanted.chip, board=None, l4t=l4t, backends={})
+    assert (device_differences(wanted, device, None) == []) == fits
+
+
 def test_what_is_not_known_is_not_compared() -> None:
     target = request_target(find_target("orin-nano"))
     carrier = machine(ORIN_NANO_6_2, board="Seeed reComputer J3011", l4t=None, backends={})
