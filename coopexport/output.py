@@ -138,7 +138,7 @@ def print_table(title: str, columns: list[str], rows: Sequence[Sequence[str]], l
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < left else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # as Text: "[cpu]" is no markup here
+        table.add_row(*(Text(cell) for cell in row))  # as Text: "[cpu]" is not markup here
     console = Console()
     # A pipe or a log has no width of its own: let every row have its one line.
     Console(width=None if console.is_terminal else width, highlight=False).print(table)

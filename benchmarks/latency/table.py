@@ -52,7 +52,7 @@ class Latency:
 def import_run(path: Path, run: LatencyRun) -> int:
     """Add a run to the table at `path`, creating it; return the number of new rows (0 when it was there already).
 
-    One transaction: all rows or none. Raises CoopexportError when the file is no latency table or cannot be written.
+    One transaction: all rows or none. Raises CoopexportError when the file is not a latency table or cannot be written.
     """
     with _open(path) as connection, connection:
         if connection.execute("SELECT 1 FROM runs WHERE run = ?", (run.run,)).fetchone():

@@ -57,7 +57,7 @@ def label(text: str, longest: int = LONGEST_LABEL) -> str:
 
 
 def literal(texts: Iterable[Text]) -> None:
-    """Make texts show what they hold: a name with two dollar signs is no formula."""
+    """Make texts show what they hold: a name with two dollar signs is not a formula."""
     for text in texts:
         text.set_parse_math(False)
 

@@ -100,7 +100,7 @@ def _at(record: VariantRecord, x: float) -> Point:
 
 
 def single_points(rows: Sequence[VariantRow]) -> list[Line]:
-    """Return, against MACs, the variants that are no line: the pruned one, step 1 and its controls.
+    """Return, against MACs, the variants that are not on the line: the pruned one, step 1 and its controls.
 
     The original, many times as large, would squeeze all others into a corner: it is a level with its MACs beside it.
     """

@@ -95,7 +95,7 @@ def sorted_rows(rows: Sequence[VariantRow], by: str | None) -> list[VariantRow]:
     if by is None:
         return list(rows)
     if by not in _ORDERS:
-        raise InputError(f'there is no order "{by}" of variants', fix=f"choose one of {', '.join(_ORDERS)}")
+        raise InputError(f'variants cannot be ordered by "{by}"', fix=f"choose one of {', '.join(_ORDERS)}")
     return sorted(rows, key=_ORDERS[by])
 
 

@@ -118,7 +118,7 @@ def _judged(candidate: Candidate, maximum_loss_points: float) -> Candidate:
         reason = "not measured"
     # A tolerance far below one image in a million: the difference of two means is not exact.
     if not reason and candidate.loss_points > maximum_loss_points + 1e-6:
-        reason = f"loses {candidate.loss_points:.2f} points, allowed are {maximum_loss_points:g}"
+        reason = f"loses {candidate.loss_points:.2f} points, the limit is {maximum_loss_points:g}"
     return Candidate(**{**vars(candidate), "reason": reason})
 
 

@@ -20,7 +20,7 @@ def wilson_interval(right: int, count: int) -> tuple[float, float]:
     ValueError unless 0 <= right <= count and count > 0.
     """
     if not 0 <= right <= count or count == 0:
-        raise ValueError(f"{right} of {count} is no proportion")
+        raise ValueError(f"{right} of {count} is not a proportion")
     share, weight = right / count, Z**2 / count
     centre = (share + weight / 2) / (1 + weight)
     half = sqrt(share * (1 - share) * weight + weight**2 / 4) / (1 + weight)

@@ -76,7 +76,7 @@ def score(metric: tuple[str, MetricFunction], outputs: NDArray[Any], labels: NDA
         return Score(name, float(values), len(labels), None)
     if values.shape != (len(labels),):
         raise InputError(
-            f'metric "{name}" returned shape {values.shape}; expected is one number, or one for each of the '
+            f'metric "{name}" returned shape {values.shape}; expected one number, or one for each of the '
             f"{len(labels)} images"
         )
     return Score(name, float(values.mean()), len(labels), values)

@@ -38,7 +38,7 @@ def largest_magnitudes(
 ) -> dict[str, float]:
     """Return the largest absolute value of each of `tensors` (float32) over `inputs` (of the graph, N x ... each).
 
-    It is found inside the graph, so that no activation has to be held. Raises CoopexportError naming a tensor that is
+    It is found inside the graph, so that no activation must be held. Raises CoopexportError naming a tensor that is
     not finite.
     """
     found = dict.fromkeys(tensors, 0.0)

@@ -54,7 +54,7 @@ def convert_precision(
 
 
 def _layer_called(name: str, subgraph: Subgraph, layers: Sequence[Layer]) -> str:
-    """Return what `subgraph` calls a layer; one that lies in the other half is no error."""
+    """Return what `subgraph` calls a layer; one that lies in the other half is not an error."""
     if name in subgraph.layers:
         return name
     if not layers:

@@ -146,7 +146,7 @@ def measure_sensitivity(
     precision as it is done. Arguments and errors otherwise as of `convert_project`.
     """
     if samples is not None and samples < 2:
-        raise InputError(f"{samples} calibration images tell no layers apart", fix="give 2 or more")
+        raise InputError(f"{samples} calibration images are too few to compare layers", fix="give 2 or more")
     wanted = _options(request)
     selections, left_out = choose_networks(project, request)
     if on_left_out is not None:

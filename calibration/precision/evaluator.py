@@ -33,7 +33,7 @@ class Evaluation:
     """What converting costs. All but `run` are None where an output is not finite, one that the head makes included.
 
     `score`: of the converted network; `metric`: the same beside float32's. `changed_answers`: how many images get
-    another class, None as well where outputs are no classes. `output_error`: root mean square of an output's difference
+    another class, None where outputs are not classes. `output_error`: root mean square of an output's difference
     over that of float32's own deviation from its mean over the images; of several outputs the largest.
     """
 

@@ -33,7 +33,7 @@ class Quantisable:
 def quantisable_nodes(model: onnx.ModelProto) -> dict[int, Quantisable]:
     """Return the nodes that can run in int8, by number: those with a constant float32 weight.
 
-    A transposed convolution in groups is none: its output channels are no dimension of its weight.
+    A transposed convolution in groups is none: its output channels are not a dimension of its weight.
     """
     weights = {
         tensor.name: len(tensor.dims) for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT

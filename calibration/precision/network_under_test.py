@@ -85,7 +85,7 @@ def check_bundle(bundle: SplitFile | WholeFile, layer: str, now: Inputs) -> None
 def open_network(folder: Path, layer: str, now: Inputs, layers: Sequence[Layer]) -> NetworkUnderTest:
     """Return head and tail of the bundle of `layer`, or the whole network, out of a variant's folder.
 
-    `now`: what the bundle has to be made from; `layers`: of the variant's layer graph. Raises CoopexportError when
+    `now`: what the bundle must be made from; `layers`: of the variant's layer graph. Raises CoopexportError when
     there is no bundle, when it is damaged, or when it is stale.
     """
     tensors: tuple[CutTensorRecord, ...] = ()

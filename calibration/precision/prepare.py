@@ -124,7 +124,7 @@ def _check_loss(job: ConversionJob, evaluation: Evaluation, float32_layers: dict
     measured, stays = evaluation.metric, sum(map(len, float32_layers.values()))
     raise PrecisionRefusedError(
         f"{where} costs {measured.loss_points:.2f} points of {measured.name} against float32 ({measured.reference:.4f} "
-        f"to {measured.value:.4f}, {stays} layers kept in float32), allowed are {job.options.bound_points:g}: "
+        f"to {measured.value:.4f}, {stays} layers kept in float32), the limit is {job.options.bound_points:g}: "
         f"{advice}; nothing was written",
         layer=job.network.layer,
         number=measured.loss_points,

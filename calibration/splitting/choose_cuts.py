@@ -58,7 +58,7 @@ def choose_cuts(
     selections = tuple(item for item in found if item.layers)
     if not selections:
         raise InputError(
-            f"none of {len(chosen)} variants is to be cut there",
+            f"none of {len(chosen)} variants can be cut there",
             fix="name one alone with --variant, and a --layer, or change split.candidates",
         )
     return ChosenCuts(selections, len(found) - len(selections))

@@ -166,7 +166,7 @@ def check_loss(context: SplitContext, name: str, measured: Metric) -> None:
     if measured.loss_points > context.settings.maximum_loss_points + _LOSS_TOLERANCE_POINTS:
         raise LossRefusedError(
             f"layer {name} of {context.graph.variant}: encoding the feature costs {measured.loss_points:.2f} points of "
-            f"{measured.name} ({measured.reference:.4f} to {measured.value:.4f}), allowed are "
+            f"{measured.name} ({measured.reference:.4f} to {measured.value:.4f}), the limit is "
             f"{context.settings.maximum_loss_points}: cut elsewhere, raise split.percentile or split.bits, or raise "
             "split.maximum_loss_points; nothing was written",
             layer=name,

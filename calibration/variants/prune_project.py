@@ -182,7 +182,7 @@ def _second_step(
 def _check_series(name: str | None) -> None:
     """Raise InputError when a series cannot begin the name of a folder."""
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._]*", name):
-        raise InputError(f'series "{name}" begins the names of folders: use letters, digits, "." and "_"')
+        raise InputError(f'series "{name}" cannot begin the name of a folder: use letters, digits, "." and "_"')
 
 
 def _make_room(maker: VariantMaker, may_replace: bool) -> None:
@@ -221,7 +221,7 @@ def _candidates(
         try:
             crossing = crossing_groups(maker.session.groups, (layer.name, *layer.aliases))
             if not (crossing >= 0).any():
-                raise UnsupportedError(f"nothing of what crosses after '{name}' can be removed", layer=name)
+                raise UnsupportedError(f"no channel that crosses after '{name}' can be removed", layer=name)
         except UnsupportedError as error:
             if is_strict:
                 raise

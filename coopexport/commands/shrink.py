@@ -84,7 +84,7 @@ def shrink(
 
 def _print_verified(verified: VariantParity) -> None:
     for check in verified.checks:
-        error = f"{check.error:.1e} of the outputs' spread, allowed is {check.bound:.0e}"
+        error = f"{check.error:.1e} of the outputs' spread, the limit is {check.bound:.0e}"
         click.echo(f"{verified.variant}: {check.check}: error {error}")
 
 

@@ -103,7 +103,7 @@ class SessionRunner:
         if self._session is None:
             raise InputError("this engine is closed", fix="load it again")
         if len(arrays) != len(self._names):
-            raise InputError(f"the engine takes {len(self._names)} inputs, given are {len(arrays)}")
+            raise InputError(f"the engine takes {len(self._names)} inputs, got {len(arrays)}")
         try:
             return list(self._session.run(None, dict(zip(self._names, arrays, strict=True))))
         except Exception as error:  # noqa: BLE001  its exception types are private
@@ -118,7 +118,7 @@ def _parsed(data: bytes) -> onnx.ModelProto:
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # noqa: BLE001  protobuf's own, which differ by its version
-        raise DamagedFileError(f"cannot load the engine: it is no ONNX file ({one_line(error)[:200]})") from None
+        raise DamagedFileError(f"cannot load the engine: it is not an ONNX file ({one_line(error)[:200]})") from None
     if not model.graph.output:
         raise DamagedFileError("cannot load the engine: its graph has no output")
     return model

@@ -34,7 +34,7 @@ def load(name: str, data: bytes) -> EngineRunner:
 
 
 def inspect(name: str, data: bytes) -> list[LayerInformation]:
-    """Return an engine's layers; it is loaded for it, so that a GPU has to be there."""
+    """Return an engine's layers; it is loaded for it, so that a GPU must be there."""
     library = open_library(name)
     runner = load_engine(library, data)
     try:

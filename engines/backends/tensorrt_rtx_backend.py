@@ -58,5 +58,5 @@ def inspect(data: bytes, target: Target) -> list[LayerInformation]:
     """Return the layers of an engine, with kernels and dtypes."""
     runnable = can_run(target)
     if not runnable.usable:
-        raise UnsupportedError(f"cannot look into this engine: {runnable.reason}")
+        raise UnsupportedError(f"cannot inspect this engine: {runnable.reason}")
     return tensorrt_engine.inspect(TENSORRT_RTX, data)

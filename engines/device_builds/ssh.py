@@ -66,7 +66,7 @@ def parse_name(name: str) -> tuple[str, int | None]:
     match = re.fullmatch(r"(?P<host>(?:[^@\s:\[\]-][^@\s:\[\]]*@)?(?:[^@\s:\[\]-][^@\s:\[\]]*|\[[0-9a-fA-F:.%\w]+\]))"
                          r"(?::(?P<port>\d+))?", name)  # fmt: skip
     if match is None:
-        raise InputError(f'"{name}" is no device', fix="write it as user@host or user@host:port")
+        raise InputError(f'"{name}" is not a device', fix="write it as user@host or user@host:port")
     destination = match["host"].replace("[", "").replace("]", "")
     return destination, int(match["port"]) if match["port"] else None
 

@@ -68,7 +68,7 @@ class PruneStoreResult:
 def own_store() -> EngineStore:
     """Return the store of this user: COOPEXPORT_STORE and COOPEXPORT_STORE_LIMIT say where, and how large.
 
-    Raises CoopexportError when the limit is no size.
+    Raises CoopexportError when the limit is not a size.
     """
     return EngineStore(store_root(os.environ), store_limit_bytes(os.environ))
 

@@ -53,7 +53,7 @@ def dtype_problems(model: onnx.ModelProto, elements: Mapping[str, int], target: 
             if element is None or name in ends:
                 continue
             if version < _SINCE.get(element, _NEVER):
-                problems.append(problem_at(node, f"{element_name(element)} is no type there"))
+                problems.append(problem_at(node, f"{element_name(element)} is not a type there"))
             elif element == TensorProto.DOUBLE:
                 problems.append(problem_at(node, "double becomes float there", refused=False))
     if version >= _SINCE[TensorProto.UINT8]:
@@ -65,7 +65,7 @@ def _against_end(name: str, element: int, version: tuple[int, ...]) -> str | Non
     """Say why a graph cannot have an input or output `name` of that type."""
     kind = element_name(element)
     if version < _SINCE.get(element, _NEVER):
-        return f"'{name}' is {kind}, which is no type there"
+        return f"'{name}' is {kind}, which is not a type there"
     if element == TensorProto.DOUBLE:
         return f"'{name}' is double, and would become float without a word"
     if element == TensorProto.INT64 and version < _FIRST_WITH_INT64:

@@ -49,7 +49,7 @@ def foreign_problems(model: onnx.ModelProto) -> list[Problem]:
     """Refuse operators of other domains and functions: TensorRT takes them for standard ones of the same name."""
     functions = [Problem(f"function {item.domain}.{item.name} is not inlined") for item in model.functions]
     return functions + [
-        problem_at(node, f"{node.domain}.{node.op_type} is no standard ONNX operator")
+        problem_at(node, f"{node.domain}.{node.op_type} is not a standard ONNX operator")
         for node in all_nodes(model.graph.node)
         if node.domain not in STANDARD_DOMAINS
     ]

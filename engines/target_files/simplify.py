@@ -176,7 +176,7 @@ def _check_same_outputs(before: Arrays, after: Arrays, tensors: Sequence[CutTens
         if np.issubdtype(one.dtype, np.floating):
             error = parity.relative_error(one, other, f"output {number}")
             if error > parity.BUILD_BOUND:
-                said = f"output {number} changed by {error:.1e} of its spread, allowed is {parity.BUILD_BOUND:.0e}"
+                said = f"output {number} changed by {error:.1e} of its spread, the limit is {parity.BUILD_BOUND:.0e}"
                 raise NotSimplifiedError(said)
         elif number < len(tensors):
             _check_same_symbols(one, other, tensors[number], number)

@@ -47,7 +47,7 @@ def target_file(model: onnx.ModelProto, target: Target, batches: tuple[int, int,
     try:
         onnx.checker.check_model(inlined)
     except onnx.checker.ValidationError as error:
-        raise InputError(f"{origin} is no valid ONNX graph: {one_line(error)[:300]}") from None
+        raise InputError(f"{origin} is not a valid ONNX graph: {one_line(error)[:300]}") from None
     return inlined
 
 
@@ -66,7 +66,7 @@ def _fix_sizes(value: onnx.ValueInfoProto, batch: int | None, origin: str) -> No
     if dimensions[0].dim_value not in (0, batch):
         # Inner nodes may hold the old batch: the engine would be another network, or none.
         raise InputError(
-            f"{origin}: '{value.name}' is fixed to batch {dimensions[0].dim_value}, asked for is "
+            f"{origin}: '{value.name}' is fixed to batch {dimensions[0].dim_value}; asked for: "
             f"{'more than one size' if batch is None else batch}",
             fix="export it with a dynamic batch",
         )

@@ -57,7 +57,7 @@ def full_name(name: str) -> str:
 
 
 def jetpacks_of(board: str) -> tuple[str, ...]:
-    """Return the JetPack releases that a board has targets for; none for what is no board."""
+    """Return the JetPack releases that a board has targets for; none for what is not a board."""
     return tuple(_tables()["board"].get(board, {}).get("jetpacks", ()))
 
 

@@ -45,9 +45,7 @@ def build_settings(target: Target, build: BuildSection) -> BuildSettings:
 def _own_target(name: str, section: TargetSection) -> Target:
     if section.base is None and name not in load_targets():
         check_target_name(name)
-        raise InputError(
-            f"[targets.{name}] is neither a target that is there nor has it a base", fix='add one: base = "orin-nano"'
-        )
+        raise InputError(f"[targets.{name}] is not a known target and has no base", fix='add one: base = "orin-nano"')
     base = find_target(section.base or name)
     given = section.model_dump(exclude={"base"}, exclude_none=True)
     changes: dict[str, Any] = {**given, "name": name}

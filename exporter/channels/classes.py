@@ -1,4 +1,4 @@
-"""Which channels have to be kept or removed together: a union-find over all channels of a network."""
+"""Which channels must be kept or removed together: a union-find over all channels of a network."""
 
 from __future__ import annotations
 

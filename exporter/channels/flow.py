@@ -202,7 +202,7 @@ def check_one_function(traced: TracedNetwork) -> None:
     """Raise CoopexportError naming what keeps a network from computing one function of its inputs.
 
     A batch norm that normalises with each batch's own statistics, a dropout that is never off, pruning that is still
-    active, and weights that are no numbers.
+    active, and weights that are not numbers.
     """
     for name, parameter in traced.network.named_parameters():
         if not bool(parameter.detach().sum().isfinite()) and not bool(parameter.detach().isfinite().all()):

@@ -104,7 +104,7 @@ def _start(flow: ChannelFlow, kept: KeptClasses, order: ChannelOrder, node: fx.N
 
 
 def _in_full_order(kept: KeptClasses, feature: Feature) -> Ordered | None:
-    """Return a tensor with its kept channels in the full network's order, None when they are no dense block."""
+    """Return a tensor with its kept channels in the full network's order, None when they are not one dense block."""
     held = kept.holds(feature.atoms)
     sizes = [held.any(axis=tuple(d for d in range(held.ndim) if d != dim)) for dim in range(held.ndim)]
     origin = np.arange(held.size).reshape(held.shape)

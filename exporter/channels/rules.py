@@ -97,7 +97,7 @@ def _reduce(
 
 RULES: dict[Kind, Rule] = {
     "opaque": opaque_rule,
-    "convolution": opaque_rule,  # reached only where what it reads is no tensor of the walk
+    "convolution": opaque_rule,  # reached only where what it reads is not a tensor of the walk
     "linear": opaque_rule,
     "batch_norm": one_tensor(batch_norm_rule),
     "instance_norm": one_tensor(group_norm_rule),

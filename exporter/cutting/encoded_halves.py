@@ -72,7 +72,7 @@ def _shape(cut_tensor: onnx.ValueInfoProto) -> tuple[int, ...]:
     sizes = [dimension.dim_value for dimension in kind.shape.dim[1:]]
     if kind.elem_type != TensorProto.FLOAT or not kind.shape.dim or any(size < 1 for size in sizes):
         raise UnsupportedError(
-            f"'{cut_tensor.name}' crosses the cut and is no float32 tensor of known size: it cannot be encoded",
+            f"'{cut_tensor.name}' crosses the cut and is not a float32 tensor of known size: it cannot be encoded",
             fix="cut elsewhere, or send it as it is with --encoding float32",
         )
     return tuple(sizes)

@@ -71,7 +71,7 @@ def pairs_parity(
     `inputs`: of the network, by name, N samples each; drawn (2 samples) without, louder where outputs are empty
     otherwise. Features at the cut and all outputs must equal those of the whole graph bit for bit. Raises
     CoopexportError naming the pair and the tensor when they do not, or when an output of the tail is empty; when a file
-    is not the recorded one; and when the outputs for these inputs are not finite, are no tensors, or are others each
+    is not the recorded one; and when the outputs for these inputs are not finite, are not tensors, or are others each
     time. What was proven before stays noted.
     """
     pairs = read_pairs(folder)
@@ -203,7 +203,7 @@ def _check_repeatable(folder: Path, model: onnx.ModelProto, feed: Mapping[str, N
     for name, value in first.items():
         if not _is_same(value, second[name]):
             raise ParityError(
-                f"output '{name}' of the network is another each time for the same inputs: it draws numbers, so that "
+                f"output '{name}' of the network changes from run to run on the same inputs: it draws numbers, so that "
                 "head and tail cannot be compared with it",
                 fix="take the nodes that draw them out",
             )
@@ -251,7 +251,7 @@ def _run(session: Any, feed: Mapping[str, NDArray[Any]], where: str) -> Arrays:
     for name, value in named.items():
         if not isinstance(value, np.ndarray):
             raise UnsupportedError(
-                f"output '{name}' of {where} is no tensor but a sequence or map, which cannot be compared bit by bit",
+                f"output '{name}' of {where} is a sequence or map, which cannot be compared bit by bit",
                 fix="take it out of the outputs",
             )
     return named

@@ -84,7 +84,7 @@ def _read_rows(file: Path, purpose: str, count: int | None) -> tuple[NDArray[np.
         raise InputError(f"data.{purpose}: {file} is missing", path=file) from None
     if size == 0 or size % kind.row_bytes:
         raise DamagedFileError(
-            f"{file} has {size} bytes, which are no rows of {kind.row_bytes} ({kind.name}, binary version): it ends "
+            f"{file} has {size} bytes, which are not rows of {kind.row_bytes} ({kind.name}, binary version): it ends "
             f"inside row {size // kind.row_bytes}",
             path=file,
             fix="fetch it again",

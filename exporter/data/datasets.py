@@ -90,7 +90,7 @@ def open_source(project: Project, purpose: str) -> Dataset | ImageFolder | Sampl
         images, labels = _read_npz(path, key)
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
         raise InputError(
-            f"{key} {reference}: images are {images.dtype} of shape {images.shape}; expected is uint8, "
+            f"{key} {reference}: images are {images.dtype} of shape {images.shape}; expected uint8, "
             "count x height x width x 3 (RGB)"
         )
     count = len(labels) if labels.ndim else 1
@@ -142,7 +142,7 @@ def _read_npz(path: Path, key: str) -> tuple[NDArray[Any], NDArray[Any]]:
         raise
     except Exception as error:  # noqa: BLE001  a .npy file, a damaged archive, arrays of objects
         raise DamagedFileError(
-            f"{key}: {path} is no npz file with arrays 'images' and 'labels' ({one_line(error)[:120]})", path=path
+            f"{key}: {path} is not an npz file with arrays 'images' and 'labels' ({one_line(error)[:120]})", path=path
         ) from None
 
 

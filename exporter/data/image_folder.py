@@ -79,18 +79,18 @@ def read_image(file: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Return one image, height x width x 3, RGB; with `size` scaled until it covers it, and cropped at the centre.
 
     Rotations in the file's Exif data are not applied, as they are not elsewhere. Raises CoopexportError naming the
-    file when it is no image of 8 bits a channel.
+    file when it is not an image of 8 bits a channel.
     """
     try:
         with Image.open(file) as opened:
             if opened.mode == "F" or opened.mode.startswith("I"):
-                raise InputError(f"{file} has more than 8 bits a channel", path=file, fix="convert it, or take it away")
+                raise InputError(f"{file} has more than 8 bits a channel", path=file, fix="convert it, or remove it")
             image = opened.convert("RGB")
     except CoopexportError:
         raise
     except Exception as error:
         raise DamagedFileError(
-            f"{file} cannot be read as an image ({one_line(error)[:120]})", path=file, fix="mend it, or take it away"
+            f"{file} cannot be read as an image ({one_line(error)[:120]})", path=file, fix="repair it, or remove it"
         ) from error
     if size is not None:
         image = ImageOps.fit(image, (size[1], size[0]), Image.Resampling.BILINEAR)

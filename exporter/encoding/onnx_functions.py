@@ -1,7 +1,7 @@
 """FeatureEncode and FeatureDecode: the encoding at the cut as ONNX local functions of standard operators.
 
 Each kind and packing has a function of its own name, so that several can stand in one graph. The cast to uint8 comes
-last and is no QuantizeLinear, which TensorRT silently turns into int8.
+last and is not a QuantizeLinear, which TensorRT silently turns into int8.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ def plan_cut(index: GraphIndex, tensors: Sequence[str]) -> CutPlan:
     """
     for name in tensors:
         if name not in index.varying:
-            what = "a constant" if name in index.makers else "no tensor of the graph"
+            what = "a constant" if name in index.makers else "not a tensor of the graph"
             raise InputError(f"'{name}' is {what}", fix="`coopexport layers` lists where to cut")
         if name in index.makers and not index.needed >> index.makers[name] & 1:
             raise UnsupportedError(

@@ -174,7 +174,7 @@ def _describe_failure(error: Exception) -> str:
     place = _place_in_user_code(error)
     at = f" at {place}" if place else ""
     if "not constant" in text:
-        return f"a size that forward() computes{at} has to be a number there; write it as one"
+        return f"a size that forward() computes{at} must be a number there; write it as one"
     what = one_line(re.split(r"\[Caused by|Please feel free|Support for this operator", text)[0])
     return f"{what[:300].rstrip('. ')}{at}; write it with other operations"
 

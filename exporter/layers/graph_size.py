@@ -29,7 +29,7 @@ class GraphSize:
 def size_of(model: onnx.ModelProto) -> GraphSize:
     """Return the size of an exported graph; its weights may lie outside.
 
-    Batch norm is folded in such a graph, so that its statistics are no parameters, and a weight that two layers share
+    Batch norm is folded in such a graph, so that its statistics are not parameters, and a weight that two layers share
     counts once.
     """
     index, types = index_graph(model), tensor_types(model)

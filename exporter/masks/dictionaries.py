@@ -134,7 +134,7 @@ def _zeros_and_ones(name: str, values: Any) -> NDArray[np.bool_]:
     except (TypeError, ValueError, RuntimeError):  # ragged lists; sparse tensors
         numbers = False
     if not numbers:
-        raise InputError(f"the mask of '{name}' is no array of 0 and 1 or bool", layer=name, fix="save it as one")
+        raise InputError(f"the mask of '{name}' is not an array of 0 and 1 or bool", layer=name, fix="save it as one")
     others = array[(array != 0) & (array != 1)]
     if others.size:
         raise InputError(

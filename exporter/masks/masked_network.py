@@ -48,7 +48,7 @@ def check_masks(traced: TracedNetwork, masks: Masks) -> None:
             )
         if name not in layers:
             raise InputError(
-                f"there is a mask for '{name}', which is no convolution or linear layer of the network; these are: "
+                f"there is a mask for '{name}', which is not a convolution or linear layer of the network; these are: "
                 f"{_listed(list(layers))}",
                 layer=name,
             )

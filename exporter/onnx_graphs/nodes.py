@@ -127,7 +127,7 @@ def consumers(graph: onnx.GraphProto) -> dict[str, list[int]]:
 
 
 def network_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """Return the inputs of `model` that are no initialisers."""
+    """Return the inputs of `model` that are not initialisers."""
     fixed = {tensor.name for tensor in model.graph.initializer}
     return [value for value in model.graph.input if value.name not in fixed]
 

@@ -174,7 +174,7 @@ def _observed(
     seed: int,
     folder: Path | None,
 ) -> _Found:
-    """Return element type and shape by running the graph on drawn inputs; a tensor that is no array is left out."""
+    """Return element type and shape by running the graph on drawn inputs; a tensor that is not an array is left out."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     del watched.graph.output[:]

@@ -181,7 +181,7 @@ def _blocks(path: Path, offset: int, length: int) -> Iterator[bytes]:
 
 
 def _inner_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Yield the tensors that are no initialisers of the main graph: of bodies, attributes, functions."""
+    """Yield the tensors that are not initialisers of the main graph: of bodies, attributes, functions."""
     functions = (node for function in model.functions for node in function.node)
     for node in all_nodes([*model.graph.node, *functions]):
         for attribute in node.attribute:

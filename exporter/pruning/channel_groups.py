@@ -33,7 +33,7 @@ class ChannelGroups:
 
     `classes`: the class of each group in `flow`, ascending. `of_layer`: for every convolution and linear, the group of
     each output channel; `of_vector`: the same for modules with parameters per channel (batch norms, PReLU);
-    `passing`: layers that only pass on channels of others (depthwise convolutions), whose channels are no filters of
+    `passing`: layers that only pass on channels of others (depthwise convolutions), whose channels are not filters of
     their own.
     """
 

@@ -46,7 +46,7 @@ class DenseNetwork:
 
 
 def state_of(network: nn.Module) -> State:
-    """Return a copy of all parameters and buffers of `network`; raises CoopexportError when one is no tensor."""
+    """Return a copy of all parameters and buffers of `network`; raises CoopexportError when one is not a tensor."""
     for name, value in network.state_dict().items():
         if not isinstance(value, torch.Tensor):
             raise UnsupportedError(
@@ -62,7 +62,7 @@ def without_groups(
     """Return the dense network that is left of the full-size weights `full` without the groups `removed`.
 
     Also returned are the full-size weights that it stands for: norms behind removed channels are silenced (gamma and
-    beta zero), or those that are no part of the layer would make constants of the zeros. A group that the shrinker
+    beta zero), or those that are not part of the layer would make constants of the zeros. A group that the shrinker
     cannot take out without a trace is put back: `removed` of the result holds what is really gone. `origin`: for the
     masks, who made them. The network of `groups` is loaded with the result's weights.
     """

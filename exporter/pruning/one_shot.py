@@ -33,7 +33,7 @@ def prune(
     `network`: any that torch.fx can trace, in eval mode; it is not changed. `example_inputs`: N x ..., float32.
     `criterion`: one of those of `coopexport prune` (docs/pruning.md); Taylor's need `batches` of inputs and labels, and
     the `loss`, a mean over a batch. `by_rank`: take about the same share of every layer, instead of comparing scores
-    across layers. Channels that are tied go together. What the masks leave has to be trained: `masked_network` and
+    across layers. Channels that are tied go together. What the masks leave must be trained: `masked_network` and
     `shrink` take them. Raises CoopexportError when nothing can be pruned, or not as much.
     """
     if criterion in _LOOKING and not batches:

@@ -38,7 +38,7 @@ class PruningSession:
     begins with; `evaluate`: the metric of a network in eval mode on validation data, higher is better; `teacher`: the
     unpruned network, where its outputs are to be learned; `made_from`: digests of all that decides the result;
     `folder`: for what an interrupted run goes on from; `on_progress` gets the name of each training, its steps done and
-    all, `on_warning` what of it has to be done anew; `validation`: what training.patience looks at.
+    all, `on_warning` what of it must be done anew; `validation`: what training.patience looks at.
     """
 
     groups: ChannelGroups

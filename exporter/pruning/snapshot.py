@@ -36,7 +36,7 @@ def read_snapshot(
     """Return what `write_snapshot` wrote: the dense network, its full-size weights, and the content.
 
     `base`: the weights that pruning began with. None when the file is missing or damaged, or what it was made
-    from is not `made_from`: that round has to be done.
+    from is not `made_from`: that round must be done.
     """
     from safetensors import SafetensorError, safe_open
 

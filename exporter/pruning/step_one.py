@@ -78,8 +78,8 @@ def prune_whole(session: PruningSession, on_round: Callable[[Round], None]) -> S
     if kept is None:
         raise ParityError(
             f"step 1: the first round already costs {100 * (before - rounds[-1].score):.2f} points of the validation "
-            f"score, allowed are {settings.maximum_loss_points:g}: raise prune.epochs or prune.maximum_loss_points, or "
-            "lower prune.removed_share",
+            f"score, the limit is {settings.maximum_loss_points:g}: raise prune.epochs or prune.maximum_loss_points, "
+            "or lower prune.removed_share",
             number=100 * (before - rounds[-1].score),
         )
     if settings.final_epochs > 0:

@@ -164,7 +164,7 @@ def as_tuple(inputs: Inputs) -> tuple[torch.Tensor, ...]:
     tensors = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
     if not tensors or not all(isinstance(item, torch.Tensor) and item.ndim and len(item) for item in tensors):
         raise InputError(
-            "the example inputs are no tensors of samples, N x ...",
+            "the example inputs are not tensors of samples, N x ...",
             fix="give one tensor, or a tuple of one for each input",
         )
     return tensors

@@ -53,7 +53,7 @@ def ahead(batches: Iterator[tuple[torch.Tensor, torch.Tensor]]) -> Iterator[tupl
 
 
 def check_augmentable(data: TrainingSet, shift_pixels: int, flip: bool) -> None:
-    """Raise InputError when inputs are to be shifted or mirrored and are no images."""
+    """Raise InputError when inputs are to be shifted or mirrored and are not images."""
     if not shift_pixels and not flip:
         return
     shape = data.inputs(np.zeros(1, dtype=np.int64)).shape[1:]

@@ -48,7 +48,7 @@ def cross_entropy(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def check_labels(outputs: torch.Size, labels: torch.Tensor, name: str) -> None:
-    """Raise InputError when `labels` (on the CPU) are no class numbers for `outputs` (N x classes x ...).
+    """Raise InputError when `labels` (on the CPU) are not class numbers for `outputs` (N x classes x ...).
 
     `name` is what the data is called. Without this a GPU stops with an assertion that names neither.
     """

@@ -217,7 +217,7 @@ def check_shrink_plan(project: Project, variant: str) -> None:
 def shrink_inputs(project: Project, masks_from: str, masks_file: str | None) -> dict[str, str | None]:
     """Return what the variant `pruned` is made from; `masks_from`, `masks_file`: as its plan says where masks are from.
 
-    Unlike one that was trained, it has to be what its masks leave of the network as the code is now.
+    Unlike one that was trained, it must be what its masks leave of the network as the code is now.
     """
     model = project.settings.model
     now = project_inputs(project, "network code", "model settings")

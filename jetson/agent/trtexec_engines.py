@@ -118,7 +118,7 @@ class TrtexecRunner:
         for index, array in enumerate(arrays):
             tensor = self._inputs[index]
             if array.dtype != np.dtype(tensor.dtype) or tuple(array.shape[1:]) != tensor.shape[1:]:
-                raise InputError("the engine takes {}, given is {} of {}".format(tensor, array.dtype, array.shape))
+                raise InputError("the engine takes {}, got {} of {}".format(tensor, array.dtype, array.shape))
             files.append(_write(self._folder.name, "input_{}".format(index), np.ascontiguousarray(array).tobytes()))
         output = os.path.join(self._folder.name, "outputs.json")
         batch = len(arrays[0])

@@ -29,4 +29,4 @@ def open_device_memory(ways: Sequence[Way] = WAYS) -> DeviceMemory:
             return opener()
         except (UnsupportedError, DeviceError) as error:
             reasons.append("{}: {}".format(name, one_line(error)[:200]))
-    raise DeviceError("no device memory can be had here; {}".format("; ".join(reasons)))
+    raise DeviceError("there is no device memory here; {}".format("; ".join(reasons)))

@@ -49,7 +49,7 @@ _PACKAGE_TIMEOUT_S = 20.0
 class Board(NamedTuple):
     """A Jetson. `model`: as its device tree says; `chip`: "tegra234"; `l4t`: "36.4.3"; `jetpack`: "6.2".
 
-    What is None could not be found out; all of it is None on a machine that is no Jetson.
+    What is None could not be found out; all of it is None on a machine that is not a Jetson.
     """
 
     model: Optional[str]

@@ -32,18 +32,18 @@ def device_differences(target: RequestTarget, machine: Machine, jetpack: Optiona
     """Return in words where a device is not the target; what one of them does not know is not compared."""
     found = []
     if target.chip is not None and machine.chip is None:
-        found.append("it is no Jetson ({})".format(machine.platform))
+        found.append("it is not a Jetson ({})".format(machine.platform))
     elif target.chip is not None and target.chip != machine.chip:
-        found.append("its chip is {} ({}), wanted is {}".format(machine.chip, machine.board, target.chip))
+        found.append("its chip is {} ({}), expected {}".format(machine.chip, machine.board, target.chip))
     elif target.board is not None and machine.board is not None:
         here, wanted = board_words(machine.board), board_words(target.board)
         if here is not None and wanted is not None and here != wanted:
-            found.append("its board is {}, wanted is {}".format(machine.board, target.board))
+            found.append("its board is {}, expected {}".format(machine.board, target.board))
     if target.l4t is not None and machine.l4t is not None:
         last = target.last_l4t or target.l4t
         if not _release(target.l4t) <= _release(machine.l4t) <= _release(last):
             found.append(
-                "it runs JetPack {} (L4T {}), wanted is {} (L4T {}{})".format(
+                "it runs JetPack {} (L4T {}), expected {} (L4T {}{})".format(
                     jetpack or "unknown",
                     machine.l4t,
                     target.jetpack or "unknown",
@@ -53,7 +53,7 @@ def device_differences(target: RequestTarget, machine: Machine, jetpack: Optiona
             )
     here_version = machine.backends.get("tensorrt")
     if target.tensorrt is not None and here_version is not None and not same_version(here_version, target.tensorrt):
-        found.append("it has TensorRT {}, wanted is {}".format(here_version, target.tensorrt))
+        found.append("it has TensorRT {}, expected {}".format(here_version, target.tensorrt))
     return found
 
 

@@ -85,7 +85,7 @@ def take_probe(root: str) -> Probe:
     unknown = {"power_mode": why_no_mode, "clocks": why_no_clocks, "tegrastats": why_no_stats}
     unknown.update({"tensorrt_" + key: reason for key, reason in tensorrt.reasons.items()})
     unknown["numpy"] = numpy.reason
-    unknown["board"] = "" if board.model else "there is no device tree: this is no Jetson"
+    unknown["board"] = "" if board.model else "there is no device tree: this is not a Jetson"
     unknown["l4t"] = "" if board.l4t else "neither /etc/nv_tegra_release nor the package nvidia-l4t-core names it"
     unknown["trtexec"] = "" if trtexec else "it is neither on PATH nor in /usr/src/tensorrt/bin"
     unknown["memory"] = "" if memory else "/proc/meminfo cannot be read"

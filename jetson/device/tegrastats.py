@@ -66,7 +66,7 @@ def read_tegrastats() -> Tuple[Optional[TegraStats], str]:
 
 
 def parse_tegrastats(line: str) -> Optional[TegraStats]:
-    """Return what one line says; None when it is no line of tegrastats. A date may stand before it."""
+    """Return what one line says; None when it is not a line of tegrastats. A date may stand before it."""
     memory = re.search(r"\bRAM (\d+)/(\d+)MB", line)
     if memory is None:
         return None

@@ -38,7 +38,7 @@ def form_from_json(content: Dict[str, Any]) -> OutputForm:
     form = OutputForm(**content)
     known = form.kind in ("symbols", "numbers") and form.packing in PACKINGS
     if not known or not 0 <= form.bound <= 1 or form.bits not in range(1, 9) or form.difference < 1:
-        raise ValueError("{} is no form of an output".format(form))
+        raise ValueError("{} is not a form of an output".format(form))
     return form
 
 
@@ -63,7 +63,7 @@ def compare_outputs(
 ) -> List[Dict[str, Any]]:
     """Return the parity record of each output; raises CoopexportError naming `where` and the number that is too large.
 
-    `expected`, `found`: N x ... each, in the graph's order. Dtypes and shapes have to be the same.
+    `expected`, `found`: N x ... each, in the graph's order. Dtypes and shapes must be the same.
     """
     if not len(forms) == len(expected) == len(found):
         raise ParityError("{}: the engine has {} outputs, the golden data {}".format(where, len(found), len(expected)))
@@ -85,7 +85,7 @@ def _compare(form: OutputForm, expected: np.ndarray, found: np.ndarray, where: s
         how = "engine against golden outputs"
     if error > form.bound:
         raise ParityError(
-            "{}: parity check 'build' failed: error {:.2e}, allowed is {:.0e} ({}); the engine is not used".format(
+            "{}: parity check 'build' failed: error {:.2e}, the limit is {:.0e} ({}); the engine is not used".format(
                 where, error, form.bound, how
             ),
             number=error,
@@ -100,7 +100,7 @@ def _fraction_of_symbols(form: OutputForm, expected: np.ndarray, found: np.ndarr
     difference = np.abs(golden - made)
     if difference.max() > form.difference:
         raise ParityError(
-            "{}: a symbol differs by {} from the golden data; allowed is {}".format(
+            "{}: a symbol differs by {} from the golden data; the limit is {}".format(
                 where, difference.max(), form.difference
             ),
             number=int(difference.max()),

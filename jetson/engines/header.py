@@ -10,7 +10,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from jetson.errors import DamagedFileError
 
 HEADER_BYTES = 64
-# Size at 16, version at 24 and mask at 32 are inside; less is no engine of any version.
+# Size at 16, version at 24 and mask at 32 are inside; less is not an engine of any version.
 _MIN_BYTES = 36
 MAGIC: Dict[str, bytes] = {"tensorrt-rtx": b"vtrt", "tensorrt": b"ftrt"}
 # Of plans before 8.6, which brought the header that is read here. trtexec's help: "--getPlanVersionOnly" is for 8.6 on;

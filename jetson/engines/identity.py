@@ -162,7 +162,7 @@ def read_identity(engine_path: str) -> EngineIdentity:
         ) from None
     except OSError as error:
         raise InputError(
-            "{} cannot be read ({})".format(path, error.strerror), path=path, fix="mend that first"
+            "{} cannot be read ({})".format(path, error.strerror), path=path, fix="fix that first"
         ) from None
     return decode_identity(data, path)
 
@@ -205,7 +205,7 @@ def _digest(content: Dict[str, Any]) -> str:
 def _settings(content: Any) -> BuildSettings:
     """Return an identity's settings, without those that only later versions know; raises ValueError."""
     if not isinstance(content, dict):
-        raise ValueError("settings is no object")
+        raise ValueError("settings is not an object")
     known = {key: value for key, value in content.items() if key in BuildSettings._fields}
     try:
         settings = settings_from_json(known)
@@ -223,21 +223,21 @@ def _problems(content: Dict[str, Any]) -> Iterator[str]:
     """Yield what is wrong with the fields of an identity, none of which is missing."""
     for field in _TEXT_FIELDS:
         if not isinstance(content[field], str):
-            yield "{} is no text".format(field)
+            yield "{} is not text".format(field)
     if not isinstance(content.get("parity_reason"), (str, type(None))):
-        yield "parity_reason is no text"
+        yield "parity_reason is not text"
     if type(content["engine_bytes"]) is not int or content["engine_bytes"] < 1:  # True is an int as well
-        yield "engine_bytes is no positive number"
+        yield "engine_bytes is not a positive number"
     if type(content["build_seconds"]) not in (int, float) or content["build_seconds"] < 0:
-        yield "build_seconds is no number of seconds"
+        yield "build_seconds is not a number of seconds"
     capabilities = content["compute_capabilities"]
     if not isinstance(capabilities, list) or not all(isinstance(item, str) for item in capabilities):
-        yield "compute_capabilities is no list of texts"
+        yield "compute_capabilities is not a list of texts"
     for field in ("inputs", "outputs", "parity"):
         items = [] if field == "parity" and content.get(field) is None else content[field]
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            yield "{} is no list of objects".format(field)
+            yield "{} is not a list of objects".format(field)
     if not isinstance(content["flags"], dict):
-        yield "flags is no object"
+        yield "flags is not an object"
     if bool(content.get("parity")) == bool(content.get("parity_reason")):
         yield "it needs parity, or parity_reason, and not both"

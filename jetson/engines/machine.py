@@ -39,14 +39,14 @@ def machine_from_json(content: Any) -> Machine:
     Raises ValueError for anything else.
     """
     if not isinstance(content, dict):
-        raise ValueError("the machine is no object")
+        raise ValueError("the machine is not an object")
     known = {key: value for key, value in content.items() if key in Machine._fields}
     for key, value in known.items():
         if key == "backends":
             if not isinstance(value, dict) or not all(isinstance(version, str) for version in value.values()):
-                raise ValueError("the machine's backends are no versions by name")
+                raise ValueError("the machine's backends are not versions by name")
         elif not isinstance(value, str) or not value:
-            raise ValueError("the machine's {} is no text".format(key))
+            raise ValueError("the machine's {} is not text".format(key))
     for key in ("operating_system", "architecture"):
         if key not in known:
             raise ValueError("the machine lacks its {}".format(key))

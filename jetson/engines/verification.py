@@ -146,7 +146,7 @@ def _read(path: str, max_bytes: int) -> Tuple[bytes, int]:
             return data, len(data) if len(data) <= max_bytes else os.fstat(file.fileno()).st_size
     except OSError as error:
         raise InputError(
-            "engine {} cannot be read ({})".format(path, error.strerror), path=path, fix="mend that first"
+            "engine {} cannot be read ({})".format(path, error.strerror), path=path, fix="fix that first"
         ) from None
 
 

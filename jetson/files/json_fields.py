@@ -19,7 +19,7 @@ class JsonObject(NamedTuple):
 
 
 def wrong(place: JsonObject, key: str, reason: str) -> DamagedFileError:
-    """Return the error for a key whose value cannot be used, such as "{path}: tensors.0.shape is no list; ..."."""
+    """Return the error for a key whose value cannot be used, such as "{path}: tensors.0.shape is not a list; ..."."""
     return DamagedFileError(
         "{}: {}{} {}".format(place.path, place.prefix, key, reason), path=place.path, fix=place.advice
     )
@@ -44,12 +44,12 @@ def text_at(place: JsonObject, key: str) -> str:
     """Return the text at `key`; raises CoopexportError when there is none."""
     value = _value(place, key)
     if not isinstance(value, str):
-        raise wrong(place, key, "is no text")
+        raise wrong(place, key, "is not text")
     return value
 
 
 def choice_at(place: JsonObject, key: str, choices: Tuple[str, ...]) -> str:
-    """Return the text at `key`; raises CoopexportError when it is none of `choices`."""
+    """Return the text at `key`; raises CoopexportError when it is not one of `choices`."""
     value = text_at(place, key)
     if value not in choices:
         raise wrong(place, key, "is {!r}; this version knows {}".format(value, ", ".join(choices)))
@@ -74,18 +74,18 @@ def _value(place: JsonObject, key: str) -> Any:
 
 def _object(place: JsonObject, key: str, value: Any) -> JsonObject:
     if not isinstance(value, dict):
-        raise wrong(place, key, "is no object")
+        raise wrong(place, key, "is not an object")
     return place._replace(content=value, prefix="{}{}.".format(place.prefix, key))
 
 
 def _list_at(place: JsonObject, key: str) -> Any:
     value = _value(place, key)
     if not isinstance(value, list):
-        raise wrong(place, key, "is no list")
+        raise wrong(place, key, "is not a list")
     return value
 
 
 def _count(place: JsonObject, key: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise wrong(place, key, "is {!r}, and has to be a whole number of 1 or more".format(value))
+        raise wrong(place, key, "is {!r}, and must be a whole number of 1 or more".format(value))
     return value

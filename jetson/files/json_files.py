@@ -41,7 +41,7 @@ def read_json(path: str, schema: str) -> Dict[str, Any]:
         ) from None
     except OSError as error:
         raise InputError(
-            "{} cannot be read ({})".format(path, error.strerror), path=path, fix="mend that first"
+            "{} cannot be read ({})".format(path, error.strerror), path=path, fix="fix that first"
         ) from None
     return decode_json(data, schema, path)
 
@@ -57,7 +57,7 @@ def decode_json(data: bytes, schema: str, path: str) -> Dict[str, Any]:
         ) from None
     if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
         raise DamagedFileError(
-            '{} has no "schema": it is no file of coopexport'.format(path), path=path, fix="check the path"
+            '{} has no "schema": it is not a file of coopexport'.format(path), path=path, fix="check the path"
         )
     found = document.pop("schema")
     if not same_major(found, schema):

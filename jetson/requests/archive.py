@@ -82,7 +82,7 @@ def open_archive(path: str, manifest_name: str, schema: str) -> Archive:
         content = json.loads(manifest.decode("utf-8"))
         found = str(content.pop("schema"))
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):  # brackets in brackets in ...
-        raise _damaged(path, "its {} is no manifest".format(manifest_name)) from None
+        raise _damaged(path, "its {} is not a manifest".format(manifest_name)) from None
     if not same_major(found, schema):
         raise DamagedFileError(
             "{} is of schema {}, this version reads {}: use the same coopexport for both sides".format(
@@ -96,7 +96,7 @@ def open_archive(path: str, manifest_name: str, schema: str) -> Archive:
 def read_member(archive: Archive, sha256: str, size_bytes: int) -> bytes:
     """Return one file of an archive; raises CoopexportError when it is missing, or its size or hash is not that."""
     if not is_sha256(sha256):
-        raise _damaged(archive.path, '"{}" is no hash'.format(sha256))
+        raise _damaged(archive.path, '"{}" is not a hash'.format(sha256))
     try:
         if archive.path.endswith(ZIP_SUFFIX):
             return _member_of_zip(archive.path, sha256, size_bytes)

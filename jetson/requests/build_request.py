@@ -212,9 +212,9 @@ def _item_from_json(content: Dict[str, Any]) -> EngineSpec:
     content["forms"] = tuple(form_from_json(_known(OutputForm, form)) for form in content["forms"])
     item = EngineSpec(**content)
     if any(type(size) is not int for size in (item.graph_bytes, item.samples_bytes)):
-        raise ValueError("{} has sizes that are no numbers".format(item.name))
+        raise ValueError("{} has sizes that are not numbers".format(item.name))
     if len(item.forms) != len(item.outputs):
-        raise ValueError("{} says not what every output holds".format(item.name))
+        raise ValueError("{} does not say what every output holds".format(item.name))
     return item
 
 
@@ -231,11 +231,11 @@ def _result_of(archive: Archive) -> Result:
             raise ValueError("{} has to have either an engine or a failure".format(item.name))
         said = (item.name,) + item.notes + (() if item.failure is None else (item.failure,))
         if not all(isinstance(text, str) for text in said):
-            raise ValueError("{!r} is no text".format(said))
+            raise ValueError("{!r} is not text".format(said))
         if any(type(size) is not int for size in (item.engine_bytes, item.identity_bytes)):
-            raise ValueError("{} has sizes that are no numbers".format(item.name))
+            raise ValueError("{} has sizes that are not numbers".format(item.name))
         # They become names of files.
         for sha256 in (item.engine_sha256, item.identity_sha256):
             if sha256 is not None and not is_sha256(sha256):
-                raise ValueError("{} is no hash".format(sha256))
+                raise ValueError("{} is not a hash".format(sha256))
     return Result(archive, str(content["order_sha256"]), dict(content["probe"]), tuple(items))

@@ -155,5 +155,5 @@ def _file_at(place: JsonObject, key: str) -> RecordedFile:
     inside = object_at(place, key)
     sha256 = text_at(inside, "sha256")
     if not _SHA256.fullmatch(sha256):
-        raise wrong(inside, "sha256", "is no SHA-256 in lower-case hexadecimal")
+        raise wrong(inside, "sha256", "is not a SHA-256 in lower-case hexadecimal")
     return RecordedFile(text_at(inside, "file"), sha256)

@@ -30,7 +30,7 @@ def read_partition_policy(path: str) -> PartitionPolicy:
     try:
         candidates = content["candidates"]
         if not isinstance(candidates, list) or not all(isinstance(item, dict) for item in candidates):
-            raise ValueError("its candidates are no list of objects")
+            raise ValueError("its candidates are not a list of objects")
         intervals = [_interval(item, len(candidates)) for item in content["intervals"]]
         _check_cover(intervals)
     except (KeyError, TypeError, ValueError, OverflowError) as error:

@@ -135,9 +135,7 @@ def apply(preprocessing: Preprocessing, images: Union[np.ndarray, Sequence[np.nd
     in size.
     """
     if isinstance(images, np.ndarray) and images.ndim != 4:
-        raise InputError(
-            "images have shape {}; expected is count x height x width x 3 (RGB, uint8)".format(images.shape)
-        )
+        raise InputError("images have shape {}; expected count x height x width x 3 (RGB, uint8)".format(images.shape))
     fitted = [_fit(preprocessing, image, index) for index, image in enumerate(images)]
     if not fitted:
         raise InputError("there are no images to preprocess", fix="pass at least one")
@@ -206,7 +204,7 @@ def _fit(preprocessing: Preprocessing, image: np.ndarray, index: int) -> np.ndar
     """Return one image resized and cropped, still RGB and uint8."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise InputError(
-            "image {} is {} of shape {}; expected is uint8, height x width x 3 (RGB)".format(
+            "image {} is {} of shape {}; expected uint8, height x width x 3 (RGB)".format(
                 index, image.dtype, image.shape
             )
         )

@@ -1,6 +1,6 @@
 """Files named by the SHA-256 of what they hold, in one folder: engines, weights, what goes to a device and comes back.
 
-What is there twice is kept once, and nobody has to trust a file: its name says what has to be in it.
+What is there twice is kept once, and nobody has to trust a file: its name says what must be in it.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ def is_sha256(text: object) -> bool:
 def blob_name(blobs: BlobStore, sha256: str) -> str:
     """Return how a blob's file is called in its folder; raises ValueError when `sha256` is none."""
     if not is_sha256(sha256):
-        raise ValueError("{!r} is no SHA-256".format(sha256))
+        raise ValueError("{!r} is not a SHA-256".format(sha256))
     return sha256 + blobs.suffix
 
 

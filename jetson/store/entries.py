@@ -90,7 +90,7 @@ def read_entry(path: str) -> Optional[Entry]:
         return None
     except OSError as error:
         raise InputError(
-            "{} cannot be read ({})".format(path, error.strerror), path=path, fix="mend that first"
+            "{} cannot be read ({})".format(path, error.strerror), path=path, fix="fix that first"
         ) from None
     content = decode_json(data, SCHEMA, path)
     try:
@@ -99,7 +99,7 @@ def read_entry(path: str) -> Optional[Entry]:
         same = os.path.basename(path) == key.digest + _SUFFIX
         identity = decode_identity(content["identity"].encode("utf-8"), path)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError("{} is no entry of a store ({!r})".format(path, error), path=path) from None
+        raise DamagedFileError("{} is not an entry of a store ({!r})".format(path, error), path=path) from None
     if not same or not is_of_key(identity, key):
         raise DamagedFileError("{} is not of the key that it is named after".format(path), path=path)
     if encode_json(SCHEMA, content) != data:

@@ -88,7 +88,7 @@ def key_of(identity: EngineIdentity) -> EngineKey:
 def key_from_json(content: Any) -> EngineKey:
     """Return the key that `to_json` wrote; raises ValueError, TypeError or KeyError for anything else."""
     if not isinstance(content, dict):
-        raise ValueError("the key is no object")
+        raise ValueError("the key is not an object")
     known = dict(content)
     known["compute_capabilities"] = tuple(str(item) for item in known["compute_capabilities"])
     known["settings"] = settings_from_json(known["settings"])

@@ -39,7 +39,7 @@ def byte_count(text: str, where: str) -> int:
     unit = _UNITS.get(found.group(2).upper()) if found else None
     if found is None or unit is None:
         raise InputError(
-            "{}: {!r} is no size".format(where, text),
+            "{}: {!r} is not a size".format(where, text),
             fix="write a number of bytes, or one with KB, MB, GB, KiB, MiB, GiB such as 4GiB",
         )
     return int(float(found.group(1)) * unit)

@@ -58,7 +58,7 @@ def build_engine(
     if progress.failure is not None:
         raise progress.failure
     if serialized is None:
-        raise UnsupportedError("{} built no engine: {}".format(library.title, library.said("it says not why")))
+        raise UnsupportedError("{} built no engine: {}".format(library.title, library.said("it does not say why")))
     data = bytes(serialized)
     tell("building", 1, 1)
     kept = bytes(config.get_timing_cache().serialize()) if cache is not None else None

@@ -20,12 +20,12 @@ def check_supported(library: Library, settings: BuildSettings) -> None:
     if not 1 <= min_batch <= opt_batch <= max_batch:
         # TensorRT ignores such a profile without a word.
         raise InputError(
-            "batch sizes {}, {}, {} are in no order: give min, opt and max, each at least 1".format(*settings.batches)
+            "batch sizes {}, {}, {} are not in order: give min, opt and max, each at least 1".format(*settings.batches)
         )
     if settings.precision not in PRECISIONS:
-        raise InputError('precision "{}" is none of {}'.format(settings.precision, ", ".join(PRECISIONS)))
+        raise InputError('precision "{}" is not one of {}'.format(settings.precision, ", ".join(PRECISIONS)))
     if settings.optimization_level is not None and not 0 <= settings.optimization_level <= 5:
-        raise InputError("optimization level {} is none of 0 to 5".format(settings.optimization_level))
+        raise InputError("optimization level {} is not one of 0 to 5".format(settings.optimization_level))
     if library.name == TENSORRT_RTX:
         if settings.dla_core is not None:
             raise UnsupportedError("TensorRT-RTX does not know the DLA", fix="build for a Jetson with classic TensorRT")
@@ -117,7 +117,7 @@ def _set_profile(library: Library, parsed: Network, config: Any, settings: Build
         fixed = sorted({tensor.shape[0] for tensor in inputs if tensor.shape})
         if settings.dynamic or fixed not in ([], [settings.batches[1]]):
             raise InputError(
-                "the graph is fixed to batch {}, asked for are {} to {}".format(
+                "the graph is fixed to batch {}; asked for: {} to {}".format(
                     ", ".join(map(str, fixed)), settings.batches[0], settings.batches[2]
                 ),
                 fix="give it a dynamic batch",
@@ -128,7 +128,9 @@ def _set_profile(library: Library, parsed: Network, config: Any, settings: Build
         if DYNAMIC in tensor.shape:
             profile.set_shape(tensor.name, *_profile_shapes(tensor, settings))
     if config.add_optimization_profile(profile) < 0:
-        raise UnsupportedError("{} refuses the batch sizes: {}".format(library.title, library.said("it says not why")))
+        raise UnsupportedError(
+            "{} refuses the batch sizes: {}".format(library.title, library.said("it does not say why"))
+        )
 
 
 def _profile_shapes(tensor: TensorInfo, settings: BuildSettings) -> List[Tuple[int, ...]]:

@@ -53,7 +53,7 @@ def _layer(item: Any) -> LayerInformation:
 
 
 def _dtype(output: Dict[str, Any]) -> Optional[str]:
-    """Return the dtype of one output in NumPy's name, or as TensorRT writes it where it is none of these.
+    """Return the dtype of one output in NumPy's name, or as TensorRT writes it where it is not one of these.
 
     A key of its own in TensorRT 11, one with the memory layout before: "Half", or "Row major linear FP16 format".
     """

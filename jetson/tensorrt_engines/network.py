@@ -57,7 +57,7 @@ def parse_network(
     typed = strongly_typed(library, for_dla)
     network = builder.create_network(_creation_flags(library, typed))
     if network is None:
-        raise UnsupportedError("{} makes no network: {}".format(library.title, library.said("it says not why")))
+        raise UnsupportedError("{} makes no network: {}".format(library.title, library.said("it does not say why")))
     parser = library.module.OnnxParser(network, library.logger)
     parsed = parser.parse(onnx_bytes)
     # Nothing, or a file of something else, parses "successfully" into a network without outputs.

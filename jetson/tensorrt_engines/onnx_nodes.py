@@ -21,7 +21,7 @@ class NodeName(NamedTuple):
 
 
 def node_names(onnx_bytes: bytes) -> List[NodeName]:
-    """Return the names of the nodes of the main graph, in the file's order; empty for what is no ONNX file."""
+    """Return the names of the nodes of the main graph, in the file's order; empty for what is not an ONNX file."""
     try:
         return [_node_name(node) for node in _parts(onnx_bytes, _NODE)]
     except (IndexError, ValueError):
@@ -29,7 +29,7 @@ def node_names(onnx_bytes: bytes) -> List[NodeName]:
 
 
 def weights_outside(onnx_bytes: bytes) -> List[str]:
-    """Return the names of the weights that are in other files; empty for what is no ONNX file."""
+    """Return the names of the weights that are in other files; empty for what is not an ONNX file."""
     try:
         tensors = [dict(_fields(tensor)) for tensor in _parts(onnx_bytes, _INITIALIZER)]
     except (IndexError, ValueError):
@@ -39,7 +39,7 @@ def weights_outside(onnx_bytes: bytes) -> List[str]:
 
 
 def has_half_weights(onnx_bytes: bytes) -> bool:
-    """Tell whether a weight of the main graph is float16; False for what is no ONNX file."""
+    """Tell whether a weight of the main graph is float16; False for what is not an ONNX file."""
     try:
         return any(dict(_fields(tensor)).get(_DATA_TYPE) == _FLOAT16 for tensor in _parts(onnx_bytes, _INITIALIZER))
     except (IndexError, ValueError):

@@ -37,7 +37,7 @@ def load_engine(
     if engine is None:
         raise UnsupportedError(
             "{} {} does not take this engine: {}".format(
-                library.title, library.version, library.said("it says not why")
+                library.title, library.version, library.said("it does not say why")
             ),
             fix="build it again on this machine, or mend its driver",
         )
@@ -48,7 +48,7 @@ def load_engine(
     context = engine.create_execution_context()
     if context is None:
         raise DeviceError(
-            "{} cannot make room to run this engine: {}".format(library.title, library.said("it says not why"))
+            "{} cannot make room to run this engine: {}".format(library.title, library.said("it does not say why"))
         )
     inputs = _in_order([item for item in tensors if item.is_input], input_names)
     outputs = _in_order([item for item in tensors if not item.is_input], output_names)
@@ -56,13 +56,13 @@ def load_engine(
 
 
 def _in_order(tensors: List[IOTensor], names: Optional[Sequence[str]]) -> List[IOTensor]:
-    """Return `tensors` in the order of `names`, which have to be theirs."""
+    """Return `tensors` in the order of `names`, which must be theirs."""
     if names is None:
         return tensors
     found = {item.info.name: item for item in tensors}
     if sorted(found) != sorted(names):
         raise InputError(
-            "the engine has the tensors {}, wanted are {}; it is another network's".format(
+            "the engine has the tensors {}, expected {}; it is another network's".format(
                 ", ".join(sorted(found)), ", ".join(names)
             )
         )
@@ -182,7 +182,7 @@ class EngineRunner:
     def _checked(self, arrays: Sequence[Any]) -> List[Any]:
         """Return the arrays, contiguous; TensorRT itself would read past the end of one that is too small."""
         if len(arrays) != len(self._inputs):
-            raise InputError("the engine takes {} inputs, given are {}".format(len(self._inputs), len(arrays)))
+            raise InputError("the engine takes {} inputs, got {}".format(len(self._inputs), len(arrays)))
         checked = []
         for item, array in _pairs(self._inputs, arrays):
             min_shape, max_shape = item.shapes or (item.info.shape, item.info.shape)
@@ -192,7 +192,7 @@ class EngineRunner:
             if array.dtype != np.dtype(item.info.dtype) or not fits:
                 sizes = "" if min_shape == max_shape else " of batch {} to {}".format(min_shape[0], max_shape[0])
                 raise InputError(
-                    "the engine takes {}{}, given is {} of shape {}".format(item.info, sizes, array.dtype, array.shape)
+                    "the engine takes {}{}, got {} of shape {}".format(item.info, sizes, array.dtype, array.shape)
                 )
             checked.append(np.ascontiguousarray(array).reshape(array.shape))
         batches = {array.shape[0] for item, array in _pairs(self._inputs, checked) if DYNAMIC in item.info.shape}
@@ -203,7 +203,7 @@ class EngineRunner:
     def _failure(self, what: str) -> DeviceError:
         return DeviceError(
             "{} {} {}: {}".format(
-                self._library.title, self._library.version, what, self._library.said("it says not why")
+                self._library.title, self._library.version, what, self._library.said("it does not say why")
             )
         )
 

@@ -42,7 +42,9 @@ def version_of(text: str) -> Version:
     try:
         return tuple(int(part) for part in text.split("."))
     except ValueError:
-        raise UnsupportedError('"{}" is no version of TensorRT'.format(text), fix="check what dpkg -l says") from None
+        raise UnsupportedError(
+            '"{}" is not a version of TensorRT'.format(text), fix="check what dpkg -l says"
+        ) from None
 
 
 def banner_version(output: str) -> Optional[str]:
@@ -229,7 +231,7 @@ def _quoted(name: str) -> str:
 def _printed_as_characters(path: str, outputs: Sequence["TensorInfo"], batch: int) -> Optional[Dict[str, Any]]:
     """Return the values of each output in a file of `--exportOutput` whose int8 and uint8 are single characters.
 
-    8.5 prints them as C++ prints its char types, one byte each with ", " between, which is no JSON; later versions as
+    8.5 prints them as C++ prints its char types, one byte each with ", " between, which is not JSON; later versions as
     numbers. None where the file is JSON, or holds something else.
     """
     if not any(tensor.dtype in _BYTE_DTYPES for tensor in outputs):

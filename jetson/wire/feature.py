@@ -21,7 +21,7 @@ KINDS = ("affine", "float16", "float32")
 
 
 class FeatureTensor(NamedTuple):
-    """What has to be known of one tensor that crosses to carry it; what its symbols stand for, only the graphs know.
+    """What must be known of one tensor that crosses to carry it; what its symbols stand for, only the graphs know.
 
     `name`: in the whole graph; `shape`: of the feature, without the batch dimension. `kind`: "affine" (symbols of
     `bits` bits, 1 to 8, packed in head and tail as `packing` says), "float16" or "float32", which use neither.
@@ -134,7 +134,7 @@ def _specifications(tensors: Tuple[FeatureTensor, ...], batch: int) -> Tuple[Ten
 def symbols_of(tensor: FeatureTensor, head_output: np.ndarray) -> np.ndarray:
     """Return the symbols (N x shape, uint8) in what left the head for one tensor, or its floats as they are.
 
-    Raises CoopexportError when it has another dtype or shape, or holds what is no symbol of this many bits.
+    Raises CoopexportError when it has another dtype or shape, or holds what is not a symbol of this many bits.
     """
     _check_array(tensor, "leaves the head as", head_output, tensor.dtype, tensor.head_shape)
     if tensor.kind != "affine" or tensor.packing == "none":
@@ -145,7 +145,7 @@ def symbols_of(tensor: FeatureTensor, head_output: np.ndarray) -> np.ndarray:
         least, largest = int(symbols.min()), int(symbols.max())
         if least < 0 or largest >> tensor.bits:
             raise InputError(
-                "tensor '{}' holds {}, which is no symbol of {} bits: run the head of the same bundle".format(
+                "tensor '{}' holds {}, which is not a symbol of {} bits: run the head of the same bundle".format(
                     tensor.name, least if least < 0 else largest, tensor.bits
                 )
             )
@@ -177,7 +177,7 @@ def _check_array(tensor: FeatureTensor, how: str, array: np.ndarray, dtype: str,
     if array.ndim and len(array) and array.shape[1:] == shape and array.dtype.newbyteorder("=") == dtype:
         return
     raise InputError(
-        "tensor '{}' {} {} of shape {}, and has to be {} of shape ({}): head, tail and manifest have to be of the same "
+        "tensor '{}' {} {} of shape {}, and must be {} of shape ({}): head, tail and manifest must be of the same "
         "bundle".format(
             tensor.name, how, array.dtype.name, array.shape, dtype, ", ".join(["N"] + [str(size) for size in shape])
         )

@@ -74,7 +74,7 @@ def decode_message(
     other specifications or another `contract`. The arrays own their memory and can be written to.
     """
     message_format = message_format_of(specifications, contract)
-    view = memoryview(message)  # slices of it are no copies
+    view = memoryview(message)  # slices of it are not copies
     _check_header(view, message_format)
     lengths, offset = _read_table(view, len(message_format.specifications))
     tensors = []

@@ -70,7 +70,7 @@ class SymbolModel(NamedTuple):
 def symbol_model(
     bits: int, classes: np.ndarray, frequencies: np.ndarray, activity_classes: Optional[np.ndarray] = None
 ) -> SymbolModel:
-    """Return the model with copies of these tables; raises CoopexportError for tables that are no model.
+    """Return the model with copies of these tables; raises CoopexportError for tables that are not a model's.
 
     `classes`: 2^bits integers; `activity_classes`: 256 integers, all 0 where not given; `frequencies`:
     contexts x 2^bits integers (see SymbolModel).
@@ -173,7 +173,7 @@ def contexts_of(symbols: np.ndarray, model: SymbolModel) -> np.ndarray:
 
 
 def _own_classes(name: str, classes: np.ndarray, count: int) -> np.ndarray:
-    """Return a copy of `classes` that cannot be written to; raises CoopexportError for what are no classes."""
+    """Return a copy of `classes` that cannot be written to; raises CoopexportError for what are not classes."""
     classes = np.asarray(classes)
     if classes.shape != (count,) or classes.dtype.kind not in "ui":
         raise _no_model("{} are {} {}, {} integers are needed".format(name, classes.dtype, classes.shape, count))

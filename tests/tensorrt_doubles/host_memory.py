@@ -97,7 +97,7 @@ class HostMemory:
         """Queue a copy from `address` that fills a host array."""
         self._check(array.nbytes <= self.room(address), "a copy of {} bytes past an end".format(array.nbytes))
         self._check(array.flags["C_CONTIGUOUS"] and array.flags["WRITEABLE"], "a copy to an array of another kind")
-        # The array has to be alive: the reference is the double's convenience, the address is what CUDA knows.
+        # The array must be alive: the reference is the double's convenience, the address is what CUDA knows.
         self.queue(stream, lambda: ctypes.memmove(array.ctypes.data, self.read(address, array.nbytes), array.nbytes))
 
     def check_clean(self):

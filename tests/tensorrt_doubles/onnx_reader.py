@@ -17,7 +17,7 @@ FLOAT, UINT8, INT8, UINT16, INT16, INT32, INT64, STRING, BOOL, FLOAT16, DOUBLE, 
 
 
 class NoModel(ValueError):
-    """The bytes are no ONNX file."""
+    """The bytes are not an ONNX file."""
 
 
 def read_model(data):

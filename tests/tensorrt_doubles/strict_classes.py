@@ -14,7 +14,7 @@ class Surface:
         self._listed = _read("surface.json")
         self.overlay = _read("overlay.json")
         if version not in self._listed["versions"]:
-            raise ValueError("version {} is none of {}".format(version, ", ".join(self._listed["versions"])))
+            raise ValueError("version {} is not one of {}".format(version, ", ".join(self._listed["versions"])))
 
     def has(self, class_name):
         """Tell whether the version has a class."""

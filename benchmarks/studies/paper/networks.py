@@ -130,7 +130,7 @@ def check_dense(network: nn.Module, widths: Sequence[int]) -> None:
     for name in dict.fromkeys((*wanted, *found)):
         if found.get(name) != wanted.get(name):
             raise ParityError(
-                f"the shrunk network is not dense: {name} is {found.get(name, 'missing')}, expected is "
+                f"the shrunk network is not dense: {name} is {found.get(name, 'missing')}, expected "
                 f"{wanted.get(name, 'nothing')}"
             )
 

@@ -21,7 +21,7 @@ from benchmarks.studies.peers.cut_page import CutResults, page
 from benchmarks.studies.peers.cut_tools import OWN, PEERS
 from exporter.onnx_graphs.index import index_graph
 
-# How many pairs all tools write: where this project has to be faster with all pairs.
+# How many pairs all tools write: where this project must be faster with all pairs.
 NETWORKS = (
     (NetworkSource("ResNet-50", "pytorchcv.models.resnet", "resnet50"), 4),
     (NetworkSource("VGG-16", "pytorchcv.models.vgg", "vgg16"), 2),

@@ -128,7 +128,7 @@ def measure_own(name: str, path: Path, folder: Path) -> OwnResult:
 
 
 def _largest(differences: Iterable[float | None]) -> float:
-    """Return the largest; raises CoopexportError when outputs had other sizes, which is no number."""
+    """Return the largest; raises CoopexportError when outputs had other sizes, which is not a number."""
     known = list(differences)
     if None in known:
         raise ParityError("outputs of a pair have other sizes than the whole graph's at an optimisation level")

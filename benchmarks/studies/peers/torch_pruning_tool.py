@@ -1,7 +1,7 @@
 """Torch-Pruning's dependency graph, told to remove masked filters, as its users would have to tell it.
 
 It takes no masks: it removes the indices that it is given from a layer, and from all layers that are tied to it. Where
-several masked layers are tied (a residual sum, a depthwise convolution), their masks have to be made one.
+several masked layers are tied (a residual sum, a depthwise convolution), their masks must be made one.
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ def test_every_candidate_is_in_the_report_with_its_reason(tmp_path):
     reasons = [row[9] for row in rows]
     assert reasons.count("tail not measured; run: coopexport bench") == 1
     assert reasons.count("head not measured; run: coopexport bench") == 1
-    assert reasons.count("loses 1.11 points, allowed are 1") == 1
+    assert reasons.count("loses 1.11 points, the limit is 1") == 1
 
 
 @pytest.mark.usefixtures("no_drawing")

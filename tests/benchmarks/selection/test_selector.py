@@ -53,7 +53,7 @@ def test_an_unknown_time_has_no_latency(missing):
 
 def test_a_candidate_over_the_bound_is_left_out_with_its_loss_and_the_bound():
     result = select([candidate(loss_points=1.26, edge_ms=1.0), candidate(loss_points=0.5, edge_ms=2.0)], LINKS, 1.0)
-    assert [item.reason for item in result.candidates] == ["loses 1.26 points, allowed are 1", ""]
+    assert [item.reason for item in result.candidates] == ["loses 1.26 points, the limit is 1", ""]
     assert {choice.candidate for choice in result.links} == {1}
     assert [interval.candidate for interval in result.intervals] == [1]
 

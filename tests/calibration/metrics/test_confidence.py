@@ -36,7 +36,7 @@ def test_wilson_is_an_interval_around_the_share_and_symmetric(count: int, data: 
 
 def test_counts_that_do_not_fit_are_refused() -> None:
     for right, count in ((-1, 3), (4, 3), (0, 0)):
-        with pytest.raises(ValueError, match="is no proportion"):
+        with pytest.raises(ValueError, match="is not a proportion"):
             wilson_interval(right, count)
     for lost, won, count in ((-1, 0, 3), (2, 2, 3), (0, 0, 0)):
         with pytest.raises(ValueError, match="that disagree"):

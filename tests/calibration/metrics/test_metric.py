@@ -1,4 +1,4 @@
-"""The metric: top-1 or the user's own, refused when it is no number, and compared image by image."""
+"""The metric: top-1 or the user's own, refused when it is not a number, and compared image by image."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def fails(outputs: Any, labels: Any) -> Any:
     [
         (
             lambda o, labels: [1, 2, 3],
-            r"returned shape \(3,\); expected is one number, or one for each of the 4 images",
+            r"returned shape \(3,\); expected one number, or one for each of the 4 images",
         ),
         (lambda o, labels: o, r"returned shape \(4, 3\)"),
         (lambda o, labels: [[1], [1], [1], [1]], r"returned shape \(4, 1\)"),

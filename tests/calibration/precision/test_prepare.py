@@ -227,7 +227,7 @@ def test_too_great_a_loss_is_refused_with_layer_and_number_and_nothing_is_writte
         conversion, "int8_ranges", lambda *given: {name: value * 300 for name, value in real(*given).items()}
     )
     before = files_below(context.graph.folder)
-    for mixed, said in ((False, r"pool3 of original in int8 costs \d+\.\d\d points of top1 .*allowed are 0.5"),
+    for mixed, said in ((False, r"pool3 of original in int8 costs \d+\.\d\d points of top1 .*the limit is 0.5"),
                         (True, "pool3 of original: no layer can run in int8 within 0.5 points|costs")):  # fmt: skip
         with pytest.raises(PrecisionRefusedError, match=said):
             prepare_precision(context, "pool3", PrecisionOptions("int8", 0.5, mixed=mixed))

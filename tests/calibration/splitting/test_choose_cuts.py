@@ -66,7 +66,7 @@ def test_a_variant_for_some_cuts_is_cut_there_only_unless_it_is_named(project: P
 def test_what_is_nowhere_is_refused(project: Project, graph: LayerGraph) -> None:
     with pytest.raises(CoopexportError, match='there is no layer "block3"'):
         choose_layers(project, graph, ("block3",), False, "post-activation")
-    with pytest.raises(CoopexportError, match="none of 1 variants is to be cut there"):
+    with pytest.raises(CoopexportError, match="none of 1 variants can be cut there"):
         choose_cuts(project, (), (), False, "post-activation")
     with pytest.raises(CoopexportError, match="--layer and --all were both given"):
         check_where(("stem",), True)

@@ -250,7 +250,7 @@ def test_a_loss_of_exactly_the_bound_is_allowed(context: SplitContext, allowed: 
     arguments = layer_and_cut_tensors(context, "conv4_1")
     if refused:
         with pytest.raises(
-            CoopexportError, match=r"costs 1\.00 points of fixed \(0\.9800 to 0\.9700\), allowed are 0\.99"
+            CoopexportError, match=r"costs 1\.00 points of fixed \(0\.9800 to 0\.9700\), the limit is 0\.99"
         ):
             write_split(fixed, *arguments)
         return

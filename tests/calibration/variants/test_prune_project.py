@@ -96,9 +96,9 @@ def test_what_is_done_is_kept_and_a_candidate_that_cannot_be_pruned_is_left_out(
         told.append,
     )
     assert result.variants == pruning.result.variants
-    assert result.left_out == (LeftOut("fc", "nothing of what crosses after 'fc' can be removed"),)
+    assert result.left_out == (LeftOut("fc", "no channel that crosses after 'fc' can be removed"),)
     assert [type(found) for found in told][-2:] == [LeftOut, VariantRecord]
-    with pytest.raises(CoopexportError, match="nothing of what crosses after 'fc' can be removed"):
+    with pytest.raises(CoopexportError, match="no channel that crosses after 'fc' can be removed"):
         prune_project(project, PruneRequest(("fc",), controls=False, widths=1))
 
 
@@ -132,7 +132,7 @@ def test_every_setting_of_a_request_is_a_key_of_one_of_the_sections() -> None:
     [
         (PruneRequest(step=3), "there is no step 3 of pruning"),  # type: ignore[arg-type]
         (PruneRequest(("conv9",)), 'there is no layer "conv9"'),
-        (PruneRequest(series="../up"), "begins the names of folders"),
+        (PruneRequest(series="../up"), "cannot begin the name of a folder"),
         (PruneRequest(rounds=4), "^rounds needs macs_reduction"),
         (
             PruneRequest(seed=3, controls=False),

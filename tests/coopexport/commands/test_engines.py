@@ -110,7 +110,7 @@ def test_pruning_keeps_the_most_recently_used(store: EngineStore) -> None:
     assert run("prune").startswith("removed 0 bytes")
     run("prune", "--limit", "0")
     assert entries(store) == []
-    with pytest.raises(CoopexportError, match="--limit: '5 apples' is no size"):
+    with pytest.raises(CoopexportError, match="--limit: '5 apples' is not a size"):
         run("prune", "--limit", "5 apples")
 
 

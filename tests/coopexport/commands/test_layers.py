@@ -114,7 +114,7 @@ def signals() -> Iterator[None]:
     [
         ("reads_data", "x = x.data", "does not depend on input 0 of the network"),
         ("writes_data", "x.data.mul_(x.abs().max())", "parity check 'export' failed"),
-        ("pools_by_size", "x = nn.functional.avg_pool2d(x, x.size()[2:])", "pools_by_size.py:12 has to be a number"),
+        ("pools_by_size", "x = nn.functional.avg_pool2d(x, x.size()[2:])", "pools_by_size.py:12 must be a number"),
     ],
 )
 def test_a_network_that_cannot_be_exported_is_one_line(

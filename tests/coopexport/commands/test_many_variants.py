@@ -93,7 +93,7 @@ def test_a_layer_leaves_out_variants_for_others(coopexport: Callable, project: P
     assert result.code == 0, result.errors
     result = coopexport(project, "split", "--layer", "conv4_1", "--variant", "conv4_3-*")
     assert result.code == 2
-    assert "none of 3 variants is to be cut there" in result.errors
+    assert "none of 3 variants can be cut there" in result.errors
 
 
 def test_a_variant_that_is_named_is_cut_anywhere(coopexport: Callable, project: Path) -> None:

@@ -213,7 +213,7 @@ def test_learning_from_the_unpruned_network_changes_what_is_learned(chain_folder
     ("options", "message"),
     [
         (("--layer", "conv9_9"), 'there is no layer "conv9_9"'),
-        (("--layer", "fc"), "nothing of what crosses after 'fc' can be removed"),
+        (("--layer", "fc"), "no channel that crosses after 'fc' can be removed"),
         (("--rounds", "4"), "^rounds needs macs_reduction"),
         (("--removed-share", "2"), "^--removed-share: Input should be less than 1"),
         (("--series", "../up"), "series"),

@@ -129,7 +129,7 @@ def test_the_nodes_of_an_engine_are_listed() -> None:
 )
 def test_inputs_that_do_not_fit_are_refused_in_one_line(wrong: list[np.ndarray]) -> None:
     runner = BACKEND.load(SMALL, CPU)
-    with pytest.raises(CoopexportError, match=r"cannot run the engine: |takes 1 inputs, given are 2"):
+    with pytest.raises(CoopexportError, match=r"cannot run the engine: |takes 1 inputs, got 2"):
         runner(wrong)
     assert runner([small_inputs(1)])[0].shape[0] == 1
 

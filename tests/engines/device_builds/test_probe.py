@@ -45,7 +45,7 @@ def test_a_device_says_what_it_is_and_why_the_rest_is_not_known(orin: SshServer)
     [
         ({}, "KeyError"),
         ({"machine": {"operating_system": "Linux", "architecture": "aarch64"}}, "'unknown'"),
-        ({"machine": [], "unknown": {}}, "the machine is no object"),
+        ({"machine": [], "unknown": {}}, "the machine is not an object"),
         ({"machine": {"operating_system": "Linux"}, "unknown": {}}, "lacks its architecture"),
         ({"machine": {"operating_system": "Linux", "architecture": "aarch64"}, "unknown": 5}, "TypeError"),
     ],

@@ -116,7 +116,7 @@ def test_the_commands_for_devices(
     assert device.agent(tmp_path / "my agent.pyz", "--version").stdout.startswith("coop-agent ")
     result = coopexport(tmp_path, "probe", "me@h:")
     assert (result.code, result.error_lines) == (
-        2, ['coopexport: error: "me@h:" is no device; write it as user@host or user@host:port']
+        2, ['coopexport: error: "me@h:" is not a device; write it as user@host or user@host:port']
     )  # fmt: skip
 
 
@@ -130,8 +130,8 @@ def test_another_device_is_refused_before_anything_is_copied(
     with pytest.raises(CoopexportError) as error:
         build_on_device(server.name, target, pending, lambda _: None)
     said = str(error.value)
-    assert said.startswith(f"{server.name} is not nano@4.6.1: its chip is tegra234 ({ORIN_NANO_6_2.model}), wanted is ")
-    assert "it runs JetPack 6.2 (L4T 36.4.3), wanted is 4.6.1 (L4T 32.7); it has TensorRT 10.3.0.30, wanted is" in said
+    assert said.startswith(f"{server.name} is not nano@4.6.1: its chip is tegra234 ({ORIN_NANO_6_2.model}), expected ")
+    assert "it runs JetPack 6.2 (L4T 36.4.3), expected 4.6.1 (L4T 32.7); it has TensorRT 10.3.0.30, expected" in said
     assert {name for name in files_below(device.home) - before if ".pyz" not in name} == set()
 
 
@@ -366,7 +366,7 @@ def test_names_of_devices(name: str, parts: tuple[str, int | None]) -> None:
     "name", ["", "-oProxyCommand=id", "me@-oProxyCommand=id", "me@host:", "a b", "me@", "h:x", "@h"]
 )
 def test_what_is_no_device(name: str) -> None:
-    with pytest.raises(CoopexportError, match="is no device; write it as user@host"):
+    with pytest.raises(CoopexportError, match="is not a device; write it as user@host"):
         ssh.parse_name(name)
 
 

@@ -55,7 +55,7 @@ def test_the_environment_says_where_the_store_is(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("COOPEXPORT_STORE_LIMIT", "5KB")
     assert own_store() == EngineStore(str(tmp_path), 5000)
     monkeypatch.setenv("COOPEXPORT_STORE_LIMIT", "5 apples")
-    with pytest.raises(CoopexportError, match="COOPEXPORT_STORE_LIMIT: '5 apples' is no size"):
+    with pytest.raises(CoopexportError, match="COOPEXPORT_STORE_LIMIT: '5 apples' is not a size"):
         own_store()
 
 

@@ -109,13 +109,13 @@ def test_the_newest_takes_what_tensorrt_rtx_builds(name: str, model: onnx.ModelP
 @pytest.mark.parametrize(
     ("model", "since", "said"),
     [
-        (one("Cast", to=T.UINT8, y_type=T.UINT8), (8, 5), "'y' is uint8, which is no type there"),
-        (one("Cast", to=T.FLOAT, x_type=T.UINT8, y_type=T.FLOAT), (8, 5), "'x' is uint8, which is no type there"),
+        (one("Cast", to=T.UINT8, y_type=T.UINT8), (8, 5), "'y' is uint8, which is not a type there"),
+        (one("Cast", to=T.FLOAT, x_type=T.UINT8, y_type=T.FLOAT), (8, 5), "'x' is uint8, which is not a type there"),
         (one("Cast", to=T.UINT8, x_type=T.INT32, y_type=T.UINT8), (8, 6), "casts only floats to uint8"),
         (one("Cast", to=T.INT32, x_type=T.UINT8, y_type=T.INT32), (8, 6), "casts uint8 only to floats"),
         (one("Add", np.int64([1]), x_type=T.INT64), (9, 0), "would become int32 without a word"),
-        (through("Relu", T.BFLOAT16), (9, 0), "bfloat16 is no type there"),
-        (through("Relu", T.INT16, opset=14), (99, 0), "int16 is no type there"),
+        (through("Relu", T.BFLOAT16), (9, 0), "bfloat16 is not a type there"),
+        (through("Relu", T.INT16, opset=14), (99, 0), "int16 is not a type there"),
         (one("Relu", x_type=T.DOUBLE), (99, 0), "'x' is double, and would become float without a word"),
         (through("Identity", T.UINT8), (99, 0), "uint8"),
         (one("Conv", np.ones((4, 4, 1), np.float32), x=[1, 4, 8]), (8, 5), "no convolutions in one dimension"),
@@ -123,11 +123,11 @@ def test_the_newest_takes_what_tensorrt_rtx_builds(name: str, model: onnx.ModelP
 )
 def test_types_are_refused_where_they_are_none(model: onnx.ModelProto, since: tuple[int, int], said: str) -> None:
     for target in OLD_TO_NEW:
-        is_refused = any(said in item or (since > (8, 5) and "no type" in item) for item in refused(model, target))
+        is_refused = any(said in item or (since > (8, 5) and "not a type" in item) for item in refused(model, target))
         if tensorrt_version(target) < since:
             assert is_refused, target.name
         else:
-            assert refused(model, target) == [] or said == "int16 is no type there", target.name
+            assert refused(model, target) == [] or said == "int16 is not a type there", target.name
     assert refused(model, CPU) == []
 
 
@@ -188,9 +188,9 @@ def test_foreign_operators_and_functions_are_refused_for_all() -> None:
     model = graph_of([magic, node("Relu", ["t"], ["y"])], [("x", T.FLOAT, ROW)], [("y", T.FLOAT, ROW)])
     model.opset_import.append(helper.make_opsetid("com.example", 1))
     for target in (*OLD_TO_NEW, CPU, find_target("rtx-ada")):
-        said = [item for item in refused(model, target) if "no standard ONNX operator" in item]
+        said = [item for item in refused(model, target) if "not a standard ONNX operator" in item]
         assert said == [
-            "layer features.magic (Relu '/features/magic/Relu'): com.example.Relu is no standard ONNX operator"
+            "layer features.magic (Relu '/features/magic/Relu'): com.example.Relu is not a standard ONNX operator"
         ]
     assert any("FeatureEncode is not inlined" in item for item in refused(small_halves().head, ORIN62))
 
@@ -217,7 +217,7 @@ def test_nodes_of_the_encoding_are_called_so() -> None:
     """On TensorRT 8.2 what is of uint8 is the encoding at the cut alone."""
     for role, layer in (("head", "FeatureEncode"), ("tail", "FeatureDecode")):
         file = target_file(getattr(small_halves(), role), NANO, (1, 1, 1), role)
-        assert refused(file, NANO) == ["'symbols_0' is uint8, which is no type there"]
+        assert refused(file, NANO) == ["'symbols_0' is uint8, which is not a type there"]
         file.graph.node.append(node("Det", ["symbols_0"], ["d"], name=f"/{layer}/Det_9__1"))
         file.graph.output.append(helper.make_tensor_value_info("d", T.FLOAT, [1]))
         assert any(item.startswith(f"layer {layer} (Det") for item in refused(file, NANO))

@@ -222,7 +222,7 @@ def test_another_fixed_batch_is_refused() -> None:
         .dim_value
         == 3
     )
-    with pytest.raises(CoopexportError, match=r"'images' is fixed to batch 3, asked for is 1"):
+    with pytest.raises(CoopexportError, match=r"'images' is fixed to batch 3; asked for: 1"):
         target_file(small_network(batch=3), CPU, (1, 1, 1), "net")
 
 
@@ -239,5 +239,5 @@ def test_sizes_that_stay_open_are_refused_by_name() -> None:
 
 def test_an_invalid_graph_is_refused_in_one_line() -> None:
     model = make_model([helper.make_node("Relu", ["nowhere"], ["y"])], IMAGE, RESULT)
-    with pytest.raises(CoopexportError, match=r"my\.onnx is no valid ONNX graph: .*nowhere"):
+    with pytest.raises(CoopexportError, match=r"my\.onnx is not a valid ONNX graph: .*nowhere"):
         target_file(model, CPU, (1, 1, 1), "my.onnx")

@@ -12,7 +12,7 @@ from exporter.cutting.pair_parity import pairs_parity
 from exporter.layers.export import export
 from exporter.masks.masks import Masks
 
-# Family, how many tensors may cross, and at how many cuts the small network has to be cut by that.
+# Family, how many tensors may cross, and at how many cuts the small network must be cut by that.
 SMALL = (
     ("resnet18_small", 1, 20),
     ("resnet50_small", 1, 15),

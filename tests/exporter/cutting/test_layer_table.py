@@ -51,6 +51,6 @@ def test_cuts_of_several_tensors_are_listed_where_they_are_asked_for(plain_file:
 
 def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no network")
-    for name, words in (("none.onnx", "there is no file"), ("text.onnx", r"text\.onnx is no ONNX file")):
+    for name, words in (("none.onnx", "there is no file"), ("text.onnx", r"text\.onnx is not an ONNX file")):
         with pytest.raises(CoopexportError, match=words):
             list_layers_of_file(tmp_path / name)

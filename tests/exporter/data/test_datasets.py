@@ -82,7 +82,7 @@ def test_functions_that_return_something_else(tmp_path: Path, code: str, words: 
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"images": IMAGES.astype(np.float32), "labels": LABELS}, ["float32", "expected is uint8"]),
+        ({"images": IMAGES.astype(np.float32), "labels": LABELS}, ["float32", "expected uint8"]),
         ({"images": IMAGES[..., 0], "labels": LABELS}, ["(6, 8, 8)", "count x height x width x 3"]),
         ({"images": IMAGES.transpose(0, 3, 1, 2), "labels": LABELS}, ["(6, 3, 8, 8)"]),
         ({"images": IMAGES, "labels": LABELS[:5]}, ["6 images and 5 labels"]),

@@ -39,7 +39,7 @@ def project_with(folder: Path, data: str, preprocessing: str = "", input_shape: 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> tuple[Path, list[np.ndarray]]:
-    """Two classes of 6x8 images, beside things that are no images."""
+    """Two classes of 6x8 images, beside things that are not images."""
     images = [save(tmp_path / "t" / "cat" / f"{index}.png", drawn(6, 8)) for index in range(2)]
     images += [save(tmp_path / "t" / "dog" / f"{index}.BMP", drawn(6, 8)) for index in range(10)]
     (tmp_path / "t" / "README.md").write_text("about")

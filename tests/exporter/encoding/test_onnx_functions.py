@@ -158,7 +158,7 @@ def test_a_tensor_of_integers_is_refused_by_name() -> None:
     halves = halves_of((3,))
     for part in (halves.head.graph.output, halves.tail.graph.input):
         part[0].type.tensor_type.elem_type = TensorProto.INT64
-    with pytest.raises(CoopexportError, match="'f' crosses the cut and is no float32 tensor"):
+    with pytest.raises(CoopexportError, match="'f' crosses the cut and is not a float32 tensor"):
         encode_halves(halves, [specification_of(8, "none", 1)])
 
 

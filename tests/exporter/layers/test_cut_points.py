@@ -154,7 +154,7 @@ def test_of_two_inputs_one_may_cross() -> None:
 
 def test_names_that_are_no_cut_say_why() -> None:
     index, _ = indexed("two_inputs_small")
-    with pytest.raises(CoopexportError, match="'nothing' is no tensor of the graph"):
+    with pytest.raises(CoopexportError, match="'nothing' is not a tensor of the graph"):
         plan_cut(index, ["nothing"])
     with pytest.raises(CoopexportError, match="'images', 'images_1': the network's own input"):
         plan_cut(index, ["images", "images_1"])

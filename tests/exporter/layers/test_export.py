@@ -316,7 +316,7 @@ def test_a_compiled_script_is_refused() -> None:
     "inputs", [images(SHAPE)[:0], torch.tensor(1.0), images(SHAPE).numpy(), (), (images(SHAPE), None)]
 )
 def test_example_inputs_that_are_no_samples_are_refused(inputs: object) -> None:
-    with pytest.raises(CoopexportError, match="no tensors of samples"):
+    with pytest.raises(CoopexportError, match="not tensors of samples"):
         export(nn.Sequential(nn.Flatten(), nn.Linear(432, 5)).eval(), inputs)
 
 

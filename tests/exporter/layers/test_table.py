@@ -114,7 +114,7 @@ def test_the_inputs_of_a_network_with_two_are_one_row() -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"# Not a graph\n", "is no ONNX file"),
+        (b"# Not a graph\n", "is not an ONNX file"),
         (b"", "it has no nodes or no outputs"),
     ],
 )

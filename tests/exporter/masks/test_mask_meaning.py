@@ -263,7 +263,7 @@ FOLLOWED = {
     "sizes asked for": Case(lambda: nn.BatchNorm2d(8), AsksForSizes, "act"),
     "called again": Case(lambda: nn.BatchNorm2d(8), lambda: Repeated(), "act"),
     "scale, then activation": Case(lambda: Shifted(0.5, 0.0), lambda: nn.ReLU(), "act"),
-    # Norms of the sample's own statistics are no part of the layer.
+    # Norms of the sample's own statistics are not part of the layer.
     "nn.GroupNorm": Case(lambda: nn.GroupNorm(4, 8), nn.ELU, "conv"),
     "nn.InstanceNorm2d": Case(lambda: nn.InstanceNorm2d(8, affine=True), nn.Sigmoid, "conv"),
     "functional.group_norm": Case(lambda: Own(lambda x: functional.group_norm(x, 2)), nn.Sigmoid, "conv"),

@@ -92,7 +92,7 @@ FIXED = {
             else_branch = b () => (q) { q = Relu (x) }>""",
     "an operator that inference does not know": "y = com.microsoft.Gelu (x)",
     "counting among constants": "k = Constant <value_floats = [0.0, 1.0]> () z = NonZero (k) y = Cast <to = 1> (z)",
-    "numbers of the data that are no sizes": "c = Greater (n, one) y = Where (c, x, largest)",
+    "numbers of the data that are not sizes": "c = Greater (n, one) y = Where (c, x, largest)",
 }
 
 

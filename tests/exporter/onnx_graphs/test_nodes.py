@@ -147,7 +147,7 @@ def test_initialisers_that_are_listed_as_inputs_are_no_inputs() -> None:
     model.ir_version = 3
     normalise(model)
     assert [value.name for value in model.graph.input] == ["x"]
-    assert model.ir_version == 4  # the first that has initialisers which are no inputs
+    assert model.ir_version == 4  # the first that has initialisers which are not inputs
     assert open_session(model, "disabled").run(None, {"x": np.zeros((1, 4), np.float32)})[0].tolist() == [[1, 2, 3, 4]]
 
 

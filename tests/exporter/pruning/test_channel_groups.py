@@ -70,7 +70,7 @@ def test_a_depthwise_convolution_passes_on_the_channels_that_it_reads() -> None:
     groups = groups_of(Depthwise)
     assert np.array_equal(groups.of_layer["expand"], groups.of_layer["depthwise"])
     assert groups.passing == {"depthwise"}
-    assert (groups.filters() == 1).all(), "a depthwise channel is no filter of its own"
+    assert (groups.filters() == 1).all(), "a depthwise channel is not a filter of its own"
 
 
 def test_narrow_groups_go_whole_and_wide_ones_channel_by_channel() -> None:

@@ -62,7 +62,7 @@ def test_step_one_keeps_the_last_round_within_the_bound(tmp_path: Path) -> None:
 def test_a_first_round_that_costs_too_much_is_refused_with_both_numbers(tmp_path: Path) -> None:
     scores = iter([0.9, 0.5])
     session = pruning_session(tmp_path, evaluate=lambda network: next(scores), maximum_loss_points=2.0)
-    with pytest.raises(CoopexportError, match=r"costs 40\.00 points .* allowed are 2"):
+    with pytest.raises(CoopexportError, match=r"costs 40\.00 points .* the limit is 2"):
         prune(session)
 
 

@@ -155,7 +155,7 @@ def test_groups_that_cannot_go_leave_their_turn_to_others(tmp_path: Path) -> Non
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("kind", ["instance", "group"])
 def test_channels_go_from_before_a_norm_of_the_sample_itself(kind: str, affine: bool) -> None:
-    """It is no part of the layer, and its beta would be left of a channel that is gone."""
+    """It is not part of the layer, and its beta would be left of a channel that is gone."""
     norm = nn.InstanceNorm2d(8, affine=affine) if kind == "instance" else nn.GroupNorm(4, 8, affine=affine)
     network = seeded(Chain, norm).eval()
     if norm.bias is not None:

@@ -125,7 +125,7 @@ def test_what_cuda_says_is_passed_on(monkeypatch, memory, way):
 @ALL
 def test_a_missing_driver_is_named(monkeypatch, memory, way):
     provide(monkeypatch, memory, way, works=False)
-    with pytest.raises(CoopexportError, match="no device memory can be had here") as refusal:
+    with pytest.raises(CoopexportError, match="there is no device memory here") as refusal:
         cuda_choice.open_device_memory()
     for name in WAYS:
         assert f"{name}: " in str(refusal.value)

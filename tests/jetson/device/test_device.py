@@ -1,4 +1,4 @@
-"""Looking at a device: five boards' own texts, a machine that is no Jetson, and whether it is the target."""
+"""Looking at a device: five boards' own texts, a machine that is not a Jetson, and whether it is the target."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def test_a_machine_that_is_no_jetson_says_so(tmp_path: Path, monkeypatch: pytest
     probe = take_probe(str(tmp_path))
     assert (probe.machine.board, probe.machine.chip, probe.jetpack, probe.memory) == (None, None, None, None)
     assert {"board", "l4t", "trtexec", "power_mode", "clocks", "memory", "tegrastats"} <= set(probe.unknown)
-    assert "board         unknown: there is no device tree: this is no Jetson" in describe_probe(probe)
-    with pytest.raises(CoopexportError, match=r"this device is not orin-nano@6\.2: it is no Jetson \(Linux "):
+    assert "board         unknown: there is no device tree: this is not a Jetson" in describe_probe(probe)
+    with pytest.raises(CoopexportError, match=r"this device is not orin-nano@6\.2: it is not a Jetson \(Linux "):
         check_device(request_target(find_target("orin-nano")), probe.machine, probe.jetpack, "this device")
 
 
@@ -150,11 +150,11 @@ def machine(fake: FakeBoard, **change: object) -> Machine:
     ("board", "target", "said"),
     [
         (NANO_4_6_1, "orin-nano", "its chip is tegra210 .*is tegra234; it runs JetPack 4.*is 6.2.* 8.2.1, "),
-        (AGX_ORIN_7_2, "orin-nano@7.2", "^its board is NVIDIA Jetson AGX Orin Developer Kit, wanted is orin-nano$"),
-        (AGX_ORIN_7_2, "agx-orin@6.2", r"^it runs JetPack 7\.2 \(L4T 39\.2\.0\), wanted is 6\.2 \(L4T 36\.4 to "
-         r"36\.5\); it has TensorRT 10\.16\.2\.10, wanted is 10\.3\.0$"),
-        (ORIN_NANO_6_2, "orin-nx@6.2", "its board is .* wanted is orin-nx"),
-        (XAVIER_5_1, "xavier-nx@5.1", "its board is Jetson-AGX, wanted is xavier-nx"),
+        (AGX_ORIN_7_2, "orin-nano@7.2", "^its board is NVIDIA Jetson AGX Orin Developer Kit, expected orin-nano$"),
+        (AGX_ORIN_7_2, "agx-orin@6.2", r"^it runs JetPack 7\.2 \(L4T 39\.2\.0\), expected 6\.2 \(L4T 36\.4 to "
+         r"36\.5\); it has TensorRT 10\.16\.2\.10, expected 10\.3\.0$"),
+        (ORIN_NANO_6_2, "orin-nx@6.2", "its board is .* expected orin-nx"),
+        (XAVIER_5_1, "xavier-nx@5.1", "its board is Jetson-AGX, expected xavier-nx"),
     ],
 )  # fmt: skip
 def test_a_device_that_is_not_the_target(board: FakeBoard, target: str, said: str) -> None:

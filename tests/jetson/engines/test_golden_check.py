@@ -16,7 +16,7 @@ from jetson.errors import CoopexportError
 def test_forms_come_back_from_json(bits: int, packing: str) -> None:
     form = OutputForm("symbols", 1e-3, bits, packing, 30)
     assert form_from_json(dict(form._asdict())) == form
-    with pytest.raises(ValueError, match="is no form of an output"):
+    with pytest.raises(ValueError, match="is not a form of an output"):
         form_from_json({**form._asdict(), "packing": "nibbles"})
 
 
@@ -38,7 +38,7 @@ def test_one_symbol_of_a_thousand_may_be_off_by_one(
         (check,) = compare_outputs([form], *pair, "here")
         assert check["error"] == pytest.approx(share)
     else:
-        with pytest.raises(CoopexportError, match=r"here: parity check 'build' failed: error .*allowed is 1e-03"):
+        with pytest.raises(CoopexportError, match=r"here: parity check 'build' failed: error .*the limit is 1e-03"):
             compare_outputs([form], *pair, "here")
 
 

@@ -97,7 +97,7 @@ def test_a_lower_precision_may_be_further_off() -> None:
     other[1, :20] = 103
     form = OutputForm("symbols", 0.2, symbols=50, difference=3)
     assert compare(form, golden, other) == pytest.approx(0.1)
-    with pytest.raises(CoopexportError, match="a symbol differs by 3 from the golden data; allowed is 2"):
+    with pytest.raises(CoopexportError, match="a symbol differs by 3 from the golden data; the limit is 2"):
         compare(form._replace(difference=2), golden, other)
 
 
@@ -145,7 +145,7 @@ def test_numbers_are_judged_by_their_spread(share: float, size: float) -> None:
     if share <= 0.999e-3:
         assert compare(NUMBERS, expected, found) == pytest.approx(share, rel=1e-6)
     elif share >= 1.001e-3:
-        with pytest.raises(CoopexportError, match=r"error .*allowed is 1e-03"):
+        with pytest.raises(CoopexportError, match=r"error .*the limit is 1e-03"):
             compare(NUMBERS, expected, found)
 
 

@@ -150,14 +150,14 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        *[(field, 5, "is no text") for field in NEEDED if isinstance(getattr(rtx_identity(), field), str)],
-        ("parity_reason", ["no GPU"], "is no text"),
-        *[("engine_bytes", value, "is no positive number") for value in ("1", 0, True, 1.5)],
-        *[("build_seconds", value, "is no number of seconds") for value in ("1", -0.5, True)],
-        *[("compute_capabilities", value, "is no list of texts") for value in ("8.9", [8.9], {})],
-        *[(field, value, "is no list of objects") for field in ("inputs", "outputs") for value in (5, {}, ["x"])],
-        ("flags", [], "is no object"),
-        ("settings", [], "is no object"),
+        *[(field, 5, "is not text") for field in NEEDED if isinstance(getattr(rtx_identity(), field), str)],
+        ("parity_reason", ["no GPU"], "is not text"),
+        *[("engine_bytes", value, "is not a positive number") for value in ("1", 0, True, 1.5)],
+        *[("build_seconds", value, "is not a number of seconds") for value in ("1", -0.5, True)],
+        *[("compute_capabilities", value, "is not a list of texts") for value in ("8.9", [8.9], {})],
+        *[(field, value, "is not a list of objects") for field in ("inputs", "outputs") for value in (5, {}, ["x"])],
+        ("flags", [], "is not an object"),
+        ("settings", [], "is not an object"),
         *[
             ("settings", {**rtx_identity().settings.to_json(), **change}, "settings are not those of a builder")
             for change in (
@@ -170,15 +170,15 @@ def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
             )
         ],
         ("settings", {"precision": "fp32"}, "settings are not those of a builder"),
-        ("machine", "here", "the machine is no object"),
+        ("machine", "here", "the machine is not an object"),
         ("machine", {"operating_system": "Linux"}, "the machine lacks its architecture"),
-        ("machine", {"operating_system": "Linux", "architecture": 64}, "the machine's architecture is no text"),
+        ("machine", {"operating_system": "Linux", "architecture": 64}, "the machine's architecture is not text"),
         (
             "machine",
             {"operating_system": "Linux", "architecture": "x86_64", "backends": {"tensorrt": 10}},
-            "the machine's backends are no versions by name",
+            "the machine's backends are not versions by name",
         ),
-        ("parity", "build", "is no list of objects"),
+        ("parity", "build", "is not a list of objects"),
         ("parity", [{"check": "build"}], "and not both"),
         ("parity_reason", None, "it needs parity, or parity_reason"),
         ("parity_reason", "", "it needs parity, or parity_reason"),

@@ -23,8 +23,8 @@ def test_what_is_written_is_read_again(machine: Machine) -> None:
     [
         (None, "no object"),
         ({"architecture": "x86_64"}, "lacks its operating_system"),
-        ({"operating_system": "Linux", "architecture": ""}, "architecture is no text"),
-        ({"operating_system": "Linux", "architecture": "x86_64", "l4t": 36.4}, "l4t is no text"),
+        ({"operating_system": "Linux", "architecture": ""}, "architecture is not text"),
+        ({"operating_system": "Linux", "architecture": "x86_64", "l4t": 36.4}, "l4t is not text"),
         ({"operating_system": "Linux", "architecture": "x86_64", "backends": ["tensorrt"]}, "no versions by name"),
     ],
 )

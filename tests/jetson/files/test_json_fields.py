@@ -44,20 +44,20 @@ def test_values_come_out():
     ("read", "said"),
     [
         (lambda: text_at(PLACE, "none"), "a.json: none is missing; write it anew"),
-        (lambda: text_at(PLACE, "count"), "a.json: count is no text; write it anew"),
+        (lambda: text_at(PLACE, "count"), "a.json: count is not text; write it anew"),
         (lambda: choice_at(PLACE, "text", ("b", "c")), "a.json: text is 'a'; this version knows b, c; write it anew"),
         (
             lambda: count_at(PLACE, "null"),
-            "a.json: null is None, and has to be a whole number of 1 or more; write it anew",
+            "a.json: null is None, and must be a whole number of 1 or more; write it anew",
         ),
-        (lambda: counts_at(PLACE, "objects"), "a.json: objects.0 is {}, and has to be a whole number of 1 or more; "),
-        (lambda: counts_at(PLACE, "text"), "a.json: text is no list; write it anew"),
-        (lambda: object_at(PLACE, "counts"), "a.json: counts is no object; write it anew"),
-        (lambda: objects_at(PLACE, "counts"), "a.json: counts.0 is no object; write it anew"),
+        (lambda: counts_at(PLACE, "objects"), "a.json: objects.0 is {}, and must be a whole number of 1 or more; "),
+        (lambda: counts_at(PLACE, "text"), "a.json: text is not a list; write it anew"),
+        (lambda: object_at(PLACE, "counts"), "a.json: counts is not an object; write it anew"),
+        (lambda: objects_at(PLACE, "counts"), "a.json: counts.0 is not an object; write it anew"),
         (lambda: text_at(object_at(PLACE, "object"), "none"), "a.json: object.none is missing; write it anew"),
         (
             lambda: text_at(objects_at(PLACE, "objects")[1], "inside"),
-            "a.json: objects.1.inside is no text; write it anew",
+            "a.json: objects.1.inside is not text; write it anew",
         ),
     ],
 )

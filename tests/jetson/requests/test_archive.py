@@ -126,7 +126,7 @@ def test_a_result_comes_out_as_it_went_in(tmp_path: Path) -> None:
     assert (result.request_sha256, result.items) == (request.archive.sha256, (built, failed))
     assert read_engine(result, built) == (b"a graph", b"golden data")
     write_result(str(tmp_path / "r.zip"), request, {}, [built._replace(engine_sha256="../../.ssh/authorized_keys")], [])
-    with pytest.raises(CoopexportError, match=r"r\.zip is malformed: .*is no hash"):
+    with pytest.raises(CoopexportError, match=r"r\.zip is malformed: .*is not a hash"):
         open_result(str(tmp_path / "r.zip"))
 
 
@@ -193,7 +193,7 @@ def test_names_that_do_not_belong_there(tmp_path: Path, change: Callable[[Path],
         (b'"forms"', b'"shape"', "is malformed"),
         (b'"symbols"', b'"letters"', "is malformed"),
         (b'"items"', b'"thing"', "is malformed"),
-        (b"{", b"[", "is no manifest"),
+        (b"{", b"[", "is not a manifest"),
     ],
 )
 def test_another_manifest_is_refused(tmp_path: Path, old: bytes, new: bytes, said: str) -> None:
@@ -238,7 +238,7 @@ def test_a_result_is_from_another_machine_and_not_believed(tmp_path: Path, wrong
 
 def test_brackets_in_brackets_are_refused(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text("[" * 100_000)
-    with pytest.raises(CoopexportError, match="is no manifest"):
+    with pytest.raises(CoopexportError, match="is not a manifest"):
         open_result(str(tmp_path / "r.json"))
 
 
@@ -251,7 +251,7 @@ def test_a_missing_or_exchanged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "blobs" / item.graph_sha256).unlink()
     with pytest.raises(CoopexportError, match="it lacks the file"):
         read_graph(request, item)
-    with pytest.raises(CoopexportError, match="is no hash"):
+    with pytest.raises(CoopexportError, match="is not a hash"):
         read_graph(request, item._replace(graph_sha256="../order.json"))
     with pytest.raises(CoopexportError, match="check the path"):
         open_request(str(tmp_path / "nowhere.zip"))

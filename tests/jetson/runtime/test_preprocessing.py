@@ -322,7 +322,7 @@ def test_an_image_is_treated_alike_alone_and_in_a_batch(seed, count):
         (np.zeros((1, 3, 4, 4), np.uint8), r"image 0 is uint8 of shape \(3, 4, 4\)"),
         (np.zeros((1, 4, 4, 3), np.float32), "image 0 is float32"),
         ([np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)], r"image 1 is uint8 of shape \(4, 4\)"),
-        ([np.zeros((4, 4, 4), np.uint8)], r"expected is uint8, height x width x 3 \(RGB\)"),
+        ([np.zeros((4, 4, 4), np.uint8)], r"expected uint8, height x width x 3 \(RGB\)"),
         ([np.zeros((0, 4, 3), np.uint8)], r"image 0 is uint8 of shape \(0, 4, 3\)"),
     ],
 )

@@ -126,14 +126,14 @@ def test_only_a_sha_256_is_a_name(text: str, suffix: str) -> None:
         return
     assert sha256_of_name(blobs, text + suffix) is None
     for function in (blob_name, blob_path, verify_blob, read_blob, remove_blob):
-        with pytest.raises(ValueError, match="is no SHA-256"):
+        with pytest.raises(ValueError, match="is not a SHA-256"):
             function(blobs, text)
 
 
 @pytest.mark.parametrize("name", ["../secret", "a/" + SHA256, SHA256.upper(), SHA256 + "\n", "", None, 5])
 def test_names_that_lead_elsewhere_are_no_names(blobs: BlobStore, name: Any) -> None:
     assert not is_sha256(name)
-    with pytest.raises(ValueError, match="is no SHA-256"):
+    with pytest.raises(ValueError, match="is not a SHA-256"):
         read_blob(blobs, name)
 
 

@@ -52,7 +52,7 @@ def test_sizes(text: str, size_bytes: int) -> None:
 
 @pytest.mark.parametrize("text", ["4Gi", "GiB", "-1", "1e9", "4 GiB or so", "0x10", "inf"])
 def test_what_is_no_size_is_refused(text: str) -> None:
-    with pytest.raises(CoopexportError, match=r"COOPEXPORT_STORE_LIMIT: .* is no size; write"):
+    with pytest.raises(CoopexportError, match=r"COOPEXPORT_STORE_LIMIT: .* is not a size; write"):
         store_limit_bytes({"COOPEXPORT_STORE_LIMIT": text})
 
 

@@ -70,12 +70,12 @@ def test_what_goes_in_and_out_is_told(memory, version):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ([images(1).astype(np.float64)], r"takes 'images' \(float32, \?x3x6x6\) of batch 1 to 4, given is float64"),
-        ([images(5)], r"of batch 1 to 4, given is float32 of shape \(5, 3, 6, 6\)"),
+        ([images(1).astype(np.float64)], r"takes 'images' \(float32, \?x3x6x6\) of batch 1 to 4, got float64"),
+        ([images(5)], r"of batch 1 to 4, got float32 of shape \(5, 3, 6, 6\)"),
         ([images(1)[:, :2]], r"of shape \(1, 2, 6, 6\)"),
         ([images(1)[0]], r"of shape \(3, 6, 6\)"),
-        ([], "takes 1 inputs, given are 0"),
-        ([images(1), images(1)], "takes 1 inputs, given are 2"),
+        ([], "takes 1 inputs, got 0"),
+        ([images(1), images(1)], "takes 1 inputs, got 2"),
     ],
 )
 def test_wrong_arrays_are_refused_and_the_next_run_works(memory, version, wrong, said):
@@ -215,5 +215,5 @@ def test_ends_come_in_the_order_that_is_asked_for(memory, version):
         with pytest.raises(CoopexportError, match=r"different batch sizes are given: \[1, 2\]"):
             runner([other[:1], one])
         runner.close()
-        with pytest.raises(CoopexportError, match="the engine has the tensors a, b, wanted are a, c"):
+        with pytest.raises(CoopexportError, match="the engine has the tensors a, b, expected a, c"):
             load_engine(library, data, input_names=["a", "c"])

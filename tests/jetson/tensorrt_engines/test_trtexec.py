@@ -174,5 +174,5 @@ def test_the_reason_is_in_its_own_words_and_once() -> None:
     assert reason_of_failure(1, log) == expected
     assert reason_of_failure(1, "") == "trtexec failed: exit code 1, without a line of error"
     assert reason_of_failure(-11, "") == "signal 11 ended trtexec"
-    with pytest.raises(CoopexportError, match="is no version"):
+    with pytest.raises(CoopexportError, match="is not a version"):
         version_of("8.x")

@@ -141,11 +141,11 @@ def assert_refused(function, *words):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (SYMBOLS.astype(np.float32), "as float32 of shape (2, 2, 3), and has to be uint8 of shape (N, 2, 3)"),
-        (SYMBOLS.astype(np.int8), "as int8 of shape (2, 2, 3), and has to be uint8"),
-        (SYMBOLS.astype(np.int32), "as int32 of shape (2, 2, 3), and has to be uint8"),
-        (SYMBOLS.reshape(2, 3, 2), "as uint8 of shape (2, 3, 2), and has to be uint8 of shape (N, 2, 3)"),
-        (SYMBOLS[0], "of shape (2, 3), and has to be uint8 of shape (N, 2, 3)"),
+        (SYMBOLS.astype(np.float32), "as float32 of shape (2, 2, 3), and must be uint8 of shape (N, 2, 3)"),
+        (SYMBOLS.astype(np.int8), "as int8 of shape (2, 2, 3), and must be uint8"),
+        (SYMBOLS.astype(np.int32), "as int32 of shape (2, 2, 3), and must be uint8"),
+        (SYMBOLS.reshape(2, 3, 2), "as uint8 of shape (2, 3, 2), and must be uint8 of shape (N, 2, 3)"),
+        (SYMBOLS[0], "of shape (2, 3), and must be uint8 of shape (N, 2, 3)"),
         (SYMBOLS[:0], "of shape (0, 2, 3)"),
         (np.uint8(3), "of shape ()"),
     ],
@@ -177,7 +177,9 @@ def test_integers_that_are_no_symbols_are_not_cut_to_a_byte(bits, value):
     outputs = np.zeros((1, *SHAPE), np.int32)
     outputs[0, 1, 2] = value
     tensor = affine(SHAPE, bits, "integers")
-    assert_refused(lambda: symbols_of(tensor, outputs), f"'feature' holds {value}, which is no symbol of {bits} bits")
+    assert_refused(
+        lambda: symbols_of(tensor, outputs), f"'feature' holds {value}, which is not a symbol of {bits} bits"
+    )
 
 
 def test_a_symbol_of_more_bits_is_not_sent():
