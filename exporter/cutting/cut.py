@@ -41,7 +41,7 @@ def cut(
 
     `model`: the whole graph, or its index where it is cut many times; `types`: of `tensors` at least, found by shape
     inference without it. Tensors cross in the order of the graph. One that is an input of the network passes through
-    the head, and is called `NAME/cut_tensors` between the halves. External weights stay where they are. Both halves
+    the head, and is called `NAME/crossing` between the halves. External weights stay where they are. Both halves
     keep the metadata of the whole.
 
     Raises CoopexportError as `plan_clean_cut` does.
