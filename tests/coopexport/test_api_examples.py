@@ -12,9 +12,12 @@ VERBS = ("prune", "shrink", "candidates", "split", "calibrate", "lower", "build"
 
 
 def test_examples_run(finished_project: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), flags=re.DOTALL)
+    text = DOCUMENT.read_text()
+    blocks = list(re.finditer(r"```python\n(.*?)```", text, flags=re.DOTALL))
     assert len(blocks) >= len(VERBS)
-    script = "\n".join(blocks)
+    script = ""
+    for block in blocks:  # at the lines where they stand, so that a failure names its own
+        script += "\n" * (text.count("\n", 0, block.start(1)) - script.count("\n")) + block[1]
     exec(compile(script, str(DOCUMENT), "exec"), {"project_file": finished_project / "coopexport.toml"})
 
 

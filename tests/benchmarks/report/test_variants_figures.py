@@ -112,7 +112,9 @@ def test_rows_are_sorted() -> None:
     known = [size for size in sizes if size]
     assert known == sorted(known)
     assert sizes == [*known, *[[]] * 9]
-    with pytest.raises(CoopexportError, match='no order "size" of variants; choose one of macs, bytes, metric'):
+    with pytest.raises(
+        CoopexportError, match='variants cannot be ordered by "size"; choose one of macs, bytes, metric'
+    ):
         sorted_rows(rows, "size")
 
 

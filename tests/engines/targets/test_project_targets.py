@@ -51,7 +51,7 @@ def test_another_tensorrt_brings_what_it_can_do() -> None:
 
 
 def test_what_has_no_base_is_refused() -> None:
-    with pytest.raises(CoopexportError, match=r'\[targets.mine\] is neither .* add one: base = "orin-nano"'):
+    with pytest.raises(CoopexportError, match=r'\[targets.mine\] is not a known target .* add one: base = "orin-nano"'):
         own(simplify=True)
     with pytest.raises(CoopexportError, match=r'target "orin-nanoo" is unknown; did you mean orin-nano\?'):
         own(base="orin-nanoo")

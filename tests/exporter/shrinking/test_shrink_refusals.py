@@ -121,7 +121,7 @@ def chain() -> nn.Sequential:
         ({"5": np.arange(5) > 0}, ["'5'", "outputs of the network"]),
         ({"0": np.arange(3) > 0}, ["'0'", "3 entries", "4 output channels"]),
         ({"conv": HALF}, ["'conv'", "0, 4, 5"]),
-        ({"1": HALF}, ["'1'", "no convolution or linear"]),
+        ({"1": HALF}, ["'1'", "not a convolution or linear"]),
     ],
 )
 @pytest.mark.parametrize("meaning", ["channel", "weight"])

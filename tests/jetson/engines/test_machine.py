@@ -21,11 +21,11 @@ def test_what_is_written_is_read_again(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "no object"),
+        (None, "not an object"),
         ({"architecture": "x86_64"}, "lacks its operating_system"),
         ({"operating_system": "Linux", "architecture": ""}, "architecture is not text"),
         ({"operating_system": "Linux", "architecture": "x86_64", "l4t": 36.4}, "l4t is not text"),
-        ({"operating_system": "Linux", "architecture": "x86_64", "backends": ["tensorrt"]}, "no versions by name"),
+        ({"operating_system": "Linux", "architecture": "x86_64", "backends": ["tensorrt"]}, "not versions by name"),
     ],
 )
 def test_anything_else_is_refused(content: object, said: str) -> None:
