@@ -149,7 +149,8 @@ def machine(fake: FakeBoard, **change: object) -> Machine:
 @pytest.mark.parametrize(
     ("board", "target", "said"),
     [
-        (NANO_4_6_1, "orin-nano", "its chip is tegra210 .*, expected tegra234; it runs JetPack 4.*, expected 6.2.* 8.2.1, "),
+        (NANO_4_6_1, "orin-nano", "its chip is tegra210 .*, expected tegra234; it runs JetPack 4.*, expected 6.2.* "
+         "8.2.1, "),
         (AGX_ORIN_7_2, "orin-nano@7.2", "^its board is NVIDIA Jetson AGX Orin Developer Kit, expected orin-nano$"),
         (AGX_ORIN_7_2, "agx-orin@6.2", r"^it runs JetPack 7\.2 \(L4T 39\.2\.0\), expected 6\.2 \(L4T 36\.4 to "
          r"36\.5\); it has TensorRT 10\.16\.2\.10, expected 10\.3\.0$"),
