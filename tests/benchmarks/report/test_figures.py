@@ -1,5 +1,6 @@
 """The figures: well-formed, the same bytes each time, and what they show is what was measured."""
 
+import functools
 import hashlib
 import os
 import subprocess
@@ -25,6 +26,7 @@ from jetson.errors import CoopexportError
 
 FIGURES = [bytes_and_time_per_layer, latency_per_network]
 FAST = {"whole_ms": (0.19, 0.08)}  # all on the device; totals that differ by more than 30 times
+KINDS = {"linear": {}, "logarithmic": FAST, "one": {"variants": ("original",)}}
 HOSTILE = (
     "</text><script>alert(1)</script>",
     "a$b$c$\\frac{",
@@ -40,14 +42,19 @@ def texts(svg):
     return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter() if node.tag.endswith("}text")]
 
 
+@functools.cache
+def drawn(figure, kind="linear"):
+    """Return one of the usual drawings: each takes half a second, and many tests look at the same."""
+    return figure(example_selection(**KINDS[kind]))
+
+
 @pytest.mark.parametrize("figure", FIGURES)
-@pytest.mark.parametrize("options", [{}, FAST, {"variants": ("original",)}], ids=["linear", "logarithmic", "one"])
-def test_a_figure_is_a_self_contained_svg_and_the_same_each_time(figure, options):
-    result = example_selection(**options)
-    svg = figure(result)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_figure_is_a_self_contained_svg_and_the_same_each_time(figure, kind):
+    svg = drawn(figure, kind)
     root = ElementTree.fromstring(svg)
     assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    assert svg == figure(example_selection(**options))
+    assert svg == figure(example_selection(**KINDS[kind]))
     text = svg.decode()
     for forbidden in ("DOCTYPE", "<script", "<image", "<metadata", 'href="http', "url(http", "dc:date"):
         assert forbidden not in text
@@ -56,21 +63,20 @@ def test_a_figure_is_a_self_contained_svg_and_the_same_each_time(figure, options
 
 
 def test_no_identifier_is_used_twice_in_one_page():
-    result = example_selection()
-    nodes = [node for figure in FIGURES for node in ElementTree.fromstring(figure(result)).iter()]
+    nodes = [node for figure in FIGURES for node in ElementTree.fromstring(drawn(figure)).iter()]
     names = [node.get("id") for node in nodes if node.get("id") is not None]
     assert names and len(names) == len(set(names))
 
 
 def test_every_layer_variant_and_input_is_named_in_the_first_figure():
-    shown = texts(bytes_and_time_per_layer(example_selection()))
+    shown = texts(drawn(bytes_and_time_per_layer))
     assert set(VGG_LAYERS) <= set(shown)
     for name in ("variant original", "variant pruned", "raw image (3.1k)", "JPEG image, quality 90 (1.3k)"):
         assert name in shown
 
 
 def test_every_link_baseline_and_choice_is_named_in_the_second_figure():
-    shown = texts(latency_per_network(example_selection()))
+    shown = texts(drawn(latency_per_network))
     for name in ("3G, 1.1 Mbit/s", "4G, 5.85 Mbit/s", "WiFi, 18.88 Mbit/s", "transmission", "edge only raw, original",
                  "device only, pruned", "edge only JPEG, pruned *", "best split, original (pool2)",
                  "chosen: pruned, cut after pool2", "chosen: pruned, cut after pool1"):  # fmt: skip
@@ -80,7 +86,7 @@ def test_every_link_baseline_and_choice_is_named_in_the_second_figure():
 
 
 def test_a_choice_without_a_split_says_so_in_the_figure():
-    shown = texts(latency_per_network(example_selection(**FAST)))
+    shown = texts(drawn(latency_per_network, "logarithmic"))
     assert sum("splitting gains nothing" in text for text in shown) == 3
     assert "chosen: pruned, all on the device" in shown
     assert any("logarithmic: terms divide a bar by their shares" in text for text in shown)
@@ -167,7 +173,7 @@ def test_long_names_keep_both_ends():
 
 def test_a_users_style_changes_nothing_and_is_left_alone():
     result = example_selection()
-    expected = latency_per_network(result)
+    expected = drawn(latency_per_network)
     with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": "mine", "axes.facecolor": "red"}):
         before = dict(matplotlib.rcParams)
         assert latency_per_network(result) == expected
@@ -187,8 +193,7 @@ def test_another_process_draws_the_same_without_pyplot():
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment
     )
     assert finished.returncode == 0, finished.stderr
-    result = example_selection()
-    expected = hashlib.sha256(bytes_and_time_per_layer(result) + latency_per_network(result)).hexdigest()
+    expected = hashlib.sha256(drawn(bytes_and_time_per_layer) + drawn(latency_per_network)).hexdigest()
     assert finished.stdout.strip() == expected
 
 
