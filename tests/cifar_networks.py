@@ -1,4 +1,4 @@
-"""ResNet-18, MobileNetV2 and a DenseNet as they are commonly made for images of 3 x 32 x 32; `width` scales them."""
+"""ResNet-18, MobileNetV2 and a DenseNet as commonly made for 3 x 32 x 32; `width` and `depth` (stages) scale them."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ class Classified(nn.Module):
         return self.classifier(torch.flatten(self.pool(self.stages(x)), 1))
 
 
-def resnet18(width: int = 64, classes: int = 10) -> nn.Module:
+def resnet18(width: int = 64, depth: int = 4, classes: int = 10) -> nn.Module:
     """Four stages of two blocks."""
     stages: list[nn.Module] = [nn.Sequential(*_norm(3, width, 3), nn.ReLU())]
     before = width
-    for index in range(4):
+    for index in range(depth):
         after = width * 2**index
         stages.append(
             nn.Sequential(ResidualBlock(before, after, 1 if index == 0 else 2), ResidualBlock(after, after, 1))
@@ -78,12 +78,12 @@ def resnet18(width: int = 64, classes: int = 10) -> nn.Module:
     return Classified(nn.Sequential(*stages), before, classes)
 
 
-def mobilenet_v2(width: float = 1.0, classes: int = 10) -> nn.Module:
+def mobilenet_v2(width: float = 1.0, depth: int = 7, classes: int = 10) -> nn.Module:
     """The published stages, the first three without their stride."""
     table = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
     before, last = max(8, round(32 * width)), max(16, round(1280 * width))
     stages: list[nn.Module] = [nn.Sequential(*_norm(3, before, 3), nn.ReLU6())]
-    for factor, channels, count, stride in table:
+    for factor, channels, count, stride in table[:depth]:
         after = max(4, round(channels * width))
         units = []
         for index in range(count):

@@ -281,39 +281,34 @@ SPLIT = """
 [split]
 maximum_loss_points = 100.0
 """
-CUTS = {
-    "resnet18": ("stages.1.1", "stages.3.0"),
-    "mobilenet_v2": ("stages.2.0.depthwise", "stages.3.1"),
-    "densenet": ("stages.2", "stages.4.2"),
-}
-# Name, arguments, training images, epochs.
+# Name, arguments, layers to cut at, side of an image, training images, epochs.
 SMALL = (
-    ("resnet18", {"width": 8}, 64, 0.5),
-    ("mobilenet_v2", {"width": 0.25}, 64, 0.5),
-    ("densenet", {"growth": 4, "units": 3}, 64, 0.5),
+    ("resnet18", {"width": 8, "depth": 2}, ("stages.1.1", "stages.2.0"), 16, 32, 0.5),
+    ("mobilenet_v2", {"width": 0.25, "depth": 3}, ("stages.2.0.depthwise", "stages.3.1"), 16, 32, 0.5),
+    ("densenet", {"growth": 4, "units": 2}, ("stages.2", "stages.3.2"), 16, 32, 0.5),
 )
 FULL = (
-    ("resnet18", {"width": 32}, 256, 2.0),
-    ("mobilenet_v2", {}, 256, 2.0),
-    ("densenet", {"growth": 12, "units": 3}, 256, 2.0),
+    ("resnet18", {"width": 32}, ("stages.1.1", "stages.3.0"), 32, 256, 2.0),
+    ("mobilenet_v2", {}, ("stages.2.0.depthwise", "stages.3.1"), 32, 256, 2.0),
+    ("densenet", {"growth": 12, "units": 3}, ("stages.2", "stages.4.2"), 32, 256, 2.0),
 )
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments", "count", "epochs"),
+    ("name", "arguments", "cuts", "size", "count", "epochs"),
     [*SMALL, *(pytest.param(*one, marks=pytest.mark.full) for one in FULL)],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=[*(f"{one[0]}, small" for one in SMALL), *(one[0] for one in FULL)],
 )
 def test_networks_with_ties_go_through_the_same_command(
-    name: str, arguments: dict, count: int, epochs: float, tmp_path: Path
+    name: str, arguments: dict, cuts: tuple[str, ...], size: int, count: int, epochs: float, tmp_path: Path
 ) -> None:
-    write_images(tmp_path / "train.npz", count, 0, 32)
-    write_images(tmp_path / "held_out.npz", 48, 1, 32)
+    write_images(tmp_path / "train.npz", count, 0, size)
+    write_images(tmp_path / "held_out.npz", 48, 1, size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = settled(getattr(cifar_networks, name)(**arguments), tmp_path / "train.npz")
     save_file(dict(network.state_dict()), tmp_path / "network.safetensors")
-    text = CHAIN.replace("pruning_case:Chain", f"cifar_networks:{name}").replace("[3, 8, 8]", "[3, 32, 32]")
+    text = CHAIN.replace("pruning_case:Chain", f"cifar_networks:{name}").replace("[3, 8, 8]", f"[3, {size}, {size}]")
     listed = ", ".join(f"{key} = {value}" for key, value in arguments.items())
     text = text.replace("checkpoint", f"arguments = {{ {listed} }}\ncheckpoint").split("[split]")[0]
     text = text.replace("epochs = 1", f"epochs = {epochs}").replace("widths = 3", "widths = 2")
@@ -321,12 +316,12 @@ def test_networks_with_ties_go_through_the_same_command(
     (tmp_path / "coopexport.toml").write_text(
         text.replace("maximum_loss_points = 50", "maximum_loss_points = 100") + SPLIT
     )
-    run(tmp_path, "--without-controls", *(option for layer in CUTS[name] for option in ("--layer", layer)))
+    run(tmp_path, "--without-controls", *(option for layer in cuts for option in ("--layer", layer)))
     project = load_project(tmp_path / "coopexport.toml")
     records = [read_variant_record(project.variant_folder(one)) for one in variants(project) if one != "original"]
     first = next(record for record in records if record.step == "step1")
     original = sum(
-        size["macs"] for size in json.loads((tmp_path / "out/original/model.layers.json").read_text())["layers"]
+        layer["macs"] for layer in json.loads((tmp_path / "out/original/model.layers.json").read_text())["layers"]
     )
     assert original / first.macs >= 2
     narrow = [record for record in records if record.step == "step2"]
