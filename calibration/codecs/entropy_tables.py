@@ -69,13 +69,13 @@ def fit_symbol_model(symbols: NDArray[np.uint8], bits: int, contexts: bool) -> S
     counted, evaluated = _count(symbols[~held_out], bits, groups), _count(symbols[held_out], bits, groups)
     shape, smoothing = _best_shape(counted, evaluated)
     total = counted + evaluated
-    runs = _class_runs(total, shape)
-    table = _merge(total, runs)
+    of_prediction, of_activity = (_groups(sums, count) for sums, count in zip(_margins(total), shape, strict=True))
+    table = _merge(_cumulated(total), (_edges(of_prediction), _edges(of_activity)))
     return symbol_model(
         bits,
-        _classes(runs[0], len(total))[groups.predictions],
+        of_prediction[groups.predictions],
         _frequencies(_smoothed(table, smoothing)),
-        _classes(runs[1], total.shape[1])[groups.activities],
+        of_activity[groups.activities],
     )
 
 
@@ -147,11 +147,13 @@ def _best_shape(counted: NDArray[np.int64], evaluated: NDArray[np.int64]) -> tup
     good.
     """
     costs: dict[tuple[int, int], tuple[float, float]] = {}
-    for shape in itertools.product(CLASS_COUNTS, CLASS_COUNTS):
-        if shape[0] > len(counted) or shape[1] > counted.shape[1]:
-            continue
-        runs = _class_runs(counted, shape)
-        seen, unseen = _merge(counted, runs), _merge(evaluated, runs)
+    of_prediction, of_activity = (
+        {count: _edges(_groups(sums, count)) for count in CLASS_COUNTS if count <= len(sums)}
+        for sums in _margins(counted)
+    )
+    cumulated = _cumulated(counted), _cumulated(evaluated)
+    for shape in itertools.product(of_prediction, of_activity):
+        seen, unseen = (_merge(table, (of_prediction[shape[0]], of_activity[shape[1]])) for table in cumulated)
         costs[shape] = min(
             (float(-(unseen * np.log2(_smoothed(seen, smoothing))).sum()), smoothing) for smoothing in SMOOTHING_SYMBOLS
         )
@@ -160,22 +162,28 @@ def _best_shape(counted: NDArray[np.int64], evaluated: NDArray[np.int64]) -> tup
     return chosen, costs[chosen][1]
 
 
-def _class_runs(table: NDArray[np.int64], shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the group in which each class begins, for predictions and for activities."""
-    of_prediction = _groups(table.sum(axis=(1, 2)), shape[0])
-    of_activity = _groups(table.sum(axis=(0, 2)), shape[1])
-    return np.searchsorted(of_prediction, np.arange(shape[0])), np.searchsorted(of_activity, np.arange(shape[1]))
+def _margins(table: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how often each group of predictions occurs, and each of activities."""
+    return table.sum(axis=(1, 2)), table.sum(axis=(0, 2))
 
 
-def _classes(runs: NDArray[np.int64], group_count: int) -> NDArray[np.int64]:
-    """Return the class of each group."""
-    return np.searchsorted(runs, np.arange(group_count), side="right") - 1
+def _edges(classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return at which group each class begins, and behind the last one where it ends, for the class of each group."""
+    return np.searchsorted(classes, np.arange(classes[-1] + 2))
 
 
-def _merge(table: NDArray[np.int64], runs: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return the counts of contexts x symbols with groups merged to classes."""
-    merged = np.add.reduceat(np.add.reduceat(table, runs[0], axis=0), runs[1], axis=1)
-    return merged.reshape(-1, table.shape[2])
+def _cumulated(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the counts of all groups before a pair: any rectangle of groups is then a difference of four entries.
+
+    (The summed-area table of Crow 1984, for each symbol.)
+    """
+    return np.pad(table.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0), (0, 0)))
+
+
+def _merge(cumulated: NDArray[np.int64], edges: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return the counts of contexts x symbols with groups merged to classes, which begin and end at `edges`."""
+    merged = np.diff(np.diff(cumulated[np.ix_(*edges)], axis=0), axis=1)
+    return merged.reshape(-1, cumulated.shape[2])
 
 
 def _order_0(counts: NDArray[np.int64]) -> NDArray[np.float64]:
