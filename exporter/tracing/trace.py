@@ -68,9 +68,13 @@ class TracedNetwork:
                 found.setdefault(call_of_module, []).append(node)
         return found
 
+    @cached_property
+    def _modules(self) -> dict[str, nn.Module]:
+        return dict(self.graph_module.named_modules(remove_duplicate=False))
+
     def module(self, node: fx.Node) -> nn.Module | None:
         """Return the module that `node` calls, if it calls one."""
-        return self.graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        return self._modules[str(node.target)] if node.op == "call_module" else None
 
 
 class _ShapeRecorder(fx.Interpreter):
