@@ -7,6 +7,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -183,10 +184,21 @@ def spread(outputs: np.ndarray) -> float:
     return float(np.ptp(outputs, axis=0).max())
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(chains_with_masks())
 def test_any_chain_shrinks_to_what_its_masks_say(case: tuple[DrawnChain, Masks]) -> None:
-    chain, masks = case
+    check_shrinks(*case)
+
+
+@pytest.mark.full
+@settings(max_examples=2_000)
+@given(chains_with_masks())
+def test_any_of_many_chains_shrinks_to_what_its_masks_say(case: tuple[DrawnChain, Masks]) -> None:
+    check_shrinks(*case)
+
+
+def check_shrinks(chain: DrawnChain, masks: Masks) -> None:
+    """Compare the shrunk chain with the masked one, and its sizes with the masks."""
     inputs = images(INPUT_SHAPE)
     expected = masked_outputs(chain, masks, inputs)
     assume(spread(expected) > 2e-4 * np.abs(expected).max())  # else nothing can be proven, and it says so

@@ -23,8 +23,9 @@ from exporter.shrinking.shrink import Shrunk, shrink, shrink_parity
 from exporter.shrinking.slice_modules import apply_shrink_plan
 from jetson.errors import CoopexportError
 
-PARTS = 10
-EXAMPLES, FULL_EXAMPLES, MUTATED_GRAPHS = 500, 20_000, 40
+PARTS, FULL_PARTS = 4, 40
+EXAMPLES, FULL_EXAMPLES = 160, 20_000
+MUTATED_GRAPHS, FULL_MUTATED_GRAPHS = 16, 400
 BOUND, FLOAT32_BOUND = 1e-9, 1e-4
 LARGEST = {"float64": 0.0, "float32": 0.0}
 STAYS = re.compile(r"cannot shrink '[^']+': .* masked channels have to stay .* gives no zero")
@@ -134,9 +135,9 @@ def test_any_graph_shrinks_to_what_its_masks_say(part: int) -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("part", range(4 * PARTS))
+@pytest.mark.parametrize("part", range(FULL_PARTS))
 def test_any_of_many_graphs_shrinks_to_what_its_masks_say(part: int) -> None:
-    explore(computes_what_its_masks_say, 100 + part, FULL_EXAMPLES // (4 * PARTS))
+    explore(computes_what_its_masks_say, 100 + part, FULL_EXAMPLES // FULL_PARTS)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -174,6 +175,12 @@ def test_a_plan_with_a_shifted_index_is_noticed() -> None:
     explore(notices_wrong_plans, 0, MUTATED_GRAPHS)
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("part", range(10))
+def test_a_plan_with_a_shifted_index_is_noticed_in_many_graphs(part: int) -> None:
+    explore(notices_wrong_plans, 200 + part, FULL_MUTATED_GRAPHS // 10)
+
+
 def test_much_of_what_is_masked_is_gone() -> None:
     """A shrinker that keeps everything would pass every other test here."""
     sizes = []
@@ -182,7 +189,7 @@ def test_much_of_what_is_masked_is_gone() -> None:
         shrunk = shrink_or_refuse(case)
         sizes.extend(shrunk.sizes if shrunk is not None else ())
 
-    explore(collect, 1, 40, ("plain", "residual", "grouped", "shuffle_v2", "inverted", "dense"))
+    explore(collect, 1, 20, ("plain", "residual", "grouped", "shuffle_v2", "inverted", "dense"))
     before, after = sum(size.parameters_before for size in sizes), sum(size.parameters_after for size in sizes)
     assert after < 0.8 * before
 
@@ -201,4 +208,4 @@ def test_the_graphs_are_what_they_claim_to_be() -> None:
         assert all(np.array_equal(one, other) for one, other in zip(outputs, traced, strict=True))
         assert all(np.allclose(one, other, rtol=1e-12) for one, other in zip(exact, expected, strict=True))
 
-    explore(is_the_network, 2, 40)
+    explore(is_the_network, 2, 20)
