@@ -130,12 +130,23 @@ def test_what_an_earlier_version_trained_is_not_trained_again_without_being_aske
         run(folder)
 
 
-@pytest.mark.parametrize("line", ["step 1, round 1", "variant step1:", "variant conv1-1:"])
 def test_killed_at_any_time_it_goes_on_to_the_same_bits(
-    line: str, chain_folder: Path, pruned_folder: Path, tmp_path: Path
+    chain_folder: Path, pruned_folder: Path, tmp_path: Path
 ) -> None:
+    """Each run goes on from where the one before was killed."""
     folder = tmp_path / "chain"
     shutil.copytree(chain_folder, folder)
+    for line in ("step 1, round 1", "variant step1:", "variant conv1-1:"):
+        kill_after(line, folder)
+    run(folder)
+    wanted, found = weights_of(pruned_folder), weights_of(folder)
+    assert wanted.keys() == found.keys()
+    for variant, tensors in wanted.items():
+        assert all(torch.equal(tensor, found[variant][name]) for name, tensor in tensors.items()), variant
+
+
+def kill_after(line: str, folder: Path) -> None:
+    """Start the command in a process of its own and kill that soon after it has printed `line`."""
     command = [sys.executable, "-u", "-m", "coopexport", "prune", "two-step"]
     environment = {
         "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests' / 'exporter' / 'pruning'}",
@@ -151,11 +162,7 @@ def test_killed_at_any_time_it_goes_on_to_the_same_bits(
     time.sleep(0.05)  # into what comes next: wherever that is, the bits are the same
     process.send_signal(signal.SIGKILL)
     process.wait()
-    run(folder)
-    wanted, found = weights_of(pruned_folder), weights_of(folder)
-    assert wanted.keys() == found.keys()
-    for variant, tensors in wanted.items():
-        assert all(torch.equal(tensor, found[variant][name]) for name, tensor in tensors.items()), variant
+    assert process.returncode == -signal.SIGKILL, f"it ended before it was killed after {line}"
 
 
 def test_another_pruning_does_not_mix_with_the_first(pruned_folder: Path, tmp_path: Path) -> None:
