@@ -307,21 +307,27 @@ def test_nothing_imports_the_command_line() -> None:
             assert "from coopexport" not in text, path
 
 
-def run_without_torch(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a process that finds no torch."""
+def run_without_torch(folder: Path, *commands: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run commands in a process that finds no torch, one after the other until one fails."""
     script = (
         "import sys\n"
         "sys.modules['torch'] = None\n"
         f"sys.path.insert(0, {str(REPOSITORY)!r})\n"
-        f"sys.argv = ['coopexport', *{list(arguments)!r}]\n"
         "from coopexport.command_line import run\n"
-        "run()\n"
+        f"for arguments in {commands!r}:\n"
+        "    print('running', arguments, flush=True)\n"
+        "    sys.argv = ['coopexport', *arguments]\n"
+        "    try:\n"
+        "        run()\n"
+        "    except SystemExit as ended:\n"
+        "        if ended.code:\n"
+        "            raise\n"
     )
     return subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
 
 
 def test_what_follows_a_split_needs_no_torch(finished_project: Path) -> None:
-    for arguments in (
+    commands = (
         ["layers"],
         ["split", "--layer", "pool4"],
         ["build", "--target", "cpu"],
@@ -329,13 +335,15 @@ def test_what_follows_a_split_needs_no_torch(finished_project: Path) -> None:
         ["select"],
         ["report"],
         ["doctor"],
-    ):
-        completed = run_without_torch(finished_project, *arguments)
-        assert completed.returncode == 0, (arguments, completed.stderr)
+    )
+    completed = run_without_torch(finished_project, *commands)
+    assert completed.returncode == 0, (completed.stdout, completed.stderr)
+    assert completed.stdout.count("running [") == len(commands)
+    assert f"running {commands[-1]}" in completed.stdout
 
 
 def test_a_missing_package_is_named_with_its_extra(project: Path) -> None:
-    completed = run_without_torch(project, "shrink")
+    completed = run_without_torch(project, ["shrink"])
     assert completed.returncode == 2
     assert len(completed.stderr.splitlines()) == 1
     assert "coopexport[torch]" in completed.stderr
