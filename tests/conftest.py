@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import io
 import os
@@ -69,6 +70,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Collect no garbage while libraries and thousands of tests are loaded: next to none of it is garbage."""
+    gc.disable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Collect garbage from now on, and leave out what is there for good: it is much to walk over."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True)
