@@ -7,6 +7,9 @@ LEAST_COVERAGE := 95
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python
 
+# Compiled once, the tests and the processes that they start begin seconds sooner.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check check-full coverage system-packages clean
 
 demo: $(STAMP)
