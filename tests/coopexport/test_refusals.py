@@ -158,21 +158,24 @@ def test_too_much_loss_is_refused_with_layer_and_number(coopexport: Callable, pr
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("size_kib", [16, 64, 96])
-def test_full_disk(coopexport: Callable, project: Path, in_mount: Callable, size_kib: int) -> None:
-    result = in_mount(project, f"size={size_kib}k", "split", "--layer", "conv4_1")
-    expect_refusal(result, "No space left on device")
-    assert not any(path.endswith((".part", ".split.json")) for path in result.files)
-    if "out/original/model.layers.json" not in result.files:  # only weights, whole, under their own hash
-        assert all(re.fullmatch(r"out/original/weights/[0-9a-f]{64}\.bin", path) for path in result.files)
+def test_full_disk(in_mounts: Callable) -> None:
+    split = ["split", "--layer", "conv4_1"]
+    results = in_mounts(*((f"size={size_kib}k", split) for size_kib in (16, 64, 96)))
+    assert len(results) == 3
+    for result in results:
+        expect_refusal(result, "No space left on device")
+        assert not any(path.endswith((".part", ".split.json")) for path in result.files)
+        if "out/original/model.layers.json" not in result.files:  # only weights, whole, under their own hash
+            assert all(re.fullmatch(r"out/original/weights/[0-9a-f]{64}\.bin", path) for path in result.files)
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("command", [["layers"], ["shrink"], ["split", "--layer", "conv4_1"]])
-def test_read_only_mount(coopexport: Callable, project: Path, in_mount: Callable, command: list[str]) -> None:
-    result = in_mount(project, "ro", *command)
-    expect_refusal(result, "Read-only file system")
-    assert result.files == set()
+def test_read_only_mount(in_mounts: Callable) -> None:
+    results = in_mounts(*(("ro", command) for command in (["layers"], ["shrink"], ["split", "--layer", "conv4_1"])))
+    assert len(results) == 3
+    for result in results:
+        expect_refusal(result, "Read-only file system")
+        assert result.files == set()
 
 
 def edit_project(project: Path, old: str, new: str) -> None:
