@@ -33,7 +33,8 @@ system-packages:
 check: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy
+	@if $(RUN) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then $(VENV)/bin/mypy; \
+	else echo "mypy is left out: NumPy for Python 3.10 has older types"; fi
 	$(VENV)/bin/lint-imports
 
 $(STAMP): pyproject.toml constraints.txt tests/requirements-without-dependencies.txt
