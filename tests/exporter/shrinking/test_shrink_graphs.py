@@ -29,7 +29,7 @@ MUTATED_GRAPHS, FULL_MUTATED_GRAPHS = 16, 400
 BOUND, FLOAT32_BOUND = 1e-9, 1e-4
 LARGEST = {"float64": 0.0, "float32": 0.0}
 STAYS = re.compile(r"cannot shrink '[^']+': .* masked channels have to stay .* gives no zero")
-UNCLEAR = re.compile(r"the channel mask of '([^']+)' cannot be followed: 'add(_\d+)?' behind it")
+UNCLEAR = re.compile(r"the channel mask of '([^']+)' cannot be followed: '(add|mul)(_\d+)?' behind it")
 
 
 def explore(check: Callable[[Case], None], part: int, examples: int, names: Sequence[str] = ()) -> None:
@@ -83,13 +83,16 @@ def shrink_or_refuse(case: Case) -> Shrunk | None:
 
 
 def shifted_layers(program: Program) -> set[str]:
-    """Return the layers whose end is read by a sum with a parameter alone: a batch norm's shift, or something else."""
+    """Return the layers whose end only a sum or product with a parameter reads: a batch norm's, or something else.
+
+    A product leaves zero at zero, but not what may follow on it.
+    """
     steps = {index + program.inputs: step for index, step in enumerate(program.steps)}
     found = set()
     for end, layer in program.layer_ends().items():
         reading = [step for step in steps.values() if end in step.inputs]
         if len(reading) == 1 and end not in program.outputs and reading[0].parameter:
-            found |= {layer} if reading[0].function is operator.add else set()
+            found |= {layer} if reading[0].function in (operator.add, operator.mul) else set()
     return found
 
 
