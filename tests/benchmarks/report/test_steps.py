@@ -9,10 +9,11 @@ import pytest
 from example_selection import example_selection
 from example_variants import example_rows, two_step_selection
 
-from benchmarks.report.steps import steps
+from benchmarks.report.steps import _verdict, steps
 from benchmarks.report.write import REPORT_FILE, write_report
 from benchmarks.selection.project_selection import ProjectSelection
-from benchmarks.selection.step_gains import step_gains
+from benchmarks.selection.step_gains import EqualTraining, step_gains
+from calibration.metrics.confidence import PairedDifference
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,17 @@ def test_the_report_shows_both(result: ProjectSelection, tmp_path: Path) -> None
     assert ">conv1_1-1<" in folded
     assert ">conv1_1-32<" not in folded
     assert "<summary>Show all 508</summary>" in page
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.001, 0.02, "higher"), (-0.02, -0.001, "lower"), (-0.001, 0.02, "not told apart"),
+     (-0.02, 0.001, "not told apart"), (0.0, 0.02, "not told apart"), (-0.02, 0.0, "not told apart")],
+)  # fmt: skip
+def test_an_interval_that_holds_zero_tells_nothing(low: float, high: float, said: str) -> None:
+    control, variant = (row.record for row in example_rows(("conv4_1",))[:2])
+    difference = PairedDifference((low + high) / 2, low, high, 10, 20, 1000)
+    assert _verdict(EqualTraining(variant, control, difference)) == said
 
 
 def test_a_project_without_two_steps_has_no_such_part() -> None:

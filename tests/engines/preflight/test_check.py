@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -69,6 +70,13 @@ def test_operators_are_refused_before_the_version_that_brought_them(model: onnx.
         said = [item for item in refused(model, target) if f"{kind} is in" in item]
         assert bool(said) == (tensorrt_version(target) < tensorrt_version(first)), target.name
         assert all(f"layer features/{kind.lower()}" in item.replace(".", "/") for item in said)
+
+
+@pytest.mark.parametrize(("version", "is_there"), [("8.4", False), ("8.5", True), ("8.5.0", True), ("8.6", True)])
+def test_the_version_that_brought_an_operator_has_it(version: str, is_there: bool) -> None:
+    """A project may give a version in two numbers."""
+    target = dataclasses.replace(XAVIER, tensorrt=version)
+    assert ([item for item in refused(one("Reciprocal"), target) if "Reciprocal is in" in item] == []) == is_there
 
 
 @pytest.mark.parametrize("target", [item for item in load_targets().values() if item.backend != "onnxruntime"],

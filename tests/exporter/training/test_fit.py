@@ -130,10 +130,11 @@ def test_patience_stops_and_leaves_the_best_weights() -> None:
         scores.append(epoch.score)
         weights.append({name: tensor.clone() for name, tensor in network.state_dict().items()})
 
-    settings = toy_settings(learning_rate=0.3, patience=3)
+    settings = toy_settings(learning_rate=0.01, patience=3)
     result = fit(network, toy_set(), settings, epochs=60, seed=1, validation=toy_set(40, 2), on_epoch=keep)
     assert result.stopped_early
     best = int(np.argmax(scores))
+    assert best > 1  # it became better, more than once
     assert len(scores) == best + 1 + 3 < 60
     assert all(torch.equal(tensor, weights[best][name]) for name, tensor in network.state_dict().items())
 

@@ -137,10 +137,12 @@ def test_only_contiguous_arrays_are_copied(monkeypatch, memory, way):
     provide(monkeypatch, memory, way)
     opened = cuda_choice.open_device_memory()
     address = opened.allocate(64)
-    strided = np.zeros((4, 4), np.float32)[:, ::2]
-    for copy in (lambda: opened.copy_to_device(address, strided), lambda: opened.copy_to_host(strided, address)):
+    strided, by_column = np.zeros((4, 4), np.float32)[:, ::2], np.zeros((4, 4), np.float32, order="F")
+    for array in (strided, by_column):
         with pytest.raises(ValueError, match="contiguous"):
-            copy()
+            opened.copy_to_device(address, array)
+        with pytest.raises(ValueError, match="contiguous"):
+            opened.copy_to_host(array, address)
     opened.close()
     with pytest.raises(ValueError, match="contiguous"):
         address_of(b"no array")

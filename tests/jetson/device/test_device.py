@@ -15,6 +15,7 @@ from engines.targets.lookup import find_target, load_targets
 from jetson.device.board import jetpack_of, read_board
 from jetson.device.clocks import parse_clocks, read_temperatures, read_throttle_events
 from jetson.device.matching import board_words, check_device, device_differences
+from jetson.device.memory import free_disk_bytes
 from jetson.device.power_mode import PowerMode, parse_power_mode
 from jetson.device.probe import Probe, describe_probe, take_probe
 from jetson.device.tegrastats import parse_tegrastats
@@ -131,6 +132,18 @@ def test_temperatures_and_throttling(tmp_path: Path) -> None:
     device = make_device(XAVIER_5_1, tmp_path / "device")
     assert read_temperatures(str(device.root)) == {"cpu-thermal": 48.562}
     assert read_throttle_events(str(device.root)) == {"oc1": 0, "oc3": 27}
+
+
+def test_what_is_kept_for_root_is_not_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def statvfs(folder: str) -> os.statvfs_result:
+        asked.append(folder)
+        return os.statvfs_result((4096, 512, 1000, 300, 200, 10, 10, 10, 0, 255))  # of 300 free blocks 200 for users
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    assert free_disk_bytes(str(tmp_path / "not" / "yet.zip")) == 200 * 512
+    assert asked == [str(tmp_path)]
 
 
 def test_the_most_exact_version_counts() -> None:

@@ -236,6 +236,18 @@ def test_a_result_is_from_another_machine_and_not_believed(tmp_path: Path, wrong
         open_result(str(tmp_path / "r.json"))
 
 
+def test_a_file_of_the_right_size_in_a_zip_file_is_read_by_its_hash(tmp_path: Path) -> None:
+    """What a zip file itself checks is what is in it: not whether that is what was ordered."""
+    item = request_at(tmp_path / "order.zip")
+    with zipfile.ZipFile(tmp_path / "order.zip") as whole, zipfile.ZipFile(tmp_path / "other.zip", "w") as other:
+        for name in whole.namelist():
+            data = whole.read(name)
+            other.writestr(name, data[::-1] if name.endswith(item.graph_sha256) else data)
+    request = open_request(str(tmp_path / "other.zip"))
+    with pytest.raises(CoopexportError, match="is not what its name says"):
+        read_graph(request, item)
+
+
 def test_brackets_in_brackets_are_refused(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text("[" * 100_000)
     with pytest.raises(CoopexportError, match="is not a manifest"):
