@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -21,6 +21,7 @@ from exporter.encoding.specification import MAX_FLOAT16, EncodeSpecification, pe
 DOMAIN = "ai.coopexport"
 DOMAIN_VERSION = 1
 ENCODE, DECODE = "FeatureEncode", "FeatureDecode"
+AttributeValue: TypeAlias = float | list[int] | TensorProto
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def encoding_of(
         return _coding(name, tensor, symbols, {}, _to_float16(), opset)
     numbers = {"low": specification.low, "inverse_step": specification.inverse_step}
     constants = _constants(numbers, symbols, len(shape) + 1)
-    attributes: dict[str, float | list[int]] = {"highest_symbol": float(specification.highest_symbol)}
+    attributes: dict[str, AttributeValue] = {"highest_symbol": float(specification.highest_symbol)}
     nodes = _quantise()
     if specification.packing in ("none", "integers"):
         kind = TensorProto.UINT8 if specification.packing == "none" else TensorProto.INT32
@@ -62,7 +63,7 @@ def decoding_of(
         nodes = [helper.make_node("Cast", ["symbols"], ["feature"], to=TensorProto.FLOAT)]
         return _coding(name, symbols, tensor, {}, nodes, opset)
     constants = _constants({"step": specification.step, "low": specification.low}, symbols, len(shape) + 1)
-    attributes: dict[str, float | list[int]] = {}
+    attributes: dict[str, AttributeValue] = {}
     if specification.packing == "bytes" and specification.bits < 8:
         nodes, attributes = _unpack(specification, shape)
     else:
@@ -131,7 +132,7 @@ def _to_float16() -> list[onnx.NodeProto]:
 
 def _pack(
     specification: EncodeSpecification, shape: Sequence[int]
-) -> tuple[list[onnx.NodeProto], dict[str, float | list[int]]]:
+) -> tuple[list[onnx.NodeProto], dict[str, AttributeValue]]:
     """Return the nodes that put the symbols in `number` into bytes or words, and their sizes.
 
     Sums of powers of two times symbols: no TensorRT takes shifts or bitwise operators.
@@ -139,10 +140,11 @@ def _pack(
     padding, per_byte = _padding(specification, shape), specification.symbols_per_byte
     byte_count = (prod(shape) + padding) // per_byte
     nodes = [helper.make_node("Flatten", ["number"], ["flat"], axis=1)]
-    sizes: dict[str, float | list[int]] = {"bytes_shape": [0, byte_count, per_byte]}
+    sizes: dict[str, AttributeValue] = {"bytes_shape": [0, byte_count, per_byte]}
     if padding:
-        nodes += [_integers_attribute("pads"), helper.make_node("Pad", ["flat", "pads_value"], ["filled"])]
-        sizes["pads"] = [0, 0, 0, padding]
+        # A tensor: ONNX Runtime up to 1.23, the last for Python 3.10, takes no pads out of a list of integers.
+        nodes += [_tensor_attribute("pads"), helper.make_node("Pad", ["flat", "pads_value"], ["filled"])]
+        sizes["pads"] = numpy_helper.from_array(np.array([0, 0, 0, padding], np.int64))
     nodes += [
         _integers_attribute("bytes_shape"),
         helper.make_node("Reshape", ["filled" if padding else "flat", "bytes_shape_value"], ["grouped"]),
@@ -181,7 +183,7 @@ def _pack(
 
 def _unpack(
     specification: EncodeSpecification, shape: Sequence[int]
-) -> tuple[list[onnx.NodeProto], dict[str, float | list[int]]]:
+) -> tuple[list[onnx.NodeProto], dict[str, AttributeValue]]:
     """Return the nodes that take `symbols`, packed into bytes, apart into `number`, and their sizes.
 
     A symbol is the byte divided by its place, less what of that is above the symbol.
@@ -204,7 +206,7 @@ def _unpack(
         _integers_attribute("flat_shape"),
         helper.make_node("Reshape", ["unpacked", "flat_shape_value"], ["flat"]),
     ]
-    sizes: dict[str, float | list[int]] = {
+    sizes: dict[str, AttributeValue] = {
         "column_shape": [0, (count + padding) // per_byte, 1],
         "flat_shape": [0, count + padding],
         "shape": [0, *shape],
@@ -228,7 +230,7 @@ def _coding(
     function: str,
     reads: str,
     makes: str,
-    attributes: dict[str, float | list[int]],
+    attributes: dict[str, AttributeValue],
     nodes: Sequence[onnx.NodeProto],
     opset: int,
     constants: Sequence[onnx.TensorProto] = (),
@@ -266,6 +268,10 @@ def _number_attribute(attribute: str) -> onnx.NodeProto:
 
 def _integers_attribute(attribute: str) -> onnx.NodeProto:
     return _from_attribute(attribute, "value_ints", onnx.AttributeProto.INTS)
+
+
+def _tensor_attribute(attribute: str) -> onnx.NodeProto:
+    return _from_attribute(attribute, "value", onnx.AttributeProto.TENSOR)
 
 
 def _from_attribute(attribute: str, field: str, kind: onnx.AttributeProto.AttributeType) -> onnx.NodeProto:
