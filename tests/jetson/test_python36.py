@@ -170,13 +170,24 @@ def name_problems(tree):
             yield f"the union {ast.unparse(annotation)} is of Python 3.10"
 
 
+def debugging_braces(tree, source):
+    """Yield f'{a=}': Python 3.12 no longer refuses it when asked for 3.6, but knows where the parts stand."""
+    if sys.version_info < (3, 12):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FormattedValue):
+            whole, value = (ast.get_source_segment(source, part) or "" for part in (node, node.value))
+            if whole.partition(value)[2].lstrip().startswith("="):
+                yield f"{whole} is of Python 3.8"
+
+
 def problems(source):
     """Return all that Python 3.6 with NumPy 1.19 would stumble over in `source`, as far as one can tell."""
     try:
         tree = ast.parse(source, feature_version=(3, 6))
     except SyntaxError as error:
         return [f"line {error.lineno}: {error.msg}"]
-    found = [*import_problems(tree), *name_problems(tree)]
+    found = [*import_problems(tree), *name_problems(tree), *debugging_braces(tree, source)]
     if re.search(r"^\s*(async )?with \(", source, re.MULTILINE):  # not all versions refuse it when asked for 3.6
         found.append("a parenthesised context manager")
     return found
