@@ -70,7 +70,9 @@ def read_board(root: str) -> Board:
     for name in (read_text(root, "/proc/device-tree/compatible") or "").split("\0"):
         if name.startswith("nvidia,tegra"):
             chip = name[len("nvidia,") :]
-    l4t = _l4t(root)
+    l4t = _l4t_of_file(root)
+    if l4t is None and chip is not None:
+        l4t = _l4t_of_package()
     return Board(read_text(root, "/proc/device-tree/model"), chip, l4t, None if l4t is None else jetpack_of(l4t))
 
 
@@ -80,13 +82,16 @@ def jetpack_of(l4t: str) -> Optional[str]:
     return _JETPACKS.get(l4t) or _JETPACK_LINES.get(".".join(parts[:2])) or _JETPACK_LINES.get(parts[0])
 
 
-def _l4t(root: str) -> Optional[str]:
-    """Return the release of L4T: from the file that names it, else from the package that brings its core."""
+def _l4t_of_file(root: str) -> Optional[str]:
+    """Return the release of L4T that a file names."""
     # "# R36 (release), REVISION: 4.3, GCID: ..., BOARD: generic, EABI: aarch64, DATE: ..."
     text = read_text(root, "/etc/nv_tegra_release") or ""
     found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
-    if found:
-        return "{}.{}".format(found.group(1), found.group(2))
+    return "{}.{}".format(found.group(1), found.group(2)) if found else None
+
+
+def _l4t_of_package() -> Optional[str]:
+    """Return the release of L4T by the package that brings its core."""
     program = find_program("dpkg-query")
     if program is None:
         return None

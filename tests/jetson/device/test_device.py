@@ -22,6 +22,7 @@ from jetson.device.tegrastats import parse_tegrastats
 from jetson.device.tensorrt_versions import InstalledTensorRT
 from jetson.engines.machine import Machine
 from jetson.errors import CoopexportError
+from jetson.processes import ToolResult
 from jetson.requests.build_request import RequestTarget
 
 
@@ -126,6 +127,25 @@ def test_clocks_are_in_hertz() -> None:
     assert set(clocks) == {"cpu0", "cpu1", "GPU", "EMC"}
     assert clocks["cpu0"].most_hz == 1_728_000_000
     assert clocks["EMC"].now_hz == 3_199_000_000
+
+
+def test_only_a_jetson_is_asked_for_its_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every engine that is opened asks what machine this is: a process each time would be felt."""
+    monkeypatch.setattr("jetson.device.board.find_program", lambda name: f"/usr/bin/{name}")
+    asked = []
+
+    def answer(command: list[str], timeout_s: float) -> ToolResult:
+        asked.append(command[-1])
+        return ToolResult(0, "36.4.3-20250107174145", "")
+
+    monkeypatch.setattr("jetson.device.board.run_program", answer)
+    assert read_board(str(tmp_path)).l4t is None
+    assert asked == []
+    tree = tmp_path / "proc" / "device-tree"
+    tree.mkdir(parents=True)
+    (tree / "compatible").write_bytes(b"nvidia,p3768-0000+p3767-0005\0nvidia,tegra234\0")
+    assert read_board(str(tmp_path)).l4t == "36.4.3"
+    assert asked == ["nvidia-l4t-core"]
 
 
 def test_temperatures_and_throttling(tmp_path: Path) -> None:
