@@ -84,7 +84,7 @@ def _wire_bytes(project: Project, record: VariantRecord, layers: tuple[Layer, ..
     if not (folder / f"{name}.split.json").is_file():
         return None
     bundle = read_split(folder, name)
-    return bundle.payload_bytes.mean if bundle.made_from.get("graph") == record.made_from.get("graph") else None
+    return bundle.payload_bytes.mean if bundle.made_from.get("graph") == record.made_from.get("graph", "") else None
 
 
 def sorted_rows(rows: Sequence[VariantRow], by: str | None) -> list[VariantRow]:

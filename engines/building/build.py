@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +21,6 @@ from engines.target_files.target_file import target_file
 from engines.targets.capabilities import check_supported
 from engines.targets.lookup import find_target
 from engines.targets.target import Target
-from exporter.project.freshness import changed_inputs, digest
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.golden_check import compare_outputs, run_in_batches
 from jetson.engines.header import begins_like_engine
@@ -210,26 +208,14 @@ def _still_fits(path: Path, prepared: PreparedFile, key: EngineKey, machine: Mac
     except (DamagedFileError, StaleError):
         return None
     item, target = prepared.item, prepared.target
-    owner = (item.variant, item.layer, item.role, target.name)
-    now = _inputs(key, item.graph.sha256, item.golden.sha256, owner, _compute_capabilities(prepared, machine))
-    owner = (identity.variant, identity.layer, identity.role, identity.target)
-    made_from = _inputs(
-        key_of(identity), identity.source_sha256, identity.golden_sha256, owner, identity.compute_capabilities
+    fits = (
+        key_of(identity) == key
+        and (identity.variant, identity.layer, identity.role) == (item.variant, item.layer, item.role)
+        and (identity.source_sha256, identity.golden_sha256) == (item.graph.sha256, item.golden.sha256)
+        and (identity.target, identity.compute_capabilities) == (target.name, _compute_capabilities(prepared, machine))
+        and _was_checked_as_well(identity, prepared, machine)
     )
-    fits = not changed_inputs(made_from, now) and _was_checked_as_well(identity, prepared, machine)
     return identity if fits else None
-
-
-def _inputs(
-    key: EngineKey, graph: str, golden: str, owner: Sequence[str], compute_capabilities: Sequence[str]
-) -> dict[str, str]:
-    """Return what an engine is made from; its identity records all of it. `owner`: whose it is, and for what target."""
-    return {
-        "graph": graph,
-        "golden data": golden,
-        "build settings": digest([*owner, *compute_capabilities, key.settings.to_json()]),
-        "target file, builder and machine": key.digest,
-    }
 
 
 def _was_checked_as_well(identity: EngineIdentity, prepared: PreparedFile, machine: Machine) -> bool:

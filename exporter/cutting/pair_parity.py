@@ -24,7 +24,6 @@ from exporter.onnx_graphs.index import index_graph
 from exporter.onnx_graphs.random_inputs import other_inputs, random_inputs
 from exporter.onnx_graphs.session import Optimisation, open_session
 from exporter.parity import check_values
-from exporter.project.freshness import changed_inputs
 from jetson.errors import DamagedFileError, InputError, ParityError, UnsupportedError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.json_files import read_json, write_json
@@ -134,12 +133,7 @@ def _proven_of(pairs: PairsFile, record: PairRecord, inputs: Mapping[str, Any]) 
 
 
 def _holds(proof: PairProof, proven: Mapping[str, Any]) -> bool:
-    return not changed_inputs(_proven(proof.model_dump()), _proven(proven))
-
-
-def _proven(proven: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a proof is of by name; the example inputs are of it, though nothing that a pair is made from."""
-    return {name: proven[f"{name}_sha256"] for name in ("model", "head", "tail", "inputs")}
+    return proven.items() <= proof.model_dump().items()
 
 
 def _telling_reference(

@@ -90,7 +90,7 @@ class ShrinkFile(ShrinkPlan):
 
     factory: str
     arguments: dict[str, Any]
-    made_from: dict[str, str] = {}
+    made_from: dict[str, str]
     masks_from: str = "file"  # where the masks were read: a file, or the checkpoint itself
     masks_file: str | None = None  # where it was not the project's
     effective_masks_sha256: str | None = None  # of the masks beside this plan, which the network stands for
@@ -103,9 +103,9 @@ class ShrinkFile(ShrinkPlan):
     @classmethod
     def _of_an_earlier_version(cls, content: Any) -> Any:
         """Take `made_from` of a plan of version 2.0 from the hashes that it has."""
-        if not isinstance(content, dict) or "made_from" in content:
+        if not isinstance(content, dict) or "made_from" in content or "checkpoint_sha256" not in content:
             return content
-        hashes = {"checkpoint": content.get("checkpoint_sha256"), "masks": content.get("masks_sha256")}
+        hashes = {"checkpoint": content["checkpoint_sha256"], "masks": content.get("masks_sha256")}
         return {**content, "made_from": recorded(hashes)}
 
     def network_digest(self) -> str:

@@ -210,7 +210,11 @@ def check_shrink_plan(project: Project, variant: str) -> None:
     now = project_inputs(project, "checkpoint", "model settings") if plan.masks_from == PRUNING else None
     now = now or shrink_inputs(project, plan.masks_from, plan.masks_file)
     if FORMAT not in plan.made_from:  # by an earlier version, which noted less
-        now = {name: value for name, value in now.items() if name in plan.made_from}
+        model = project.settings.model
+        noted = set(plan.made_from)
+        if (model.factory, model.arguments) != (plan.factory, plan.arguments):
+            noted.add("model settings")
+        now = {name: value for name, value in now.items() if name in noted}
     check_fresh(f"variant {variant} was made", plan.made_from, now, _command(plan))
 
 

@@ -29,7 +29,7 @@ from exporter.variants.layer_graphs import (
     variants,
 )
 from exporter.variants.shrunk_variant import ShrinkRequest, write_shrunk_variant
-from jetson.errors import CoopexportError, StaleError
+from jetson.errors import CoopexportError, DamagedFileError, StaleError
 
 PROJECT = """
 schema = "coopexport.project/1.0"
@@ -166,6 +166,23 @@ def test_a_plan_of_an_earlier_version_holds_until_what_it_noted_changes(project:
     else:
         write_masks(project.path(source), Masks({"features.conv4_1": np.arange(16) % 4 > 0}, "channel"))
     with pytest.raises(StaleError, match=r"made before (checkpoint|masks) changed; run: coopexport shrink"):
+        layer_graph(project, "pruned")
+
+
+def test_a_plan_of_an_earlier_version_is_of_its_factory_and_arguments(project: Project) -> None:
+    as_version_2_0(project.variant_folder("pruned") / PLAN_FILE)
+    text = (project.folder / "coopexport.toml").read_text()
+    (project.folder / "coopexport.toml").write_text(text.replace("16] }", "16], classes = 10 }"))
+    with pytest.raises(StaleError, match="made before model settings changed; run: coopexport shrink"):
+        layer_graph(load_project(project.folder / "coopexport.toml"), "pruned")
+
+
+def test_a_plan_that_does_not_say_what_it_was_made_from_is_malformed(project: Project) -> None:
+    path = project.variant_folder("pruned") / PLAN_FILE
+    content = json.loads(path.read_text())
+    del content["made_from"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DamagedFileError, match=r"made_from: Field required; write it anew with: coopexport shrink"):
         layer_graph(project, "pruned")
 
 
