@@ -13,14 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from calibration.codecs.channel_groups import MIN_GAIN, group_channels
 from jetson.errors import InputError
+from jetson.wire.contexts import predictions_and_activities
 from jetson.wire.rans import plane_shape
 from jetson.wire.symbol_model import (
     ACTIVITIES,
     FREQUENCY_TOTAL,
     MAXIMUM_BITS,
+    MAXIMUM_CONTEXTS,
     SymbolModel,
-    predictions_and_activities,
+    model_of_channels,
     symbol_model,
 )
 
@@ -28,8 +31,8 @@ from jetson.wire.symbol_model import (
 CLASS_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16)
 # Weights of the order-0 distribution in a context's counts, in symbols, that are tried.
 SMOOTHING_SYMBOLS = (4.0, 16.0, 64.0, 256.0)
-# More contexts have to save this share of the held-out bytes: tables are shipped, and have to stay in a cache.
-MIN_GAIN = 0.002
+# Tables of a model, at most: each is shipped, held by the device, and has to stay in a cache.
+_MAXIMUM_TABLES, _MAXIMUM_TABLES_WITH_CONTEXTS = 64, 8
 # Every n-th sample judges what the others were counted on.
 _HELD_OUT_EVERY = 4
 # Predictions and activities are counted in at most so many groups each, of which classes are made.
@@ -50,33 +53,75 @@ def fit_symbol_model(symbols: NDArray[np.uint8], bits: int, contexts: bool) -> S
     """Return the model of `symbols`: of order 0, or, with `contexts`, given the classes of what the neighbours say.
 
     `symbols`: uint8, samples x channels x height x width, or samples x features (then only the left neighbour says
-    something), each below 2^bits. With contexts, the numbers of classes and the smoothing are those with the shortest
-    code for a quarter of the samples, counted on the others; then all samples are counted. Raises CoopexportError when
-    there are no symbols, fewer than two samples for contexts, or a symbol is too large.
+    something), each below 2^bits. Channels have tables of their own, one by one or in groups, where a quarter of the
+    samples is coded shorter by what the others say. So are, with contexts, the numbers of classes and the smoothing
+    chosen. Then all samples are counted. Raises CoopexportError when there are no symbols, fewer than two samples for
+    contexts, or a symbol is too large.
     """
     _check(symbols, bits)
-    if not contexts:
-        return _order_0_model(np.bincount(symbols.ravel(), minlength=1 << bits), bits)
-    if len(symbols) < 2:
+    if contexts and len(symbols) < 2:
         raise InputError(
             f"a symbol model with contexts was asked for with {len(symbols)} calibration sample; it needs at least 2: "
             "raise data.calibration_samples, or use codec rans"
         )
-    groups = _neighbour_groups(symbols, bits)
     held_out = np.arange(len(symbols)) % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1
     if not held_out.any():
         held_out[-1] = True
+    fitted = [_fit(symbols, held_out, bits, False, 1), _fit(symbols, held_out, bits, False, _MAXIMUM_TABLES)]
+    if contexts:
+        fitted += [_fit(symbols, held_out, bits, True, most) for most in (1, _MAXIMUM_TABLES_WITH_CONTEXTS)]
+    enough = (1 + MIN_GAIN) * min(one.held_out_bits for one in fitted)
+    good = [one.model for one in fitted if one.held_out_bits <= enough]
+    return min(good, key=lambda model: model.context_count)
+
+
+def _fit(
+    symbols: NDArray[np.uint8], held_out: NDArray[np.bool_], bits: int, contexts: bool, most_tables: int
+) -> _Fitted:
+    """Return the model of `symbols` with a table for each group of channels that are alike; see `_fit_table`."""
+    groups = np.zeros(1, np.uint8)
+    if symbols.ndim >= 4 and len(symbols) > 1 and most_tables > 1:
+        groups = group_channels(symbols[~held_out], symbols[held_out], bits, most_tables)
+    count = int(groups.max()) + 1
+    if count == 1:
+        return _fit_table(symbols, held_out, bits, contexts, MAXIMUM_CONTEXTS)
+    tables = [
+        _fit_table(symbols[:, groups == group], held_out, bits, contexts, MAXIMUM_CONTEXTS // count)
+        for group in range(count)
+    ]
+    model = model_of_channels([table.model for table in tables], groups.tolist())
+    return _Fitted(model, sum(table.held_out_bits for table in tables))
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A model, and the bits of the samples that were held out, coded by what the others say."""
+
+    model: SymbolModel
+    held_out_bits: float
+
+
+def _fit_table(
+    symbols: NDArray[np.uint8], held_out: NDArray[np.bool_], bits: int, contexts: bool, most_contexts: int
+) -> _Fitted:
+    """Return the table of `symbols`, as in `fit_symbol_model`; `held_out`: which samples judge."""
+    if not contexts:
+        seen, unseen = (np.bincount(symbols[which].ravel(), minlength=1 << bits) for which in (~held_out, held_out))
+        cost = float(-(unseen * np.log2(_order_0(seen))).sum())
+        return _Fitted(_order_0_model(seen + unseen, bits), cost)
+    groups = _neighbour_groups(symbols, bits)
     counted, evaluated = _count(symbols[~held_out], bits, groups), _count(symbols[held_out], bits, groups)
-    shape, smoothing = _best_shape(counted, evaluated)
+    shape, smoothing, cost = _best_shape(counted, evaluated, most_contexts)
     total = counted + evaluated
     of_prediction, of_activity = (_groups(sums, count) for sums, count in zip(_margins(total), shape, strict=True))
     table = _merge(_cumulated(total), (_edges(of_prediction), _edges(of_activity)))
-    return symbol_model(
+    model = symbol_model(
         bits,
         of_prediction[groups.predictions],
         _frequencies(_smoothed(table, smoothing)),
         of_activity[groups.activities],
     )
+    return _Fitted(model, cost)
 
 
 def order_0_probabilities(symbols: NDArray[np.uint8], bits: int) -> NDArray[np.float64]:
@@ -142,9 +187,12 @@ def _count(symbols: NDArray[np.uint8], bits: int, groups: _Groups) -> NDArray[np
     return table
 
 
-def _best_shape(counted: NDArray[np.int64], evaluated: NDArray[np.int64]) -> tuple[tuple[int, int], float]:
-    """Return numbers of classes and smoothing that code `evaluated` best: the fewest contexts of those nearly as
-    good.
+def _best_shape(
+    counted: NDArray[np.int64], evaluated: NDArray[np.int64], most_contexts: int
+) -> tuple[tuple[int, int], float, float]:
+    """Return numbers of classes and smoothing that code `evaluated` best, and in how many bits.
+
+    Of those that are nearly as good, the fewest contexts; never more than `most_contexts`.
     """
     costs: dict[tuple[int, int], tuple[float, float]] = {}
     of_prediction, of_activity = (
@@ -153,13 +201,16 @@ def _best_shape(counted: NDArray[np.int64], evaluated: NDArray[np.int64]) -> tup
     )
     cumulated = _cumulated(counted), _cumulated(evaluated)
     for shape in itertools.product(of_prediction, of_activity):
+        if shape[0] * shape[1] > most_contexts:
+            continue
         seen, unseen = (_merge(table, (of_prediction[shape[0]], of_activity[shape[1]])) for table in cumulated)
         costs[shape] = min(
             (float(-(unseen * np.log2(_smoothed(seen, smoothing))).sum()), smoothing) for smoothing in SMOOTHING_SYMBOLS
         )
     least = (1 + MIN_GAIN) * min(cost for cost, _ in costs.values())
     chosen = min((shape for shape in costs if costs[shape][0] <= least), key=lambda shape: (shape[0] * shape[1], shape))
-    return chosen, costs[chosen][1]
+    cost, smoothing = costs[chosen]
+    return chosen, smoothing, cost
 
 
 def _margins(table: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

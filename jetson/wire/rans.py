@@ -16,8 +16,7 @@ from jetson.wire.symbol_model import SymbolModel, symbol_model
 
 ENVIRONMENT_VARIABLE = "COOPEXPORT_RANS"
 _REASONS = {
-    rans_python.ENDS_EARLY: "its coded symbols end too early",
-    rans_python.BAD_STATE: "its coder states are below their range",
+    rans_python.BAD_STATE: "its coder's state has more bytes than it needs",
     rans_python.DOES_NOT_END: "its coded symbols do not end where they should",
 }
 
@@ -47,8 +46,8 @@ def rans_encode(symbols: np.ndarray, model: SymbolModel) -> bytes:
     """Return the code of `symbols`, uint8 of any shape and each below 2^model.bits; b"" for none.
 
     Neighbours are of the last two dimensions where there are four or more; otherwise each row of the
-    last dimension stands alone. Takes 8 bytes more than the information in the symbols under `model`, at
-    most. Raises CoopexportError for a symbol that is too large.
+    last dimension stands alone. Takes at most 3 bytes more than the information in the symbols under
+    `model`. Raises CoopexportError for a symbol that is too large.
     """
     if symbols.size == 0:
         return b""

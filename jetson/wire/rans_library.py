@@ -23,8 +23,9 @@ from typing import Any, List, NamedTuple, Optional, Tuple
 import numpy as np
 
 from jetson.errors import one_line
-from jetson.wire.rans_python import ENDS_EARLY, STATES_BYTES
-from jetson.wire.symbol_model import PROBABILITY_BITS, SymbolModel, cumulative_frequencies
+from jetson.wire.contexts import context_map, cumulative_frequencies, tables_of_planes
+from jetson.wire.rans_python import STATE_BYTES
+from jetson.wire.symbol_model import PROBABILITY_BITS, SymbolModel
 
 HOW_TO_GET_A_COMPILER = "install one (on Debian and Ubuntu: apt-get install gcc libc6-dev), or set CC"
 _FLAGS = ("-O2", "-shared", "-fPIC")
@@ -32,11 +33,12 @@ _COMPILE_TIMEOUT_S = 60
 _BUCKET_BITS = 8  # as in rans.c
 _INTEGER, _ADDRESS = ctypes.c_int64, ctypes.c_void_p
 _ENCODE_ARGUMENTS = (
-    _ADDRESS, _INTEGER, _INTEGER, _INTEGER, _ADDRESS, _ADDRESS, _INTEGER, _INTEGER, _ADDRESS, _ADDRESS, _INTEGER,
+    _ADDRESS, _INTEGER, _INTEGER, _INTEGER, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _INTEGER, _ADDRESS, _ADDRESS,
+    _INTEGER,
 )  # fmt: skip
 _DECODE_ARGUMENTS = (
-    _ADDRESS, _INTEGER, _ADDRESS, _INTEGER, _INTEGER, _INTEGER, _ADDRESS, _ADDRESS, _INTEGER, _INTEGER, _ADDRESS,
-    _ADDRESS,
+    _ADDRESS, _INTEGER, _ADDRESS, _INTEGER, _INTEGER, _INTEGER, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _INTEGER,
+    _ADDRESS, _ADDRESS,
 )  # fmt: skip
 
 
@@ -50,6 +52,7 @@ class _Tables(NamedTuple):
     arrays: Tuple[np.ndarray, ...]
     of_prediction: int
     of_activity: int
+    context_counts: int
     cumulative: int
     first: int
 
@@ -59,8 +62,9 @@ def _tables(model: SymbolModel) -> _Tables:
     cumulative = cumulative_frequencies(model)
     buckets = np.arange(1 << _BUCKET_BITS) << (PROBABILITY_BITS - _BUCKET_BITS)
     first = np.stack([np.searchsorted(row[1:], buckets, side="right") for row in cumulative]).astype(np.uint8)
-    of_prediction = model.classes * np.uint8(model.activity_class_count)  # at most 15 * 16
-    arrays = (of_prediction, np.array(model.activity_classes), cumulative.astype(np.uint16), first)
+    of = context_map(model)
+    counts = np.array(of.context_counts, np.uint16)
+    arrays = (of.of_prediction, np.ascontiguousarray(of.of_activity), counts, cumulative.astype(np.uint16), first)
     return _Tables(arrays, *[array.ctypes.data for array in arrays])
 
 
@@ -79,26 +83,26 @@ class RansLibrary:
         """
         tables = _tables(model)
         # No frequency is below 1 of 2^15: no symbol sheds more than one word of 16 bits.
-        buffer = np.empty(2 * symbols.size + STATES_BYTES, np.uint8)
+        buffer = np.empty(2 * symbols.size + STATE_BYTES, np.uint8)
         planes, height, width = symbols.shape
+        of_planes = tables_of_planes(model, planes)
         size_bytes = self._encode(
-            symbols.ctypes.data, planes, height, width, tables.of_prediction, tables.of_activity,
-            model.context_count, 1 << model.bits, tables.cumulative, buffer.ctypes.data, buffer.size,
+            symbols.ctypes.data, planes, height, width, of_planes.ctypes.data, tables.of_prediction, tables.of_activity,
+            tables.context_counts, 1 << model.bits, tables.cumulative, buffer.ctypes.data, buffer.size,
         )  # fmt: skip
         if size_bytes < 0:
             raise ValueError("a symbol is not below {}".format(1 << model.bits))
         return buffer[buffer.size - size_bytes :].tobytes()
 
     def decode(self, coded: bytes, shape: Tuple[int, int, int], model: SymbolModel) -> Tuple[int, np.ndarray]:
-        """Return (0, symbols), uint8 planes x height x width, or (the reason's number, what there is so far)."""
+        """Return (0, symbols), uint8 planes x height x width, or (the reason's number, symbols that mean nothing)."""
         tables = _tables(model)
-        symbols = np.empty(shape, np.uint8)
-        if len(coded) < STATES_BYTES:
-            return ENDS_EARLY, symbols
-        source = np.frombuffer(coded, np.uint8)
+        symbols, of_planes = np.empty(shape, np.uint8), tables_of_planes(model, shape[0])
+        source = np.frombuffer(coded or b"\0", np.uint8)  # older NumPy takes no empty bytes
         problem = self._decode(
-            source.ctypes.data, source.size, symbols.ctypes.data, shape[0], shape[1], shape[2], tables.of_prediction,
-            tables.of_activity, model.context_count, 1 << model.bits, tables.cumulative, tables.first,
+            source.ctypes.data, len(coded), symbols.ctypes.data, shape[0], shape[1], shape[2], of_planes.ctypes.data,
+            tables.of_prediction, tables.of_activity, tables.context_counts, 1 << model.bits, tables.cumulative,
+            tables.first,
         )  # fmt: skip
         return int(problem), symbols
 

@@ -16,9 +16,9 @@ CODEC_NAMES = ("raw", "zlib-huffman", "rans", "rans-context")
 DTYPES = ("uint8", "float32", "float16", "int32")
 MAXIMUM_TENSORS = 16
 MAXIMUM_DIMENSIONS = 8
-FINGERPRINT_BYTES = 2
+FINGERPRINT_BYTES = 1
 _RANS_CODECS = ("rans", "rans-context")
-_FORMAT_PREFIX = b"coopexport.wire/3\0"
+_FORMAT_PREFIX = b"coopexport.wire/4\0"
 
 
 class TensorSpecification(NamedTuple):
@@ -57,9 +57,9 @@ class MessageFormat(NamedTuple):
 def message_format_of(specifications: Sequence[TensorSpecification], associated_data: bytes) -> MessageFormat:
     """Return what both sides derive from the same specifications and further bytes `associated_data`.
 
-    Its digest is the SHA-256 of "coopexport.wire/3", a zero byte, the specifications as JSON without blanks
+    Its digest is the SHA-256 of "coopexport.wire/4", a zero byte, the specifications as JSON without blanks
     (lists of dtype, shape, codec, bits, the model's fingerprint in hexadecimal or null), a zero byte and
-    `associated_data`. The fingerprint is its first two bytes, the seed the CRC-32 of all of it.
+    `associated_data`. The fingerprint is its first byte, the seed the CRC-32 of all of it.
     Raises CoopexportError for specifications that the format cannot carry.
     """
     fixed = tuple(
@@ -113,8 +113,11 @@ def _check(index: int, specification: TensorSpecification) -> None:
                 dtype, bits, "no symbol model" if model is None else "a model of {} bits".format(model.bits), codec
             ),
         )
-    if codec == "rans" and model.context_count != 1:
+    if codec == "rans" and model.has_contexts:
         raise _unfit(index, "coded with rans, whose model has no contexts; use rans-context")
+    channels = len(model.channels)
+    if channels > 1 and (len(shape) < 4 or shape[-3] != channels):
+        raise _unfit(index, "of shape {} with a symbol model of {} channels".format(shape, channels))
 
 
 def _unfit(index: int, reason: str) -> InputError:

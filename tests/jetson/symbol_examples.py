@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from jetson.wire.symbol_model import FREQUENCY_TOTAL, contexts_of, symbol_model
+from jetson.wire.contexts import contexts_of, cumulative_frequencies
+from jetson.wire.symbol_model import FREQUENCY_TOTAL, model_of_channels, symbol_model
 
 
 def frequencies_of(probabilities):
@@ -23,8 +24,29 @@ def random_model(generator, bits, class_count=1, concentration=1.0):
     return symbol_model(bits, classes, frequencies_of(gammas / gammas.sum(axis=1, keepdims=True)), activity_classes)
 
 
+def random_channels(generator, bits, channel_count, table_count, class_count=1, concentration=1.0):
+    """Return a model of so many channels and tables, tables with and without contexts taking turns."""
+    tables = [
+        random_model(generator, bits, class_count if number % 2 else 1, concentration) for number in range(table_count)
+    ]
+    channels = np.concatenate([np.arange(table_count), generator.integers(0, table_count, channel_count - table_count)])
+    return model_of_channels(tables, generator.permutation(channels))
+
+
 def draw(generator, model, shape):
     """Return symbols of planes x height x width that follow `model`, contexts included."""
+    return np.concatenate(
+        [
+            _draw(generator, model.tables[model.channels[plane % len(model.channels)]], (1, *shape[1:]))
+            for plane in range(shape[0])
+        ]
+        if len(model.tables) > 1
+        else [_draw(generator, model.tables[0], shape)]
+    )
+
+
+def _draw(generator, model, shape):
+    """Return symbols that follow one table."""
     planes, height, width = shape
     cumulative = np.cumsum(model.frequencies, axis=1)
     slots = generator.integers(0, FREQUENCY_TOTAL, shape)
@@ -42,5 +64,5 @@ def draw(generator, model, shape):
 
 def information_bytes(symbols, model):
     """Return the cross-entropy of `symbols`, planes x height x width, under `model`, in bytes."""
-    frequencies = model.frequencies[contexts_of(symbols, model), symbols]
+    frequencies = np.diff(cumulative_frequencies(model))[contexts_of(symbols, model), symbols]
     return float(-np.log2(frequencies / FREQUENCY_TOTAL).sum() / 8)

@@ -17,20 +17,16 @@ from calibration.codecs.entropy_tables import (
     order_0_probabilities,
 )
 from jetson.errors import CoopexportError
+from jetson.wire.contexts import contexts_of, cumulative_frequencies, predictions_and_activities
 from jetson.wire.rans import plane_shape, rans_encode
-from jetson.wire.symbol_model import (
-    FREQUENCY_TOTAL,
-    SymbolModel,
-    contexts_of,
-    model_to_bytes,
-    predictions_and_activities,
-)
+from jetson.wire.symbol_model import FREQUENCY_TOTAL, SymbolModel, model_to_bytes
 
 
 def information_bytes(model: SymbolModel, symbols: NDArray[np.uint8]) -> float:
     """Return the bytes of an ideal code for `symbols`, samples x channels x height x width, under `model`."""
     planes = symbols.reshape(plane_shape(symbols.shape))
-    return float(-np.log2(model.frequencies[contexts_of(planes, model), planes] / FREQUENCY_TOTAL).sum() / 8)
+    frequencies = np.diff(cumulative_frequencies(model))[contexts_of(planes, model), planes]
+    return float(-np.log2(frequencies / FREQUENCY_TOTAL).sum() / 8)
 
 
 def independent(samples: int, bits: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -62,6 +58,40 @@ def test_symbols_that_know_nothing_of_each_other_need_one_context(bits: int) -> 
     assert fit_symbol_model(independent(60, bits), bits, True).context_count == 1
 
 
+def of_channels(samples: int, bits: int, scales: tuple[float, ...], seed: int = 0) -> NDArray[np.uint8]:
+    """Return samples x channels x 6 x 7 independent symbols, each channel as wide as its scale says."""
+    values = np.abs(np.random.default_rng(seed).normal(0, 1, (samples, len(scales), 6, 7)))
+    return (values * np.array(scales).reshape(-1, 1, 1) * (1 << bits)).clip(0, (1 << bits) - 1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("contexts", [False, True])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_channels_that_differ_have_tables_of_their_own(bits: int, contexts: bool) -> None:
+    scales = (0.02, 1.0, 0.3, 0.02, 0.1, 1.0)
+    model = fit_symbol_model(of_channels(60, bits, scales), bits, contexts)
+    other = of_channels(40, bits, scales, seed=1)
+    ideal = sum(cross_entropy_bytes(order_0_probabilities(one, bits), one) for one in other.transpose(1, 0, 2, 3))
+    assert information_bytes(model, other) < 1.02 * ideal + 20
+    pooled = cross_entropy_bytes(order_0_probabilities(other, bits), other)
+    assert information_bytes(model, other) < 0.9 * pooled
+    assert len(model.channels) == 6
+    assert model.channels[0] == model.channels[3] != model.channels[1] == model.channels[5]
+
+
+def test_many_channels_share_tables_where_they_are_alike() -> None:
+    scales = tuple(0.02 if channel % 3 else 0.5 for channel in range(90))
+    model = fit_symbol_model(of_channels(12, 4, scales), 4, False)
+    assert 2 <= len(model.tables) <= 4
+    quiet = {int(model.channels[channel]) for channel in range(90) if channel % 3}
+    assert not quiet & {int(model.channels[channel]) for channel in range(0, 90, 3)}
+
+
+def test_channels_of_one_kind_share_one_table() -> None:
+    model = fit_symbol_model(of_channels(60, 4, (0.3,) * 16), 4, False)
+    assert len(model.tables) == 1
+    assert model.channels.tolist() == [0]
+
+
 @pytest.mark.parametrize(("bits", "share"), [(2, 0.8), (4, 0.87), (8, 0.94)])
 def test_contexts_pay_where_neighbours_are_alike(bits: int, share: float) -> None:
     symbols, other = smooth(300, bits), smooth(20, bits, seed=1)
@@ -86,13 +116,13 @@ def test_a_rare_context_is_drawn_towards_order_0() -> None:
     symbols[0, 0, 0, :2] = 3
     model = fit_symbol_model(symbols, 2, True)
     context = contexts_of(symbols.reshape(-1, 10, 12), model)[0, 0, 1]
-    assert model.frequencies[context].max() < 0.9 * FREQUENCY_TOTAL
+    assert np.diff(cumulative_frequencies(model))[context].max() < 0.9 * FREQUENCY_TOTAL
 
 
 def test_symbols_never_seen_can_be_sent() -> None:
     for contexts in (False, True):
         model = fit_symbol_model(np.zeros((4, 2, 3, 3), np.uint8), 8, contexts)
-        assert model.frequencies.min() >= 1
+        assert min(table.frequencies.min() for table in model.tables) >= 1
         assert rans_encode(np.full((1, 2, 3, 3), 255, np.uint8), model)
 
 

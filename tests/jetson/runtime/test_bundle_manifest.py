@@ -216,7 +216,7 @@ def test_damaged_or_missing_tables_are_named(with_tables) -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"", "the symbol model is corrupt"), (b"cxsm\x02\x04\x01\x01", "of version 2, this side reads 1")],
+    [(b"", "the symbol model is corrupt"), (b"cxsm\x03\x04\x01\x01", "of version 3, this side reads 1 and 2")],
 )
 def test_tables_that_are_none_are_named(with_tables, content: bytes, said: str) -> None:
     folder, found, tables = with_tables

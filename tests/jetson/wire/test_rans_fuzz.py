@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from symbol_examples import draw, random_model
+from symbol_examples import draw, random_channels, random_model
 
 import jetson.wire
 from jetson.errors import CoopexportError
 from jetson.wire.message import decode_message, encode_message
 from jetson.wire.specification import TensorSpecification, message_format_of
 
-HEADER_BYTES = 7
+HEADER_BYTES = 5
 WIRE = Path(jetson.wire.__file__).parent
 
 
@@ -29,19 +29,22 @@ def message_formats():
         symbols = draw(generator, model, (4, 5, 6))[np.newaxis]
         codec = "rans" if class_count == 1 else "rans-context"
         made.append(([symbols], [TensorSpecification("uint8", symbols.shape, codec, bits, model)]))
+    model = random_channels(generator, 2, 4, 3, 4, 0.3)
+    symbols = draw(generator, model, (4, 5, 6))[np.newaxis]
+    made.append(([symbols], [TensorSpecification("uint8", symbols.shape, "rans-context", 2, model)]))
     odd = generator.integers(0, 8, (1, 50), dtype=np.uint8)
     floats = generator.normal(0, 1, (1, 30)).astype(np.float32)
     for codec in ("raw", "zlib-huffman"):
         made.append(([odd], [TensorSpecification("uint8", odd.shape, codec, 3)]))
         made.append(([floats], [TensorSpecification("float32", floats.shape, codec)]))
-    made.append(tuple([part for one in made[:4] + made[5:7] for part in one[index]] for index in (0, 1)))
+    made.append(tuple([part for one in made[:4] + made[6:8] for part in one[index]] for index in (0, 1)))
     return made
 
 
 def seal(message_format, rest):
     """Return `rest` behind a header and a checksum that are right."""
-    header = b"\xc3" + message_format.fingerprint
-    return header + struct.pack("<I", zlib.crc32(rest, zlib.crc32(header, message_format.seed))) + rest
+    header = b"\xc4" + message_format.fingerprint
+    return header + struct.pack("<I", zlib.crc32(rest, zlib.crc32(header, message_format.seed)))[:3] + rest
 
 
 def damaged(generator, message, message_format):
