@@ -17,6 +17,7 @@ COMMANDS = (
     "init",
     "prune",
     "shrink",
+    "bottleneck",
     "variants",
     "layers",
     "calibrate",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from calibration.splitting.calibrate_project import CalibrateResult
     from calibration.splitting.search_project import SearchResult
     from calibration.splitting.split_project import SplitResult
+    from calibration.variants.bottleneck_project import BottleneckResult
     from calibration.variants.prune_project import PruneResult
     from calibration.variants.shrink_project import ShrinkResult
     from engines.building.pair import Pair
@@ -165,6 +166,39 @@ class Project:
         options = ShrinkOptions(fold_borders, approximate, round_to)
         file = None if masks is None else Path(masks)
         return shrink_project(self.file, ShrinkRequest(file, masks_from, gamma_threshold, options, revive))
+
+    def bottleneck(
+        self,
+        layers: Names = (),
+        *,
+        all_layers: bool = False,
+        variant: str = "original",
+        replace: bool = False,
+        maximum_loss_points: float | None = None,
+        trainings: int | None = None,
+        stride: Literal[1, 2, 4] | None = None,
+        channels: int | None = None,
+        bits: int | None = None,
+        rate_weight: float | None = None,
+        tail: Literal["fine-tuned", "frozen"] | None = None,
+        first_epochs: float | None = None,
+        epochs: float | None = None,
+        device: Literal["auto", "cpu", "cuda"] | None = None,
+        seed: int | None = None,
+        on_progress: OnProgress = no_progress,
+    ) -> BottleneckResult:
+        """Train a small encoder at cuts of a variant, searched for the fewest bytes that keep the metric.
+
+        `layers`: behind which, or `all_layers`; `variant`: the network that gets them. `replace`: delete bottlenecks of
+        other settings or data. What is None is as `[bottleneck]` and `[training]` say.
+        """
+        from calibration.variants.bottleneck_project import BottleneckRequest, bottleneck_project
+
+        request = BottleneckRequest(
+            _names(layers), all_layers, variant, replace, maximum_loss_points, trainings, stride, channels, bits,
+            rate_weight, tail, first_epochs, epochs, device, seed,
+        )  # fmt: skip
+        return bottleneck_project(self.file, request, on_progress)
 
     def verify(self, variants: Names = ()) -> ParityResult:
         """Prove shrunk networks equal again, from the files: `coopexport shrink --verify`; none for all of them."""

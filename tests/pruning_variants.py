@@ -17,7 +17,8 @@ from exporter.project.inputs import project_inputs
 from exporter.project.settings import Project
 from exporter.shrinking.plan import ShrinkFile, write_shrink_plan
 from exporter.shrinking.shrink import shrink
-from exporter.variants.layer_graphs import PRUNING, example_inputs
+from exporter.variants.layer_graphs import example_inputs
+from exporter.variants.plans import PRUNING
 from exporter.variants.record import Step, VariantRecord
 from jetson.files.atomic_files import sha256_of_bytes
 

@@ -22,6 +22,7 @@ SHORT_FILES = {
     "exporter/progress.py": "every room's callback",
     "exporter/project/overrides.py": "every verb's request over the project's settings",
     "exporter/shrinking/rebuild.py": "it imports no torch before it is called",
+    "exporter/variants/bottleneck_graph.py": "splitting and registry share it; plans.py lies below graphs",
     "jetson/agent/probe_command.py": "it needs no NumPy",
     "jetson/cuda/choice.py": "it imports every way to device memory",
     "jetson/cuda/device_memory.py": "what every way to device memory is",

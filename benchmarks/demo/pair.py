@@ -17,7 +17,8 @@ from engines.targets.lookup import find_target
 from exporter.bundles.bundle import Metric
 from exporter.data.datasets import load_dataset, network_inputs
 from exporter.project.settings import Project
-from exporter.variants.layer_graphs import ORIGINAL, STEP_ONE, pruning_records
+from exporter.variants.layer_graphs import trained_records
+from exporter.variants.plans import ORIGINAL, STEP_ONE
 from jetson.engines.golden_check import run_in_batches
 
 
@@ -52,7 +53,7 @@ def narrowest(project: Project, layer: str) -> str:
     bound = project.settings.select.maximum_loss_points
     narrow = [
         record
-        for record in pruning_records(project)
+        for record in trained_records(project)
         if record.step == "step2" and record.method["layer"] == layer and record.metric.loss_points <= bound
     ]
     return min(narrow, key=lambda record: int(record.method["width"])).variant if narrow else STEP_ONE

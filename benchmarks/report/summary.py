@@ -10,7 +10,7 @@ from benchmarks.report.html import heading, paragraph, table, warning
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import LinkChoice, Selection, describe
 from benchmarks.selection.terms import Entry, best, compared, is_split
-from exporter.variants.layer_graphs import ORIGINAL
+from exporter.variants.plans import ORIGINAL
 
 # Below this gain a choice is a tie: medians of separate runs on a shared machine differ by as much.
 TIE_PERCENT = 5.0

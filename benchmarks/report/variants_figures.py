@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from benchmarks.report.svg import label, literal, render
 from benchmarks.report.variants_table import Feature, VariantRow
+from exporter.variants.plans import ORIGINAL
 from exporter.variants.record import VariantRecord
 
 if TYPE_CHECKING:
@@ -72,7 +73,21 @@ def step2_lines(rows: Sequence[VariantRow], quantity: Quantity) -> list[Line]:
         points = [_point(row, layer, quantity, on_wire) for row in [*start, *members]]
         name = f"{series}: {layer}" if series else layer
         lines.append(Line(name, tuple(point for point in points if point is not None)))
-    return lines
+    return lines + (bottleneck_lines(rows) if quantity == "bytes" else [])
+
+
+def bottleneck_lines(rows: Sequence[VariantRow]) -> list[Line]:
+    """Return, against bytes, a line for the bottlenecks of each parent and layer: of messages, where all were split."""
+    groups: dict[str, list[VariantRow]] = {}
+    for row in rows:
+        if row.record.step == "bottleneck":
+            parent = "" if row.record.parent == ORIGINAL else f"{row.record.parent}: "
+            groups.setdefault(f"{parent}bottleneck at {row.record.method['layer']}", []).append(row)
+    on_wire = all(one.wire_bytes is not None for members in groups.values() for row in members for one in row.features)
+    return [
+        Line(name, tuple(_at(row.record, _bytes(row.own_features[0], on_wire)) for row in members))
+        for name, members in groups.items()
+    ]
 
 
 def are_on_wire(rows: Sequence[VariantRow]) -> bool:
@@ -100,11 +115,11 @@ def _at(record: VariantRecord, x: float) -> Point:
 
 
 def single_points(rows: Sequence[VariantRow]) -> list[Line]:
-    """Return, against MACs, the variants that are not on the line: the pruned one, step 1 and its controls.
+    """Return, against MACs, what is not on the line: the pruned variant, step 1 and its controls, bottlenecks.
 
     The original, many times as large, would squeeze all others into a corner: it is a level with its MACs beside it.
     """
-    names = {"given": "pruned", "step1": "step 1", "control": "controls of step 1"}
+    names = {"given": "pruned", "step1": "step 1", "control": "controls of step 1", "bottleneck": "bottlenecks"}
     found: dict[str, list[Point]] = {}
     for row in rows:
         if row.record.step in names:

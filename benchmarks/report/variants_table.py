@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf, prod
 
@@ -52,15 +52,25 @@ def variant_rows(project: Project, registry: Registry) -> list[VariantRow]:
     """Return a row for every variant, in the project's order; raises CoopexportError when a file is malformed."""
     split = project.settings.split
     bits = split.bits if split.encoding == "affine" else _FLOAT_BITS[split.encoding]
-    wanted = list(dict.fromkeys(layer for record in registry.records for layer in record.cuts or ()))
+    wanted = list(dict.fromkeys(layer for record in _pruned(registry) for layer in record.cuts or ()))
     return [
         VariantRow(
             record,
-            tuple(_features(project, record, record.cuts if record.cuts is not None else wanted, bits)),
+            tuple(_features(project, record, record.cuts if record.cuts is not None else wanted, _bits(record, bits))),
             record.variant in registry.outdated,
         )
         for record in registry.records
     ]
+
+
+def _pruned(registry: Registry) -> Iterator[VariantRecord]:
+    """Yield the variants whose cuts others have, too."""
+    return (record for record in registry.records if record.step != "bottleneck")
+
+
+def _bits(record: VariantRecord, bits: int) -> int:
+    """Return the bits of a symbol: a bottleneck has its own."""
+    return int(record.method["bits"]) if record.step == "bottleneck" else bits
 
 
 def _features(project: Project, record: VariantRecord, cuts: Sequence[str], bits: int) -> list[Feature]:

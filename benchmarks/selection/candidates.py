@@ -30,7 +30,7 @@ class VariantFiles:
 
 
 # Variants of these steps are compared as one; step 1 trained on is still step 1.
-_FAMILIES = {"step1": "step 1", "control": "step 1", "step2": "step 2"}
+_FAMILIES = {"step1": "step 1", "control": "step 1", "step2": "step 2", "bottleneck": "bottlenecks"}
 
 
 def read_variant(folder: Path, layer_order: Iterable[str], step: str = "") -> VariantFiles:

@@ -27,7 +27,9 @@ def series_to_show(
 
     The original, step 1 (or the pruned one), and of step 2, for each layer, the variant with the fewest bytes that
     keeps the bound: at most `maximum_loss_points` below `reference`. Without pruning in two steps, every variant.
+    Bottlenecks are not among them: what crosses there is no layer of the others.
     """
+    variants = [item for item in variants if item.step != "bottleneck"]
     steps = {item.step for item in variants}
     if steps.isdisjoint(("step1", "step2")):
         return tuple(CutSeries(f"variant {item.variant}", item.splits) for item in variants)

@@ -13,7 +13,7 @@ from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate
 from exporter.project.freshness import FORMAT, digest
 from exporter.project.settings import Project
-from exporter.variants.layer_graphs import ORIGINAL
+from exporter.variants.plans import ORIGINAL
 from jetson.files.json_files import write_json
 from jetson.runtime.partition_policy import SCHEMA
 

@@ -11,7 +11,8 @@ from benchmarks.selection.selector import Selection, select
 from exporter.layers.names import display_name
 from exporter.project.freshness import changed_inputs
 from exporter.project.settings import Project, SelectSection
-from exporter.variants.layer_graphs import ORIGINAL, PRUNED, pruning_records, read_layer_graph, variants
+from exporter.variants.layer_graphs import read_layer_graph, trained_records, variants
+from exporter.variants.plans import ORIGINAL, PRUNED
 from exporter.variants.record import VariantRecord
 from exporter.variants.staleness import check_whole, measured_inputs
 from jetson.errors import StaleError
@@ -38,7 +39,7 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
     """
     found = []
     measured = measured_inputs(project)
-    records = tuple(pruning_records(project))
+    records = tuple(trained_records(project))
     steps = {ORIGINAL: "original", PRUNED: "given", **{record.variant: record.step for record in records}}
     for variant in variants(project):
         folder = project.variant_folder(variant)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.selection.selector import Candidate, LinkChoice, Selection, latency_ms
 from benchmarks.selection.terms import is_split
 from calibration.metrics.confidence import PairedDifference, compare_right
-from exporter.variants.layer_graphs import ORIGINAL
+from exporter.variants.plans import ORIGINAL
 from exporter.variants.record import VariantRecord
 
 STEP1, STEP2 = "step 1", "step 2"

@@ -28,7 +28,8 @@ from calibration.splitting.split_variant import write_split
 from exporter.bundles.bundle import SplitFile
 from exporter.layers.names import find_layer
 from exporter.project.settings import SplitSection, load_project
-from exporter.variants.layer_graphs import ORIGINAL, layer_graph
+from exporter.variants.layer_graphs import layer_graph
+from exporter.variants.plans import ORIGINAL
 from jetson.files.atomic_files import write_file
 
 LAYERS = ("conv1_2", "pool1", "pool2", "pool3", "pool4")

@@ -80,7 +80,7 @@ def calibrate_project(
     """
     settings = overridden(project.settings.split, vars(request))
     every = request.all_layers or not request.layers
-    chosen = choose_cuts(project, request.variants, request.layers, every, settings.at)
+    chosen = choose_cuts(project, request.variants, request.layers, every, settings.at, with_bottlenecks=False)
     if on_left_out is not None:
         on_left_out(chosen.left_out)
     data, count = open_data(project), len(chosen.selections)

@@ -41,17 +41,24 @@ def check_where(layers: Sequence[str], all_layers: bool) -> None:
 
 
 def choose_cuts(
-    project: Project, variants: Sequence[str], layers: Sequence[str], all_layers: bool, at: CutPosition
+    project: Project,
+    variants: Sequence[str],
+    layers: Sequence[str],
+    all_layers: bool,
+    at: CutPosition,
+    with_bottlenecks: bool = True,
 ) -> ChosenCuts:
     """Return which variants to cut where, exporting those whose graph is missing or stale.
 
     `variants`: names or patterns, none for all; the other arguments as of `choose_layers`. Variants that are not for
-    any of the layers are left out. Raises CoopexportError when a variant or a layer does not exist, a variant is stale,
-    or none is left.
+    any of the layers are left out; so are those with a bottleneck, whose encoding was trained, where they are not
+    wanted. Raises CoopexportError when a variant or a layer does not exist, a variant is stale, or none is left.
     """
     chosen = chosen_variants(project, variants)
     found = []
     for choice in chosen:
+        if choice.only_there and not with_bottlenecks:
+            continue
         with naming(choice.name):
             graph = layer_graph(project, choice.name)
             found.append(CutSelection(graph, choose_layers(project, graph, layers, all_layers, at, choice)))
@@ -61,7 +68,7 @@ def choose_cuts(
             f"none of {len(chosen)} variants can be cut there",
             fix="name one alone with --variant, and a --layer, or change split.candidates",
         )
-    return ChosenCuts(selections, len(found) - len(selections))
+    return ChosenCuts(selections, len(chosen) - len(selections))
 
 
 def choose_layers(
@@ -75,9 +82,14 @@ def choose_layers(
     """Return the layers that `names` or the project mean, in the network's order, each once.
 
     Without candidates of the project `all_layers` means every clean cut; before the activation (`at`) those that have
-    one. A variant that was made for some cuts (`choice`) is cut only there, unless the user names it and a layer.
+    one. A variant that was made for some cuts (`choice`) is cut only there, unless the user names it and a layer; one
+    with a bottleneck only there.
     Raises CoopexportError when a layer does not exist.
     """
+    if choice is not None and choice.only_there:
+        own = {find_layer(graph.layers, name).name for name in choice.cuts or ()}
+        asked = set() if all_layers or not choice.named else {find_layer(graph.layers, name).name for name in names}
+        return tuple(layer for layer in graph.layers if layer.name in (own if all_layers else own & asked))
     wanted = list(names)
     if all_layers:
         wanted += project.settings.split.candidates or [

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from calibration.metrics import metric
 from calibration.metrics.metric import Score
 from calibration.ranges.calibration_file import clip_ranges
+from exporter.bottleneck.design import bounded_encoding
+from exporter.bottleneck.plan import BottleneckFile
 from exporter.bundles.bundle import Metric, golden_bytes
 from exporter.cutting.split import CutTensor, cut_tensor_of, whole_outputs
 from exporter.data.datasets import Dataset, load_dataset, network_inputs
-from exporter.encoding.specification import FLOAT16, FLOAT32, affine_specification
+from exporter.encoding.specification import FLOAT16, FLOAT32, EncodeSpecification, affine_specification
 from exporter.layers.candidates import Layer
 from exporter.layers.cut_points import cut_tensors_after, describe_cut_tensors
 from exporter.onnx_graphs.index import GraphIndex, index_graph
@@ -26,7 +28,9 @@ from exporter.onnx_graphs.tensor_types import TensorType, tensor_types
 from exporter.progress import OnProgress
 from exporter.project.freshness import Inputs
 from exporter.project.settings import Project, SplitSection
+from exporter.variants.bottleneck_graph import rounded_graph, split_settings
 from exporter.variants.layer_graphs import LayerGraph
+from exporter.variants.plans import bottleneck_of
 from exporter.variants.staleness import bundle_inputs, measured_inputs
 from jetson.errors import CoopexportError, UnsupportedError, reworded
 
@@ -99,6 +103,16 @@ class OpenVariant:
         return metric.score(self.data.metric, outputs, self.data.evaluation.labels)
 
     @cached_property
+    def reference(self) -> Score:
+        """Return the score that a cut is compared with: the whole graph's, with the symbols of a bottleneck rounded."""
+        bottleneck = bottleneck_of(self.data.project, self.graph.variant)
+        if bottleneck is None:
+            return self.whole
+        session = open_session(rounded_graph(self.graph, bottleneck.bits), "all", weights_folder=self.graph.folder)
+        outputs = run(session, [self.data.evaluation_inputs])[0]
+        return metric.score(self.data.metric, outputs, self.data.evaluation.labels)
+
+    @cached_property
     def whole_outputs(self) -> Mapping[str, NDArray[Any]]:
         """Return what the whole graph makes of the inputs of the parity checks."""
         return whole_outputs(self.index.model, self.data.calibration_inputs[:PARITY_SAMPLES], self.graph.folder)
@@ -112,6 +126,11 @@ class SplitContext:
     settings: SplitSection
     variant: OpenVariant
     made_from: Inputs
+
+    @property
+    def bottleneck(self) -> BottleneckFile | None:
+        """Return the variant's bottleneck, if it has one."""
+        return bottleneck_of(self.project, self.graph.variant)
 
     @property
     def graph(self) -> LayerGraph:
@@ -132,9 +151,9 @@ class SplitContext:
         """Open the whole graph or a part of it, whose weights lie in the variant's folder."""
         return open_session(model, optimisation, weights_folder=self.graph.folder)
 
-    def compare(self, score: Score) -> Metric:
-        """Return the record of `score` beside the whole graph's, with the data that both were measured on."""
-        return self.named(metric.compare(self.variant.whole, score))
+    def compare(self, score: Score, reference: Score | None = None) -> Metric:
+        """Return the record of `score` beside the whole graph's, or `reference`, with the data that both are of."""
+        return self.named(metric.compare(self.variant.whole if reference is None else reference, score))
 
     def named(self, measured: Metric) -> Metric:
         """Return a record of the evaluation data with their name and digest."""
@@ -155,6 +174,7 @@ def open_context(
     `data`: what `open_data` returns, where several variants share it.
     """
     data = open_data(project) if data is None else data
+    settings = split_settings(project, graph.variant, settings)
     return SplitContext(project, settings, OpenVariant(graph, data), bundle_inputs(project, graph, data.made_from))
 
 
@@ -165,7 +185,11 @@ def calibrated_cut_tensors(
     settings = context.settings
     cut_tensors = {layer.name: tensors_that_cross(context, layer) for layer in layers}
     every = list(dict.fromkeys(tensor for tensors in cut_tensors.values() for tensor in tensors))
-    if settings.encoding == "affine":
+    encodings: dict[str, EncodeSpecification]
+    if context.bottleneck is not None:  # its activation is the range
+        bounded = bounded_encoding(settings.bits, settings.packing)
+        encodings = dict.fromkeys(every, bounded)
+    elif settings.encoding == "affine":
         ranges = clip_ranges(
             context.graph,
             every,

@@ -183,9 +183,10 @@ def _encoded(context: SplitContext, layers: Sequence[Layer], request: SplitReque
     With `all_layers` those that nothing was recommended for are left out; otherwise CoopexportError is raised.
     """
     found, problems = [], []
+    recommended = request.recommended and context.bottleneck is None  # whose encoding was trained
     for layer in layers:
         try:
-            found.append((_with_recommendation(context, layer) if request.recommended else context, layer))
+            found.append((_with_recommendation(context, layer) if recommended else context, layer))
         except (StaleError, ParityError) as error:
             if not request.all_layers:
                 raise

@@ -14,6 +14,7 @@ from calibration.codecs import input_coding
 from calibration.codecs.entropy_tables import fit_symbol_model
 from calibration.metrics import metric
 from calibration.splitting.context import PARITY_SAMPLES, SplitContext, golden_file
+from exporter.bottleneck.plan import read_tables
 from exporter.bundles.bundle import (
     CutTensorRecord,
     FileRecord,
@@ -119,7 +120,8 @@ def _measure(
     """Return the metric of what `tail` makes of what the head sent for the evaluation data."""
     without_tables = FeatureCodec(tuple(item.feature for item in cut_tensors))
     outputs = run(tail, without_tables.tail_inputs(without_tables.symbols(head_outputs)))[0]
-    return context.compare(metric.score(context.data.metric, outputs, context.data.evaluation.labels))
+    score = metric.score(context.data.metric, outputs, context.data.evaluation.labels)
+    return context.compare(score, context.variant.reference)
 
 
 def _files(context: SplitContext, name: str, result: Split, models: Sequence[SymbolModel | None]) -> dict[str, bytes]:
@@ -185,6 +187,8 @@ def _symbol_models(
 ) -> list[SymbolModel | None]:
     """Fit the tables of each tensor's codec to what leaves the head for the calibration data (`head_outputs`)."""
     models: list[SymbolModel | None] = []
+    if context.bottleneck is not None and context.settings.codec == "rans-context":
+        return [read_tables(context.graph.folder, context.bottleneck)]  # fitted along with the network
     for cut_tensor, one in zip(cut_tensors, head_outputs, strict=False):
         codec = _codec(context, cut_tensor)
         if codec not in _TABLE_CODECS:

@@ -55,7 +55,7 @@ def open_pruning(
         groups=channel_groups(copied(network), inputs),
         base=state_of(network),
         data=data,
-        evaluate=_evaluator(project, validation, training),
+        evaluate=evaluator(project, validation, training),
         loss=load_loss(training, project.folder),
         training=training,
         settings=settings,
@@ -93,7 +93,7 @@ def step_two_inputs(step_one: MadeFrom, settings: PruneSection) -> dict[str, str
     return {**step_one, "step two settings": digest(own)}
 
 
-def _evaluator(project: Project, data: TrainingSet, training: TrainingSection) -> Callable[[nn.Module], float]:
+def evaluator(project: Project, data: TrainingSet, training: TrainingSection) -> Callable[[nn.Module], float]:
     """Return a function that gives a network's metric on `data`, in eval mode."""
     chosen = metric.load_metric(project)
     device = choose_device(training.device)

@@ -22,8 +22,9 @@ from exporter.pruning.rounds import Trained
 from exporter.pruning.step_one import Round, prune_whole
 from exporter.pruning.step_two import Narrowed, Series, prune_series, series_of, train_controls
 from exporter.shrinking.plan import read_shrink_plan
-from exporter.variants.layer_graphs import ORIGINAL, PRUNED, STEP_ONE, LayerGraph, layer_graph
+from exporter.variants.layer_graphs import LayerGraph, layer_graph
 from exporter.variants.layer_graphs import variants as names_of
+from exporter.variants.plans import ORIGINAL, PRUNED, STEP_ONE, bottleneck_of
 from exporter.variants.record import VariantRecord, read_variant_record
 from jetson.errors import InputError, UnsupportedError
 
@@ -189,7 +190,7 @@ def _make_room(maker: VariantMaker, may_replace: bool) -> None:
     """Remove variants of another pruning with the same names; raises CoopexportError unless that `may` be done."""
     others, changed = [], dict[str, None]()
     for name in names_of(maker.project):
-        if name in (ORIGINAL, PRUNED):
+        if name in (ORIGINAL, PRUNED) or bottleneck_of(maker.project, name) is not None:
             continue
         folder = maker.project.variant_folder(name)
         record, plan = read_variant_record(folder), read_shrink_plan(folder)

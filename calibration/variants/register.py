@@ -19,7 +19,9 @@ from exporter.onnx_graphs.session import open_session, run
 from exporter.project.freshness import FORMAT, Inputs, recorded
 from exporter.project.settings import Project
 from exporter.shrinking.plan import read_shrink_plan
-from exporter.variants.layer_graphs import ORIGINAL, LayerGraph, layer_graph
+from exporter.variants.bottleneck_graph import rounded_graph
+from exporter.variants.layer_graphs import LayerGraph, layer_graph
+from exporter.variants.plans import ORIGINAL, bottleneck_of
 from exporter.variants.record import SCHEMA, Step, VariantRecord, pack_right, write_variant_record
 from exporter.variants.staleness import measured_inputs, record_inputs
 
@@ -50,9 +52,12 @@ class Evaluation:
     metric: tuple[str, MetricFunction]
     original: Score
 
-    def score(self, graph: LayerGraph) -> Score:
-        """Return the score of an exported graph; raises CoopexportError when it is damaged or the metric fails."""
-        return _score(graph, self.inputs, self.metric, self.dataset)
+    def score(self, graph: LayerGraph, bits: int | None = None) -> Score:
+        """Return the score of an exported graph; raises CoopexportError when it is damaged or the metric fails.
+
+        `bits`: of the symbols that its bottleneck is rounded to; None where it has none.
+        """
+        return _score(graph, self.inputs, self.metric, self.dataset, bits)
 
     def compare(self, score: Score) -> Metric:
         """Return the record of `score` beside the original's, with the data that both were measured on."""
@@ -78,10 +83,12 @@ def register_variant(project: Project, variant: str, lineage: Lineage, evaluatio
     files are missing or stale, when the export fails, or when the metric yields no number; no record is written then.
     """
     graph = layer_graph(project, variant)
-    plan = None if variant == ORIGINAL else read_shrink_plan(graph.folder)
+    bottleneck = bottleneck_of(project, variant)
+    plan = None if variant == ORIGINAL or bottleneck is not None else read_shrink_plan(graph.folder)
     now = record_inputs(project, variant, graph.model_sha256, evaluation.measured)
     size = size_of(graph.load())
-    score = evaluation.original if variant == ORIGINAL else evaluation.score(graph)
+    bits = None if bottleneck is None else bottleneck.bits
+    score = evaluation.original if variant == ORIGINAL else evaluation.score(graph, bits)
     record = VariantRecord(
         variant=variant,
         parent=lineage.parent,
@@ -105,7 +112,14 @@ def register_variant(project: Project, variant: str, lineage: Lineage, evaluatio
 
 
 def _score(
-    graph: LayerGraph, inputs: NDArray[np.float32], chosen: tuple[str, MetricFunction], dataset: Dataset
+    graph: LayerGraph,
+    inputs: NDArray[np.float32],
+    chosen: tuple[str, MetricFunction],
+    dataset: Dataset,
+    bits: int | None = None,
 ) -> Score:
-    session = open_session(graph.verified_file(), "all")
+    if bits is None:
+        session = open_session(graph.verified_file(), "all")
+    else:
+        session = open_session(rounded_graph(graph, bits), "all", weights_folder=graph.folder)
     return metric.score(chosen, run(session, [inputs])[0], dataset.labels)

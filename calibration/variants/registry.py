@@ -10,7 +10,8 @@ from exporter.project.freshness import FORMAT, Inputs, changed_inputs
 from exporter.project.settings import Project
 from exporter.shrinking.plan import read_shrink_plan
 from exporter.variants.choice import naming
-from exporter.variants.layer_graphs import LAYERS_FILE, ORIGINAL, PRUNED, check_shrink_plan, read_layer_graph, variants
+from exporter.variants.layer_graphs import LAYERS_FILE, read_layer_graph, variants
+from exporter.variants.plans import ORIGINAL, PRUNED, check_plan, command_of
 from exporter.variants.record import SCHEMA, VARIANT_FILE, VariantRecord, read_variant_record
 from exporter.variants.staleness import measured_inputs, record_inputs
 from jetson.errors import CoopexportError, DamagedFileError, StaleError
@@ -64,7 +65,7 @@ def _is_fresh(project: Project, record: VariantRecord, measured: Inputs) -> bool
     folder = project.variant_folder(record.variant)
     try:
         if record.variant != ORIGINAL:
-            check_shrink_plan(project, record.variant)
+            check_plan(project, record.variant)
         graph = read_layer_graph(folder, record.variant).model_sha256 if (folder / LAYERS_FILE).is_file() else None
     except (StaleError, DamagedFileError):  # said again, to the user, when it cannot be exported
         return False
@@ -79,5 +80,5 @@ def _lineage(project: Project, variant: str, stored: VariantRecord | None) -> Li
         plan = read_shrink_plan(project.variant_folder(variant))
         return Lineage(ORIGINAL, None, "given", {"command": "shrink", "masks_from": plan.masks_from}, None, {})
     if stored is None:
-        raise StaleError(f"variant {variant} has no record", fix="run: coopexport prune two-step")
+        raise StaleError(f"variant {variant} has no record", fix=f"run: {command_of(project, variant)}")
     return Lineage(stored.parent, stored.series, stored.step, stored.method, stored.cuts, stored.training)

@@ -16,7 +16,7 @@ from coopexport.output import print_table, wrote
 from engines.backends.registry import find_backend
 from engines.targets.lookup import find_target
 from exporter.project.settings import load_project
-from exporter.variants.layer_graphs import STEP_ONE
+from exporter.variants.plans import STEP_ONE
 from jetson.errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -61,6 +61,24 @@ def encode_halves(halves: Halves, specifications: Sequence[EncodeSpecification])
     return Halves(head, tail)
 
 
+def encode_inside(
+    model: onnx.ModelProto, tensor: str, shape: Sequence[int], specification: EncodeSpecification
+) -> onnx.ModelProto:
+    """Return the whole graph with `tensor` (its shape without batch) encoded and decoded before others read it."""
+    made = _copied(model)
+    symbols, decoded, opset = symbols_name(0), f"{tensor}.decoded", _opset(made)
+    for node in made.graph.node:
+        for index, name in enumerate(node.input):
+            if name == tensor:
+                node.input[index] = decoded
+    place = next(index for index, node in enumerate(made.graph.node) if tensor in node.output) + 1
+    _add(made, encoding_of(specification, shape, tensor, symbols, opset), place)
+    _add(made, decoding_of(specification, shape, symbols, decoded, opset), place + 1)
+    made.opset_import.append(helper.make_opsetid(DOMAIN, DOMAIN_VERSION))
+    made.ir_version = max(made.ir_version, _IR_VERSION)
+    return made
+
+
 def _copied(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

@@ -31,13 +31,14 @@ class ClipRange:
     """Range that is quantised, and where it comes from.
 
     `low` and `high`, in the feature's own units: one number for the tensor, or one for each of its channels
-    (dimension 1). `minimum` and `maximum`: the true extremes over `samples` calibration samples, likewise.
+    (dimension 1). `minimum` and `maximum`: the true extremes over `samples` calibration samples, likewise; what is
+    "bounded" by an activation needs no samples.
     `percentile` is None unless it is the method; `bits` are those that `mse` and `kl` chose the range for.
     """
 
     low: tuple[float, ...]
     high: tuple[float, ...]
-    method: ClipMethod
+    method: ClipMethod | Literal["bounded"]
     percentile: float | None
     samples: int
     minimum: tuple[float, ...]

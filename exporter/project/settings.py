@@ -127,6 +127,23 @@ class PruneSection(_Section):
         return self
 
 
+class BottleneckSection(_Section):
+    """`[bottleneck]`: how far `coopexport bottleneck` reduces a feature, and how it trains for that."""
+
+    maximum_loss_points: float = Field(default=1.0, ge=0)
+    trainings: int = Field(default=6, ge=1)
+    stride: Literal[1, 2, 4] = 2
+    channels: int | None = Field(default=None, ge=1)
+    bits: int = Field(default=3, ge=1, le=8)
+    rate_weight: float = Field(default=4e-4, gt=0)
+    feature_weight: float = Field(default=0.1, ge=0)
+    distillation_weight: float = Field(default=0.5, ge=0, le=1)
+    tail: Literal["fine-tuned", "frozen"] = "fine-tuned"
+    first_epochs: float = Field(default=6.0, gt=0)
+    epochs: float = Field(default=3.0, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0)
+
+
 Precision = Literal["fp32", "fp16", "int8"]
 Batches = tuple[PositiveInt, PositiveInt, PositiveInt]
 _Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){1,3}$")]
@@ -208,6 +225,7 @@ class ProjectFile(_Section):
     data: DataSection = DataSection()
     training: TrainingSection = TrainingSection()
     prune: PruneSection = PruneSection()
+    bottleneck: BottleneckSection = BottleneckSection()
     split: SplitSection = SplitSection()
     build: BuildSection = BuildSection()
     targets: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]*$")], TargetSection] = Field(

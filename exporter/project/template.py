@@ -86,6 +86,21 @@ widths = 15                           # step 2: most widths at a layer, evenly s
 step_two_epochs = 2.0                 # trained after each width
 # step_two_learning_rate = 0.0005     # where it is another than training.learning_rate
 
+[bottleneck]
+# What `coopexport bottleneck` puts at a cut, and how it trains (docs/bottleneck.md).
+maximum_loss_points = 1.0             # of the metric, against the network without one
+trainings = 6                         # most trainings of a search
+stride = 2                            # in height and width, to begin with: 1, 2 or 4
+# channels = 4                        # that cross, to begin with; without it, a quarter of the feature's
+bits = 3                              # of a symbol, to begin with
+rate_weight = 4e-4                    # loss per bit of a sample, where bits are trained for first
+feature_weight = 0.1                  # of the distance from the feature behind the cut
+distillation_weight = 0.5             # share of the loss that is the distance from the outputs without one
+tail = "fine-tuned"                   # "frozen": the edge's side stays as it is, one for all cuts
+first_epochs = 6.0                    # of the first training
+epochs = 3.0                          # of each one after it
+# learning_rate = 0.001               # where it is another than training.learning_rate
+
 [split]
 # Layers to cut after with `coopexport split --all`; empty: every clean cut. `coopexport layers` lists them.
 candidates = {candidates}

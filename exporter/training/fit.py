@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -69,6 +69,8 @@ class _Course:
     epoch_steps: int
     steps: int
     on_progress: Callable[[int, int], None] | None
+    penalty: Callable[[], torch.Tensor] | None
+    frozen: Sequence[nn.Module]
 
 
 def fit(
@@ -86,6 +88,8 @@ def fit(
     on_progress: Callable[[int, int], None] | None = None,
     on_warning: Callable[[str], None] = ignore,
     folder: Path | None = None,
+    penalty: Callable[[], torch.Tensor] | None = None,
+    frozen: Sequence[nn.Module] = (),
 ) -> FitResult:
     """Train `network` in place and leave it on the CPU, in eval mode, its parameters the same objects.
 
@@ -97,7 +101,8 @@ def fit(
     that changes with the settings, the data, the seed and the first weights), training goes on from it and ends with
     the same bits, on the CPU, as if never stopped. `folder`: where training.loss is looked for, the project's.
     `on_progress` is called after each step with the steps done and all steps; `on_warning` is told when `state_file` is
-    damaged, so that training starts anew.
+    damaged, so that training starts anew. `penalty`: what the loss gets besides, of what network and teacher kept from
+    the step's forward. `frozen`: modules that stay in eval mode; their parameters are those without requires_grad.
 
     Raises CoopexportError when settings, data and network do not fit, when the loss is NaN or infinite, and when the
     GPU's memory is too small; OSError when the state cannot be written.
@@ -107,7 +112,9 @@ def fit(
     device = choose_device(settings.device)
     if settings.distillation_weight == 0:
         teacher = None
-    course = _course(data, settings, load_loss(settings, folder or Path.cwd()), teacher, epochs, on_progress)
+    course = _course(
+        data, settings, load_loss(settings, folder or Path.cwd()), teacher, epochs, on_progress, penalty, frozen
+    )
     with ExitStack() as stack:
         stack.enter_context(memory_named(course.batch_images))
         stack.enter_context(thread_count(settings.threads))
@@ -126,16 +133,16 @@ def fit(
         while progress.steps < course.steps and not progress.stopped_early:
             start = time.perf_counter()
             steps = min(course.epoch_steps, course.steps - progress.steps)
-            loss = _train_epoch(course, parts, progress.steps, steps)
+            mean_loss = _train_epoch(course, parts, progress.steps, steps)
             result = None if validation is None else score(network, validation, settings, course.loss, device)
-            progress = _advanced(progress, settings.patience, network, steps, loss, result)
+            progress = _advanced(progress, settings.patience, network, steps, mean_loss, result)
             seconds = time.perf_counter() - start
             progress = replace(progress, seconds=progress.seconds + seconds)
             if state_file is not None:
                 write_state(state_file, recipe, progress, parts)
             if on_epoch is not None:
                 number = min(float(len(progress.losses)), epochs)
-                on_epoch(Epoch(number, epochs, loss, result, seconds, steps * course.batch_images))
+                on_epoch(Epoch(number, epochs, mean_loss, result, seconds, steps * course.batch_images))
         if progress.best_weights is not None:
             network.load_state_dict(progress.best_weights)
         parts.optimizer.zero_grad()
@@ -168,6 +175,8 @@ def _course(
     teacher: nn.Module | None,
     epochs: float,
     on_progress: Callable[[int, int], None] | None,
+    penalty: Callable[[], torch.Tensor] | None,
+    frozen: Sequence[nn.Module],
 ) -> _Course:
     if len(data) == 0:
         raise InputError(f"{data.name} holds no images to train on")
@@ -181,6 +190,8 @@ def _course(
         epoch_steps=epoch_steps,
         steps=max(1, round(epochs * epoch_steps)),
         on_progress=on_progress,
+        penalty=penalty,
+        frozen=frozen,
     )
 
 
@@ -194,6 +205,8 @@ def _train_epoch(course: _Course, parts: TrainingParts, first_step: int, steps: 
     if course.teacher is not None:
         course.teacher.eval()
     parts.network.train()
+    for module in course.frozen:
+        module.eval()
     total = 0.0
     unread: list[torch.Tensor] = []
     on_gpu = parts.device.type == "cuda"
@@ -233,6 +246,8 @@ def _train_step(course: _Course, parts: TrainingParts, inputs: torch.Tensor, lab
         weight = settings.distillation_weight
         distance = distillation(outputs, teacher_outputs, settings.distillation_temperature)
         loss = (1 - weight) * loss + weight * distance
+    if course.penalty is not None:
+        loss = loss + course.penalty()
     parts.optimizer.zero_grad()
     parts.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     parts.scaler.step(parts.optimizer)

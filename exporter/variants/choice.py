@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from exporter.project.settings import Project
-from exporter.variants.layer_graphs import existing_variant, pruning_records, variants
+from exporter.variants.layer_graphs import existing_variant, trained_records, variants
 from jetson.errors import CoopexportError, InputError, reworded
 
 _WILDCARDS = frozenset("*?[")
@@ -19,12 +19,14 @@ class ChosenVariant:
     """A variant to work on.
 
     `cuts`: the layers at which cutting it makes sense (None: all). `named`: the user named it alone, and not by a
-    pattern, so that it is cut wherever the user says.
+    pattern, so that it is cut wherever the user says. `only_there`: these cuts are its own, and no candidates of the
+    project.
     """
 
     name: str
     cuts: tuple[str, ...] | None
     named: bool
+    only_there: bool = False
 
 
 def chosen_variants(project: Project, names: Sequence[str]) -> list[ChosenVariant]:
@@ -32,7 +34,9 @@ def chosen_variants(project: Project, names: Sequence[str]) -> list[ChosenVarian
 
     A name with `*`, `?` or `[` is a pattern. Raises CoopexportError when one does not exist or a pattern fits none.
     """
-    cuts = {record.variant: record.cuts for record in pruning_records(project)}
+    records = trained_records(project)
+    cuts = {record.variant: record.cuts for record in records}
+    own = {record.variant for record in records if record.step == "bottleneck"}
     known = variants(project)
     found: dict[str, bool] = {}
     for name in names or ["*"]:
@@ -43,7 +47,7 @@ def chosen_variants(project: Project, names: Sequence[str]) -> list[ChosenVarian
         if not fitting:
             raise InputError(f'no variant\'s name fits "{name}"', fix=f"`coopexport variants` lists all {len(known)}")
         found.update((variant, found.get(variant, False)) for variant in fitting)
-    return [ChosenVariant(variant, cuts.get(variant), named) for variant, named in found.items()]
+    return [ChosenVariant(variant, cuts.get(variant), named, variant in own) for variant, named in found.items()]
 
 
 @contextmanager

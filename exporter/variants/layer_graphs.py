@@ -6,7 +6,7 @@ import difflib
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,25 +16,28 @@ from exporter.bundles.bundle import verify_weights
 from exporter.data.datasets import load_dataset, network_inputs
 from exporter.layers.candidates import Layer
 from exporter.onnx_graphs.weight_store import store_weights
-from exporter.project.freshness import FORMAT, MadeFrom, changed_inputs, check_fresh, recorded
-from exporter.project.inputs import file_digest, project_inputs
+from exporter.project.freshness import FORMAT, MadeFrom, changed_inputs, recorded
+from exporter.project.inputs import project_inputs
 from exporter.project.settings import Project
-from exporter.shrinking.plan import PLAN_FILE, ShrinkFile, read_shrink_plan
-from exporter.shrinking.rebuild import rebuild
-from exporter.variants.record import PRUNING_STEPS, VARIANT_FILE, VariantRecord, in_order, read_variant_record
+from exporter.variants.plans import (
+    ORIGINAL,
+    PRUNED,
+    check_plan,
+    command_of,
+    has_plan,
+    load_variant,
+    noise,
+    plan_inputs,
+    plan_is_here,
+)
+from exporter.variants.record import TRAINED_STEPS, VARIANT_FILE, VariantRecord, in_order, read_variant_record
 from jetson.errors import DamagedFileError, InputError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file, write_files
 from jetson.files.json_files import encode_json, read_json
 
-if TYPE_CHECKING:
-    from torch import nn
-
 SCHEMA = "coopexport.layer-graph/1.1"
 GRAPH_FILE = "model.onnx"
 LAYERS_FILE = "model.layers.json"
-ORIGINAL, PRUNED, STEP_ONE = "original", "pruned", "step1"
-# In a plan's masks_from: the masks came out of pruning here, and every weight from model.checkpoint.
-PRUNING = "pruning"
 EXAMPLE_SAMPLES = 16
 # Messages list all variants up to this many, and the nearest ones beyond.
 _MAX_LISTED = 8
@@ -77,23 +80,23 @@ class LayerGraph:
 def variants(project: Project) -> list[str]:
     """Return the variants that exist.
 
-    `original`, `pruned` once there is a shrink plan, then those of pruning in two steps that are complete, in the order
-    of `in_order`.
+    `original`, `pruned` once there is a shrink plan, then those of pruning in two steps and of bottlenecks that are
+    complete, in the order of `in_order`.
     """
-    given = [ORIGINAL, PRUNED] if _plan_file(project, PRUNED).is_file() else [ORIGINAL]
-    return [*given, *(record.variant for record in pruning_records(project))]
+    given = [ORIGINAL, PRUNED] if plan_is_here(project, PRUNED) else [ORIGINAL]
+    return [*given, *(record.variant for record in trained_records(project))]
 
 
-def pruning_records(project: Project) -> list[VariantRecord]:
-    """Return the records of all variants that pruning in two steps made, in order; raises CoopexportError.
+def trained_records(project: Project) -> list[VariantRecord]:
+    """Return the records of all variants that were trained, in order; raises CoopexportError.
 
     A folder without its plan, or without a record, which is written last, is not complete and left out.
     """
-    folders = (path.parent for path in project.output.glob(f"*/{VARIANT_FILE}") if (path.parent / PLAN_FILE).is_file())
+    folders = (path.parent for path in project.output.glob(f"*/{VARIANT_FILE}") if has_plan(path.parent))
     found = []
     for folder in sorted(folders):
         record = read_variant_record(folder)
-        if record.step not in PRUNING_STEPS:
+        if record.step not in TRAINED_STEPS:
             continue
         if record.variant != folder.name:
             raise DamagedFileError(
@@ -116,19 +119,9 @@ def existing_variant(project: Project, variant: str) -> str:
     advice = ""
     if variant == PRUNED:
         advice = "; make it with: coopexport shrink"
-    elif variant and _plan_file(project, variant).is_file():
-        advice = f"; it is not complete, run: {_command(read_shrink_plan(project.variant_folder(variant)))}"
+    elif variant and plan_is_here(project, variant):
+        advice = f"; it is not complete, run: {command_of(project, variant)}"
     raise InputError(f'there is no variant "{variant}" ({listed}){advice}')
-
-
-def load_variant(project: Project, variant: str) -> nn.Module:
-    """Return the PyTorch network of a variant, in eval mode; raises CoopexportError."""
-    from exporter.project.checkpoint import load_network
-
-    model = project.settings.model
-    if variant != ORIGINAL:
-        return rebuild(project.variant_folder(variant), project.folder)
-    return load_network(model.factory, model.arguments, project.path(model.checkpoint), project.folder)
 
 
 def example_inputs(project: Project) -> NDArray[np.float32]:
@@ -138,9 +131,8 @@ def example_inputs(project: Project) -> NDArray[np.float32]:
     """
     if project.settings.data.calibration is not None:
         return network_inputs(project, load_dataset(project, "calibration").first(EXAMPLE_SAMPLES))
-    generator = np.random.default_rng(0)
-    shape = (EXAMPLE_SAMPLES, *project.settings.model.input_shape)
-    return generator.standard_normal(shape, dtype=np.float32)
+    made: NDArray[np.float32] = noise(project, EXAMPLE_SAMPLES).numpy()
+    return made
 
 
 def graph_inputs(project: Project, variant: str) -> dict[str, str | None]:
@@ -149,31 +141,10 @@ def graph_inputs(project: Project, variant: str) -> dict[str, str | None]:
     Nothing of it is known (None) where the checkpoint or the shrink plan is not: a machine that only builds or serves
     has none. The examples that the export is proven on are nothing that it is made from.
     """
-    if variant == ORIGINAL:
-        weights = project_inputs(project, "checkpoint")
-    else:
-        weights = {"shrink plan": _plan_digest(project.variant_folder(variant))}
+    weights = plan_inputs(project, variant)
     if None in weights.values():
         return weights
     return {**weights, **project_inputs(project, "network code", "model settings")}
-
-
-def _plan_digest(folder: Path) -> str | None:
-    return read_shrink_plan(folder).network_digest() if (folder / PLAN_FILE).is_file() else None
-
-
-def plan_is_here(project: Project, variant: str) -> bool:
-    """Tell whether the shrink plan of a variant is on this machine."""
-    return _plan_file(project, variant).is_file()
-
-
-def _plan_file(project: Project, variant: str) -> Path:
-    return project.variant_folder(variant) / PLAN_FILE
-
-
-def _command(plan: ShrinkFile) -> str:
-    """Return the command that makes a variant of this plan."""
-    return "coopexport prune two-step" if plan.masks_from == PRUNING else "coopexport shrink"
 
 
 def layer_graph(project: Project, variant: str) -> LayerGraph:
@@ -184,9 +155,9 @@ def layer_graph(project: Project, variant: str) -> LayerGraph:
     when the export fails.
     """
     if variant != ORIGINAL:
-        if not variant or not _plan_file(project, variant).is_file():
+        if not variant or not plan_is_here(project, variant):
             existing_variant(project, variant)
-        check_shrink_plan(project, variant)
+        check_plan(project, variant)
     now = {**graph_inputs(project, variant), FORMAT: SCHEMA}
     if variant == ORIGINAL and now["checkpoint"] is None:
         file = project.path(project.settings.model.checkpoint)
@@ -199,37 +170,6 @@ def layer_graph(project: Project, variant: str) -> LayerGraph:
                 stored.verified_file()
                 return stored
     return _export_variant(project, variant, recorded(now))
-
-
-def check_shrink_plan(project: Project, variant: str) -> None:
-    """Raise StaleError when a variant is older than what it was made from; a source that is gone proves nothing.
-
-    `variant`: one with a shrink plan.
-    """
-    plan = read_shrink_plan(project.variant_folder(variant))
-    now = project_inputs(project, "checkpoint", "model settings") if plan.masks_from == PRUNING else None
-    now = now or shrink_inputs(project, plan.masks_from, plan.masks_file)
-    if FORMAT not in plan.made_from:  # by an earlier version, which noted less
-        model = project.settings.model
-        noted = set(plan.made_from)
-        if (model.factory, model.arguments) != (plan.factory, plan.arguments):
-            noted.add("model settings")
-        now = {name: value for name, value in now.items() if name in noted}
-    check_fresh(f"variant {variant} was made", plan.made_from, now, _command(plan))
-
-
-def shrink_inputs(project: Project, masks_from: str, masks_file: str | None) -> dict[str, str | None]:
-    """Return what the variant `pruned` is made from; `masks_from`, `masks_file`: as its plan says where masks are from.
-
-    Unlike one that was trained, it must be what its masks leave of the network as the code is now.
-    """
-    model = project.settings.model
-    now = project_inputs(project, "network code", "model settings")
-    now["checkpoint"] = file_digest(project.path(model.pruned_checkpoint or model.checkpoint))
-    masks = masks_file or model.masks
-    if masks_from == "file" and masks is not None:
-        now["masks"] = file_digest(project.path(masks))
-    return now
 
 
 def read_layer_graph(folder: Path, variant: str) -> LayerGraph:

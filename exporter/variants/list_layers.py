@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from exporter.cutting.layer_table import LayerTable, layer_table
 from exporter.project.settings import Project
 from exporter.variants.choice import chosen_variants, naming
-from exporter.variants.layer_graphs import GRAPH_FILE, layer_graph, pruning_records
+from exporter.variants.layer_graphs import GRAPH_FILE, layer_graph, trained_records
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def list_layers(
     chosen = [choice.name for choice in chosen_variants(project, request.variants)]
     alike: set[str] = set()
     if not request.variants:
-        alike = {record.variant for record in pruning_records(project) if record.step != "step1"}
+        alike = {record.variant for record in trained_records(project) if record.step != "step1"}
     tables = []
     for variant in chosen:
         if variant in alike:

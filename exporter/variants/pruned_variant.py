@@ -14,7 +14,7 @@ from exporter.pruning.dense_network import DenseNetwork, State, state_of, withou
 from exporter.shrinking.plan import SCHEMA, WEIGHTS_FILE, ShrinkFile, encode_weights, write_shrink_plan
 from exporter.shrinking.shrink import Shrunk, shrink
 from exporter.tracing.trace import Inputs, copied
-from exporter.variants.layer_graphs import PRUNING
+from exporter.variants.plans import PRUNING
 from jetson.errors import StaleError
 from jetson.files.atomic_files import sha256_of_bytes
 

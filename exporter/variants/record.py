@@ -17,18 +17,19 @@ from jetson.files.json_files import write_json
 
 SCHEMA = "coopexport.variant/1.1"
 VARIANT_FILE = "variant.json"
-Step = Literal["original", "given", "step1", "control", "step2"]
-# Those of pruning in two steps, in the order in which they are listed.
-PRUNING_STEPS = ("step1", "control", "step2")
+Step = Literal["original", "given", "step1", "control", "step2", "bottleneck"]
+# Those of pruning in two steps, then bottlenecks, in the order in which they are listed.
+TRAINED_STEPS = ("step1", "control", "step2", "bottleneck")
 
 
 class VariantRecord(BaseModel):
-    """`variant.json`, written last: with it a variant of pruning is complete.
+    """`variant.json`, written last: with it a variant that was trained is complete.
 
-    `cuts`: layers at which cutting it makes sense (None: all). `widths`: output channels of every layer with weights,
-    in the network's order. `macs`: per sample. `made_from`: what was measured, and with what. `metric`: of the
-    exported graph, against that of the original's; `interval`: its 95 % confidence interval. `right`: hexadecimal of
-    the packed bits (first image highest) that say which images were right, where the metric is 0 or 1 for each.
+    `cuts`: layers at which cutting it makes sense (None: all). `widths`: output channels of every layer with
+    weights, in the network's order. `macs`: per sample. `made_from`: what was measured, and with what. `metric`: of
+    the exported graph, symbols of a bottleneck rounded, against that of the original's; `interval`: its 95 %
+    confidence interval. `right`: hexadecimal of the packed bits (first image highest) that say which images were
+    right, where the metric is 0 or 1 for each.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -101,7 +102,7 @@ def layer_position(record: VariantRecord) -> int:
 
 
 def _order(record: VariantRecord) -> tuple[Any, ...]:
-    step = PRUNING_STEPS.index(record.step) if record.step in PRUNING_STEPS else -1
+    step = TRAINED_STEPS.index(record.step) if record.step in TRAINED_STEPS else -1
     layer, width = str(record.method.get("layer", "")), int(record.method.get("width", 0))
     place = (layer_position(record), _natural(layer), -width) if record.step == "step2" else ()
     return record.series or "", step, place, _natural(record.variant)

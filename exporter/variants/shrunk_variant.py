@@ -25,7 +25,8 @@ from exporter.shrinking.shrink import Shrunk, shrink
 from exporter.tracing.layer_ends import output_layers
 from exporter.tracing.trace import trace
 from exporter.tracing.weight_layout import filters_of
-from exporter.variants.layer_graphs import PRUNED, example_inputs, shrink_inputs
+from exporter.variants.layer_graphs import example_inputs
+from exporter.variants.plans import PRUNED, shrink_inputs
 from jetson.errors import InputError
 from jetson.files.atomic_files import sha256_of_bytes
 

@@ -6,7 +6,8 @@ from exporter.bundles.bundle import SplitFile, WholeFile
 from exporter.project.freshness import Inputs, check_fresh, digest
 from exporter.project.inputs import project_inputs
 from exporter.project.settings import Project
-from exporter.variants.layer_graphs import ORIGINAL, LayerGraph, check_shrink_plan, graph_inputs, plan_is_here
+from exporter.variants.layer_graphs import LayerGraph, graph_inputs
+from exporter.variants.plans import ORIGINAL, check_plan, plan_is_here
 
 
 def measured_inputs(project: Project) -> dict[str, str | None]:
@@ -42,7 +43,7 @@ def record_inputs(project: Project, variant: str, model_sha256: str | None, meas
 def check_whole(project: Project, graph: LayerGraph, whole: WholeFile, measured: Inputs) -> None:
     """Raise StaleError when a variant, or its `whole.json`, is older than what it was made from."""
     if graph.variant != ORIGINAL and plan_is_here(project, graph.variant):
-        check_shrink_plan(project, graph.variant)
+        check_plan(project, graph.variant)
     now = whole_inputs(project, graph, measured)
     check_fresh(f"variant {graph.variant} was split", whole.made_from, now, "coopexport split --all")
 

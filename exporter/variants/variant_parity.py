@@ -21,7 +21,8 @@ from exporter.shrinking.rebuild import rebuild
 from exporter.shrinking.shrink import chosen_bound, compare, float32_bound
 from exporter.shrinking.slice_modules import apply_shrink_plan
 from exporter.variants.choice import chosen_variants, naming
-from exporter.variants.layer_graphs import ORIGINAL, PRUNED, PRUNING, check_shrink_plan, example_inputs
+from exporter.variants.layer_graphs import example_inputs
+from exporter.variants.plans import ORIGINAL, PRUNED, PRUNING, bottleneck_of, check_plan
 from exporter.variants.pruned_variant import full_size_network
 from jetson.errors import StaleError
 from jetson.files.atomic_files import sha256_of_file
@@ -59,7 +60,8 @@ def variants_parity(
     Raises CoopexportError naming the first variant and check that does not hold, when a variant does not exist, and
     when there is none that was pruned.
     """
-    names = [choice.name for choice in chosen_variants(project, request.variants) if choice.name != ORIGINAL]
+    chosen = [choice.name for choice in chosen_variants(project, request.variants) if choice.name != ORIGINAL]
+    names = [name for name in chosen if bottleneck_of(project, name) is None]  # those compute something else by design
     if not names:
         raise StaleError("there is no pruned network to verify: run coopexport shrink or coopexport prune first")
     proven = []
@@ -86,7 +88,7 @@ def variant_parity(project: Project, variant: str = PRUNED) -> tuple[Parity, ...
     by_pruning = file.masks_from == PRUNING
     checkpoint = project.path((None if by_pruning else model.pruned_checkpoint) or model.checkpoint)
     masks_path = folder / MASKS_FILE
-    check_shrink_plan(project, variant)
+    check_plan(project, variant)
     if not masks_path.is_file() or sha256_of_file(str(masks_path)) != file.effective_masks_sha256:
         command = "coopexport prune two-step" if by_pruning else "coopexport shrink"
         message = f"{masks_path} is not what {PLAN_FILE} was written with"

@@ -31,7 +31,7 @@ from exporter.bundles.records import read_record
 from exporter.project.freshness import FORMAT, changed_inputs
 from exporter.project.settings import Project, load_project
 from exporter.shrinking import plan as shrink_plan
-from exporter.variants import layer_graphs, record
+from exporter.variants import layer_graphs, plans, record
 from exporter.variants.record import read_variant_record
 from exporter.variants.staleness import measured_inputs, record_inputs
 from jetson.errors import StaleError
@@ -203,7 +203,7 @@ def changed_by_stage(project: Project, before: Mapping[str, Mapping[str, str]]) 
     measured = measured_inputs(project)
     now = {
         **made_now(project),
-        "shrink": {**layer_graphs.shrink_inputs(project, "file", None), FORMAT: shrink_plan.SCHEMA},
+        "shrink": {**plans.shrink_inputs(project, "file", None), FORMAT: shrink_plan.SCHEMA},
         "layers": {**layer_graphs.graph_inputs(project, "original"), FORMAT: layer_graphs.SCHEMA},
         "calibrate": {**calibrated_from(context), "split settings": chosen, FORMAT: calibration_file.SCHEMA},
         "split": split_variant.split_inputs(context),

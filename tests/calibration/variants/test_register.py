@@ -14,7 +14,8 @@ from calibration.metrics.confidence import wilson_interval
 from calibration.variants.register import Evaluation, Lineage, open_evaluation, register_variant
 from exporter.project.settings import Project, load_project
 from exporter.shrinking.plan import read_shrink_plan
-from exporter.variants.layer_graphs import layer_graph, load_variant, variants
+from exporter.variants.layer_graphs import layer_graph, variants
+from exporter.variants.plans import load_variant
 from exporter.variants.record import VARIANT_FILE, read_variant_record
 from jetson.errors import CoopexportError
 

@@ -24,10 +24,10 @@ from exporter.variants.layer_graphs import (
     example_inputs,
     existing_variant,
     layer_graph,
-    load_variant,
     read_layer_graph,
     variants,
 )
+from exporter.variants.plans import load_variant
 from exporter.variants.shrunk_variant import ShrinkRequest, write_shrunk_variant
 from jetson.errors import CoopexportError, DamagedFileError, StaleError
 

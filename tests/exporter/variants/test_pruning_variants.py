@@ -11,14 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from exporter.project.freshness import digest
 from exporter.project.settings import Project, load_project
-from exporter.variants.layer_graphs import (
-    existing_variant,
-    graph_inputs,
-    layer_graph,
-    load_variant,
-    pruning_records,
-    variants,
-)
+from exporter.variants.layer_graphs import existing_variant, graph_inputs, layer_graph, trained_records, variants
+from exporter.variants.plans import load_variant
 from exporter.variants.record import VARIANT_FILE
 from jetson.errors import CoopexportError
 
@@ -44,7 +38,7 @@ def two_steps(registered: Path, tmp_path: Path) -> Project:
 
 def test_complete_variants_are_listed_in_order(two_steps: Project) -> None:
     assert variants(two_steps) == ALL
-    assert [record.variant for record in pruning_records(two_steps)] == ALL[1:]
+    assert [record.variant for record in trained_records(two_steps)] == ALL[1:]
     (two_steps.variant_folder("conv4_1-3") / VARIANT_FILE).unlink()
     pruned = shutil.copytree(two_steps.variant_folder("step1"), two_steps.variant_folder("pruned"))
     (pruned / VARIANT_FILE).unlink()

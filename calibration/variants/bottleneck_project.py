@@ -1,0 +1,307 @@
+"""Bottlenecks for a project's network: at each cut the strongest within the bound, all on the front registered."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from calibration.codecs.entropy_tables import fit_symbol_model
+from calibration.splitting.choose_cuts import check_where, choose_layers
+from calibration.variants.open_pruning import evaluator
+from calibration.variants.register import Evaluation, Lineage, open_evaluation, register_variant
+from calibration.variants.variant_maker import LeftOut
+from exporter.bottleneck.design import REDUCTION
+from exporter.bottleneck.insert import find_place
+from exporter.bottleneck.plan import (
+    SCHEMA,
+    TABLES_FILE,
+    WEIGHTS_FILE,
+    BottleneckFile,
+    encode_network,
+    read_bottleneck,
+    write_bottleneck,
+)
+from exporter.bottleneck.search import Search, find_strongest
+from exporter.bottleneck.training import Lesson, TrainedBottleneck, new_bottleneck, symbols_of_data
+from exporter.bottleneck.trials import Trial
+from exporter.layers.candidates import Layer
+from exporter.layers.names import display_name
+from exporter.onnx_graphs.session import open_session, run
+from exporter.progress import OnProgress, ignore, no_progress
+from exporter.project.freshness import FORMAT, changed_inputs, digest, recorded
+from exporter.project.inputs import project_inputs
+from exporter.project.overrides import overridden
+from exporter.project.settings import Project
+from exporter.training.training_set import TrainingSet, load_training_set, with_validation
+from exporter.variants.layer_graphs import LayerGraph, example_inputs, layer_graph
+from exporter.variants.plans import ORIGINAL, bottleneck_of, load_variant, parent_inputs
+from exporter.variants.record import VariantRecord, read_variant_record
+from jetson.errors import DamagedFileError, InputError, ParityError, StaleError, UnsupportedError
+from jetson.files.atomic_files import sha256_of_bytes
+from jetson.wire.symbol_model import model_to_bytes
+
+# Tables are fitted to so many symbols of training data: more change little.
+_FITTED_SYMBOLS = 1 << 21
+
+
+@dataclass(frozen=True)
+class BottleneckRequest:
+    """Where to put bottlenecks, and how far to go.
+
+    `variant`: the network that gets them; `layers`: to put one behind each of, by any name that `coopexport layers`
+    lists; or `all_layers`: the project's candidates, or every clean cut. `replace`: delete bottlenecks of other
+    settings or data at these layers. What is None is as `[bottleneck]` and `[training]` say, whose keys the others are.
+    """
+
+    layers: tuple[str, ...] = ()
+    all_layers: bool = False
+    variant: str = ORIGINAL
+    replace: bool = False
+    maximum_loss_points: float | None = None
+    trainings: int | None = None
+    stride: Literal[1, 2, 4] | None = None
+    channels: int | None = None
+    bits: int | None = None
+    rate_weight: float | None = None
+    tail: Literal["fine-tuned", "frozen"] | None = None
+    first_epochs: float | None = None
+    epochs: float | None = None
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class TriedBottleneck:
+    """One training of a search. `loss_points`: of the metric, on validation data, against the parent."""
+
+    layer: str
+    number: int
+    stride: int
+    channels: int
+    bits: int
+    rate_weight: float
+    estimated_bytes: float
+    loss_points: float
+    holds: bool
+
+
+@dataclass(frozen=True)
+class BottleneckResult:
+    """What was made: the variants on the front of each layer, from most bytes to fewest, and what was left out."""
+
+    variants: tuple[VariantRecord, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+# What is told as it is done.
+Bottlenecked: TypeAlias = TriedBottleneck | VariantRecord | LeftOut
+
+
+def bottleneck_project(
+    project: Project,
+    request: BottleneckRequest,
+    on_progress: OnProgress = no_progress,
+    on_result: Callable[[Bottlenecked], None] | None = None,
+    on_warning: Callable[[str], None] = ignore,
+) -> BottleneckResult:
+    """Search bottlenecks for the cuts of a variant and register those that no other beats in bytes and metric.
+
+    `<layer>-bottleneck-<n>` (behind the variant's name and "-", unless that is the original) can be split, benchmarked
+    and selected like any variant. What an interrupted search has done is kept. `on_result` gets each training, each
+    variant, and what is left out, as it is done. Raises CoopexportError when a setting is out of range, a layer does
+    not exist, has no clean cut, cannot be reduced or nothing keeps the bound there although the request names it, data
+    are missing, or other bottlenecks are in the way.
+    """
+    check_where(request.layers, request.all_layers)
+    tell = on_result or ignore
+    if bottleneck_of(project, request.variant) is not None:
+        raise InputError(f"variant {request.variant} has a bottleneck already", fix="name the variant without it")
+    graph = layer_graph(project, request.variant)
+    layers = choose_layers(project, graph, request.layers, request.all_layers, "post-activation")
+    for layer in layers:
+        if not layer.clean:
+            raise UnsupportedError(
+                f'layer "{layer.name}": more than one tensor crosses there; a bottleneck needs a clean cut',
+                layer=layer.name,
+                fix="`coopexport layers` lists them",
+            )
+    opened = _open(project, request, graph, on_progress, on_warning)
+    made: list[VariantRecord] = []
+    left_out: list[LeftOut] = []
+    for layer in layers:
+        try:
+            made += _bottlenecks_at(opened, layer, request.replace, tell)
+        except (UnsupportedError, ParityError) as error:
+            if not request.all_layers:
+                raise
+            left_out.append(LeftOut(display_name(graph.layers, layer), str(error)))
+            tell(left_out[-1])
+    return BottleneckResult(tuple(made), tuple(left_out))
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What all searches share. `lesson`: of no place yet."""
+
+    project: Project
+    variant: str
+    graph: LayerGraph
+    parent: torch.nn.Module
+    inputs: torch.Tensor
+    data: TrainingSet
+    validation: TrainingSet
+    parent_score: float
+    evaluate: Callable[[torch.nn.Module], float]
+    evaluation: Evaluation
+    settings: Any
+    training: Any
+    made_from: dict[str, str]
+    on_progress: OnProgress
+    on_warning: Callable[[str], None]
+
+
+def _open(
+    project: Project,
+    request: BottleneckRequest,
+    graph: LayerGraph,
+    on_progress: OnProgress,
+    on_warning: Callable[[str], None],
+) -> _Opened:
+    settings = overridden(project.settings.bottleneck, vars(request))
+    training = overridden(project.settings.training, vars(request))
+    parent = load_variant(project, request.variant)
+    data, validation = with_validation(project, load_training_set(project))
+    evaluate = evaluator(project, validation, training)
+    names = ("network code", "model settings", "preprocessing", "training data", "validation data", "metric", "loss")
+    now = project_inputs(project, *names)
+    made_from = recorded(
+        {
+            **parent_inputs(project, request.variant),
+            **now,
+            "validation data": now["validation data"] or digest("a share of the training data"),
+            "bottleneck settings": digest(settings.model_dump(mode="json")),
+            "training settings": digest(training.model_dump(mode="json")),
+        }
+    )
+    return _Opened(
+        project, request.variant, graph, parent, torch.from_numpy(example_inputs(project)), data, validation,
+        evaluate(parent), evaluate, open_evaluation(project), settings, training, made_from, on_progress, on_warning,
+    )  # fmt: skip
+
+
+def _bottlenecks_at(
+    opened: _Opened, layer: Layer, replace: bool, tell: Callable[[Bottlenecked], None]
+) -> list[VariantRecord]:
+    """Search at one layer and register what was found; raises CoopexportError when nothing was."""
+    project, name = opened.project, display_name(opened.graph.layers, layer)
+    prefix = f"{name}-bottleneck-" if opened.variant == ORIGINAL else f"{opened.variant}-{name}-bottleneck-"
+    others = _of_other_settings(opened, prefix, replace)
+    place = find_place(opened.parent, opened.inputs, name, _feature(opened.graph, layer, opened.inputs.numpy()))
+    folder = project.output / "bottlenecks" / opened.variant / name
+    folder.mkdir(parents=True, exist_ok=True)
+    lesson = Lesson(
+        opened.parent, opened.inputs, place, opened.data, opened.settings, opened.training, folder, project.folder,
+        lambda label, done, total: opened.on_progress(f"{name} {label}", done, total), opened.on_warning,
+    )  # fmt: skip
+
+    def judge(trained: TrainedBottleneck) -> tuple[float, float]:
+        symbols = symbols_of_data(trained.made, trained.quantiser, opened.validation, opened.training, _FITTED_SYMBOLS)
+        bits = trained.quantiser.estimated_bits(symbols)
+        return opened.evaluate(trained.made.graph_module), float(bits.double().mean()) / 8
+
+    def on_trial(trial: Trial, loss_points: float) -> None:
+        design, bound = trial.task.design, opened.settings.maximum_loss_points
+        tell(
+            TriedBottleneck(
+                name, trial.number, design.stride, design.channels, design.bits, trial.task.rate_weight,
+                trial.estimated_bytes, loss_points, loss_points <= bound + 1e-6,
+            )
+        )  # fmt: skip
+
+    search = Search(lesson, opened.made_from, opened.parent_score, judge, on_trial)
+    found = []
+    strongest = find_strongest(search)
+    for other in others:
+        shutil.rmtree(other)
+    for number, trial in enumerate(strongest, start=1):
+        record = _registered(opened, lesson, trial, f"{prefix}{number}")
+        found.append(record)
+        tell(record)
+    return found
+
+
+def _of_other_settings(opened: _Opened, prefix: str, may_replace: bool) -> list[Path]:
+    """Return the folders of bottlenecks made from other data or settings; raises InputError unless they may go."""
+    project, others = opened.project, []
+    folders = [folder for folder in project.output.glob(f"{prefix}*") if folder.name[len(prefix) :].isdigit()]
+    for folder in folders:
+        try:
+            different = changed_inputs(read_bottleneck(folder).made_from, {**opened.made_from, FORMAT: SCHEMA})
+        except (StaleError, DamagedFileError):
+            different = ("plan",)
+        if different and not may_replace:
+            raise InputError(
+                f"there are bottlenecks from other {', '.join(different)} ({folder.name}): pass --replace to delete "
+                "them"
+            )
+        if different:
+            others.append(folder)
+    return others
+
+
+def _registered(opened: _Opened, lesson: Lesson, trial: Trial, variant: str) -> VariantRecord:
+    """Write a trial as a variant and register it, unless that was done already."""
+    project, folder = opened.project, opened.project.variant_folder(variant)
+    quantised, quantiser = new_bottleneck(lesson, trial.task)
+    quantised.graph_module.load_state_dict(dict(trial.weights))
+    weights = encode_network(quantised.graph_module)
+    try:
+        if read_bottleneck(folder).weights_sha256 == sha256_of_bytes(weights):
+            return read_variant_record(folder)
+    except (StaleError, DamagedFileError):
+        pass
+    design = trial.task.design
+    symbols = symbols_of_data(quantised, quantiser, opened.data, opened.training, _FITTED_SYMBOLS).numpy()
+    tables = model_to_bytes(fit_symbol_model(symbols, design.bits, contexts=True))
+    place = lesson.place
+    file = BottleneckFile(
+        parent=opened.variant, layer=place.layer, node=place.node, shape=place.shape, rectified=place.rectified,
+        stride=design.stride, channels=design.channels, bits=design.bits, tail=opened.settings.tail,
+        made_from=recorded({**opened.made_from, FORMAT: SCHEMA}), weights=WEIGHTS_FILE,
+        weights_sha256=sha256_of_bytes(weights), tables=TABLES_FILE, tables_sha256=sha256_of_bytes(tables),
+        estimated_bytes=trial.estimated_bytes,
+    )  # fmt: skip
+    write_bottleneck(folder, file, weights, tables)
+    parameters = dict(quantised.graph_module.named_parameters())
+    reduction = sum(one.numel() for name, one in parameters.items() if name.startswith(f"{REDUCTION}."))
+    method = {
+        "command": "bottleneck",
+        "layer": place.layer,
+        **asdict(design),
+        "rate_weight": trial.task.rate_weight,
+        "tail": opened.settings.tail,
+        "estimated_bytes": trial.estimated_bytes,
+        "encoder_parameters": reduction + sum(parameters[name].numel() for name in quantised.head),
+        "reduction_parameters": reduction,
+    }
+    training = {"epochs": trial.task.epochs, "images": trial.images, "seconds": trial.seconds}
+    lineage = Lineage(opened.variant, None, "bottleneck", method, (REDUCTION,), training)
+    return register_variant(project, variant, lineage, opened.evaluation)
+
+
+def _feature(graph: LayerGraph, layer: Layer, inputs: NDArray[np.float32]) -> NDArray[Any]:
+    """Return what the tensor at `layer` holds for `inputs`, by ONNX Runtime."""
+    model = graph.load()
+    if all(value.name != layer.tensor for value in model.graph.output):
+        model.graph.output.append(onnx.ValueInfoProto(name=layer.tensor))
+    names = [value.name for value in model.graph.output]
+    outputs = run(open_session(model, "disabled", weights_folder=graph.folder), [inputs])
+    return outputs[names.index(layer.tensor)]
