@@ -9,18 +9,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.latency.host import describe_host
 from benchmarks.latency.run import LatencyRun, RunItem
 from benchmarks.latency.statistics import Summary, summarise
-from calibration.codecs.input_coding import decode_jpeg, decode_raw, jpeg_payload, raw_payload
+from calibration.codecs.input_coding import PICTURE_PAYLOADS, PictureCodec, decode_picture, decode_raw, raw_payload
 from engines.building.build import builder_version
 from engines.building.build_items import WHOLE, item_of_whole
 from engines.building.open_engine import open_engine
 from engines.building.pair import network_input, open_pair
 from engines.targets.lookup import Target
-from exporter.bundles.bundle import images_sha256, read_golden, read_split, read_whole
+from exporter.bundles.bundle import WholeFile, images_sha256, read_golden, read_split, read_whole
 from exporter.bundles.golden import golden_head_outputs, golden_tail_inputs
 from jetson.errors import DeviceError
 from jetson.runtime.sampling import sample_interleaved
@@ -135,13 +136,11 @@ def stages_of_whole(folder: Path, target: Target) -> list[TimedStage]:
     whole = read_whole(folder)
     golden = read_golden(folder, whole.golden)
     declaration = whole.declared_preprocessing()
-    quality = whole.inputs["jpeg"].quality or 90
     runner = open_engine(item_of_whole(folder), target)
     images = list(golden["images"])
     shape = images[0].shape
     inputs, to_prepare = _Cycle(_singles(golden["inputs"])), _Cycle(images)
-    to_jpeg, to_raw = _Cycle(images), _Cycle(images)
-    jpegs = _Cycle([jpeg_payload(image, quality) for image in images])
+    to_raw = _Cycle(images)
     raws = _Cycle([raw_payload(image) for image in images])
     key = (whole.variant, WHOLE)
     sha256 = images_sha256(whole)
@@ -150,8 +149,34 @@ def stages_of_whole(folder: Path, target: Target) -> list[TimedStage]:
         TimedStage(*key, WHOLE, None, whole.model.sha256, lambda: runner([inputs()])),
         TimedStage(*key, "encode", "raw", sha256, lambda: raw_payload(to_raw())),
         TimedStage(*key, "decode", "raw", sha256, lambda: decode_raw(raws(), shape)),
-        TimedStage(*key, "encode", "jpeg", sha256, lambda: jpeg_payload(to_jpeg(), quality)),
-        TimedStage(*key, "decode", "jpeg", sha256, lambda: decode_jpeg(jpegs())),
+        *(
+            stage
+            for codec in PICTURE_PAYLOADS
+            if (quality := _quality(whole, codec)) is not None
+            for stage in _picture_stages(key, codec, quality, sha256, images)
+        ),
+    ]
+
+
+def _quality(whole: WholeFile, codec: PictureCodec) -> int | None:
+    """Return the quality of a picture codec; None where the variant was split before there was such a codec."""
+    found = whole.inputs.get(codec)
+    return None if found is None else found.quality
+
+
+def _picture_stages(
+    key: tuple[str, str],
+    codec: PictureCodec,
+    quality: int,
+    sha256: str,
+    images: Sequence[NDArray[np.uint8]],
+) -> list[TimedStage]:
+    """Return coding and decoding of the image by a picture codec."""
+    payload = PICTURE_PAYLOADS[codec]
+    to_code, coded = _Cycle(images), _Cycle([payload(image, quality) for image in images])
+    return [
+        TimedStage(*key, "encode", codec, sha256, lambda: payload(to_code(), quality)),
+        TimedStage(*key, "decode", codec, sha256, lambda: decode_picture(coded())),
     ]
 
 

@@ -26,6 +26,8 @@ _WIDTH_INCHES = 8.33  # 600 points: 800 pixels in a browser
 _MAX_BARS_WITH_VALUES = 48
 _LOGARITHMIC_FROM_RANGE = 30.0
 
+_PICTURES = {"jpeg": "JPEG", "webp": "WebP"}
+
 
 def bytes_and_time_per_layer(result: ProjectSelection) -> bytes:
     """Return the first figure as SVG: for each cut, in network order, bytes on the wire and time up to it.
@@ -111,11 +113,11 @@ def _draw_bytes(axes: Axes, result: ProjectSelection, series: Sequence[CutSeries
                     ha="center", va="bottom", fontsize=7, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.4},
                 )  # fmt: skip
     images = result.variants[0].whole.inputs
-    for kind, dashes in (("raw", "-"), ("jpeg", "--")):
+    for kind, dashes in (("raw", "-"), ("jpeg", "--"), ("webp", ":")):
         item_of_kind = {str(name): item for name, item in images.items()}.get(kind)
         if item_of_kind is not None:
             mean = item_of_kind.payload_bytes.mean
-            name = "raw image" if kind == "raw" else f"JPEG image, quality {item_of_kind.quality}"
+            name = "raw image" if kind == "raw" else f"{_PICTURES[kind]} image, quality {item_of_kind.quality}"
             axes.axhline(mean, color="#009E73", linestyle=dashes, label=f"{name} ({short_bytes(mean)})")
             means.append(mean)
     axes.set_yscale("log")

@@ -28,7 +28,7 @@ def baselines(selection: Selection, goodput_bps: float) -> list[Baseline]:
         kinds = {
             f"device only, {family}": [i for i, c in indexed if c.layer == OUTPUT],
             f"edge only raw, {family}": [i for i, c in indexed if c.layer == INPUT and c.coding == "raw"],
-            f"edge only JPEG, {family}": [i for i, c in indexed if c.layer == INPUT and c.coding != "raw"],
+            f"edge only coded, {family}": [i for i, c in indexed if c.layer == INPUT and c.coding != "raw"],
             f"best split, {family}": [i for i, c in indexed if c.layer not in (INPUT, OUTPUT) and not c.reason],
         }
         for name, indices in kinds.items():

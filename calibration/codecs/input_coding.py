@@ -1,9 +1,11 @@
-"""The image itself on the wire, raw or as JPEG: the baselines that a split has to beat."""
+"""The image itself on the wire, raw, as JPEG or as WebP: what a split has to beat, each at its best."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,14 @@ from PIL import Image
 from exporter.bundles.bundle import PayloadBytes
 from jetson.wire.message import decode_message, encode_message
 from jetson.wire.specification import TensorSpecification
+
+# Above it JPEG files grow for nothing.
+HIGHEST_QUALITY = 95
+# Of coded images, where many networks ask for the same ones.
+_KEPT_BYTES = 1 << 28
+# Differences of two means are not exact.
+_TOLERANCE_POINTS = 1e-6
+PictureCodec: TypeAlias = Literal["jpeg", "webp"]
 
 
 def raw_payload(image: NDArray[np.uint8]) -> bytes:
@@ -34,8 +44,50 @@ def jpeg_payload(image: NDArray[np.uint8], quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def decode_jpeg(payload: bytes) -> NDArray[np.uint8]:
-    """Return the image (height x width x 3, uint8) of a JPEG file."""
+def webp_payload(image: NDArray[np.uint8], quality: int) -> bytes:
+    """Return one image (height x width x 3, uint8) as a lossy WebP file, the slowest and smallest method."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="WEBP", quality=quality, method=6)
+    return buffer.getvalue()
+
+
+# Bytes of an image at a quality, by what `whole.json` calls the codec.
+PICTURE_PAYLOADS: dict[PictureCodec, Callable[[NDArray[np.uint8], int], bytes]] = {
+    "jpeg": jpeg_payload,
+    "webp": webp_payload,
+}
+
+
+class CodedPictures:
+    """Images (N x height x width x 3, uint8) as a picture codec sends them; what was coded is kept for a while."""
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        kept = max(1, _KEPT_BYTES // max(1, images.nbytes))
+        self._images, self.coded = images, lru_cache(kept)(self._coded)
+
+    def _coded(self, codec: PictureCodec, quality: int) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+        """Return the images as they arrive, and the bytes of each."""
+        payloads = [PICTURE_PAYLOADS[codec](image, quality) for image in self._images]
+        return np.stack([decode_picture(payload) for payload in payloads]), tuple(map(len, payloads))
+
+
+def lowest_quality(loss_points: Callable[[int], float], maximum_loss_points: float) -> int:
+    """Return the lowest quality, 1 to 95, that loses at most so many points, found by bisection; 95 where none does.
+
+    `loss_points`: of the metric at a quality, which falls where that rises, but for noise.
+    """
+    low, high = 1, HIGHEST_QUALITY
+    while low < high:
+        middle = (low + high) // 2
+        if loss_points(middle) <= maximum_loss_points + _TOLERANCE_POINTS:
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def decode_picture(payload: bytes) -> NDArray[np.uint8]:
+    """Return the image (height x width x 3, uint8) of a JPEG or WebP file."""
     with Image.open(io.BytesIO(payload)) as image:
         return np.asarray(image.convert("RGB"))
 

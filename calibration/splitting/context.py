@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from calibration.codecs.input_coding import CodedPictures
 from calibration.metrics import metric
 from calibration.metrics.metric import Score
 from calibration.ranges.calibration_file import clip_ranges
@@ -71,6 +72,16 @@ class SplitData:
     def evaluation_inputs(self) -> NDArray[np.float32]:
         """Return what the network takes of them, N x input_shape."""
         return network_inputs(self.project, self.evaluation)
+
+    @cached_property
+    def calibration_pictures(self) -> CodedPictures:
+        """Return the images to calibrate with as picture codecs send them."""
+        return CodedPictures(self.calibration.images)
+
+    @cached_property
+    def evaluation_pictures(self) -> CodedPictures:
+        """Return the images to measure with as picture codecs send them."""
+        return CodedPictures(self.evaluation.images)
 
     @cached_property
     def metric(self) -> tuple[str, metric.MetricFunction]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from calibration.codecs import input_coding
+from calibration.codecs.input_coding import HIGHEST_QUALITY, PictureCodec
 from calibration.metrics import metric
 from calibration.splitting.context import GOLDEN_SAMPLES, SplitContext, golden_file
 from exporter.bundles.bundle import (
     WHOLE_SCHEMA,
     FileRecord,
     InputCoding,
+    Metric,
     WholeFile,
     read_whole,
     verify_file,
@@ -27,6 +33,14 @@ from exporter.variants.staleness import whole_inputs
 from jetson.errors import DamagedFileError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.runtime import preprocessing
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+# How far a quality rises at a time, where the calibrated one loses too much.
+_QUALITY_STEP = 5
+# Differences of two means are not exact.
+_TOLERANCE_POINTS = 1e-6
 
 
 def finished_whole(context: SplitContext) -> tuple[Path, WholeFile] | None:
@@ -50,14 +64,9 @@ def written_inputs(context: SplitContext) -> Inputs:
 def write_whole(context: SplitContext) -> tuple[Path, WholeFile]:
     """Measure the candidates that need no cut and write `whole.json`; return its path and content."""
     project, evaluation = context.project, context.data.evaluation
-    quality = project.settings.select.jpeg_quality
     raw_sizes = [len(input_coding.raw_payload(image)) for image in evaluation.images]
-    jpegs = [input_coding.jpeg_payload(image, quality) for image in evaluation.images]
-    arrived = np.stack([input_coding.decode_jpeg(payload) for payload in jpegs])
-    arrived_inputs = network_inputs(project, Dataset(evaluation.name, arrived, evaluation.labels))
-    jpeg_outputs = run(context.open(context.model), [arrived_inputs])[0]
-    jpeg_score = metric.score(context.data.metric, jpeg_outputs, evaluation.labels)
     same = context.compare(context.variant.whole)
+    session = context.open(context.model)
     parity_inputs = context.data.calibration_inputs[:GOLDEN_SAMPLES]
     golden = golden_file(context, golden_of_whole(run(context.open(context.model, "disabled"), [parity_inputs])))
     manifest = WholeFile(
@@ -68,13 +77,53 @@ def write_whole(context: SplitContext) -> tuple[Path, WholeFile]:
         metric=same,
         inputs={
             "raw": InputCoding(payload_bytes=input_coding.payload_statistics(raw_sizes), metric=same),
-            "jpeg": InputCoding(
-                payload_bytes=input_coding.payload_statistics([len(payload) for payload in jpegs]),
-                metric=context.compare(jpeg_score),
-                quality=quality,
-            ),
+            **{codec: _picture_coding(context, session, codec) for codec in input_coding.PICTURE_PAYLOADS},
         },
         golden=FileRecord(file="whole.golden.npz", sha256=sha256_of_bytes(golden)),
     )
     write_bundle(context.graph.folder, "whole.json", WHOLE_SCHEMA, manifest, {"whole.golden.npz": golden})
     return context.graph.folder / "whole.json", manifest
+
+
+def _picture_coding(context: SplitContext, session: InferenceSession, codec: PictureCodec) -> InputCoding:
+    """Return the image as a picture codec sends it, measured on evaluation data.
+
+    Its quality is the project's, or the lowest that keeps the bound of accuracy on calibration data. Where that one
+    loses more on evaluation data, it rises until it does not: left out, it would be no competitor at all.
+    """
+    select, data = context.project.settings.select, context.data
+    bound, given = select.maximum_loss_points, select.jpeg_quality if codec == "jpeg" else select.webp_quality
+    measured = _measured_at(context, session, codec)
+    quality = given if given != "lowest" else _lowest_quality(context, session, codec)
+    while given == "lowest" and quality < HIGHEST_QUALITY and measured(quality).loss_points > bound + _TOLERANCE_POINTS:
+        quality = min(HIGHEST_QUALITY, quality + _QUALITY_STEP)
+    sizes = data.evaluation_pictures.coded(codec, quality)[1]
+    return InputCoding(payload_bytes=input_coding.payload_statistics(sizes), metric=measured(quality), quality=quality)
+
+
+def _measured_at(context: SplitContext, session: InferenceSession, codec: PictureCodec) -> Callable[[int], Metric]:
+    """Return what gives the metric on evaluation data at a quality."""
+
+    @cache
+    def measured(quality: int) -> Metric:
+        arrived = context.data.evaluation_pictures.coded(codec, quality)[0]
+        return context.compare(_score(context, session, context.data.evaluation, arrived))
+
+    return measured
+
+
+def _lowest_quality(context: SplitContext, session: InferenceSession, codec: PictureCodec) -> int:
+    """Return the lowest quality that keeps the bound of accuracy on calibration data."""
+    data = context.data
+    reference = _score(context, session, data.calibration, data.calibration.images).value
+
+    def loss_points(quality: int) -> float:
+        arrived = data.calibration_pictures.coded(codec, quality)[0]
+        return 100.0 * (reference - _score(context, session, data.calibration, arrived).value)
+
+    return input_coding.lowest_quality(loss_points, context.project.settings.select.maximum_loss_points)
+
+
+def _score(context: SplitContext, session: InferenceSession, data: Dataset, arrived: NDArray[np.uint8]) -> metric.Score:
+    inputs = network_inputs(context.project, Dataset(data.name, arrived, data.labels))
+    return metric.score(context.data.metric, run(session, [inputs])[0], data.labels)

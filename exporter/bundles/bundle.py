@@ -142,7 +142,7 @@ class WholeFile(_Record):
     model: FileRecord
     preprocessing: dict[str, Any]
     metric: Metric
-    inputs: dict[Literal["raw", "jpeg"], InputCoding]
+    inputs: dict[Literal["raw", "jpeg", "webp"], InputCoding]
     golden: FileRecord
 
     def declared_preprocessing(self) -> Preprocessing:
@@ -152,8 +152,10 @@ class WholeFile(_Record):
 
 def images_sha256(whole: WholeFile) -> str:
     """Return the hash of what preprocessing and the coding of images are timed on: images, declaration, quality."""
-    jpeg = whole.inputs.get("jpeg")
+    jpeg, webp = whole.inputs.get("jpeg"), whole.inputs.get("webp")
     content = [whole.golden.sha256, whole.preprocessing, None if jpeg is None else jpeg.quality]
+    if webp is not None:  # files of earlier versions have none, and keep their hash
+        content.append(webp.quality)
     return sha256_of_bytes(json.dumps(content, sort_keys=True).encode())
 
 

@@ -196,6 +196,9 @@ class BenchSection(_Section):
     warm_up: int = Field(default=10, ge=1)
 
 
+Quality = Annotated[int, Field(ge=1, le=100)] | Literal["lowest"]
+
+
 class SelectSection(_Section):
     """`[select]`: links, the accuracy bound, and how much slower the device is."""
 
@@ -204,7 +207,8 @@ class SelectSection(_Section):
     )
     device_slowdown: float = Field(default=5.0, gt=0)
     maximum_loss_points: float = Field(default=1.0, ge=0)
-    jpeg_quality: int = Field(default=90, ge=1, le=100)
+    jpeg_quality: Quality = "lowest"
+    webp_quality: Quality = "lowest"
 
     @field_validator("goodput_bps")
     @classmethod

@@ -134,7 +134,8 @@ warm_up = 10
 [select]
 device_slowdown = 5.0                 # how much slower the device is than this machine: an assumption, recorded
 maximum_loss_points = 1.0             # against the unpruned network
-jpeg_quality = 90                     # of the baseline that sends the image as JPEG
+jpeg_quality = "lowest"               # of the image sent as JPEG: the lowest within the bound, or 1 to 100
+webp_quality = "lowest"
 
 [select.goodput_bps]                  # delivered bits per second, measured, not nominal
 "3G" = 1_100_000

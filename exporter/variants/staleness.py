@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.bundles.bundle import SplitFile, WholeFile
 from exporter.project.freshness import Inputs, check_fresh, digest
 from exporter.project.inputs import project_inputs
-from exporter.project.settings import Project
+from exporter.project.settings import Project, SelectSection
 from exporter.variants.layer_graphs import LayerGraph, graph_inputs
 from exporter.variants.plans import ORIGINAL, check_plan, plan_is_here
 
@@ -25,8 +25,14 @@ def bundle_inputs(project: Project, graph: LayerGraph, measured: Inputs) -> dict
 
 def whole_inputs(project: Project, graph: LayerGraph, measured: Inputs) -> dict[str, str | None]:
     """Return what `whole.json` is made from, its format aside."""
-    settings = {"select settings": digest(project.settings.select.jpeg_quality)}
+    settings = {"select settings": digest(_picture_settings(project.settings.select))}
     return {**bundle_inputs(project, graph, measured), **settings}
+
+
+def _picture_settings(select: SelectSection) -> list[int | float | str | None]:
+    """Return what the coding of images depends on; the bound only where it decides a quality."""
+    qualities = [select.jpeg_quality, select.webp_quality]
+    return [*qualities, select.maximum_loss_points if "lowest" in qualities else None]
 
 
 def record_inputs(project: Project, variant: str, model_sha256: str | None, measured: Inputs) -> Inputs:

@@ -62,19 +62,22 @@ def test_parts_of_the_whole_network(folder: Path) -> None:
         ("decode", "raw"),
         ("encode", "jpeg"),
         ("decode", "jpeg"),
+        ("encode", "webp"),
+        ("decode", "webp"),
     ]
     assert {part.layer for part in parts} == {"whole"}
     for made in parts:
         expected = whole.model.sha256 if made.part == "whole" else images_sha256(whole)
         assert made.source_sha256 == expected
-    preprocess, run, _, decode_raw, encode_jpeg, decode_jpeg = (part.run for part in parts)
+    preprocess, run, _, decode_raw, encode_jpeg, decode_jpeg, encode_webp, decode_webp = (part.run for part in parts)
     for index in range(20):
         sample = index % 16
         assert np.array_equal(preprocess()[0], golden["inputs"][sample])
         assert np.abs(run()[0] - golden["outputs"][sample]).max() < 1e-3
         assert np.array_equal(decode_raw(), golden["images"][sample])
         assert encode_jpeg()[:2] == b"\xff\xd8"
-        assert decode_jpeg().shape == golden["images"][sample].shape
+        assert encode_webp()[:4] == b"RIFF"
+        assert decode_jpeg().shape == decode_webp().shape == golden["images"][sample].shape
 
 
 def test_a_run_says_what_was_measured_where(folder: Path) -> None:
@@ -82,7 +85,7 @@ def test_a_run_says_what_was_measured_where(folder: Path) -> None:
     done: list[int] = []
     run = run_benchmark(parts, CPU, rounds=9, warm_up=2, on_round=done.append)
     assert done == list(range(11))
-    assert len(run.items) == len(parts) == 10
+    assert len(run.items) == len(parts) == 12
     for made, tail_inputs in zip(parts, run.items, strict=True):
         assert (tail_inputs.variant, tail_inputs.layer, tail_inputs.part, tail_inputs.codec) == (
             made.variant,

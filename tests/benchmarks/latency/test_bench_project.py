@@ -31,11 +31,11 @@ def test_what_was_asked_for_is_measured_and_kept(finished: Project) -> None:
     assert {item.variant for item in result.run.items} == {"pruned"}
     assert {item.part for item in result.run.items if item.layer == "conv4_1"} == OF_A_CUT
     assert {item.layer for item in result.run.items} == {"conv4_1", "whole"}
-    assert [len(item.samples_ms or ()) for item in result.run.items] == [8] * 10
+    assert [len(item.samples_ms or ()) for item in result.run.items] == [8] * 12
     assert result.path == finished.output / "runs" / f"{result.run.run}.json"
     assert read_run(result.path) == result.run
-    assert result.rows_added == 10
-    assert sum(row.run == result.run.run for row in latest(result.table)) == 10
+    assert result.rows_added == 12
+    assert sum(row.run == result.run.run for row in latest(result.table)) == 12
     assert told == [
         *(("building for cpu", done, 3) for done in range(4)),
         *(("measuring", done, 10) for done in range(11)),

@@ -78,7 +78,7 @@ def test_every_layer_variant_and_input_is_named_in_the_first_figure():
 def test_every_link_baseline_and_choice_is_named_in_the_second_figure():
     shown = texts(drawn(latency_per_network))
     for name in ("3G, 1.1 Mbit/s", "4G, 5.85 Mbit/s", "WiFi, 18.88 Mbit/s", "transmission", "edge only raw, original",
-                 "device only, pruned", "edge only JPEG, pruned *", "best split, original (pool2)",
+                 "device only, pruned", "edge only coded, pruned *", "best split, original (pool2)",
                  "chosen: pruned, cut after pool2", "chosen: pruned, cut after pool1"):  # fmt: skip
         assert name in shown
     assert any("as fast as the best unsplit" in text for text in shown)

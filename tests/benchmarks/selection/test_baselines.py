@@ -17,7 +17,7 @@ def test_baselines_are_the_best_of_their_kind() -> None:
         found = {baseline.name: baseline for baseline in baselines(result.selection, goodput)}
         assert set(found) == {
             f"{kind}, {variant}"
-            for kind in ("device only", "edge only raw", "edge only JPEG", "best split")
+            for kind in ("device only", "edge only raw", "edge only coded", "best split")
             for variant in ("original", "pruned")
         }
         for name, baseline in found.items():
@@ -36,7 +36,7 @@ def test_baselines_are_the_best_of_their_kind() -> None:
                 assert (kind, candidate.layer, candidate.coding) in {
                     ("device only", OUTPUT, "nothing"),
                     ("edge only raw", INPUT, "raw"),
-                    ("edge only JPEG", INPUT, "jpeg q90"),
+                    ("edge only coded", INPUT, "jpeg q90"),
                 }
 
 

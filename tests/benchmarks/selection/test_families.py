@@ -14,7 +14,7 @@ from benchmarks.selection.families import narrowest_within_bound, series_to_show
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, OUTPUT, latency_ms
 
-KINDS = ("device only", "edge only raw", "edge only JPEG", "best split")
+KINDS = ("device only", "edge only raw", "edge only coded", "best split")
 FAMILIES = ("original", "step 1", "step 2")
 
 
@@ -41,7 +41,7 @@ def test_a_baseline_is_the_fastest_of_its_family(result: ProjectSelection, goodp
         times = []
         for candidate in result.selection.candidates:
             where = {"device only": OUTPUT, "best split": candidate.layer}.get(kind, INPUT)
-            coding = {"edge only raw": "raw", "edge only JPEG": "jpeg q90"}.get(kind, candidate.coding)
+            coding = {"edge only raw": "raw", "edge only coded": "jpeg q90"}.get(kind, candidate.coding)
             fits = (candidate.layer, candidate.coding) == (where, coding)
             fits = fits and (kind != "best split" or candidate.layer not in (INPUT, OUTPUT))
             if fits and steps[candidate.variant] in allowed and not candidate.reason:

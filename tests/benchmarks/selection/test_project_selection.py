@@ -80,4 +80,4 @@ def test_a_network_exported_anew_has_to_be_split_anew(finished: Project) -> None
 
 def test_splits_come_in_the_order_of_the_network(finished: Project) -> None:
     layers = [candidate.layer for candidate in selected(finished).selection.candidates if candidate.variant == "pruned"]
-    assert layers == [INPUT, INPUT, OUTPUT, "pool3", "conv4_1"]
+    assert layers == [INPUT, INPUT, INPUT, OUTPUT, "pool3", "conv4_1"]

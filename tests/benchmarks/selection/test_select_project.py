@@ -40,7 +40,7 @@ def test_the_plan_holds_what_was_selected(finished: Project) -> None:
         "reference": original.metric.value,
         "reference_variant": "original",
     }
-    assert len(plan.candidates) == len(result.selection.candidates) == 2 * (3 + 2)
+    assert len(plan.candidates) == len(result.selection.candidates) == 2 * (4 + 2)
     for stored, candidate in zip(plan.candidates, result.selection.candidates, strict=True):
         fields = {key: value for key, value in dataclasses.asdict(candidate).items() if value not in (None, "")}
         assert {key: value for key, value in stored.items() if key != "files"} == fields

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 from PIL import Image
 
-from calibration.codecs.input_coding import decode_jpeg, decode_raw, jpeg_payload, payload_statistics, raw_payload
+from calibration.codecs.input_coding import (
+    CodedPictures,
+    decode_picture,
+    decode_raw,
+    jpeg_payload,
+    lowest_quality,
+    payload_statistics,
+    raw_payload,
+    webp_payload,
+)
 from jetson.errors import CoopexportError
 
 images = st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
@@ -44,20 +53,49 @@ def test_jpeg_payload_is_the_file(image: np.ndarray, quality: int) -> None:
     assert payload[-2:] == b"\xff\xd9"
     with Image.open(io.BytesIO(payload)) as opened:
         assert (opened.format, opened.mode, opened.size) == ("JPEG", "RGB", image.shape[1::-1])
-        assert np.array_equal(decode_jpeg(payload), np.asarray(opened))
-    assert decode_jpeg(payload).dtype == np.uint8
+        assert np.array_equal(decode_picture(payload), np.asarray(opened))
+    assert decode_picture(payload).dtype == np.uint8
 
 
 def test_quality_costs_bytes_and_buys_exactness() -> None:
     image = gradient()
     sizes = [len(jpeg_payload(image, quality)) for quality in (20, 50, 75, 90, 98)]
     errors = [
-        np.abs(decode_jpeg(jpeg_payload(image, quality)).astype(int) - image).mean() for quality in (20, 50, 75, 90, 98)
+        np.abs(decode_picture(jpeg_payload(image, quality)).astype(int) - image).mean()
+        for quality in (20, 50, 75, 90, 98)
     ]
     assert sizes == sorted(set(sizes))
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 4
     assert sizes[-1] < image.size
+
+
+@given(images, st.integers(1, 100))
+def test_webp_payload_is_the_file(image: np.ndarray, quality: int) -> None:
+    payload = webp_payload(image, quality)
+    with Image.open(io.BytesIO(payload)) as opened:
+        assert (opened.format, opened.size) == ("WEBP", image.shape[1::-1])
+        assert np.array_equal(decode_picture(payload), np.asarray(opened.convert("RGB")))
+
+
+@given(st.integers(1, 96))
+def test_the_lowest_quality_is_the_one_below_which_the_bound_is_broken(first: int) -> None:
+    asked: list[int] = []
+
+    def loss_points(quality: int) -> float:
+        asked.append(quality)
+        return 1.0 if quality >= first else 1.01
+
+    assert lowest_quality(loss_points, 1.0) == min(first, 95)
+    assert len(asked) <= 7
+
+
+def test_pictures_arrive_as_their_files_say() -> None:
+    pictures = CodedPictures(np.stack([gradient(), gradient()[::-1]]))
+    arrived, sizes = pictures.coded("webp", 40)
+    assert sizes == tuple(len(webp_payload(image, 40)) for image in (gradient(), gradient()[::-1]))
+    assert np.array_equal(arrived[1], decode_picture(webp_payload(gradient()[::-1], 40)))
+    assert pictures.coded("webp", 40)[0] is arrived
 
 
 def test_chroma_is_stored_at_half_the_resolution() -> None:

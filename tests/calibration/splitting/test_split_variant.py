@@ -11,7 +11,7 @@ import onnx
 import pytest
 from tests_support import files_below
 
-from calibration.codecs.input_coding import decode_jpeg, jpeg_payload, raw_payload
+from calibration.codecs.input_coding import decode_picture, jpeg_payload, raw_payload, webp_payload
 from calibration.metrics.metric import Score, top1
 from calibration.splitting import split_variant
 from calibration.splitting.context import SplitContext, calibrated_cut_tensors, open_context
@@ -129,7 +129,7 @@ def test_altered_preprocessing_shows_in_the_golden_data(finished: Project, alter
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_whole_file_measures_raw_and_jpeg_input(finished: Project, variant: str) -> None:
+def test_whole_file_measures_raw_and_coded_input(finished: Project, variant: str) -> None:
     folder = finished.variant_folder(variant)
     whole = read_whole(folder)
     evaluation = load_dataset(finished, "evaluation")
@@ -141,20 +141,35 @@ def test_whole_file_measures_raw_and_jpeg_input(finished: Project, variant: str)
     uncut = right(evaluation.images)
     assert whole.metric.value == whole.metric.reference == pytest.approx(uncut.mean())
     assert whole.metric.loss_points == 0
-    raw, jpeg = whole.inputs["raw"], whole.inputs["jpeg"]
+    raw = whole.inputs["raw"]
     assert (raw.metric, raw.quality) == (whole.metric, None)
     assert raw.payload_bytes.min == raw.payload_bytes.max == len(raw_payload(evaluation.images[0]))
 
-    assert jpeg.quality == finished.settings.select.jpeg_quality
-    files = [jpeg_payload(image, 90) for image in evaluation.images]
-    arrived = right(np.stack([decode_jpeg(file) for file in files]))
-    assert jpeg.metric.value == pytest.approx(arrived.mean())
-    assert jpeg.metric.reference == whole.metric.value
-    assert jpeg.metric.only_reference_right == int((uncut & ~arrived).sum())
-    assert jpeg.metric.only_this_right == int((arrived & ~uncut).sum())
-    sizes = [len(file) for file in files]
-    assert (jpeg.payload_bytes.min, jpeg.payload_bytes.max) == (min(sizes), max(sizes))
-    assert jpeg.payload_bytes.mean == pytest.approx(np.mean(sizes))
+    for codec, payload in (("jpeg", jpeg_payload), ("webp", webp_payload)):
+        coded = whole.inputs[codec]
+        assert coded.quality is not None
+        assert coded.metric.loss_points <= finished.settings.select.maximum_loss_points + 1e-6 or coded.quality == 95
+        files = [payload(image, coded.quality) for image in evaluation.images]
+        arrived = right(np.stack([decode_picture(file) for file in files]))
+        assert coded.metric.value == pytest.approx(arrived.mean())
+        assert coded.metric.reference == whole.metric.value
+        assert coded.metric.only_reference_right == int((uncut & ~arrived).sum())
+        assert coded.metric.only_this_right == int((arrived & ~uncut).sum())
+        sizes = [len(file) for file in files]
+        assert (coded.payload_bytes.min, coded.payload_bytes.max) == (min(sizes), max(sizes))
+        assert coded.payload_bytes.mean == pytest.approx(np.mean(sizes))
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "webp"])
+def test_a_tighter_bound_never_lowers_the_quality(context: SplitContext, codec: str) -> None:
+    settings, qualities = context.project.settings, []
+    for bound in (0.0, 5.0, 100.0):
+        select = settings.select.model_copy(update={"maximum_loss_points": bound})
+        changed = dataclasses.replace(context.project, settings=settings.model_copy(update={"select": select}))
+        qualities.append(write_whole(dataclasses.replace(context, project=changed))[1].inputs[codec].quality)
+    assert qualities == sorted(qualities, reverse=True)
+    assert qualities[-1] == 1
+    assert qualities[0] > 1
 
 
 @pytest.fixture
@@ -172,7 +187,7 @@ def test_jpeg_is_coded_at_the_projects_quality(context: SplitContext, quality: i
     _, whole = write_whole(dataclasses.replace(context, project=changed))
     evaluation = context.data.evaluation
     payloads = [jpeg_payload(image, quality) for image in evaluation.images]
-    arrived = np.stack([decode_jpeg(payload) for payload in payloads])
+    arrived = np.stack([decode_picture(payload) for payload in payloads])
     outputs = graph_outputs(
         context.graph.folder / "model.onnx", preprocessing.apply(whole.declared_preprocessing(), arrived)
     )

@@ -113,6 +113,7 @@ warm_up = 1
 device_slowdown = 3
 maximum_loss_points = 2.5
 jpeg_quality = 100
+webp_quality = 1
 [select.goodput_bps]
 mine = 1e6
 """
@@ -212,7 +213,7 @@ def test_every_documented_key_is_taken(tmp_path: Path) -> None:
     assert set(TargetSection.model_fields) == mine.model_fields_set
     assert settings.bench == BenchSection(rounds=8, warm_up=1)
     assert settings.select == SelectSection(
-        goodput_bps={"mine": 1e6}, device_slowdown=3.0, maximum_loss_points=2.5, jpeg_quality=100
+        goodput_bps={"mine": 1e6}, device_slowdown=3.0, maximum_loss_points=2.5, jpeg_quality=100, webp_quality=1
     )
     # No key was forgotten above.
     for name in ("model", "data", "training", "split", "build", "bench", "select"):
