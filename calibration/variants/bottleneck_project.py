@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,24 +13,18 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from calibration.codecs.entropy_tables import fit_symbol_model
 from calibration.splitting.choose_cuts import check_where, choose_layers
+from calibration.variants.bottleneck_variant import FITTED_SYMBOLS, register_bottleneck
 from calibration.variants.open_pruning import evaluator
-from calibration.variants.register import Evaluation, Lineage, open_evaluation, register_variant
+from calibration.variants.register import Evaluation, open_evaluation
 from calibration.variants.variant_maker import LeftOut
-from exporter.bottleneck.design import REDUCTION
 from exporter.bottleneck.insert import find_place
 from exporter.bottleneck.plan import (
     SCHEMA,
-    TABLES_FILE,
-    WEIGHTS_FILE,
-    BottleneckFile,
-    encode_network,
     read_bottleneck,
-    write_bottleneck,
 )
 from exporter.bottleneck.search import Search, find_strongest
-from exporter.bottleneck.training import Lesson, TrainedBottleneck, new_bottleneck, symbols_of_data
+from exporter.bottleneck.training import Lesson, TrainedBottleneck, symbols_of_data
 from exporter.bottleneck.trials import Trial
 from exporter.layers.candidates import Layer
 from exporter.layers.names import display_name
@@ -39,17 +33,15 @@ from exporter.progress import OnProgress, ignore, no_progress
 from exporter.project.freshness import FORMAT, changed_inputs, digest, recorded
 from exporter.project.inputs import project_inputs
 from exporter.project.overrides import overridden
-from exporter.project.settings import Project
+from exporter.project.settings import BottleneckSection, Project, TrainingSection
 from exporter.training.training_set import TrainingSet, load_training_set, with_validation
 from exporter.variants.layer_graphs import LayerGraph, example_inputs, layer_graph
 from exporter.variants.plans import ORIGINAL, bottleneck_of, load_variant, parent_inputs
-from exporter.variants.record import VariantRecord, read_variant_record
+from exporter.variants.record import VariantRecord
 from jetson.errors import DamagedFileError, InputError, ParityError, StaleError, UnsupportedError
-from jetson.files.atomic_files import sha256_of_bytes
-from jetson.wire.symbol_model import model_to_bytes
 
-# Tables are fitted to so many symbols of training data: more change little.
-_FITTED_SYMBOLS = 1 << 21
+# Settings that decide what one training does; its task says the rest.
+_OF_A_TRAINING = ("feature_weight", "distillation_weight", "tail", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -126,13 +118,6 @@ def bottleneck_project(
         raise InputError(f"variant {request.variant} has a bottleneck already", fix="name the variant without it")
     graph = layer_graph(project, request.variant)
     layers = choose_layers(project, graph, request.layers, request.all_layers, "post-activation")
-    for layer in layers:
-        if not layer.clean:
-            raise UnsupportedError(
-                f'layer "{layer.name}": more than one tensor crosses there; a bottleneck needs a clean cut',
-                layer=layer.name,
-                fix="`coopexport layers` lists them",
-            )
     opened = _open(project, request, graph, on_progress, on_warning)
     made: list[VariantRecord] = []
     left_out: list[LeftOut] = []
@@ -149,7 +134,7 @@ def bottleneck_project(
 
 @dataclass(frozen=True)
 class _Opened:
-    """What all searches share. `lesson`: of no place yet."""
+    """What the searches at all layers share, loaded once."""
 
     project: Project
     variant: str
@@ -161,11 +146,22 @@ class _Opened:
     parent_score: float
     evaluate: Callable[[torch.nn.Module], float]
     evaluation: Evaluation
-    settings: Any
-    training: Any
-    made_from: dict[str, str]
+    settings: BottleneckSection
+    training: TrainingSection
+    inputs_made_from: dict[str, str]
     on_progress: OnProgress
     on_warning: Callable[[str], None]
+
+    @property
+    def made_from(self) -> dict[str, str]:
+        """Return what the variants are made from."""
+        return {**self.inputs_made_from, "bottleneck settings": digest(self.settings.model_dump(mode="json"))}
+
+    @property
+    def trained_from(self) -> dict[str, str]:
+        """Return what a training is made from: a search with another bound, or a longer one, takes what is there."""
+        settings = self.settings.model_dump(mode="json", include=set(_OF_A_TRAINING))
+        return {**self.inputs_made_from, "bottleneck settings": digest(settings)}
 
 
 def _open(
@@ -187,7 +183,6 @@ def _open(
             **parent_inputs(project, request.variant),
             **now,
             "validation data": now["validation data"] or digest("a share of the training data"),
-            "bottleneck settings": digest(settings.model_dump(mode="json")),
             "training settings": digest(training.model_dump(mode="json")),
         }
     )
@@ -202,6 +197,12 @@ def _bottlenecks_at(
 ) -> list[VariantRecord]:
     """Search at one layer and register what was found; raises CoopexportError when nothing was."""
     project, name = opened.project, display_name(opened.graph.layers, layer)
+    if not layer.clean:
+        raise UnsupportedError(
+            f'layer "{layer.name}": more than one tensor crosses there; a bottleneck needs a clean cut',
+            layer=layer.name,
+            fix="`coopexport layers` lists them",
+        )
     prefix = f"{name}-bottleneck-" if opened.variant == ORIGINAL else f"{opened.variant}-{name}-bottleneck-"
     others = _of_other_settings(opened, prefix, replace)
     place = find_place(opened.parent, opened.inputs, name, _feature(opened.graph, layer, opened.inputs.numpy()))
@@ -213,7 +214,7 @@ def _bottlenecks_at(
     )  # fmt: skip
 
     def judge(trained: TrainedBottleneck) -> tuple[float, float]:
-        symbols = symbols_of_data(trained.made, trained.quantiser, opened.validation, opened.training, _FITTED_SYMBOLS)
+        symbols = symbols_of_data(trained.made, trained.quantiser, opened.validation, opened.training, FITTED_SYMBOLS)
         bits = trained.quantiser.estimated_bits(symbols)
         return opened.evaluate(trained.made.graph_module), float(bits.double().mean()) / 8
 
@@ -226,13 +227,15 @@ def _bottlenecks_at(
             )
         )  # fmt: skip
 
-    search = Search(lesson, opened.made_from, opened.parent_score, judge, on_trial)
+    search = Search(lesson, opened.trained_from, opened.parent_score, judge, on_trial)
     found = []
     strongest = find_strongest(search)
     for other in others:
         shutil.rmtree(other)
     for number, trial in enumerate(strongest, start=1):
-        record = _registered(opened, lesson, trial, f"{prefix}{number}")
+        record = register_bottleneck(
+            project, f"{prefix}{number}", opened.variant, lesson, trial, opened.made_from, opened.evaluation
+        )
         found.append(record)
         tell(record)
     return found
@@ -255,46 +258,6 @@ def _of_other_settings(opened: _Opened, prefix: str, may_replace: bool) -> list[
         if different:
             others.append(folder)
     return others
-
-
-def _registered(opened: _Opened, lesson: Lesson, trial: Trial, variant: str) -> VariantRecord:
-    """Write a trial as a variant and register it, unless that was done already."""
-    project, folder = opened.project, opened.project.variant_folder(variant)
-    quantised, quantiser = new_bottleneck(lesson, trial.task)
-    quantised.graph_module.load_state_dict(dict(trial.weights))
-    weights = encode_network(quantised.graph_module)
-    try:
-        if read_bottleneck(folder).weights_sha256 == sha256_of_bytes(weights):
-            return read_variant_record(folder)
-    except (StaleError, DamagedFileError):
-        pass
-    design = trial.task.design
-    symbols = symbols_of_data(quantised, quantiser, opened.data, opened.training, _FITTED_SYMBOLS).numpy()
-    tables = model_to_bytes(fit_symbol_model(symbols, design.bits, contexts=True))
-    place = lesson.place
-    file = BottleneckFile(
-        parent=opened.variant, layer=place.layer, node=place.node, shape=place.shape, rectified=place.rectified,
-        stride=design.stride, channels=design.channels, bits=design.bits, tail=opened.settings.tail,
-        made_from=recorded({**opened.made_from, FORMAT: SCHEMA}), weights=WEIGHTS_FILE,
-        weights_sha256=sha256_of_bytes(weights), tables=TABLES_FILE, tables_sha256=sha256_of_bytes(tables),
-        estimated_bytes=trial.estimated_bytes,
-    )  # fmt: skip
-    write_bottleneck(folder, file, weights, tables)
-    parameters = dict(quantised.graph_module.named_parameters())
-    reduction = sum(one.numel() for name, one in parameters.items() if name.startswith(f"{REDUCTION}."))
-    method = {
-        "command": "bottleneck",
-        "layer": place.layer,
-        **asdict(design),
-        "rate_weight": trial.task.rate_weight,
-        "tail": opened.settings.tail,
-        "estimated_bytes": trial.estimated_bytes,
-        "encoder_parameters": reduction + sum(parameters[name].numel() for name in quantised.head),
-        "reduction_parameters": reduction,
-    }
-    training = {"epochs": trial.task.epochs, "images": trial.images, "seconds": trial.seconds}
-    lineage = Lineage(opened.variant, None, "bottleneck", method, (REDUCTION,), training)
-    return register_variant(project, variant, lineage, opened.evaluation)
 
 
 def _feature(graph: LayerGraph, layer: Layer, inputs: NDArray[np.float32]) -> NDArray[Any]:

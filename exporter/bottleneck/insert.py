@@ -49,11 +49,6 @@ class BottleneckNetwork:
     tail: tuple[str, ...]
 
     @property
-    def units(self) -> tuple[nn.Module, ...]:
-        """Return all that was put in."""
-        return tuple(child for name, child in self.graph_module.named_children() if name in _OWN)
-
-    @property
     def reduction(self) -> nn.Module:
         """Return the unit that reduces the feature."""
         return self.graph_module.get_submodule(REDUCTION)

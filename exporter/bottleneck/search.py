@@ -13,7 +13,7 @@ from math import prod
 from exporter.bottleneck.design import STRIDES, BottleneckDesign, check_design
 from exporter.bottleneck.insert import Place
 from exporter.bottleneck.training import Lesson, Task, TrainedBottleneck, train
-from exporter.bottleneck.trials import Trial, read_trial, write_trial
+from exporter.bottleneck.trials import Trial, lineage_of, read_trial, write_trial
 from exporter.project.freshness import MadeFrom, digest
 from exporter.project.settings import BottleneckSection
 from jetson.errors import ParityError, UnsupportedError
@@ -29,8 +29,9 @@ _TOLERANCE_POINTS = 1e-6
 class Search:
     """What a search works with.
 
-    `parent_score`: the metric of the network without a bottleneck on validation data; `judge` returns that of a trained
-    one on the same data, and the bytes of its symbols by what training counted.
+    `made_from`: what all its trainings are made from, bound and number aside. `parent_score`: the metric of the
+    network without a bottleneck on validation data; `judge` returns that of a trained one on the same data, and the
+    bytes of its symbols by what training counted.
     """
 
     lesson: Lesson
@@ -84,7 +85,7 @@ def first_design(settings: BottleneckSection, place: Place) -> BottleneckDesign:
     Raises CoopexportError when the feature cannot be reduced.
     """
     shape = place.shape
-    stride = max(one for one in STRIDES if one <= min(settings.stride, *shape[1:], settings.stride))
+    stride = max(one for one in STRIDES if one <= min(settings.stride, min(shape[1:], default=1)))
     channels = settings.channels or max(1, shape[0] // 4)
     design = BottleneckDesign(stride, channels, settings.bits)
     check_design(design, shape, place.layer)
@@ -96,7 +97,8 @@ def roomier(design: BottleneckDesign, place: Place) -> BottleneckDesign | None:
     options = []
     if design.bits < _MOST_BITS_TO_BEGIN_WITH:
         options.append(replace(design, bits=design.bits + 1))
-    options.append(replace(design, channels=2 * design.channels))
+    if 2 * design.channels <= place.shape[0]:
+        options.append(replace(design, channels=2 * design.channels))
     if design.stride > 1:
         options.append(replace(design, stride=design.stride // 2))
     return next((one for one in options if prod(one.shape(place.shape)) < prod(place.shape)), None)
@@ -131,16 +133,16 @@ def _tried(search: Search, task: Task, start: Trial | None, trials: list[Trial])
     """Return the trial of `task`, trained now or read, and add it to `trials`."""
     lesson, number = search.lesson, len(trials) + 1
     path = lesson.folder / f"trial-{number}.safetensors"
-    begun_with = None if start is None else start.number
-    trial = read_trial(path, task, begun_with, search.made_from)
+    lineage = lineage_of(task, start)
+    trial = read_trial(path, lineage, search.made_from)
     if trial is None:
-        recipe = digest([dict(search.made_from), repr(task), begun_with, lesson.place.layer])
+        recipe = digest([dict(search.made_from), lineage, lesson.place.layer])
         label = f"trial-{number}"
         trained = train(lesson, task, recipe, label, None if start is None else start.weights)
         score, estimated_bytes = search.judge(trained)
         weights = trained.made.graph_module.state_dict()
         result = trained.result
-        trial = Trial(number, task, begun_with, score, estimated_bytes, result.images, result.seconds, weights)
+        trial = Trial(number, task, lineage, score, estimated_bytes, result.images, result.seconds, weights)
         write_trial(path, trial, search.made_from)
         (lesson.folder / f"{label}.state").unlink(missing_ok=True)
     trials.append(trial)

@@ -86,7 +86,9 @@ def train(
         _begin_with(made, start)
     frozen = _freeze_tail(made) if settings.tail == "frozen" else ()
     teacher, tap = tapped(lesson.parent, lesson.inputs, lesson.place)
-    training = lesson.training.model_copy(update={"distillation_weight": settings.distillation_weight})
+    # A search judges each training when it is done: none stops early.
+    own = {"distillation_weight": settings.distillation_weight, "patience": None}
+    training = lesson.training.model_copy(update=own)
     if settings.learning_rate is not None:
         training = training.model_copy(update={"learning_rate": settings.learning_rate})
     kept: list[torch.Tensor] = []

@@ -11,7 +11,7 @@ import torch
 
 from exporter.bottleneck.design import BottleneckDesign
 from exporter.bottleneck.training import Task
-from exporter.project.freshness import FORMAT, MadeFrom, changed_inputs
+from exporter.project.freshness import FORMAT, MadeFrom, changed_inputs, digest
 from jetson.files.atomic_files import write_file
 
 SCHEMA = "coopexport.bottleneck-trial/1.0"
@@ -19,7 +19,7 @@ SCHEMA = "coopexport.bottleneck-trial/1.0"
 
 @dataclass(frozen=True)
 class Trial:
-    """A trained bottleneck. `number`: in its search, from 1; `start`: that of the trial whose weights it began with.
+    """A trained bottleneck. `number`: in its search, from 1; `lineage`: a digest of its task and of all before it.
 
     `score`: the metric on validation data, symbols rounded; `estimated_bytes`: of their code, the mean over the same
     data, by what training counted; `images`, `seconds`: of its own training. `weights`: of the whole network.
@@ -27,7 +27,7 @@ class Trial:
 
     number: int
     task: Task
-    start: int | None
+    lineage: str
     score: float
     estimated_bytes: float
     images: int
@@ -44,8 +44,13 @@ def write_trial(path: Path, trial: Trial, made_from: MadeFrom) -> None:
     write_file(str(path), save({name: one.clone().contiguous() for name, one in trial.weights.items()}, metadata))
 
 
-def read_trial(path: Path, task: Task, start: int | None, made_from: MadeFrom) -> Trial | None:
-    """Return what `write_trial` wrote; None when it is missing, damaged, or of another task or search."""
+def lineage_of(task: Task, start: Trial | None) -> str:
+    """Return a digest of a task and of all whose weights it begins with, one after the other."""
+    return digest([asdict(task), None if start is None else start.lineage])
+
+
+def read_trial(path: Path, lineage: str, made_from: MadeFrom) -> Trial | None:
+    """Return what `write_trial` wrote; None when it is missing, damaged, or of another lineage, data or settings."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -55,9 +60,9 @@ def read_trial(path: Path, task: Task, start: int | None, made_from: MadeFrom) -
             if changed_inputs(stored, {**made_from, FORMAT: SCHEMA}):
                 return None
             content = json.loads(metadata["content"])
-            content["task"] = Task(**{**content["task"], "design": BottleneckDesign(**content["task"]["design"])})
-            if (content["task"], content["start"]) != (task, start):
+            if content["lineage"] != lineage:
                 return None
+            content["task"] = Task(**{**content["task"], "design": BottleneckDesign(**content["task"]["design"])})
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
         return Trial(**content, weights=weights)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):

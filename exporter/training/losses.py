@@ -75,7 +75,7 @@ def distillation(outputs: torch.Tensor, teacher_outputs: torch.Tensor, temperatu
     if outputs.shape != teacher_outputs.shape or outputs.dim() < 2:
         raise InputError(
             f"the network returns {tuple(outputs.shape)} and its teacher {tuple(teacher_outputs.shape)}",
-            fix="distillation needs N x classes of both: set training.distillation_weight = 0",
+            fix="distillation needs N x classes of both: set distillation_weight = 0",
         )
     student = torch.log_softmax(outputs / temperature, dim=1)
     teacher = torch.log_softmax(teacher_outputs / temperature, dim=1)

@@ -277,3 +277,34 @@ def test_the_registry_measures_a_variant_again_when_its_record_is_stale(project:
     registry = open_registry(project)
     assert {one.variant: one for one in registry.records}[record.variant] == record
     assert not registry.outdated
+
+
+def test_a_longer_search_takes_what_is_trained_already(project: Project) -> None:
+    trained: list[str] = []
+    longer = replace(REQUEST, trainings=5, maximum_loss_points=12, replace=True)
+    result = bottleneck_project(project, longer, on_progress=lambda label, _done, _total: trained.append(label))
+    assert set(trained) == {"conv1 trial-5"}
+    assert result.variants
+
+
+def test_what_began_with_other_weights_is_trained_again(project: Project) -> None:
+    trained: list[str] = []
+    other = replace(REQUEST, first_epochs=5, replace=True)
+    bottleneck_project(project, other, on_progress=lambda label, _done, _total: trained.append(label))
+    assert set(trained) >= {"conv1 trial-1", "conv1 trial-2"}
+
+
+def test_a_vector_is_reduced_as_well(project: Project) -> None:
+    request = BottleneckRequest(("/Flatten",), maximum_loss_points=100, trainings=2, first_epochs=1, epochs=1)
+    (record, *_) = bottleneck_project(project, request).variants
+    split_project(project, SplitRequest((record.variant,), all_layers=True))
+    (tensor,) = bundle_of(project, record.variant).tensors
+    assert tensor.shape == (record.method["channels"],)
+
+
+def test_patience_of_other_trainings_does_not_matter(project: Project) -> None:
+    path = project.folder / "coopexport.toml"
+    path.write_text(path.read_text().replace("[training]", "[training]\npatience = 1"))
+    request = replace(REQUEST, layers=("conv2",), trainings=1, maximum_loss_points=100)
+    (record,) = bottleneck_project(load_project(path), request).variants
+    assert record.training["images"] == 96 * 6
