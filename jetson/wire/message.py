@@ -52,7 +52,8 @@ def encode_message(
         )
     bodies = []
     for index, (tensor, specification) in enumerate(zip(tensors, message_format.specifications)):  # noqa: B905  of 3.10
-        if (tensor.dtype.name, tensor.shape) != (specification.dtype, specification.shape):
+        # Not dtype.name, which takes longer than all the rest of the header.
+        if tensor.dtype.newbyteorder("=") != specification.dtype or tensor.shape != specification.shape:
             raise InputError(
                 "tensor {} is {} {}, specified is {} {}: head and tail are not of the same cut".format(
                     index, tensor.dtype.name, tensor.shape, specification.dtype, specification.shape

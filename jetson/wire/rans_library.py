@@ -68,6 +68,19 @@ def _tables(model: SymbolModel) -> _Tables:
     return _Tables(arrays, *[array.ctypes.data for array in arrays])
 
 
+class _OfPlanes(NamedTuple):
+    """The table of each plane, and where that array is."""
+
+    tables: np.ndarray
+    address: int
+
+
+@functools.lru_cache(maxsize=512)
+def _of_planes(model: SymbolModel, planes: int) -> _OfPlanes:
+    tables = np.ascontiguousarray(tables_of_planes(model, planes))
+    return _OfPlanes(tables, tables.ctypes.data)
+
+
 class RansLibrary:
     """The two functions of rans.c on arrays; the same bytes and the same answers as rans_python's."""
 
@@ -85,9 +98,9 @@ class RansLibrary:
         # No frequency is below 1 of 2^15: no symbol sheds more than one word of 16 bits.
         buffer = np.empty(2 * symbols.size + STATE_BYTES, np.uint8)
         planes, height, width = symbols.shape
-        of_planes = tables_of_planes(model, planes)
+        of_planes = _of_planes(model, planes)
         size_bytes = self._encode(
-            symbols.ctypes.data, planes, height, width, of_planes.ctypes.data, tables.of_prediction, tables.of_activity,
+            symbols.ctypes.data, planes, height, width, of_planes.address, tables.of_prediction, tables.of_activity,
             tables.context_counts, 1 << model.bits, tables.cumulative, buffer.ctypes.data, buffer.size,
         )  # fmt: skip
         if size_bytes < 0:
@@ -97,10 +110,10 @@ class RansLibrary:
     def decode(self, coded: bytes, shape: Tuple[int, int, int], model: SymbolModel) -> Tuple[int, np.ndarray]:
         """Return (0, symbols), uint8 planes x height x width, or (the reason's number, symbols that mean nothing)."""
         tables = _tables(model)
-        symbols, of_planes = np.empty(shape, np.uint8), tables_of_planes(model, shape[0])
+        symbols, of_planes = np.empty(shape, np.uint8), _of_planes(model, shape[0])
         source = np.frombuffer(coded or b"\0", np.uint8)  # older NumPy takes no empty bytes
         problem = self._decode(
-            source.ctypes.data, len(coded), symbols.ctypes.data, shape[0], shape[1], shape[2], of_planes.ctypes.data,
+            source.ctypes.data, len(coded), symbols.ctypes.data, shape[0], shape[1], shape[2], of_planes.address,
             tables.of_prediction, tables.of_activity, tables.context_counts, 1 << model.bits, tables.cumulative,
             tables.first,
         )  # fmt: skip
