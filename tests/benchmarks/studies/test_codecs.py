@@ -84,7 +84,7 @@ def test_the_symbols_are_those_of_the_network(results: Results) -> None:
 def test_raw_messages_have_the_size_that_they_must_have(results: Results) -> None:
     sizes = {one.name: next(row for row in one.measured if row.coder == "raw").sizes_bytes for one in results.cases}
     assert sizes["pool1, 8 bits"] == (2048 + 5,) * 4
-    assert sizes["pool1, 2 bits"] == (512 + 7,) * 4
+    assert sizes["pool1, 2 bits"] == (512 + 5,) * 4
 
 
 def test_the_page_has_a_table_per_cut_and_one_row_per_coder_and_bound(results: Results) -> None:

@@ -194,6 +194,9 @@ def test_selection_keeps_every_variant_and_compares_families(
     assert "\nmaximum_loss_points = 1.0" in file.read_text()
     file.write_text(file.read_text().replace("\nmaximum_loss_points = 1.0", "\nmaximum_loss_points = 100.0"))
     result = coopexport(project, "report")
+    assert "was split before select settings changed; run: coopexport split --all" in result.errors
+    assert coopexport(project, "split", "--all").code == 0  # pictures at the lowest quality within the new bound
+    result = coopexport(project, "report")
     assert result.code == 0, result.errors
     page = (project / "out" / "report.html").read_text()
     assert "What each step adds" in page
