@@ -49,11 +49,6 @@ class BottleneckNetwork:
     tail: tuple[str, ...]
 
     @property
-    def reduction(self) -> nn.Module:
-        """Return the unit that reduces the feature."""
-        return self.graph_module.get_submodule(REDUCTION)
-
-    @property
     def bound(self) -> nn.Module:
         """Return the activation whose output crosses."""
         return self.graph_module.get_submodule(_BOUND)

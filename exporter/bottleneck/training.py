@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
@@ -20,8 +19,6 @@ from exporter.training.batches import iterate
 from exporter.training.fit import FitResult, fit
 from exporter.training.placement import thread_count
 from exporter.training.training_set import TrainingSet
-
-Tail = Literal["fine-tuned", "frozen"]
 
 
 @dataclass(frozen=True)
