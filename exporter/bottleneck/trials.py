@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ import torch
 
 from exporter.bottleneck.design import BottleneckDesign
 from exporter.bottleneck.training import Task
-from exporter.project.freshness import FORMAT, MadeFrom, changed_inputs, digest
-from jetson.files.atomic_files import write_file
+from exporter.project.freshness import MadeFrom, digest
+from exporter.training.weights_file import read_weights, write_weights
 
 SCHEMA = "coopexport.bottleneck-trial/1.0"
 
@@ -37,11 +36,8 @@ class Trial:
 
 def write_trial(path: Path, trial: Trial, made_from: MadeFrom) -> None:
     """Write a trial, and what its search is made from, atomically; raises OSError."""
-    from safetensors.torch import save
-
     content = {key: value for key, value in asdict(trial).items() if key != "weights"}
-    metadata = {"schema": SCHEMA, "made_from": json.dumps(dict(made_from)), "content": json.dumps(content)}
-    write_file(str(path), save({name: one.clone().contiguous() for name, one in trial.weights.items()}, metadata))
+    write_weights(path, trial.weights, SCHEMA, made_from, content)
 
 
 def lineage_of(task: Task, start: Trial | None) -> str:
@@ -51,19 +47,13 @@ def lineage_of(task: Task, start: Trial | None) -> str:
 
 def read_trial(path: Path, lineage: str, made_from: MadeFrom) -> Trial | None:
     """Return what `write_trial` wrote; None when it is missing, damaged, or of another lineage, data or settings."""
-    from safetensors import SafetensorError, safe_open
-
+    read = read_weights(path, SCHEMA, made_from)
+    if read is None or read[1].get("lineage") != lineage:
+        return None
+    weights, content = read
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            stored = {**json.loads(metadata["made_from"]), FORMAT: metadata.get("schema")}
-            if changed_inputs(stored, {**made_from, FORMAT: SCHEMA}):
-                return None
-            content = json.loads(metadata["content"])
-            if content["lineage"] != lineage:
-                return None
-            content["task"] = Task(**{**content["task"], "design": BottleneckDesign(**content["task"]["design"])})
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping
-        return Trial(**content, weights=weights)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        given = content.pop("task")
+        task = Task(**{**given, "design": BottleneckDesign(**given["design"])})
+        return Trial(**content, task=task, weights=weights)
+    except (KeyError, TypeError):
         return None
