@@ -218,12 +218,12 @@ def _bottlenecks_at(
         bits = trained.quantiser.estimated_bits(symbols)
         return opened.evaluate(trained.made.graph_module), float(bits.double().mean()) / 8
 
-    def on_trial(trial: Trial, loss_points: float) -> None:
-        design, bound = trial.task.design, opened.settings.maximum_loss_points
+    def on_trial(trial: Trial, loss_points: float, holds: bool) -> None:
+        design = trial.task.design
         tell(
             TriedBottleneck(
                 name, trial.number, design.stride, design.channels, design.bits, trial.task.rate_weight,
-                trial.estimated_bytes, loss_points, loss_points <= bound + 1e-6,
+                trial.estimated_bytes, loss_points, holds,
             )
         )  # fmt: skip
 

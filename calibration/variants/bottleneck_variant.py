@@ -62,8 +62,6 @@ def register_bottleneck(
         estimated_bytes=trial.estimated_bytes,
     )  # fmt: skip
     write_bottleneck(folder, file, weights, tables)
-    parameters = dict(quantised.graph_module.named_parameters())
-    reduction = sum(one.numel() for name, one in parameters.items() if name.startswith(f"{REDUCTION}."))
     method = {
         "command": "bottleneck",
         "layer": place.layer,
@@ -71,8 +69,8 @@ def register_bottleneck(
         "rate_weight": trial.task.rate_weight,
         "tail": lesson.settings.tail,
         "estimated_bytes": trial.estimated_bytes,
-        "encoder_parameters": reduction + sum(parameters[name].numel() for name in quantised.head),
-        "reduction_parameters": reduction,
+        "encoder_parameters": quantised.parameters_in(REDUCTION, *quantised.head),
+        "reduction_parameters": quantised.parameters_in(REDUCTION),
     }
     training = {"epochs": trial.task.epochs, "images": trial.images, "seconds": trial.seconds}
     lineage = Lineage(parent, None, "bottleneck", method, (REDUCTION,), training)

@@ -40,13 +40,21 @@ class Place:
 class BottleneckNetwork:
     """A network with a bottleneck; its modules are those of the network that it was put into.
 
-    `head`: the names of its parameters that the device's side uses, those of the bottleneck aside; `tail`: of the
-    edge's side alone.
+    `head`: the names of modules, and of parameters of their own, that the device's side uses, the bottleneck aside;
+    `tail`: those that the edge's side alone does.
     """
 
     graph_module: fx.GraphModule
     head: tuple[str, ...]
     tail: tuple[str, ...]
+
+    def parameters_in(self, *places: str) -> int:
+        """Return how many numbers the parameters hold that are called, or lie in modules called, so."""
+        return sum(
+            parameter.numel()
+            for name, parameter in self.graph_module.named_parameters()
+            if any(name == place or name.startswith(f"{place}.") for place in places)
+        )
 
     @property
     def bound(self) -> nn.Module:
@@ -205,12 +213,9 @@ def insert(
 
 
 def _sides(traced: TracedNetwork, node: fx.Node) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the parameters that the two sides of `node` use; what both use is the head's."""
+    """Return the modules and parameters that the two sides of `node` call and read; what both use is the head's."""
     behind = _reached_from([node])
-    names = [name for name, _ in traced.graph_module.named_parameters()]
-    of_head: set[str] = set()
-    for item in traced.nodes:
-        if item not in behind and item.op in ("call_module", "get_attr"):
-            target = str(item.target)
-            of_head.update(name for name in names if name == target or name.startswith(f"{target}."))
-    return tuple(name for name in names if name in of_head), tuple(name for name in names if name not in of_head)
+    used = [(str(item.target), item in behind) for item in traced.nodes if item.op in ("call_module", "get_attr")]
+    head = dict.fromkeys(target for target, is_behind in used if not is_behind)
+    tail = dict.fromkeys(target for target, is_behind in used if is_behind and target not in head)
+    return tuple(head), tuple(tail)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -52,7 +52,6 @@ class BottleneckFile(BaseModel):
     tables: str
     tables_sha256: str
     estimated_bytes: float
-    parity: tuple[dict[str, Any], ...] = ()
 
     @property
     def design(self) -> BottleneckDesign:
@@ -60,8 +59,8 @@ class BottleneckFile(BaseModel):
         return BottleneckDesign(self.stride, self.channels, self.bits)
 
     def network_digest(self) -> str:
-        """Return a digest of the network: not of what it was made from, or what was proven."""
-        return digest(self.model_dump(mode="json", exclude={"made_from", "parity", "estimated_bytes"}))
+        """Return a digest of the network: not of what it was made from."""
+        return digest(self.model_dump(mode="json", exclude={"made_from", "estimated_bytes"}))
 
 
 def write_bottleneck(folder: Path, file: BottleneckFile, weights: bytes, tables: bytes) -> None:
@@ -79,9 +78,7 @@ def read_tables(folder: Path, file: BottleneckFile) -> SymbolModel:
     """Return the symbol model of a bottleneck; raises CoopexportError when it is missing or not the recorded one."""
     path = folder / file.tables
     if not path.is_file() or sha256_of_file(str(path)) != file.tables_sha256:
-        raise DamagedFileError(
-            f"{path} is not the file that {BOTTLENECK_FILE} names", path=path, fix=f"run: {_COMMAND}"
-        )
+        raise _other_file(path)
     return model_from_bytes(path.read_bytes())
 
 
@@ -118,9 +115,7 @@ def rebuild_bottleneck(folder: Path, parent: nn.Module, inputs: torch.Tensor) ->
     if not path.is_file():
         raise StaleError(f"{path} is missing", path=path, fix=f"run: {_COMMAND}")
     if sha256_of_file(str(path)) != file.weights_sha256:
-        raise DamagedFileError(
-            f"{path} is not the file that {BOTTLENECK_FILE} names", path=path, fix=f"run: {_COMMAND}"
-        )
+        raise _other_file(path)
     module = insert(parent, inputs, place_of(file), file.design).graph_module
     load_weights(module, read_state_dict(path), str(path))
     return module.eval()

@@ -12,7 +12,7 @@ from math import prod
 
 from exporter.bottleneck.design import STRIDES, BottleneckDesign, check_design
 from exporter.bottleneck.insert import Place
-from exporter.bottleneck.training import Lesson, Task, TrainedBottleneck, train
+from exporter.bottleneck.training import Lesson, Start, Task, TrainedBottleneck, train
 from exporter.bottleneck.trials import Trial, lineage_of, read_trial, write_trial
 from exporter.project.freshness import MadeFrom, digest
 from exporter.project.settings import BottleneckSection
@@ -38,7 +38,7 @@ class Search:
     made_from: MadeFrom
     parent_score: float
     judge: Callable[[TrainedBottleneck], tuple[float, float]]
-    on_trial: Callable[[Trial, float], None]
+    on_trial: Callable[[Trial, float, bool], None]
 
     def loss_points(self, trial: Trial) -> float:
         """Return how many points of the metric a trial costs on validation data."""
@@ -138,7 +138,7 @@ def _tried(search: Search, task: Task, start: Trial | None, trials: list[Trial])
     if trial is None:
         recipe = digest([dict(search.made_from), lineage, lesson.place.layer])
         label = f"trial-{number}"
-        trained = train(lesson, task, recipe, label, None if start is None else start.weights)
+        trained = train(lesson, task, recipe, label, None if start is None else Start(start.task.design, start.weights))
         score, estimated_bytes = search.judge(trained)
         weights = trained.made.graph_module.state_dict()
         result = trained.result
@@ -146,7 +146,7 @@ def _tried(search: Search, task: Task, start: Trial | None, trials: list[Trial])
         write_trial(path, trial, search.made_from)
         (lesson.folder / f"{label}.state").unlink(missing_ok=True)
     trials.append(trial)
-    search.on_trial(trial, search.loss_points(trial))
+    search.on_trial(trial, search.loss_points(trial), search.holds(trial))
     return trial
 
 

@@ -68,10 +68,16 @@ def new_bottleneck(lesson: Lesson, task: Task) -> tuple[BottleneckNetwork, Quant
         return insert(lesson.parent, lesson.inputs, lesson.place, task.design, quantiser), quantiser
 
 
-def train(
-    lesson: Lesson, task: Task, recipe: str, label: str, start: Mapping[str, torch.Tensor] | None = None
-) -> TrainedBottleneck:
-    """Train a bottleneck, from the weights of `start` as far as they fit; raises CoopexportError as `fit` does.
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with: weights of another one, counts included, and the design that they are of."""
+
+    design: BottleneckDesign
+    weights: Mapping[str, torch.Tensor]
+
+
+def train(lesson: Lesson, task: Task, recipe: str, label: str, start: Start | None = None) -> TrainedBottleneck:
+    """Train a bottleneck, from `start` as far as its weights fit; raises CoopexportError as `fit` does.
 
     Loss: (1 - w) cross entropy (or the user's) + w distillation from the parent's outputs, plus the squared distance
     from the parent's feature over its variance, times `feature_weight`, plus bits of a sample, times the task's rate
@@ -80,7 +86,7 @@ def train(
     made, quantiser = new_bottleneck(lesson, task)
     settings = lesson.settings
     if start is not None:
-        _begin_with(made, start)
+        _begin_with(made, task.design, start)
     frozen = _freeze_tail(made) if settings.tail == "frozen" else ()
     teacher, tap = tapped(lesson.parent, lesson.inputs, lesson.place)
     # A search judges each training when it is done: none stops early.
@@ -123,39 +129,35 @@ def train(
     return TrainedBottleneck(made, quantiser, result)
 
 
-def _begin_with(made: BottleneckNetwork, start: Mapping[str, torch.Tensor]) -> None:
+def _begin_with(made: BottleneckNetwork, design: BottleneckDesign, start: Start) -> None:
     """Copy the weights that fit; where fewer channels cross than before, those that the recovery weighs most."""
     own = made.graph_module.state_dict()
-    first = next(iter(made.recovery.children()))
-    # What reads the channels that cross, and what makes or counts them: the dimension that they are in.
-    dimensions = {
-        f"{RECOVERY}.0.weight": 0 if isinstance(first, nn.ConvTranspose2d) else 1,
-        **{name: 0 for name in own if name.startswith((f"{REDUCTION}.", f"{QUANTISER}."))},
-    }
-    reading, count = start[f"{RECOVERY}.0.weight"], own[f"{REDUCTION}.weight"].shape[0]
-    strongest = reading.transpose(0, dimensions[f"{RECOVERY}.0.weight"]).flatten(1).norm(dim=1).argsort(descending=True)
-    kept = strongest[:count].sort().values
+    reading = f"{RECOVERY}.0.weight"
+    # A transposed convolution, which a stride needs, has the channels that it reads in its first dimension.
+    place = 0 if start.design.stride > 1 else 1
+    strongest = start.weights[reading].transpose(0, place).flatten(1).norm(dim=1).argsort(descending=True)
+    kept = strongest[: design.channels].sort().values
+    dimensions = {name: 0 for name in own if name.startswith((f"{REDUCTION}.", f"{QUANTISER}."))}
+    dimensions[reading] = place
+    is_same_kind = (design.stride > 1) == (start.design.stride > 1)
     fitting = {}
     for name, value in own.items():
-        given = start[name]
+        given = start.weights[name]
         if name in dimensions:
             given = given.index_select(dimensions[name], kept)
-        fitting[name] = given if given.shape == value.shape else value
+        fits = given.shape == value.shape and (name != reading or is_same_kind)
+        fitting[name] = given if fits else value
     made.graph_module.load_state_dict(fitting)
 
 
 def _freeze_tail(made: BottleneckNetwork) -> tuple[nn.Module, ...]:
     """Let training leave the edge's side alone, and return its modules, whose statistics stay, too."""
-    parameters = dict(made.graph_module.named_parameters())
-    for name in made.tail:
-        parameters[name].requires_grad_(False)
-    tail = set(made.tail)
-    found = []
-    for path, child in made.graph_module.named_modules():
-        own = {f"{path}.{name}" for name, _ in child.named_parameters(recurse=False)}
-        if own and own <= tail:
-            found.append(child)
-    return tuple(found)
+    module = made.graph_module
+    for name, parameter in module.named_parameters():
+        if any(name == target or name.startswith(f"{target}.") for target in made.tail):
+            parameter.requires_grad_(False)
+    modules = dict(module.named_modules())
+    return tuple(modules[target] for target in made.tail if target in modules)
 
 
 def symbols_of_data(
