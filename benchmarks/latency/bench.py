@@ -24,7 +24,7 @@ from engines.targets.lookup import Target
 from exporter.bundles.bundle import WholeFile, images_sha256, read_golden, read_split, read_whole
 from exporter.bundles.golden import golden_head_outputs, golden_tail_inputs
 from jetson.errors import DeviceError
-from jetson.runtime.sampling import sample_interleaved
+from jetson.runtime.sampling import UNTIMED_RUNS, sample_interleaved
 from jetson.wire.rans import rans_implementation
 
 
@@ -52,11 +52,17 @@ def run_benchmark(
     warm_up: int,
     on_round: Callable[[int], None] | None = None,
 ) -> LatencyRun:
-    """Time `stages` and return the run. Stages that raise are in it with their reason."""
+    """Time `stages` and return the run. Stages that raise are in it with their reason.
+
+    Stages are timed as a stream of images runs them: those of the device, of the edge or of a picture codec after each
+    other, right after they all ran untimed.
+    """
     started = datetime.now(timezone.utc)
     host = {**describe_host(), "rans": rans_implementation().name}
-    samples, failures = sample_interleaved([(stage.key, stage.run) for stage in stages], rounds, warm_up, on_round)
-    items = tuple(
+    chains = {stage.key: _chain(stage) for stage in stages}
+    items = [(stage.key, stage.run) for stage in stages]
+    samples, failures = sample_interleaved(items, rounds, warm_up, on_round, chains.__getitem__)
+    timed = tuple(
         RunItem(
             variant=stage.variant,
             layer=stage.layer,
@@ -79,8 +85,16 @@ def run_benchmark(
         warm_up=warm_up,
         rounds=rounds,
         interleaved=True,
-        items=items,
+        in_chains=True,
+        items=timed,
     )
+
+
+def _chain(stage: TimedStage) -> tuple[str, str, str]:
+    """Return what runs with a stage for one image: on the device, on the edge, or with a picture codec."""
+    if stage.layer != WHOLE:
+        return stage.variant, stage.layer, "device" if stage.part in ("head", "encode") else "edge"
+    return stage.variant, stage.layer, stage.codec or ""
 
 
 def time_functions(
@@ -97,15 +111,18 @@ def time_functions(
 
 
 class _Cycle:
-    """Hands out the items of a list in turn, so that no part is timed on a single image."""
+    """Hands out the items of a list in turn, so that no part is timed on a single image.
+
+    Each one as often as a round asks for it, so that all of them are timed.
+    """
 
     def __init__(self, items: Sequence[Any]) -> None:
         self._items = items
-        self._next = 0
+        self._calls = 0
 
     def __call__(self) -> Any:
-        item = self._items[self._next]
-        self._next = (self._next + 1) % len(self._items)
+        item = self._items[self._calls // (UNTIMED_RUNS + 1) % len(self._items)]
+        self._calls += 1
         return item
 
 

@@ -38,7 +38,7 @@ class RunItem(BaseModel):
 
 
 class LatencyRun(BaseModel):
-    """One run on one host."""
+    """One run on one host. `in_chains`: as a stream of images runs them (docs/formats.md)."""
 
     model_config = ConfigDict(frozen=True)
     run: str
@@ -51,6 +51,7 @@ class LatencyRun(BaseModel):
     warm_up: int
     rounds: int
     interleaved: bool
+    in_chains: bool = False
     items: tuple[RunItem, ...]
 
 

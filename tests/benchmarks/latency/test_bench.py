@@ -42,8 +42,8 @@ def test_parts_of_a_layer_compute_what_the_bundle_holds(folder: Path) -> None:
     }
     head, tail = bundle.head.sha256, bundle.tail.sha256
     assert [part.source_sha256 for part in parts.values()] == [head, head, tail, tail]
-    # Twice round: every golden sample takes its turn.
-    for index in [*range(16), *range(16)]:
+    # Twice round: every golden sample takes its turn, twice untimed and once timed.
+    for index in np.repeat([*range(16), *range(16)], 3):
         symbols = golden["symbols_0"][index : index + 1]
         assert np.abs(parts["head"].run()[0].astype(int) - symbols).max() <= 1
         assert np.array_equal(parts["decode"].run()[0], symbols)
@@ -70,8 +70,8 @@ def test_parts_of_the_whole_network(folder: Path) -> None:
         expected = whole.model.sha256 if made.part == "whole" else images_sha256(whole)
         assert made.source_sha256 == expected
     preprocess, run, _, decode_raw, encode_jpeg, decode_jpeg, encode_webp, decode_webp = (part.run for part in parts)
-    for index in range(20):
-        sample = index % 16
+    for index in range(60):
+        sample = index // 3 % 16  # twice untimed, once timed
         assert np.array_equal(preprocess()[0], golden["inputs"][sample])
         assert np.abs(run()[0] - golden["outputs"][sample]).max() < 1e-3
         assert np.array_equal(decode_raw(), golden["images"][sample])
@@ -98,7 +98,7 @@ def test_a_run_says_what_was_measured_where(folder: Path) -> None:
         assert len(tail_inputs.samples_ms) == 9
         assert min(tail_inputs.samples_ms) > 0
     assert (run.target, run.backend, run.threads, run.interleaved) == ("cpu", "onnxruntime", 1, True)
-    assert (run.rounds, run.warm_up) == (9, 2)
+    assert (run.rounds, run.warm_up, run.in_chains) == (9, 2, True)
     assert run.started_at.endswith("+00:00")
     assert run.run.startswith(run.started_at[:4])
     again = run_benchmark([part("head")], CPU, rounds=1, warm_up=1)
@@ -109,7 +109,7 @@ def test_every_part_runs_once_a_round_and_warm_ups_are_not_kept() -> None:
     calls: list[str] = []
     parts = [part("a", lambda: calls.append("a")), part("b", lambda: calls.append("b"))]
     run = run_benchmark(parts, CPU, rounds=5, warm_up=3)
-    assert calls == ["a", "b"] * 8
+    assert calls == ["a", "b"] * 24  # both of one chain: twice untimed, once timed
     assert [len(item.samples_ms or ()) for item in run.items] == [5, 5]
 
 

@@ -69,6 +69,37 @@ def test_a_failing_item_has_a_reason_and_no_samples_while_the_others_go_on(fails
     assert calls == {"good": 5, "bad": fails_in_round + 1}, "what failed once is not run again"
 
 
+def test_a_chain_runs_untimed_before_it_is_timed(clock):
+    calls = []
+
+    def item(name):
+        def run():
+            # Every third run is the timed one.
+            calls.append(name)
+            clock.now += 0.001 if calls.count(name) % 3 == 0 else 0.5
+
+        return name, run
+
+    items = [item(name) for name in ("a head", "a tail", "b head")]
+    samples, failures = sample_interleaved(items, rounds=2, warm_up=1, chain_of=lambda name: name[0])
+    assert calls == (["a head", "a tail"] * 3 + ["b head"] * 3) * 3
+    assert failures == {}
+    assert samples == {name: pytest.approx([1.0, 1.0]) for name in ("a head", "a tail", "b head")}
+
+
+def test_an_item_that_fails_untimed_is_not_timed():
+    calls = []
+
+    def bad():
+        calls.append("bad")
+        raise RuntimeError("no")
+
+    items = [("bad", bad), ("good", lambda: calls.append("good"))]
+    samples, failures = sample_interleaved(items, rounds=1, warm_up=0, chain_of=lambda name: 0)
+    assert calls == ["bad", "good", "good", "good"]
+    assert (list(samples), failures) == (["good"], {"bad": "RuntimeError: no"})
+
+
 def test_a_failure_without_words_still_names_its_type():
     def bad():
         raise KeyError
