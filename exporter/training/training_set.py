@@ -43,15 +43,19 @@ class TrainingSet(Protocol):
 @dataclass(frozen=True)
 class _ArraySet:
     name: str
-    layout: str
-    all_inputs: NDArray[np.float32]
+    images: NDArray[np.uint8]
     all_labels: NDArray[Any]
+    preprocessing: Preprocessing
+
+    @property
+    def layout(self) -> str:
+        return self.preprocessing.layout
 
     def __len__(self) -> int:
-        return len(self.all_inputs)
+        return len(self.images)
 
     def inputs(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self.all_inputs[indices]
+        return preprocessing_steps.apply(self.preprocessing, self.images[indices]).astype(np.float32, copy=False)
 
     def labels(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         return self.all_labels[indices]
@@ -83,21 +87,35 @@ class _Part:
 def training_set_of_arrays(
     name: str, images: NDArray[np.uint8], labels: NDArray[Any], preprocessing: Preprocessing
 ) -> TrainingSet:
-    """Return `images` (N x height x width x 3, RGB, uint8), preprocessed once, with `labels` (N x ...).
+    """Return `images` (N x height x width x 3, RGB, uint8) with `labels` (N x ...), preprocessed when asked for.
 
-    All inputs are in memory as float32. Raises CoopexportError when the numbers of images and labels differ, or
-    preprocessing refuses the images.
+    Images are in memory once, as uint8, in the network's size: float32 inputs would take four times as much. Raises
+    CoopexportError when the numbers of images and labels differ, or preprocessing refuses the images.
     """
     if len(images) != len(labels):
         raise InputError(f"{name}: {len(images)} images and {len(labels)} labels")
-    inputs: NDArray[np.float32] | None = None
+    sized = _sized(images, preprocessing)
+    rest = preprocessing._replace(resize=None, crop=None)
+    preprocessing_steps.apply(rest, sized[:1])  # refuses none, and what is not an image
+    return _ArraySet(name, sized, np.asarray(labels), rest)
+
+
+def _sized(images: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Return `images` resized and cropped, the steps that would take long anew in every epoch."""
+    if preprocessing.resize is None and preprocessing.crop is None:
+        return images
+    size_only = Preprocessing(
+        layout="NHWC", resize=preprocessing.resize, interpolation=preprocessing.interpolation, crop=preprocessing.crop,
+        input_dtype="uint8",
+    )  # fmt: skip
+    sized: NDArray[np.uint8] | None = None
     for start in range(0, max(1, len(images)), _BLOCK_IMAGES):
-        block = preprocessing_steps.apply(preprocessing, images[start : start + _BLOCK_IMAGES])
-        if inputs is None:
-            inputs = np.empty((len(images), *block.shape[1:]), dtype=np.float32)
-        inputs[start : start + len(block)] = block
-    assert inputs is not None  # `apply` refuses no images
-    return _ArraySet(name, preprocessing.layout, inputs, np.asarray(labels))
+        block = preprocessing_steps.apply(size_only, images[start : start + _BLOCK_IMAGES])
+        if sized is None:
+            sized = np.empty((len(images), *block.shape[1:]), dtype=np.uint8)
+        sized[start : start + len(block)] = block
+    assert sized is not None  # `apply` refuses no images
+    return sized
 
 
 def load_training_set(project: Project) -> TrainingSet:
