@@ -34,7 +34,13 @@ from exporter.project.freshness import FORMAT, changed_inputs, digest, recorded
 from exporter.project.inputs import project_inputs
 from exporter.project.overrides import overridden
 from exporter.project.settings import BottleneckSection, Project, TrainingSection
-from exporter.training.training_set import TrainingSet, load_training_set, with_validation
+from exporter.training.training_set import (
+    TrainingSet,
+    load_training_set,
+    load_unlabelled,
+    load_validation,
+    with_validation,
+)
 from exporter.variants.layer_graphs import LayerGraph, example_inputs, layer_graph
 from exporter.variants.plans import ORIGINAL, bottleneck_of, load_variant, parent_inputs
 from exporter.variants.record import VariantRecord
@@ -174,9 +180,22 @@ def _open(
     settings = overridden(project.settings.bottleneck, vars(request))
     training = overridden(project.settings.training, vars(request))
     parent = load_variant(project, request.variant)
-    data, validation = with_validation(project, load_training_set(project))
+    if project.settings.data.unlabelled is None:
+        data, validation = with_validation(project, load_training_set(project))
+    else:  # the outputs and the feature without a bottleneck are all there is to learn from
+        data, validation = load_unlabelled(project), load_validation(project)
+        settings = settings.model_copy(update={"distillation_weight": 1.0})
     evaluate = evaluator(project, validation, training)
-    names = ("network code", "model settings", "preprocessing", "training data", "validation data", "metric", "loss")
+    names = (
+        "network code",
+        "model settings",
+        "preprocessing",
+        "training data",
+        "unlabelled data",
+        "validation data",
+        "metric",
+        "loss",
+    )
     now = project_inputs(project, *names)
     made_from = recorded(
         {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.data.cifar import is_cifar, read_cifar
-from exporter.data.image_folder import ImageFolder, class_names, list_images, read_all
+from exporter.data.image_folder import ImageFolder, class_names, list_images, list_unlabelled, read_all
 from exporter.project.settings import Project
 from exporter.project.user_code import load_function
 from jetson.errors import DamagedFileError, InputError, one_line
@@ -87,16 +88,42 @@ def open_source(project: Project, purpose: str) -> Dataset | ImageFolder | Sampl
         _check_classes(project, purpose, found)
         return found
     else:
-        images, labels = _read_npz(path, key)
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-        raise InputError(
-            f"{key} {reference}: images are {images.dtype} of shape {images.shape}; expected uint8, "
-            "count x height x width x 3 (RGB)"
-        )
+        images, labels = _read_npz(path, key, ("images", "labels"))
+    _check_images(images, f"{key} {reference}")
     count = len(labels) if labels.ndim else 1
     if labels.dtype.hasobject or len(images) != count or count == 0:
         raise InputError(f"{key} {reference}: {len(images)} images and {count} labels ({labels.dtype})")
     return Dataset(reference, images, labels)
+
+
+def open_unlabelled(project: Project) -> Dataset | ImageFolder:
+    """Return what the project names in data.unlabelled, with 0 for every label: an npz file, a folder, or a function.
+
+    An npz file needs `images` only, the function returns them, and a folder may hold them in whatever folders. Raises
+    CoopexportError naming the setting when it is missing or malformed.
+    """
+    key, reference = "data.unlabelled", project.settings.data.unlabelled
+    if reference is None:
+        raise InputError(f"{key} is not set in the project file", fix="name an npz file or a folder of images")
+    path = project.path(reference)
+    if ":" in reference:
+        images = np.asarray(load_function(reference, project.folder, key)())
+    elif path.is_dir():
+        return list_unlabelled(path, reference, key, project.settings.data.image_size)
+    else:
+        (images,) = _read_npz(path, key, ("images",))
+    _check_images(images, f"{key} {reference}")
+    if len(images) == 0:
+        raise InputError(f"{key} {reference}: no images")
+    return Dataset(reference, images, np.zeros(len(images), dtype=np.int64))
+
+
+def _check_images(images: NDArray[Any], where: str) -> None:
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
+        raise InputError(
+            f"{where}: images are {images.dtype} of shape {images.shape}; expected uint8, "
+            "count x height x width x 3 (RGB)"
+        )
 
 
 def _call(project: Project, reference: str, key: str) -> Any:
@@ -132,17 +159,18 @@ def _check_classes(project: Project, purpose: str, images: ImageFolder) -> None:
             )
 
 
-def _read_npz(path: Path, key: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_npz(path: Path, key: str, names: Sequence[str]) -> tuple[NDArray[Any], ...]:
     try:
         with np.load(path, allow_pickle=False) as content:
-            return content["images"], content["labels"]
+            return tuple(content[name] for name in names)
     except FileNotFoundError:
         raise InputError(f"{key}: {path} is missing", path=path) from None
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001  a .npy file, a damaged archive, arrays of objects
+        listed = "arrays 'images' and 'labels'" if "labels" in names else "an array 'images'"
         raise DamagedFileError(
-            f"{key}: {path} is not an npz file with arrays 'images' and 'labels' ({one_line(error)[:120]})", path=path
+            f"{key}: {path} is not an npz file with {listed} ({one_line(error)[:120]})", path=path
         ) from None
 
 

@@ -75,6 +75,23 @@ def list_images(folder: Path, name: str, key: str, size: tuple[int, int] | None)
     return ImageFolder(name, classes, tuple(files), tuple(labels), size)
 
 
+def list_unlabelled(folder: Path, name: str, key: str, size: tuple[int, int] | None) -> ImageFolder:
+    """Return all images below `folder`, listed only, all of one class without a name; hidden files are left out.
+
+    `key`: the setting that names the folder as `name`. Raises InputError when there is none.
+    """
+    found = [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.suffix.lower() in SUFFIXES
+        and file.is_file()
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
+    if not found:
+        raise InputError(f"{key}: {folder} holds no images ({', '.join(SUFFIXES)})", path=folder)
+    return ImageFolder(name, ("",), tuple(found), (0,) * len(found), size)
+
+
 def read_image(file: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Return one image, height x width x 3, RGB; with `size` scaled until it covers it, and cropped at the centre.
 

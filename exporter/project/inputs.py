@@ -109,6 +109,7 @@ _OF_PROJECT: Mapping[str, Callable[[Project], str | None]] = MappingProxyType(
         "model settings": _model_settings,
         "preprocessing": lambda project: digest(preprocessing.to_json(project.preprocessing)),
         "training data": lambda project: data_digest(project, "training"),
+        "unlabelled data": lambda project: data_digest(project, "unlabelled"),
         "validation data": lambda project: data_digest(project, "validation"),
         "calibration data": lambda project: data_digest(project, "calibration"),
         "evaluation data": lambda project: data_digest(project, "evaluation"),

@@ -42,9 +42,13 @@ class ModelSection(_Section):
 
 
 class DataSection(_Section):
-    """`[data]`: images and labels to train, to calibrate and to evaluate with, and what to measure."""
+    """`[data]`: images and labels to train, to calibrate and to evaluate with, and what to measure.
+
+    `unlabelled`: images without labels, for what learns from a network instead.
+    """
 
     training: str | None = None
+    unlabelled: str | None = None
     validation: str | None = None
     calibration: str | None = None
     evaluation: str | None = None

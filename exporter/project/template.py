@@ -43,6 +43,7 @@ input_dtype = "float32"               # "uint8" for a network that normalises by
 # one or their folder; a folder of images as class_name/image.png; or "package.module:function" that returns images and
 # labels, or, to train, a dataset with __len__ and __getitem__.
 # training = "data/training.npz"
+# unlabelled = "data/unlabelled.npz"  # images without labels, or a folder with any: bottlenecks learn from these
 # validation = "data/validation.npz"  # judges training; without it, a share of training is set apart
 calibration = {calibration}
 evaluation = {evaluation}

@@ -239,13 +239,15 @@ def _train_step(course: _Course, parts: TrainingParts, inputs: torch.Tensor, lab
         if course.teacher is not None:
             with torch.no_grad():
                 teacher_outputs = first_output(course.teacher, inputs)
-    if settings.loss == CROSS_ENTROPY:
-        check_labels(outputs.shape, labels, course.data.name)
-    loss = course.loss(outputs, targets)
-    if course.teacher is not None:
-        weight = settings.distillation_weight
-        distance = distillation(outputs, teacher_outputs, settings.distillation_temperature)
-        loss = (1 - weight) * loss + weight * distance
+    weight = 0.0 if course.teacher is None else settings.distillation_weight
+    terms = []
+    if weight < 1:  # else labels count for nothing, and there may be none
+        if settings.loss == CROSS_ENTROPY:
+            check_labels(outputs.shape, labels, course.data.name)
+        terms.append((1 - weight) * course.loss(outputs, targets))
+    if weight > 0:
+        terms.append(weight * distillation(outputs, teacher_outputs, settings.distillation_temperature))
+    loss = sum(terms[1:], terms[0])
     if course.penalty is not None:
         loss = loss + course.penalty()
     parts.optimizer.zero_grad()

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from exporter.data.datasets import Dataset, check_input_shape, open_source
+from exporter.data.datasets import Dataset, SampleSource, check_input_shape, open_source, open_unlabelled
 from exporter.data.image_folder import ImageFolder
 from exporter.project.settings import Project
 from exporter.training.lazy_sets import folder_set, sample_set
@@ -155,8 +155,23 @@ def with_validation(project: Project, data: TrainingSet) -> tuple[TrainingSet, T
     return part_of(data, np.sort(order[judged:])), part_of(data, np.sort(order[:judged]))
 
 
+def load_unlabelled(project: Project) -> TrainingSet:
+    """Return what the project names in data.unlabelled, with 0 for every label; raises as `load_training_set`."""
+    return _opened(project, open_unlabelled(project))
+
+
+def load_validation(project: Project) -> TrainingSet:
+    """Return what the project judges training by, as `with_validation` does."""
+    if project.settings.data.validation is not None:
+        return _load(project, "validation")
+    return with_validation(project, load_training_set(project))[1]
+
+
 def _load(project: Project, purpose: str) -> TrainingSet:
-    source = open_source(project, purpose)
+    return _opened(project, open_source(project, purpose))
+
+
+def _opened(project: Project, source: Dataset | ImageFolder | SampleSource) -> TrainingSet:
     if isinstance(source, Dataset):
         data = training_set_of_arrays(source.name, source.images, source.labels, project.preprocessing)
         check_input_shape(project, data.inputs(np.zeros(1, dtype=np.int64)).shape[1:], source.name)

@@ -308,3 +308,37 @@ def test_patience_of_other_trainings_does_not_matter(project: Project) -> None:
     request = replace(REQUEST, layers=("conv2",), trainings=1, maximum_loss_points=100)
     (record,) = bottleneck_project(load_project(path), request).variants
     assert record.training["images"] == 96 * 6
+
+
+def test_images_without_labels_will_do(tmp_path: Path) -> None:
+    """Where the labels of the same images are wrong, nothing changes: they count for nothing."""
+    results = []
+    for name, wrong in (("true", False), ("wrong", True)):
+        (tmp_path / name).mkdir()
+        project = write_chain_project(tmp_path / name)
+        file = project.folder / "coopexport.toml"
+        with np.load(project.folder / "train.npz") as content:
+            images, labels = content["images"], content["labels"]
+        np.savez(project.folder / "more.npz", images=images, **({"labels": labels[::-1]} if wrong else {}))
+        file.write_text(file.read_text().replace("[data]\n", '[data]\nunlabelled = "more.npz"\n'))
+        told: list[Bottlenecked] = []
+        request = replace(REQUEST, trainings=1, maximum_loss_points=60)
+        (record,) = bottleneck_project(load_project(file), request, on_result=told.append).variants
+        assert "unlabelled data" in read_bottleneck(project.variant_folder(record.variant)).made_from
+        results.append((record.metric.value, record.method["estimated_bytes"]))
+    assert results[0] == results[1]
+    assert results[0][0] > 0.8  # of three classes
+
+
+def test_without_labels_validation_data_still_judge(tmp_path: Path) -> None:
+    project = write_chain_project(tmp_path)
+    file = tmp_path / "coopexport.toml"
+    text = file.read_text().replace(
+        'training = "train.npz"\nvalidation = "held_out.npz"\n', 'unlabelled = "train.npz"\n'
+    )
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"data.training is not set"):
+        bottleneck_project(load_project(file), REQUEST)
+    file.write_text(text.replace("unlabelled", 'validation = "held_out.npz"\nunlabelled'))
+    assert bottleneck_project(load_project(file), replace(REQUEST, trainings=1)).variants
+    assert project.folder == tmp_path

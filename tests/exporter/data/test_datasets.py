@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from exporter.data.datasets import Dataset, load_dataset, network_inputs
+from exporter.data.datasets import Dataset, load_dataset, network_inputs, open_unlabelled
+from exporter.data.image_folder import ImageFolder
 from exporter.project.settings import Project, load_project
 from jetson.errors import CoopexportError
 from jetson.runtime import preprocessing
@@ -140,6 +142,53 @@ def test_damaged_files(tmp_path: Path, damage: str) -> None:
 def test_missing_files_and_settings(tmp_path: Path) -> None:
     assert "missing" in refusal(project_with(tmp_path, "nowhere.npz"))
     assert "not set" in refusal(project_with(tmp_path))
+
+
+def test_images_without_labels(tmp_path: Path) -> None:
+    project = project_with(tmp_path, "data.npz", 'unlabelled = "more.npz"\n')
+    np.savez(tmp_path / "more.npz", images=IMAGES)
+    found = open_unlabelled(project)
+    assert isinstance(found, Dataset)
+    assert np.array_equal(found.images, IMAGES)
+    assert found.labels.tolist() == [0] * 6
+    with pytest.raises(CoopexportError, match=r"data.unlabelled is not set"):
+        open_unlabelled(project_with(tmp_path, "data.npz"))
+
+
+def test_images_without_labels_lie_anywhere_in_a_folder(tmp_path: Path) -> None:
+    for name in ("b.png", "deep/er/a.jpg", ".hidden/c.png", "notes.txt"):
+        file = tmp_path / "images" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(IMAGES[0]).save(file) if file.suffix != ".txt" else file.write_text("no image")
+    found = open_unlabelled(project_with(tmp_path, "data.npz", 'unlabelled = "images"\n'))
+    assert isinstance(found, ImageFolder)
+    assert [str(file.relative_to(tmp_path / "images")) for file in found.files] == ["b.png", "deep/er/a.jpg"]
+    assert found.labels == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (lambda folder: (folder / "more").mkdir(), "holds no images"),
+        (lambda folder: None, "more is missing"),
+        (lambda folder: (folder / "more").write_bytes(b"PK"), "not an npz file with an array 'images'"),
+    ],
+)
+def test_what_holds_no_images_is_refused(tmp_path: Path, write: Callable[[Path], object], words: str) -> None:
+    project = project_with(tmp_path, "data.npz", 'unlabelled = "more"\n')
+    write(tmp_path)
+    with pytest.raises(CoopexportError, match=rf"data.unlabelled: .*{words}"):
+        open_unlabelled(project)
+
+
+def test_images_without_labels_have_the_form_of_images(tmp_path: Path) -> None:
+    project = project_with(tmp_path, "data.npz", 'unlabelled = "more.npz"\n')
+    np.savez(tmp_path / "more.npz", images=IMAGES[0])
+    with pytest.raises(CoopexportError, match=r"data.unlabelled more.npz: images are uint8 of shape \(8, 8, 3\)"):
+        open_unlabelled(project)
+    np.savez(tmp_path / "more.npz", images=IMAGES[:0])
+    with pytest.raises(CoopexportError, match=r"more\.npz: no images"):
+        open_unlabelled(project)
 
 
 def test_inputs_are_the_declared_preprocessing(tmp_path: Path) -> None:
