@@ -49,6 +49,9 @@ settings.load_profile("default")
 
 TINY_RECIPE = Recipe(
     widths=(4, 4, 8, 8, 12, 12, 12, 12, 12, 12, 12, 12, 12),
+    strides=(),
+    image_pixels=32,
+    batch_images=32,
     epochs=5,
     peak_learning_rate=0.01,
     macs_reduction=2.0,
@@ -58,6 +61,11 @@ TINY_RECIPE = Recipe(
     score_images=200,
     step_two_layers=("conv4_1",),
     step_two_widths=2,
+    bottleneck_trainings=2,
+    bottleneck_bits=4,
+    bottleneck_first_epochs=2,
+    bottleneck_epochs=1,
+    bottleneck_loss_points=20.0,  # of a network that is hardly trained
 )
 REPOSITORY = Path(__file__).resolve().parent.parent
 

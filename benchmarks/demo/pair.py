@@ -1,24 +1,26 @@
-"""The running pair of the demo: every held-out image through head, bytes and tail, and how fast that would be."""
+"""The running pairs of the demo: every held-out image through head, bytes and tail, and how fast that would be."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.selection.project_selection import select_for_project
-from benchmarks.selection.selector import Candidate, latency_ms
+from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, latency_ms
 from calibration.metrics import metric
 from engines.building.build_items import item_of_whole
 from engines.building.open_engine import open_engine
 from engines.building.pair import open_pair
 from engines.targets.lookup import find_target
-from exporter.bundles.bundle import Metric
+from exporter.bundles.bundle import Metric, split_layers
 from exporter.data.datasets import load_dataset, network_inputs
 from exporter.project.settings import Project
 from exporter.variants.layer_graphs import trained_records
 from exporter.variants.plans import ORIGINAL, STEP_ONE
+from exporter.variants.record import VariantRecord
 from jetson.engines.golden_check import run_in_batches
 
 
@@ -37,12 +39,23 @@ class PairResult:
 
 @dataclass(frozen=True)
 class PredictedLatency:
-    """End-to-end latencies on one link in milliseconds: of the pair, and of the best candidate there."""
+    """End-to-end latencies on one link in milliseconds: of the pair, and of the best without a cut.
+
+    `device_ms`, `edge_ms`: the fastest that keeps the bound with all on the device, or all on the edge and the image
+    raw or coded; infinite where none does. `best`: what the selection chooses.
+    """
 
     link: str
     pair_ms: float
-    best_ms: float
+    device_ms: float
+    edge_ms: float
     best: Candidate
+    best_ms: float
+
+    @property
+    def gain(self) -> float:
+        """Return how many times faster the pair is than the better of device and edge alone."""
+        return min(self.device_ms, self.edge_ms) / self.pair_ms
 
 
 def narrowest(project: Project, layer: str) -> str:
@@ -50,13 +63,23 @@ def narrowest(project: Project, layer: str) -> str:
 
     Step 1 where none of step 2 keeps it.
     """
-    bound = project.settings.select.maximum_loss_points
-    narrow = [
-        record
-        for record in trained_records(project)
-        if record.step == "step2" and record.method["layer"] == layer and record.metric.loss_points <= bound
-    ]
+    narrow = [record for record in _within_bound(project, "step2") if record.method["layer"] == layer]
     return min(narrow, key=lambda record: int(record.method["width"])).variant if narrow else STEP_ONE
+
+
+def strongest_bottleneck(project: Project) -> tuple[str, str] | None:
+    """Return variant and layer of the bottleneck with the fewest bytes within the project's bound, if there is one."""
+    found = _within_bound(project, "bottleneck")
+    if not found:
+        return None
+    variant = min(found, key=lambda record: float(record.method["estimated_bytes"])).variant
+    (layer,) = split_layers(project.variant_folder(variant))
+    return variant, layer
+
+
+def _within_bound(project: Project, step: str) -> list[VariantRecord]:
+    bound = project.settings.select.maximum_loss_points
+    return [one for one in trained_records(project) if one.step == step and one.metric.loss_points <= bound]
 
 
 def run_pair(project: Project, variant: str, layer: str) -> PairResult:
@@ -81,7 +104,7 @@ def run_pair(project: Project, variant: str, layer: str) -> PairResult:
 
 
 def predict_latencies(project: Project, result: PairResult) -> tuple[PredictedLatency, ...]:
-    """Return for each link of the project what the selection predicts of the pair, and of the best candidate.
+    """Return for each link of the project what the selection predicts of the pair, and of the network without a cut.
 
     Raises CoopexportError as `select_for_project`.
     """
@@ -91,8 +114,16 @@ def predict_latencies(project: Project, result: PairResult) -> tuple[PredictedLa
         PredictedLatency(
             choice.link,
             latency_ms(pair, choice.goodput_bps),
-            choice.latency_ms,
+            _least_ms(selection.candidates, OUTPUT, choice.goodput_bps),
+            _least_ms(selection.candidates, INPUT, choice.goodput_bps),
             selection.candidates[choice.candidate],
+            choice.latency_ms,
         )
         for choice in selection.links
     )
+
+
+def _least_ms(candidates: Sequence[Candidate], layer: str, goodput_bps: float) -> float:
+    """Return the latency of the fastest candidate cut at `layer` that may be chosen."""
+    allowed = [item for item in candidates if item.layer == layer and not item.reason]
+    return min((latency_ms(item, goodput_bps) for item in allowed), default=float("inf"))

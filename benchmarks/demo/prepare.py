@@ -50,7 +50,7 @@ def prepare_project(
     project = load_project(project_file)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        network = vgg16(recipe.widths)
+        network = vgg16(recipe.widths, strides=recipe.strides)
     training = project.settings.training
     fit(network, load_training_set(project), training, epochs=recipe.epochs, seed=recipe.seed, on_epoch=on_epoch)
     _write(folder / "network.safetensors", save(network.state_dict()), on_written)
@@ -72,7 +72,8 @@ def demo_project_text(recipe: Recipe) -> str:
             "learning_rate": recipe.peak_learning_rate,
             "weight_decay": 0.05,
             "schedule": "one-cycle",
-            "shift_pixels": 2,
+            "batch_images": recipe.batch_images,
+            "shift_pixels": recipe.image_pixels // 16,
             "seed": recipe.seed,
             "threads": 1,  # with two, on two cores of which one is busy, both wait for each other
         },
@@ -88,16 +89,24 @@ def demo_project_text(recipe: Recipe) -> str:
             "step_two_epochs": recipe.step_two_epochs,
             "step_two_learning_rate": recipe.step_two_learning_rate,
         },
+        "bottleneck": {
+            "maximum_loss_points": recipe.bottleneck_loss_points,
+            "trainings": recipe.bottleneck_trainings,
+            "channels": recipe.bottleneck_channels,
+            "bits": recipe.bottleneck_bits,
+            "first_epochs": recipe.bottleneck_first_epochs,
+            "epochs": recipe.bottleneck_epochs,
+        },
     }
     values = {
-        "name": "VGG-16, quarter width, digits on photographs",
+        "name": "VGG-16 with a strided stem, digits on photographs",
         "factory": "exporter.models.vgg:vgg16",
-        "arguments": {"widths": list(recipe.widths), "classes": 10},
+        "arguments": {"widths": list(recipe.widths), "strides": list(recipe.strides), "classes": 10},
         "checkpoint": "network.safetensors",
-        "input_shape": [3, 32, 32],
+        "input_shape": [3, recipe.image_pixels, recipe.image_pixels],
         "mean": [0.5, 0.5, 0.5],
         "std": [0.25, 0.25, 0.25],
-        "candidates": list(CANDIDATES),
+        "candidates": list(recipe.candidates),
         "targets": ["cpu"],
     }
     return project_text(values, sections)
@@ -107,24 +116,38 @@ def demo_project_text(recipe: Recipe) -> str:
 class Recipe:
     """All choices of the demo.
 
-    `widths`: filters of the 13 convolutions, a quarter of VGG-16's. `train_count`, `evaluation_count`: images.
-    `peak_learning_rate`: of one cycle; `seed`: of data, weights and order. Step 1 of pruning makes the MACs
-    `macs_reduction` times fewer in `rounds`, each followed by `round_epochs`, all by `final_epochs`; step 2 takes
-    `step_two_widths` widths at each of `step_two_layers`, each followed by `step_two_epochs` at a lower peak.
+    `widths`: filters of the 13 convolutions; `strides`: of the first ones, so that images of `image_pixels` are soon
+    small and the work before an early cut is little. `train_count`, `evaluation_count`: images. `peak_learning_rate`:
+    of one cycle; `seed`: of data, weights and order. Step 1 of pruning makes the MACs `macs_reduction` times fewer in
+    `rounds`, each followed by `round_epochs`, all by `final_epochs`; step 2 takes `step_two_widths` widths at each of
+    `step_two_layers`, each followed by `step_two_epochs` at a lower peak. The bottleneck is put behind
+    `bottleneck_layer` of what step 1 left; its search begins with so many channels and bits,
+    and may cost so many points. `candidates`: what is cut after.
     """
 
-    widths: tuple[int, ...] = (16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128)
+    widths: tuple[int, ...] = (8, 16, 40, 40, 80, 80, 80, 128, 128, 128, 128, 128, 128)
+    strides: tuple[int, ...] = (2,)
+    image_pixels: int = 64
     train_count: int = 18000
     epochs: float = 2.0
     evaluation_count: int = 1000
-    peak_learning_rate: float = 0.002
-    macs_reduction: float = 6.0
-    rounds: int = 6
-    round_epochs: float = 0.15
-    final_epochs: float = 4.0
+    batch_images: int = 64
+    peak_learning_rate: float = 0.003
+    macs_reduction: float = 2.0
+    rounds: int = 4
+    round_epochs: float = 0.2
+    final_epochs: float = 2.0
     score_images: int = 2000
-    step_two_layers: tuple[str, ...] = ("conv3_3", "conv4_1")
-    step_two_widths: int = 5
+    step_two_layers: tuple[str, ...] = ("conv4_1",)
+    step_two_widths: int = 4
     step_two_epochs: float = 0.3
     step_two_learning_rate: float = 0.001
+    bottleneck_layer: str = "pool1"
+    bottleneck_loss_points: float = 1.0
+    bottleneck_trainings: int = 2
+    bottleneck_channels: int = 4
+    bottleneck_bits: int = 2
+    bottleneck_first_epochs: float = 3.5
+    bottleneck_epochs: float = 1.5
+    candidates: tuple[str, ...] = CANDIDATES
     seed: int = 0

@@ -1,7 +1,8 @@
 """Criteria for pruning, compared at equal MACs and equal training: `python -m benchmarks.studies.pruning_criteria`.
 
-Trains the demo's network once per seed, prunes it to several times fewer MACs by every criterion and several amounts of
-training, and measures each on the held-out images. Takes about half an hour. Without `--output` the page is printed.
+Trains a quarter-width VGG-16 once per seed, prunes it to several times fewer MACs by every criterion and several
+amounts of training, and measures each on the held-out images. Takes about half an hour. Without `--output` the page is
+printed.
 """
 
 from __future__ import annotations
@@ -59,6 +60,9 @@ class Budget:
     final_epochs: float
 
 
+RECIPE = Recipe(
+    widths=(16, 16, 32, 32, 64, 64, 64, 128, 128, 128, 128, 128, 128), strides=(), image_pixels=32, batch_images=32
+)
 BUDGETS = (Budget(0.02, 0.02), Budget(0.05, 0.1), Budget(0.15, 1.0))
 TRAINING = TrainingSection(
     optimizer="adamw", learning_rate=0.002, weight_decay=0.05, schedule="one-cycle", shift_pixels=2, threads=1
@@ -90,12 +94,12 @@ class Result:
 
 
 def network_under_test(seed: int, recipe: Recipe) -> NetworkUnderTest:
-    """Train the demo's network from `seed`."""
-    data = make_data(recipe.train_count, recipe.evaluation_count, seed)
+    """Train the network of `recipe` from `seed`."""
+    data = make_data(recipe.train_count, recipe.evaluation_count, seed, recipe.image_pixels)
     training = training_set_of_arrays("demo", data.train_images, data.train_labels, PREPROCESSING)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = vgg16(recipe.widths)
+        network = vgg16(recipe.widths, strides=recipe.strides)
     fit(network, training, TRAINING, epochs=recipe.epochs, seed=seed)
     return NetworkUnderTest(seed, state_of(network), data, training, accuracy(network, data))
 
@@ -142,7 +146,7 @@ def _untrained(session: PruningSession, data: DemoData) -> tuple[float, ...]:
 def _session(
     one: NetworkUnderTest, criterion: str, recipe: Recipe, budget: Budget, score_images: int, folder: Path
 ) -> PruningSession:
-    network = vgg16(recipe.widths).eval()
+    network = vgg16(recipe.widths, strides=recipe.strides).eval()
     network.load_state_dict(one.state)
     settings = PruneSection.model_validate(
         {
@@ -201,12 +205,12 @@ def page(networks: Sequence[NetworkUnderTest], results: Sequence[Result], budget
 def _introduction(networks: Sequence[NetworkUnderTest]) -> str:
     unpruned = ", ".join(f"{100 * one.accuracy:.2f}" for one in networks)
     return (
-        f"The demo's network (VGG-16, quarter width), trained from {len(networks)} seeds to {unpruned} % of "
-        f"{len(networks[0].data.evaluation_labels)} held-out images, pruned by step 1 to {MACS_REDUCTION:g} times "
-        f"fewer MACs in {ROUNDS} rounds by each criterion. Columns: with how many training images in all it was "
-        "fine-tuned, the same for every criterion; and, without any training, the accuracy when MACs have become fewer "
-        f"by the factor. {' and '.join(BY_RANK)} take the same share of every layer, as their authors do. Mean and "
-        "standard deviation over the seeds, of networks and orders alike, in percent of top-1. "
+        f"A quarter-width VGG-16 for 32x32 images, made as the demo's are, trained from {len(networks)} seeds to "
+        f"{unpruned} % of {len(networks[0].data.evaluation_labels)} held-out images, pruned by step 1 to "
+        f"{MACS_REDUCTION:g} times fewer MACs in {ROUNDS} rounds by each criterion. Columns: with how many training "
+        "images in all it was fine-tuned, the same for every criterion; and, without any training, the accuracy when "
+        f"MACs have become fewer by the factor. {' and '.join(BY_RANK)} take the same share of every layer, as their "
+        "authors do. Mean and standard deviation over the seeds, of networks and orders alike, in percent of top-1. "
         "Written by `python -m benchmarks.studies.pruning_criteria --output docs/pruning_criteria.md` "
         f"({describe_host()['processor']})."
     )
@@ -244,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
 
     def make_page() -> str:
-        recipe = Recipe()
+        recipe = RECIPE
         networks = [network_under_test(seed, recipe) for seed in range(options.seeds)]
         results = [
             measure(one, criterion, recipe, BUDGETS, options.score_images)

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.demo.pair import PairResult, PredictedLatency, narrowest, predict_latencies, run_pair
+from benchmarks.demo.pair import (
+    PairResult,
+    PredictedLatency,
+    narrowest,
+    predict_latencies,
+    run_pair,
+    strongest_bottleneck,
+)
 from benchmarks.demo.prepare import Recipe, prepare_project
-from benchmarks.selection.selector import INPUT, OUTPUT
+from benchmarks.selection.selector import describe
 from coopexport.command_line import main
 from coopexport.output import print_table, wrote
 from engines.backends.registry import find_backend
 from engines.targets.lookup import find_target
 from exporter.project.settings import load_project
-from exporter.variants.plans import STEP_ONE
-from jetson.errors import UnsupportedError
+from exporter.variants.plans import ORIGINAL, STEP_ONE
+from jetson.errors import CoopexportError, UnsupportedError
 
 if TYPE_CHECKING:
     from exporter.training.fit import Epoch
@@ -26,35 +37,45 @@ LAYER = "conv4_1"
 
 
 def run_demo(folder: Path, recipe: Recipe | None = None) -> PairResult:
-    """Train, prune in two steps, split, build, measure, select, report, and run the pair on the held-out images.
+    """Train, prune in two steps, put a bottleneck at a cut, split, build, measure, select, report, and run the pairs.
 
-    Everything is written into `folder`. Raises CoopexportError when an extra is missing or a step is refused.
+    Everything is written into `folder`. Returns what the pair of the strongest bottleneck gave on the held-out images;
+    where none keeps the bound, that of the narrowest network of step 2. Raises CoopexportError when an extra is missing
+    or a step is refused.
     """
     recipe = recipe or Recipe()
     _check_extras()
-    click.echo("making data: scikit-learn's handwritten digits on patches of its photographs, 32x32")
+    click.echo("making data: scikit-learn's handwritten digits on patches of its photographs")
     from benchmarks.demo.data import make_data
 
-    data = make_data(recipe.train_count, recipe.evaluation_count, recipe.seed)
+    data = make_data(recipe.train_count, recipe.evaluation_count, recipe.seed, recipe.image_pixels)
     project_file = prepare_project(folder, recipe, data, _print_epoch, wrote)
     project_option = ["--project", str(project_file)]
     type_command("doctor")
     chosen_layers = [option for layer in recipe.step_two_layers for option in ("--layer", layer)]
-    type_command("prune", "two-step", *project_option, *chosen_layers)
+    type_command("prune", "two-step", *project_option, "--step", "1")
+    at = ("--layer", recipe.bottleneck_layer, "--variant", STEP_ONE)
+    with typed_in_background("bottleneck", *project_option, *at):
+        type_command("prune", "two-step", *project_option, *chosen_layers)
+        type_command("layers", *project_option, "--variant", STEP_ONE)
+        type_command("split", *project_option, "--layer", LAYER)
+        type_command("split", *project_option, "--all", "--variant", ORIGINAL, "--variant", STEP_ONE)
+    type_command("split", *project_option, "--all", "--variant", f"{STEP_ONE}-{recipe.bottleneck_layer}-*")
     type_command("variants", *project_option)
-    type_command("layers", *project_option, "--variant", STEP_ONE)
-    type_command("split", *project_option, "--layer", LAYER)
-    type_command("split", *project_option, "--all")
     type_command("build", *project_option, "--target", "cpu")
     project = load_project(project_file)
-    variant = narrowest(project, LAYER)
-    _build_for_gpus(project_option, variant)
+    pairs = [(narrowest(project, LAYER), LAYER)]
+    bottleneck = strongest_bottleneck(project)
+    if bottleneck is not None:
+        pairs.append(bottleneck)
+    _build_for_gpus(project_option, *pairs[-1])
     type_command("bench", *project_option)
     type_command("select", *project_option)
     type_command("report", *project_option)
-    result = run_pair(project, variant, LAYER)
-    print_pair(result)
-    print_predictions(LAYER, predict_latencies(project, result))
+    for variant, layer in pairs:
+        result = run_pair(project, variant, layer)
+        print_pair(result)
+    print_predictions(predict_latencies(project, result))
     return result
 
 
@@ -67,7 +88,7 @@ def _check_extras() -> None:
 
 
 def _print_epoch(epoch: Epoch) -> None:
-    click.echo(f"training VGG-16, quarter width: epoch {epoch.number:g} of {epoch.of:g}, loss {epoch.loss:.4f}")
+    click.echo(f"training VGG-16 with a strided stem: epoch {epoch.number:g} of {epoch.of:g}, loss {epoch.loss:.4f}")
 
 
 def type_command(*words: str) -> None:
@@ -76,13 +97,34 @@ def type_command(*words: str) -> None:
     main.main(args=list(words), prog_name="coopexport", standalone_mode=False)
 
 
-def _build_for_gpus(project_option: list[str], variant: str) -> None:
-    """Build the demo's cut for two desktop GPUs where TensorRT-RTX is installed; say why not elsewhere."""
+@contextmanager
+def typed_in_background(*words: str) -> Iterator[None]:
+    """Print a command as one would type it, run it on another core, and print what it said when the block is done.
+
+    Raises CoopexportError when it fails.
+    """
+    click.echo(f"\n$ {shlex.join(['coopexport', *words])} &")
+    command = [sys.executable, "-P", "-m", "coopexport", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            yield
+            said, _ = process.communicate()
+        except BaseException:
+            process.terminate()
+            raise
+    click.echo(f"\n[done] {shlex.join(['coopexport', *words])}")
+    click.echo(said, nl=False)
+    if process.returncode != 0:
+        raise CoopexportError(f"coopexport {words[0]} ended with exit code {process.returncode}")
+
+
+def _build_for_gpus(project_option: list[str], variant: str, layer: str) -> None:
+    """Build a pair for two desktop GPUs where TensorRT-RTX is installed; say why not elsewhere."""
     for name in ("rtx-ampere", "rtx-ada"):
         target = find_target(name)
         available = find_backend(target.backend).can_build(target)
         if available.usable:
-            type_command("build", *project_option, "--target", name, "--layer", LAYER, "--variant", variant)
+            type_command("build", *project_option, "--target", name, "--layer", layer, "--variant", variant)
         else:
             click.echo(f"\nleft out: engines for {name}: {available.reason}")
 
@@ -98,11 +140,18 @@ def print_pair(result: PairResult) -> None:
     )
 
 
-def print_predictions(layer: str, predicted: tuple[PredictedLatency, ...]) -> None:
-    """Print the predicted latency of the pair, and of the best candidate, on every link."""
-    rows = []
-    for item in predicted:
-        best = item.best
-        where = {INPUT: "all on the edge", OUTPUT: "all on the device"}.get(best.layer, f"cut after {best.layer}")
-        rows.append((item.link, f"{item.pair_ms:.3f}", f"{item.best_ms:.3f}", f"{best.variant}, {where}"))
-    print_table("Predicted latency per network", ["link", f"{layer} ms", "best ms", "best"], rows)
+def print_predictions(predicted: tuple[PredictedLatency, ...]) -> None:
+    """Print on every link the predicted latency of the pair, of the network without a cut, and what is chosen."""
+    rows = [
+        (
+            item.link,
+            f"{item.pair_ms:.3f}",
+            f"{item.device_ms:.3f}",
+            f"{item.edge_ms:.3f}",
+            f"{item.gain:.2f}x",
+            describe(item.best),
+        )
+        for item in predicted
+    ]
+    columns = ["link", "pair ms", "device only ms", "edge only ms", "gain", "chosen"]
+    print_table("Predicted latency per network: the pair, and the best without a cut", columns, rows)

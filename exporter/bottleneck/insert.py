@@ -16,9 +16,9 @@ from exporter.bottleneck.units import recovery_unit, reduction_unit
 from exporter.tracing.trace import Inputs, TracedNetwork, copied, makes_one_tensor, shape_of, trace
 from jetson.errors import StaleError, UnsupportedError
 
-QUANTISER, RECOVERY, _BOUND = "bottleneck_quantiser", "bottleneck_recovery", "bottleneck_bound"
+QUANTISER, RECOVERY, BOUND = "bottleneck_quantiser", "bottleneck_recovery", "bottleneck_bound"
 _TAP = "bottleneck_tap"
-_OWN = (REDUCTION, _BOUND, QUANTISER, RECOVERY)
+_OWN = (REDUCTION, BOUND, QUANTISER, RECOVERY)
 # What the exporter and torch.fx compute of the same tensor differs by rounding.
 _RELATIVE_TOLERANCE = 1e-3
 
@@ -59,7 +59,7 @@ class BottleneckNetwork:
     @property
     def bound(self) -> nn.Module:
         """Return the activation whose output crosses."""
-        return self.graph_module.get_submodule(_BOUND)
+        return self.graph_module.get_submodule(BOUND)
 
     @property
     def recovery(self) -> nn.Module:
@@ -194,7 +194,7 @@ def insert(
             layer=place.layer,
             fix="name a variant without one",
         )
-    units = {REDUCTION: reduction_unit(design, place.shape), _BOUND: nn.Sigmoid()}
+    units = {REDUCTION: reduction_unit(design, place.shape), BOUND: nn.Sigmoid()}
     if quantiser is not None:
         units[QUANTISER] = quantiser
     units[RECOVERY] = recovery_unit(design, place.shape, place.rectified)

@@ -18,18 +18,18 @@ LAYER_NAMES = tuple(
 class VGG16(nn.Module):
     """Thirteen 3x3 convolutions with batch norm in five pooled blocks, and one linear classifier.
 
-    Simonyan & Zisserman 2015, configuration D, as commonly adapted to 32x32 images.
+    Simonyan & Zisserman 2015, configuration D, as commonly adapted to 32x32 images; larger ones by strides.
     """
 
-    def __init__(self, widths: Sequence[int], classes: int, input_channels: int) -> None:
+    def __init__(self, widths: Sequence[int], classes: int, input_channels: int, strides: Sequence[int]) -> None:
         super().__init__()
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        remaining = iter(widths)
+        remaining, steps = iter(widths), iter(strides)
         before = input_channels
         for block, count in enumerate(CONVOLUTIONS_PER_BLOCK, start=1):
             for index in range(1, count + 1):
                 width = next(remaining)
-                layers[f"conv{block}_{index}"] = nn.Conv2d(before, width, 3, padding=1)
+                layers[f"conv{block}_{index}"] = nn.Conv2d(before, width, 3, stride=next(steps, 1), padding=1)
                 layers[f"bn{block}_{index}"] = nn.BatchNorm2d(width)
                 layers[f"relu{block}_{index}"] = nn.ReLU(inplace=True)
                 before = width
@@ -38,15 +38,20 @@ class VGG16(nn.Module):
         self.classifier = nn.Linear(before, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return class scores, N x classes, for `images`, N x input_channels x 32 x 32, float32."""
+        """Return class scores, N x classes, for `images`, N x input_channels x height x width, float32."""
         return self.classifier(torch.flatten(self.features(images), 1))  # type: ignore[no-any-return]
 
 
-def vgg16(widths: Sequence[int] = FULL_WIDTHS, classes: int = 10, input_channels: int = 3) -> VGG16:
-    """Return an untrained VGG-16 for 32x32 images with the given number of filters per convolution.
+def vgg16(
+    widths: Sequence[int] = FULL_WIDTHS, classes: int = 10, input_channels: int = 3, strides: Sequence[int] = ()
+) -> VGG16:
+    """Return an untrained VGG-16 with the given number of filters per convolution.
 
-    `widths`: 13 positive numbers, in the order of `LAYER_NAMES`. Raises ValueError otherwise.
+    `widths`: 13 positive numbers, in the order of `LAYER_NAMES`. `strides`: of the first convolutions; the others have
+    1. Images have 32 pixels times the product of the strides in height and width. Raises ValueError otherwise.
     """
     if len(widths) != len(LAYER_NAMES) or any(width < 1 for width in widths):
         raise ValueError(f"widths must be {len(LAYER_NAMES)} positive numbers, not {list(widths)}")
-    return VGG16(widths, classes, input_channels)
+    if len(strides) > len(LAYER_NAMES) or any(stride < 1 for stride in strides):
+        raise ValueError(f"strides must be at most {len(LAYER_NAMES)} positive numbers, not {list(strides)}")
+    return VGG16(widths, classes, input_channels, strides)

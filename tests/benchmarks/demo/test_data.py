@@ -139,18 +139,20 @@ def test_every_digit_is_used_equally_often(sources: Sources) -> None:
     assert np.array_equal(np.bincount(labels), 3 * np.bincount(sources.labels[data_split.digits]))
 
 
-def test_digits_are_upright_enlarged_and_inside_the_image(sources: Sources) -> None:
+@pytest.mark.parametrize("pixels", [32, 64])
+def test_digits_are_upright_enlarged_and_inside_the_image(sources: Sources, pixels: int) -> None:
+    smallest, largest = (share * pixels for share in demo_data.DIGIT_SHARE)
     plain = plain_sources(sources, np.zeros(len(sources.labels), dtype=np.bool_))
     plain.digits[:, 1, :] = 1  # a bar across the second of eight rows
-    images, _ = draw_images(plain, DataSplit(np.arange(500), 0, 120), 500, np.random.default_rng(0))
+    images, _ = draw_images(plain, DataSplit(np.arange(500), 0, 120), 500, np.random.default_rng(0), pixels)
     inked = (np.abs(images.astype(np.int64) - GREY).max(axis=-1) > 20).astype(np.int64)
     widths, heights = inked.any(axis=1).sum(axis=1), inked.any(axis=2).sum(axis=1)
-    assert widths.min() >= demo_data.DIGIT_PIXELS[0]
-    assert widths.max() > demo_data.DIGIT_PIXELS[1] - 1
+    assert widths.min() >= smallest
+    assert widths.max() > largest - 1
     assert np.unique(widths).size > 5
-    assert heights.max() <= 2 * demo_data.DIGIT_PIXELS[1] / 8
-    middle = (inked.any(axis=2) * np.arange(32)).sum(axis=1) / heights
-    assert 1 < middle.min() < middle.max() < 18
+    assert heights.max() <= 2 * largest / 8
+    middle = (inked.any(axis=2) * np.arange(pixels)).sum(axis=1) / heights
+    assert pixels / 32 < middle.min() < middle.max() < pixels * 18 / 32
 
 
 def test_digits_lie_around_the_middle_of_the_image_on_average(sources: Sources) -> None:
@@ -194,6 +196,13 @@ def test_ink_goes_from_none_to_full(sources: Sources) -> None:
 def test_counts_below_one_are_refused(sources: Sources, counts: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match=r"at least 1, not -?\d and \d"):
         compose(sources, *counts, seed=0)
+
+
+@pytest.mark.parametrize("pixels", [7, 257])
+def test_sizes_that_the_photographs_cannot_fill_are_refused(sources: Sources, pixels: int) -> None:
+    with pytest.raises(ValueError, match=f"8 to 256 pixels, not {pixels}"):
+        compose(sources, 1, 1, seed=0, pixels=pixels)
+    assert compose(sources, 1, 1, seed=0, pixels=256).train_images.shape == (1, 256, 256, 3)
 
 
 def test_written_images_can_be_read_and_nothing_else_is_left(tmp_path: Path, made: DemoData) -> None:

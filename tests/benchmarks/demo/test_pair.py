@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from example_variants import step2
 
-from benchmarks.demo.pair import narrowest, predict_latencies, run_pair
+from benchmarks.demo.pair import narrowest, predict_latencies, run_pair, strongest_bottleneck
 from exporter.bundles.bundle import read_split
 from exporter.project.settings import Project, load_project
 from exporter.variants.record import write_variant_record
@@ -27,7 +27,7 @@ def test_the_pair_of_the_original_loses_what_its_bundle_says(project: Project) -
     assert result.bytes_per_image == pytest.approx(bundle.payload_bytes.mean)
 
 
-def test_latencies_of_the_pair_are_those_of_the_plan(project: Project) -> None:
+def test_latencies_are_those_of_the_plan(project: Project) -> None:
     result = run_pair(project, "original", "pool3")  # keeps the bound: the best is none slower
     predicted = predict_latencies(project, result)
     plan = read_partition_policy(str(project.output / "plan.json"))
@@ -38,6 +38,17 @@ def test_latencies_of_the_pair_are_those_of_the_plan(project: Project) -> None:
         assert item.pair_ms == pytest.approx(pair["device_ms"] + transmission_ms + pair["edge_ms"])
         assert item.best_ms == link["latency_ms"] <= item.pair_ms
         assert item.best.layer == plan.candidates[link["candidate"]]["layer"]
+        for layer, least in (("output", item.device_ms), ("input", item.edge_ms)):
+            uncut = [one for one in plan.candidates if one["layer"] == layer and not one.get("reason")]
+            bits = 8 / link["goodput_bps"]
+            found = [one["device_ms"] + one["edge_ms"] + 1000 * bits * one["payload_bytes"] for one in uncut]
+            assert least == pytest.approx(min(found))
+        assert item.gain == min(item.device_ms, item.edge_ms) / item.pair_ms
+        assert item.best_ms <= min(item.device_ms, item.edge_ms)
+
+
+def test_without_a_bottleneck_there_is_no_strongest(project: Project) -> None:
+    assert strongest_bottleneck(project) is None
 
 
 def test_the_narrowest_keeps_the_bound(finished_project: Path) -> None:

@@ -14,14 +14,17 @@ from benchmarks.demo import data as demo_data
 from benchmarks.demo.pair import PairResult, run_pair
 from benchmarks.demo.prepare import CANDIDATES, Recipe
 from coopexport.demo import flow
-from coopexport.demo.flow import LAYER, run_demo
+from coopexport.demo.flow import LAYER, run_demo, typed_in_background
 from exporter.bundles.bundle import read_split, split_layers
 from exporter.project.settings import load_project
 from jetson.errors import CoopexportError
 from jetson.runtime.partition_policy import read_partition_policy
 
 RECIPE = Recipe(train_count=11, evaluation_count=22, step_two_layers=("conv4_1",), seed=33)
-COMMANDS = ["doctor", "prune two-step", "variants", "layers", "split", "split", "build", "bench", "select", "report"]
+COMMANDS = [
+    "doctor", "prune two-step", "bottleneck", "prune two-step", "layers", "split", "split", "split", "variants",
+    "build", "bench", "select", "report",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +34,20 @@ def finished_demo(tmp_path_factory: pytest.TempPathFactory, fresh_project: Path)
 
     made = object()
 
-    def make_data(train_count: int, evaluation_count: int, seed: int) -> object:
-        assert (train_count, evaluation_count, seed) == (11, 22, 33)
+    def make_data(train_count: int, evaluation_count: int, seed: int, pixels: int) -> object:
+        assert (train_count, evaluation_count, seed, pixels) == (11, 22, 33, 64)
         return made
 
     def prepare(target: Path, recipe: Recipe, data: object, *callbacks: object) -> Path:
         assert recipe == RECIPE
         assert data is made
         assert len(callbacks) == 2
-        return Path(shutil.copytree(fresh_project, target)) / "coopexport.toml"
+        file = Path(shutil.copytree(fresh_project, target)) / "coopexport.toml"
+        # The small network's bottleneck loses more than a point.
+        bound = "maximum_loss_points = 1.0             # against the unpruned network"
+        assert bound in file.read_text()
+        file.write_text(file.read_text().replace(bound, bound.replace("1.0 ", "20.0")))
+        return file
 
     printed: list[str] = []
     with pytest.MonkeyPatch.context() as patched:
@@ -53,13 +61,32 @@ def finished_demo(tmp_path_factory: pytest.TempPathFactory, fresh_project: Path)
 def test_the_demo_is_the_commands_in_order(finished_demo: tuple[Path, PairResult, str]) -> None:
     _, _, printed = finished_demo
     typed = re.findall(r"^\$ coopexport (prune two-step|\w+)(.*)$", printed, flags=re.MULTILINE)
-    gpus = re.findall(r"--target (rtx-\w+) --layer conv4_1", printed)
+    gpus = re.findall(r"--target (rtx-\w+) --layer bottleneck", printed)
     if util.find_spec("tensorrt_rtx"):
         assert gpus == ["rtx-ampere", "rtx-ada"]
     else:
         assert printed.count("left out: engines for rtx-") == 2
     assert [name for name, options in typed if "rtx-" not in options] == COMMANDS
     assert all("--project" in options for name, options in typed if name != "doctor")
+
+
+def test_the_bottleneck_is_trained_beside_step_two_and_told_after_it(
+    finished_demo: tuple[Path, PairResult, str],
+) -> None:
+    _, _, printed = finished_demo
+    order = (
+        "--step 1",
+        "bottleneck --project",
+        "prune two-step --project",
+        "[done] coopexport bottleneck",
+        "$ coopexport split",
+    )
+    places = [printed.index(text) for text in order[:2]]
+    places += [printed.index(text, places[1]) for text in order[2:]]
+    assert places == sorted(places)
+    told = printed[places[3] : places[4]]
+    assert "pool1, training 1: 4 channels" in told
+    assert "variant step1-pool1-bottleneck-1: encoder of" in told
 
 
 def test_everything_is_there_afterwards(finished_demo: tuple[Path, PairResult, str]) -> None:
@@ -80,9 +107,10 @@ def test_everything_is_there_afterwards(finished_demo: tuple[Path, PairResult, s
 def test_the_pair_is_as_good_as_its_bundle_says(finished_demo: tuple[Path, PairResult, str]) -> None:
     folder, result, printed = finished_demo
     project = load_project(folder / "coopexport.toml")
-    bundle = read_split(project.variant_folder(result.variant), LAYER)
+    bundle = read_split(project.variant_folder(result.variant), result.layer)
     original = read_split(project.variant_folder("original"), LAYER)
-    assert result.layer == LAYER
+    assert result.variant.startswith("step1-pool1-bottleneck-")
+    assert result.layer == "bottleneck"
     assert result.metric.value == pytest.approx(bundle.metric.value)
     assert result.metric.reference == pytest.approx(original.metric.reference)
     assert result.bytes_per_image == pytest.approx(bundle.payload_bytes.mean)
@@ -92,7 +120,20 @@ def test_the_pair_is_as_good_as_its_bundle_says(finished_demo: tuple[Path, PairR
     assert result.metric.loss_points == pytest.approx(100 * (lost - won) / result.metric.samples)
     assert f"{100 * result.metric.value:.2f} %" in printed
     assert f"{lost} images lost, {won} won" in printed
-    assert run_pair(project, result.variant, LAYER) == result
+    assert run_pair(project, result.variant, result.layer) == result
+    assert printed.count("The pair of ") == 2  # and the narrowest of step 2
+
+
+def test_a_command_in_the_background_that_fails_fails_the_demo(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing.toml")
+    with (
+        pytest.raises(CoopexportError, match="coopexport bottleneck ended with exit code 2"),
+        typed_in_background("bottleneck", "--project", missing, "--all"),
+    ):
+        pass
+    assert f"{missing}; write one with: coopexport init" in capfd.readouterr().out
 
 
 def test_missing_extras_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

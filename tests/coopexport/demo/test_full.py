@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -13,7 +12,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-SECONDS = 360
+SECONDS = 540
+LEAST_GAIN = 1.2  # of a split over the better of device and edge alone, on one link at least
 PEAK_KIB = 3 * 1024 * 1024
 SCRIPT = """
 import json
@@ -24,9 +24,29 @@ from coopexport.demo.flow import run_demo
 
 result = run_demo(Path("demo"))
 summary = result.metric.model_dump()
-summary["peak_kib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+# The demo and what it runs in the background, each at its peak: at least what both take at once.
+uses = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+summary["peak_kib"] = sum(uses)
 Path("summary.json").write_text(json.dumps(summary))
 """
+
+
+def gains(plan: Path) -> list[float]:
+    """Return for each link where the choice is a split how many times faster it is than device or edge alone."""
+    content = json.loads(plan.read_text())
+    candidates = content["candidates"]
+    found = []
+    for link in content["links"]:
+        chosen = candidates[link["candidate"]]
+        if chosen["layer"] in ("input", "output"):
+            continue
+        others = [
+            one["device_ms"] + one["edge_ms"] + 8000 * one["payload_bytes"] / link["goodput_bps"]
+            for one in candidates
+            if one["layer"] in ("input", "output") and not one.get("reason")
+        ]
+        found.append(min(others) / link["latency_ms"])
+    return found
 
 
 @pytest.mark.full
@@ -49,7 +69,7 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     assert summary["only_reference_right"] - summary["only_this_right"] <= 0.01 * summary["samples"]
     assert summary["samples"] == 1000
     assert summary["peak_kib"] < PEAK_KIB
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < PEAK_KIB
+    assert max(gains(tmp_path / "demo" / "out" / "plan.json")) >= LEAST_GAIN
     assert (tmp_path / "demo" / "out" / "report.html").is_file()
     precision = ["precision", "--variant", "original", "--layer", "conv4_1", "--whole"]
     lowered = subprocess.run(
