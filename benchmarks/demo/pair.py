@@ -15,7 +15,7 @@ from engines.building.build_items import item_of_whole
 from engines.building.open_engine import open_engine
 from engines.building.pair import open_pair
 from engines.targets.lookup import find_target
-from exporter.bundles.bundle import Metric, split_layers
+from exporter.bundles.bundle import Metric
 from exporter.data.datasets import load_dataset, network_inputs
 from exporter.project.settings import Project
 from exporter.variants.layer_graphs import trained_records
@@ -72,9 +72,9 @@ def strongest_bottleneck(project: Project) -> tuple[str, str] | None:
     found = _within_bound(project, "bottleneck")
     if not found:
         return None
-    variant = min(found, key=lambda record: float(record.method["estimated_bytes"])).variant
-    (layer,) = split_layers(project.variant_folder(variant))
-    return variant, layer
+    strongest = min(found, key=lambda record: float(record.method["estimated_bytes"]))
+    (layer,) = strongest.cuts or ()
+    return strongest.variant, layer
 
 
 def _within_bound(project: Project, step: str) -> list[VariantRecord]:

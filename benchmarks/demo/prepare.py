@@ -147,7 +147,7 @@ class Recipe:
     bottleneck_trainings: int = 2
     bottleneck_channels: int = 4
     bottleneck_bits: int = 2
-    bottleneck_first_epochs: float = 3.5
+    bottleneck_first_epochs: float = 4.0
     bottleneck_epochs: float = 1.5
     candidates: tuple[str, ...] = CANDIDATES
     seed: int = 0

@@ -60,10 +60,11 @@ def run_demo(folder: Path, recipe: Recipe | None = None) -> PairResult:
         type_command("layers", *project_option, "--variant", STEP_ONE)
         type_command("split", *project_option, "--layer", LAYER)
         type_command("split", *project_option, "--all", "--variant", ORIGINAL, "--variant", STEP_ONE)
-    type_command("split", *project_option, "--all", "--variant", f"{STEP_ONE}-{recipe.bottleneck_layer}-*")
+    project = load_project(project_file)
+    if strongest_bottleneck(project) is not None:
+        type_command("split", *project_option, "--all", "--variant", f"{STEP_ONE}-{recipe.bottleneck_layer}-*")
     type_command("variants", *project_option)
     type_command("build", *project_option, "--target", "cpu")
-    project = load_project(project_file)
     pairs = [(narrowest(project, LAYER), LAYER)]
     bottleneck = strongest_bottleneck(project)
     if bottleneck is not None:
@@ -101,7 +102,7 @@ def type_command(*words: str) -> None:
 def typed_in_background(*words: str) -> Iterator[None]:
     """Print a command as one would type it, run it on another core, and print what it said when the block is done.
 
-    Raises CoopexportError when it fails.
+    A refusal (exit code 2) is printed like the rest. Raises CoopexportError when it ends otherwise.
     """
     click.echo(f"\n$ {shlex.join(['coopexport', *words])} &")
     command = [sys.executable, "-P", "-m", "coopexport", *words]
@@ -114,7 +115,7 @@ def typed_in_background(*words: str) -> Iterator[None]:
             raise
     click.echo(f"\n[done] {shlex.join(['coopexport', *words])}")
     click.echo(said, nl=False)
-    if process.returncode != 0:
+    if process.returncode not in (0, 2):
         raise CoopexportError(f"coopexport {words[0]} ended with exit code {process.returncode}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -30,3 +31,19 @@ def test_it_computes_what_the_paper_describes() -> None:
         network.eval()
         images = torch.randn(4, 3, 32, 32)
         torch.testing.assert_close(network(images), by_hand(network, images), rtol=1e-4, atol=1e-5)
+
+
+def test_strides_shrink_larger_images_in_the_first_layers() -> None:
+    network = vgg16(widths=[4] * 13, strides=(2, 2)).eval()
+    assert [network.get_submodule(f"features.{name}").stride for name in ("conv1_1", "conv1_2", "conv2_1")] == [
+        (2, 2),
+        (2, 2),
+        (1, 1),
+    ]
+    assert network(torch.randn(2, 3, 128, 128)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("strides", [(0,), (2, -1), (1,) * 14])
+def test_strides_that_make_no_sense_are_refused(strides: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="strides must be at most 13 positive numbers"):
+        vgg16(strides=strides)
