@@ -15,6 +15,7 @@ from engines.building.build_items import item_of_whole
 from engines.building.open_engine import open_engine
 from engines.building.pair import open_pair
 from engines.targets.lookup import find_target
+from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.bundles.bundle import Metric
 from exporter.data.datasets import load_dataset, network_inputs
 from exporter.project.settings import Project
@@ -79,7 +80,7 @@ def strongest_bottleneck(project: Project) -> tuple[str, str] | None:
 
 def _within_bound(project: Project, step: str) -> list[VariantRecord]:
     bound = project.settings.select.maximum_loss_points
-    return [one for one in trained_records(project) if one.step == step and one.metric.loss_points <= bound]
+    return [one for one in trained_records(project) if one.step == step and keeps_bound(one.metric.loss_points, bound)]
 
 
 def run_pair(project: Project, variant: str, layer: str) -> PairResult:

@@ -9,6 +9,7 @@ from benchmarks.report.summary import link_name
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import describe
 from benchmarks.selection.step_gains import Best, EqualTraining, equal_training, step_gains
+from exporter.bundles.accuracy_bound import keeps_bound
 
 _GAIN_NUMBERS = ("original ms", "with step 1 ms", "with step 2 ms", "step 1 adds", "step 2 adds")
 _TRAINING_COLUMNS = (
@@ -60,8 +61,8 @@ def _times(ratio: float | None) -> str:
 def _equal_training(result: ProjectSelection) -> list[str]:
     pairs, alone = equal_training(result.records)
     bound = result.settings.maximum_loss_points
-    within = [pair for pair in pairs if pair.variant.metric.loss_points <= bound + 1e-6]
-    others = [pair for pair in pairs if pair.variant.metric.loss_points > bound + 1e-6]
+    within = [pair for pair in pairs if keeps_bound(pair.variant.metric.loss_points, bound)]
+    others = [pair for pair in pairs if not keeps_bound(pair.variant.metric.loss_points, bound)]
     parts = [
         heading("Equal fine-tuning"),
         paragraph(

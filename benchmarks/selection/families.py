@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.selection.candidates import VariantFiles
+from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.bundles.bundle import SplitFile
-
-# Far below one image in a million: the difference of two means is not exact.
-_TOLERANCE_POINTS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def narrowest_within_bound(
     found: dict[str, SplitFile] = {}
     for item in variants:
         for split in item.splits if item.step == "step2" else ():
-            keeps = 100.0 * (reference - split.metric.value) <= maximum_loss_points + _TOLERANCE_POINTS
+            keeps = keeps_bound(100.0 * (reference - split.metric.value), maximum_loss_points)
             best = found.get(split.layer)
             if keeps and (best is None or split.payload_bytes.mean < best.payload_bytes.mean):
                 found[split.layer] = split

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from exporter.bundles.accuracy_bound import keeps_bound
 from jetson.errors import InputError
 
 INPUT, OUTPUT = "input", "output"
@@ -116,8 +117,7 @@ def _judged(candidate: Candidate, maximum_loss_points: float) -> Candidate:
     numbers = (candidate.device_ms, candidate.edge_ms, candidate.payload_bytes, candidate.loss_points)
     if not reason and any(number is None or not math.isfinite(number) for number in numbers):
         reason = "not measured"
-    # A tolerance far below one image in a million: the difference of two means is not exact.
-    if not reason and candidate.loss_points > maximum_loss_points + 1e-6:
+    if not reason and not keeps_bound(candidate.loss_points, maximum_loss_points):
         reason = f"loses {candidate.loss_points:.2f} points, the limit is {maximum_loss_points:g}"
     return Candidate(**{**vars(candidate), "reason": reason})
 

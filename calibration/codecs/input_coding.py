@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.bundles.bundle import PayloadBytes
 from jetson.wire.message import decode_message, encode_message
 from jetson.wire.specification import TensorSpecification
@@ -19,8 +20,6 @@ from jetson.wire.specification import TensorSpecification
 HIGHEST_QUALITY = 95
 # Of coded images, where many networks ask for the same ones.
 _KEPT_BYTES = 1 << 28
-# Differences of two means are not exact.
-_TOLERANCE_POINTS = 1e-6
 PictureCodec: TypeAlias = Literal["jpeg", "webp"]
 
 
@@ -79,7 +78,7 @@ def lowest_quality(loss_points: Callable[[int], float], maximum_loss_points: flo
     low, high = 1, HIGHEST_QUALITY
     while low < high:
         middle = (low + high) // 2
-        if loss_points(middle) <= maximum_loss_points + _TOLERANCE_POINTS:
+        if keeps_bound(loss_points(middle), maximum_loss_points):
             high = middle
         else:
             low = middle + 1

@@ -19,6 +19,7 @@ from calibration.codecs.entropy_tables import fit_symbol_model
 from calibration.metrics.metric import Score
 from calibration.ranges.clip_methods import ClipSettings
 from calibration.ranges.clip_range import FeatureSample, clip_range
+from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.encoding.specification import EncodeSpecification, affine_specification, decode, encode, feature_tensor
 from jetson.errors import InputError
 from jetson.wire.feature import FeatureCodec
@@ -29,8 +30,6 @@ GRANULARITIES = ("tensor", "channel")
 CODECS = ("raw", "zlib-huffman", "rans", "rans-context")
 _TIMED_MESSAGES = 16
 _MIN_SAMPLES = 8
-# Far below one image in a million: the difference of two means is not exact.
-_TOLERANCE_POINTS = 1e-6
 
 Feature = NDArray[np.float32]
 # The metric of what the tail makes of features.
@@ -147,9 +146,7 @@ def recommended(trials: Sequence[Trial], maximum_loss_points: float) -> Trial | 
     enough. Of several within one byte the one that is coded fastest, then the one that loses least.
     """
     allowed = [
-        trial
-        for trial in trials
-        if trial.loss_points + trial.loss_error_points <= maximum_loss_points + _TOLERANCE_POINTS
+        trial for trial in trials if keeps_bound(trial.loss_points + trial.loss_error_points, maximum_loss_points)
     ]
     if not allowed:
         return None

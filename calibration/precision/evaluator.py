@@ -17,6 +17,7 @@ from calibration.metrics import metric
 from calibration.metrics.metric import MetricFunction, Score
 from calibration.precision.network_under_test import Graphs, NetworkUnderTest, PairRun, run_subgraphs
 from exporter import parity
+from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.bundles.bundle import CutTensorRecord, Metric
 from exporter.bundles.precision_file import Rounding
 from exporter.onnx_graphs.session import open_session, run
@@ -45,8 +46,7 @@ class Evaluation:
 
     def loses_at_most(self, points: float) -> bool:
         """Tell whether the metric falls by at most `points`: a network without finite outputs has lost."""
-        # Far below one image in a million: the difference of two means is not exact.
-        return self.metric is not None and self.metric.loss_points <= points + 1e-6
+        return self.metric is not None and keeps_bound(self.metric.loss_points, points)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from calibration.codecs.entropy_tables import fit_symbol_model
 from calibration.metrics import metric
 from calibration.splitting.context import PARITY_SAMPLES, SplitContext, golden_file
 from exporter.bottleneck.plan import read_tables
+from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.bundles.bundle import (
     CutTensorRecord,
     FileRecord,
@@ -50,8 +51,6 @@ _TABLE_CODECS = ("rans", "rans-context")
 _RESERVED_NAMES = ("input", "output", "whole")
 # Settings that say where cuts are made and which are kept, not what a bundle is.
 _NOT_OF_A_BUNDLE = ("candidates", "maximum_tensors", "maximum_loss_points")
-# Far below one image in a million: the difference of two means is not exact.
-_LOSS_TOLERANCE_POINTS = 1e-6
 
 
 class LossRefusedError(ParityError):
@@ -165,7 +164,7 @@ def split_inputs(context: SplitContext) -> Inputs:
 
 def check_loss(context: SplitContext, name: str, measured: Metric) -> None:
     """Raise LossRefusedError when encoding the cut `name` costs more of the metric than the settings allow."""
-    if measured.loss_points > context.settings.maximum_loss_points + _LOSS_TOLERANCE_POINTS:
+    if not keeps_bound(measured.loss_points, context.settings.maximum_loss_points):
         raise LossRefusedError(
             f"layer {name} of {context.graph.variant}: encoding the feature costs {measured.loss_points:.2f} points of "
             f"{measured.name} ({measured.reference:.4f} to {measured.value:.4f}), the limit is "

@@ -14,6 +14,7 @@ from calibration.codecs import input_coding
 from calibration.codecs.input_coding import HIGHEST_QUALITY, PictureCodec
 from calibration.metrics import metric
 from calibration.splitting.context import GOLDEN_SAMPLES, SplitContext, golden_file
+from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.bundles.bundle import (
     WHOLE_SCHEMA,
     FileRecord,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 # How far a quality rises at a time, where the calibrated one loses too much.
 _QUALITY_STEP = 5
-# Differences of two means are not exact.
-_TOLERANCE_POINTS = 1e-6
 
 
 def finished_whole(context: SplitContext) -> tuple[Path, WholeFile] | None:
@@ -95,7 +94,7 @@ def _picture_coding(context: SplitContext, session: InferenceSession, codec: Pic
     bound, given = select.maximum_loss_points, select.jpeg_quality if codec == "jpeg" else select.webp_quality
     measured = _measured_at(context, session, codec)
     quality = given if given != "lowest" else _lowest_quality(context, session, codec)
-    while given == "lowest" and quality < HIGHEST_QUALITY and measured(quality).loss_points > bound + _TOLERANCE_POINTS:
+    while given == "lowest" and quality < HIGHEST_QUALITY and not keeps_bound(measured(quality).loss_points, bound):
         quality = min(HIGHEST_QUALITY, quality + _QUALITY_STEP)
     sizes = data.evaluation_pictures.coded(codec, quality)[1]
     return InputCoding(payload_bytes=input_coding.payload_statistics(sizes), metric=measured(quality), quality=quality)

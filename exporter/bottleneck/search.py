@@ -14,6 +14,7 @@ from exporter.bottleneck.design import STRIDES, BottleneckDesign, check_design
 from exporter.bottleneck.insert import Place
 from exporter.bottleneck.training import Lesson, Start, Task, TrainedBottleneck, train
 from exporter.bottleneck.trials import Trial, lineage_of, read_trial, write_trial
+from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.project.freshness import MadeFrom, digest
 from exporter.project.settings import BottleneckSection
 from jetson.errors import ParityError, UnsupportedError
@@ -21,8 +22,6 @@ from jetson.errors import ParityError, UnsupportedError
 # A change that saves less than this share of the bytes is not worth another training like it.
 _LEAST_SAVED = 0.03
 _MOST_BITS_TO_BEGIN_WITH = 4
-# Differences of two means are not exact.
-_TOLERANCE_POINTS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Search:
 
     def holds(self, trial: Trial) -> bool:
         """Tell whether a trial keeps the bound."""
-        return self.loss_points(trial) <= self.lesson.settings.maximum_loss_points + _TOLERANCE_POINTS
+        return keeps_bound(self.loss_points(trial), self.lesson.settings.maximum_loss_points)
 
 
 def find_strongest(search: Search) -> tuple[Trial, ...]:

@@ -9,15 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.project.settings import PruneSection
 from exporter.pruning.dense_network import DenseNetwork, State, fewest_to, without_groups
 from exporter.pruning.ranking import least_filters, remove_least
 from exporter.pruning.rounds import Spent, Trained, trained_round
 from exporter.pruning.session import PruningSession, Tuning, fresh_copy, score_groups
 from jetson.errors import InputError, ParityError
-
-# Scores are means of zeros and ones: their differences are not exact.
-_TOLERANCE_POINTS = 1e-9
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def _record(number: int, trained: Trained) -> Round:
 
 
 def _why_stop(found: Round, start: Round, settings: PruneSection) -> str:
-    if 100 * (start.score - found.score) > settings.maximum_loss_points + _TOLERANCE_POINTS:
+    if not keeps_bound(100 * (start.score - found.score), settings.maximum_loss_points):
         return "accuracy"
     if settings.macs_reduction is not None and found.macs <= start.macs / settings.macs_reduction:
         return "MACs"
