@@ -66,13 +66,14 @@ class DemoData:
     evaluation_labels: NDArray[np.int64]
 
 
-def make_data(train_count: int, evaluation_count: int, seed: int, pixels: int = 32) -> DemoData:
+def make_data(train_count: int, evaluation_count: int, seed: int, pixels: int = 32, mirrored: bool = False) -> DemoData:
     """Return `train_count` training, 256 calibration and `evaluation_count` held-out images of `pixels` x `pixels`.
 
-    The same arguments give the same images. Raises ValueError when a count is less than 1, or the photographs are
-    too small for so many pixels.
+    `mirrored`: patches of the photographs are turned left to right and upside down at random: two photographs hold few
+    patches as large as half of them. The same arguments give the same images. Raises ValueError when a count is less
+    than 1, or the photographs are too small for so many pixels.
     """
-    return compose(load_sources(), train_count, evaluation_count, seed, pixels)
+    return compose(load_sources(), train_count, evaluation_count, seed, pixels, mirrored)
 
 
 def load_sources() -> Sources:
@@ -100,7 +101,9 @@ def split_sources(sources: Sources, seed: int) -> tuple[DataSplit, DataSplit]:
     return DataSplit(np.sort(training), 0, border), DataSplit(np.sort(held_out), border, width)
 
 
-def compose(sources: Sources, train_count: int, evaluation_count: int, seed: int, pixels: int = 32) -> DemoData:
+def compose(
+    sources: Sources, train_count: int, evaluation_count: int, seed: int, pixels: int = 32, mirrored: bool = False
+) -> DemoData:
     """Return the demo's data made from `sources`, as `make_data` does from scikit-learn's."""
     if train_count < 1 or evaluation_count < 1:
         raise ValueError(f"counts must be at least 1, not {train_count} and {evaluation_count}")
@@ -110,9 +113,13 @@ def compose(sources: Sources, train_count: int, evaluation_count: int, seed: int
         raise ValueError(f"images must have 8 to {most_pixels} pixels, not {pixels}")
     # One stream for each use, so that changing one count leaves the images of the others as they were.
     streams = np.random.default_rng(seed).spawn(3)
-    train_images, train_labels = draw_images(sources, training, train_count, streams[0], pixels)
-    calibration_images, calibration_labels = draw_images(sources, training, CALIBRATION_COUNT, streams[1], pixels)
-    evaluation_images, evaluation_labels = draw_images(sources, held_out, evaluation_count, streams[2], pixels)
+    train_images, train_labels = draw_images(sources, training, train_count, streams[0], pixels, mirrored)
+    calibration_images, calibration_labels = draw_images(
+        sources, training, CALIBRATION_COUNT, streams[1], pixels, mirrored
+    )
+    evaluation_images, evaluation_labels = draw_images(
+        sources, held_out, evaluation_count, streams[2], pixels, mirrored
+    )
     return DemoData(
         train_images,
         train_labels,
@@ -124,7 +131,12 @@ def compose(sources: Sources, train_count: int, evaluation_count: int, seed: int
 
 
 def draw_images(
-    sources: Sources, data_split: DataSplit, count: int, generator: np.random.Generator, pixels: int = 32
+    sources: Sources,
+    data_split: DataSplit,
+    count: int,
+    generator: np.random.Generator,
+    pixels: int = 32,
+    mirrored: bool = False,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return `count` images, count x pixels x pixels x 3 uint8, made from `data_split`, and their labels, int64."""
     images = np.empty((count, pixels, pixels, 3), dtype=np.uint8)
@@ -133,6 +145,10 @@ def draw_images(
     for start in range(0, count, block):
         digits = sources.digits[chosen[start : start + block]]
         patches = _cut_patches(sources.photos, data_split, len(digits), pixels, generator)
+        if mirrored:
+            for axis in (1, 2):
+                turned = generator.random(len(patches)) < 0.5
+                patches[turned] = np.flip(patches[turned], axis)
         images[start : start + len(digits)] = _paste(digits, patches, generator)
     return images, sources.labels[chosen]
 

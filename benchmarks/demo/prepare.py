@@ -75,7 +75,7 @@ def demo_project_text(recipe: Recipe) -> str:
             "batch_images": recipe.batch_images,
             "shift_pixels": recipe.image_pixels // 16,
             "seed": recipe.seed,
-            "threads": 1,  # with two, on two cores of which one is busy, both wait for each other
+            "threads": recipe.threads,
         },
         "prune": {
             "score_images": recipe.score_images,
@@ -92,6 +92,7 @@ def demo_project_text(recipe: Recipe) -> str:
         "bottleneck": {
             "maximum_loss_points": recipe.bottleneck_loss_points,
             "trainings": recipe.bottleneck_trainings,
+            "stride": recipe.bottleneck_stride,
             "channels": recipe.bottleneck_channels,
             "bits": recipe.bottleneck_bits,
             "first_epochs": recipe.bottleneck_first_epochs,
@@ -121,8 +122,9 @@ class Recipe:
     of one cycle; `seed`: of data, weights and order. Step 1 of pruning makes the MACs `macs_reduction` times fewer in
     `rounds`, each followed by `round_epochs`, all by `final_epochs`; step 2 takes `step_two_widths` widths at each of
     `step_two_layers`, each followed by `step_two_epochs` at a lower peak. The bottleneck is put behind
-    `bottleneck_layer` of what step 1 left; its search begins with so many channels and bits,
+    `bottleneck_layer` of what step 1 left; its search begins with such a stride, channels and bits,
     and may cost so many points. `candidates`: what is cut after.
+    `threads`: with two, on two cores of which one is busy, both wait for each other.
     """
 
     widths: tuple[int, ...] = (8, 16, 40, 40, 80, 80, 80, 128, 128, 128, 128, 128, 128)
@@ -145,9 +147,11 @@ class Recipe:
     bottleneck_layer: str = "pool1"
     bottleneck_loss_points: float = 1.0
     bottleneck_trainings: int = 2
+    bottleneck_stride: int = 2
     bottleneck_channels: int = 4
     bottleneck_bits: int = 2
     bottleneck_first_epochs: float = 4.0
     bottleneck_epochs: float = 1.5
     candidates: tuple[str, ...] = CANDIDATES
+    threads: int = 1
     seed: int = 0

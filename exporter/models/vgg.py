@@ -48,7 +48,8 @@ def vgg16(
     """Return an untrained VGG-16 with the given number of filters per convolution.
 
     `widths`: 13 positive numbers, in the order of `LAYER_NAMES`. `strides`: of the first convolutions; the others have
-    1. Images have 32 pixels times the product of the strides in height and width. Raises ValueError otherwise.
+    1. Images have 32 times the product of the strides, or more but less than twice as many, pixels in height and width.
+    Raises ValueError otherwise.
     """
     if len(widths) != len(LAYER_NAMES) or any(width < 1 for width in widths):
         raise ValueError(f"widths must be {len(LAYER_NAMES)} positive numbers, not {list(widths)}")

@@ -214,3 +214,15 @@ def test_written_images_can_be_read_and_nothing_else_is_left(tmp_path: Path, mad
         assert np.array_equal(content["images"], made.evaluation_images[:7])
         assert np.array_equal(content["labels"], made.evaluation_labels[:7])
     assert [file.name for file in path.parent.iterdir()] == ["evaluation.npz"]
+
+
+def test_mirrored_patches_show_the_photographs_both_ways(sources: Sources) -> None:
+    empty = plain_sources(sources, np.zeros(len(sources.labels), dtype=np.bool_))
+    rows, columns = np.mgrid[0:100, 0:120]
+    empty.photos[0, ..., 0] = rows
+    empty.photos[0, ..., 1] = columns
+    data_split, count = DataSplit(np.arange(50), 0, 120), 400
+    images, labels = draw_images(empty, data_split, count, np.random.default_rng(0), mirrored=True)
+    steps = images[:, 1, 1, :2].astype(int) - images[:, 0, 0, :2].astype(int)
+    assert set(map(tuple, steps.tolist())) == {(1, 1), (1, -1), (-1, 1), (-1, -1)}
+    assert np.array_equal(labels, draw_images(empty, data_split, count, np.random.default_rng(0))[1])

@@ -342,3 +342,20 @@ def test_without_labels_validation_data_still_judge(tmp_path: Path) -> None:
     file.write_text(text.replace("unlabelled", 'validation = "held_out.npz"\nunlabelled'))
     assert bottleneck_project(load_project(file), replace(REQUEST, trainings=1)).variants
     assert project.folder == tmp_path
+
+
+def test_a_network_that_was_pruned_elsewhere_takes_one(finished_project: Path) -> None:
+    project = load_project(finished_project / "coopexport.toml")
+    request = BottleneckRequest(
+        ("pool1",), variant="pruned", maximum_loss_points=100, trainings=1, channels=2, bits=2, first_epochs=0.5
+    )
+    (record,) = bottleneck_project(project, request).variants
+    assert (record.variant, record.parent) == ("pruned-pool1-bottleneck-1", "pruned")
+    pruned = load_variant(project, "pruned")
+    made = load_variant(project, record.variant)
+    for name in ("features.conv1_1", "features.conv4_1"):  # as narrow as it was
+        assert made.get_submodule(name).weight.shape == pruned.get_submodule(name).weight.shape
+    (found,) = split_project(project, SplitRequest((record.variant,), all_layers=True)).variants
+    (bundle,) = found.bundles
+    assert bundle.tensors[0].shape == (2, 8, 8)
+    assert bundle.metric.value == record.metric.value
