@@ -17,6 +17,7 @@ SHORT_FILES = {
     "engines/backends/registry.py": "it imports every backend; whoever needs one only must not",
     "engines/building/open_engine.py": "the one place where a project's engines are opened",
     "engines/targets/lookup.py": "what other rooms need of targets",
+    "exporter/bundles/accuracy_bound.py": "training, splitting and selection judge by it",
     "exporter/bundles/records.py": "what all manifests share",
     "exporter/cutting/onnx_file.py": "a foreign file is read and refused in one place",
     "exporter/progress.py": "every room's callback",

@@ -28,7 +28,7 @@ from engines.backends.registry import find_backend
 from engines.targets.lookup import find_target
 from exporter.project.settings import load_project
 from exporter.variants.plans import ORIGINAL, STEP_ONE
-from jetson.errors import CoopexportError, UnsupportedError
+from jetson.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from exporter.training.fit import Epoch
@@ -102,7 +102,7 @@ def type_command(*words: str) -> None:
 def typed_in_background(*words: str) -> Iterator[None]:
     """Print a command as one would type it, run it on another core, and print what it said when the block is done.
 
-    A refusal (exit code 2) is printed like the rest. Raises CoopexportError when it ends otherwise.
+    A refusal (exit code 2) is printed like the rest. Raises RuntimeError when it ends otherwise.
     """
     click.echo(f"\n$ {shlex.join(['coopexport', *words])} &")
     command = [sys.executable, "-P", "-m", "coopexport", *words]
@@ -116,7 +116,7 @@ def typed_in_background(*words: str) -> Iterator[None]:
     click.echo(f"\n[done] {shlex.join(['coopexport', *words])}")
     click.echo(said, nl=False)
     if process.returncode not in (0, 2):
-        raise CoopexportError(f"coopexport {words[0]} ended with exit code {process.returncode}")
+        raise RuntimeError(f"coopexport {words[0]} ended with exit code {process.returncode}")
 
 
 def _build_for_gpus(project_option: list[str], variant: str, layer: str) -> None:

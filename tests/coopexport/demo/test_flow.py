@@ -127,7 +127,7 @@ def test_a_refusal_in_the_background_is_told(capfd: pytest.CaptureFixture[str], 
 def test_what_breaks_in_the_background_breaks_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with (
-        pytest.raises(CoopexportError, match="coopexport doctor ended with exit code 1"),
+        pytest.raises(RuntimeError, match="coopexport doctor ended with exit code 1"),
         typed_in_background("doctor"),
     ):
         pass

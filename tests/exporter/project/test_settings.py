@@ -49,6 +49,7 @@ std = [1.0, 2.0, 3.0]
 input_dtype = "float32"
 [data]
 training = "t.npz"
+unlabelled = "u.npz"
 validation = "v.npz"
 calibration = "c.npz"
 evaluation = "e.npz"
@@ -151,6 +152,7 @@ def test_every_documented_key_is_taken(tmp_path: Path) -> None:
     )
     assert settings.data == DataSection(
         training="t.npz",
+        unlabelled="u.npz",
         validation="v.npz",
         calibration="c.npz",
         evaluation="e.npz",
