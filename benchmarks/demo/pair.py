@@ -15,6 +15,7 @@ from engines.building.build_items import item_of_whole
 from engines.building.open_engine import open_engine
 from engines.building.pair import open_pair
 from engines.targets.lookup import find_target
+from exporter.bottleneck.design import REDUCTION
 from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.bundles.bundle import Metric
 from exporter.data.datasets import load_dataset, network_inputs
@@ -51,7 +52,6 @@ class PredictedLatency:
     device_ms: float
     edge_ms: float
     best: Candidate
-    best_ms: float
 
     @property
     def gain(self) -> float:
@@ -74,8 +74,7 @@ def strongest_bottleneck(project: Project) -> tuple[str, str] | None:
     if not found:
         return None
     strongest = min(found, key=lambda record: float(record.method["estimated_bytes"]))
-    (layer,) = strongest.cuts or ()
-    return strongest.variant, layer
+    return strongest.variant, REDUCTION
 
 
 def _within_bound(project: Project, step: str) -> list[VariantRecord]:
@@ -118,7 +117,6 @@ def predict_latencies(project: Project, result: PairResult) -> tuple[PredictedLa
             _least_ms(selection.candidates, OUTPUT, choice.goodput_bps),
             _least_ms(selection.candidates, INPUT, choice.goodput_bps),
             selection.candidates[choice.candidate],
-            choice.latency_ms,
         )
         for choice in selection.links
     )

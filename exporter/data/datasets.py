@@ -99,15 +99,16 @@ def open_source(project: Project, purpose: str) -> Dataset | ImageFolder | Sampl
 def open_unlabelled(project: Project) -> Dataset | ImageFolder:
     """Return what the project names in data.unlabelled, with 0 for every label: an npz file, a folder, or a function.
 
-    An npz file needs `images` only, the function returns them, and a folder may hold them in whatever folders. Raises
-    CoopexportError naming the setting when it is missing or malformed.
+    An npz file needs `images` only; the function returns them, with labels or without; a folder may hold them in
+    whatever folders. Raises CoopexportError naming the setting when it is missing or malformed.
     """
     key, reference = "data.unlabelled", project.settings.data.unlabelled
     if reference is None:
         raise InputError(f"{key} is not set in the project file", fix="name an npz file or a folder of images")
     path = project.path(reference)
     if ":" in reference:
-        images = np.asarray(load_function(reference, project.folder, key)())
+        returned = _returned(project, reference, key)
+        images = np.asarray(returned[0] if isinstance(returned, tuple) else returned)
     elif path.is_dir():
         return list_unlabelled(path, reference, key, project.settings.data.image_size)
     else:
@@ -126,13 +127,17 @@ def _check_images(images: NDArray[Any], where: str) -> None:
         )
 
 
-def _call(project: Project, reference: str, key: str) -> Any:
-    """Return what the user's function returns: a pair of images and labels, or something with samples by number."""
+def _returned(project: Project, reference: str, key: str) -> Any:
     function = load_function(reference, project.folder, key)
     try:
-        loaded = function()
+        return function()
     except Exception as error:
         raise InputError(f"{key} {reference} failed: {type(error).__name__}: {error}") from error
+
+
+def _call(project: Project, reference: str, key: str) -> Any:
+    """Return what the user's function returns: a pair of images and labels, or something with samples by number."""
+    loaded = _returned(project, reference, key)
     has_samples = hasattr(loaded, "__len__") and hasattr(loaded, "__getitem__")
     if (isinstance(loaded, tuple) and len(loaded) != 2) or not has_samples:
         raise InputError(

@@ -16,7 +16,6 @@ from calibration.variants.variant_maker import LeftOut
 from exporter.project.settings import PROJECT_FILE, Project, load_project
 from exporter.training.fit import Epoch
 from exporter.variants.layer_graphs import trained_records
-from exporter.variants.plans import ORIGINAL
 from exporter.variants.record import VariantRecord
 from jetson.errors import InputError
 from jetson.files.atomic_files import write_file
@@ -60,11 +59,6 @@ def with_bottlenecks(
 def split_everywhere(project: Project, variants: Sequence[str] = ()) -> None:
     """Split the project's variants at its candidates, and code their images; what is there stays."""
     split_project(project, SplitRequest(variants=tuple(variants), all_layers=True), on_result=_say_split)
-
-
-def is_original(variant: str) -> bool:
-    """Tell whether a variant is the network without a bottleneck."""
-    return variant == ORIGINAL
 
 
 def _say_epoch(epoch: Epoch) -> None:

@@ -8,7 +8,6 @@ from benchmarks.latency.host import describe_host
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, Candidate
 from benchmarks.studies.markdown import NOTHING, filled, table
-from benchmarks.studies.splitting.experiment import is_original
 from benchmarks.studies.splitting.regions import (
     FRAMING_BYTES,
     OUTPUT_BYTES,
@@ -19,6 +18,7 @@ from benchmarks.studies.splitting.regions import (
 )
 from exporter.layers.candidates import Layer
 from exporter.layers.names import find_layer
+from exporter.variants.plans import ORIGINAL
 
 SLOWDOWNS = (2.0, 5.0, 10.0, 20.0, 50.0)
 GOODPUTS_BPS = (0.1e6, 0.2e6, 0.5e6, 1.1e6, 2e6, 5.85e6, 10e6, 18.88e6, 50e6, 100e6)
@@ -29,7 +29,7 @@ COMMAND = "python -m benchmarks.studies.where_splitting_pays --output docs/where
 
 def page(result: ProjectSelection, layers: Mapping[str, Sequence[Layer]], images: str) -> str:
     """Return the page. `layers`: of each variant's graph; `images`: what the network was trained on, in words."""
-    original = next(files for files in result.variants if is_original(files.variant))
+    original = next(files for files in result.variants if files.variant == ORIGINAL)
     macs = sum(layer.macs for layer in layers[original.variant])
     host = describe_host()
     introduction = (
@@ -74,7 +74,7 @@ def crossing_table(result: ProjectSelection, layers: Mapping[str, Sequence[Layer
     picture = best_picture_bytes(result)
     rows = []
     for candidate in result.selection.candidates:
-        if way_of(candidate) == "device" or (candidate.layer == INPUT and not is_original(candidate.variant)):
+        if way_of(candidate) == "device" or (candidate.layer == INPUT and candidate.variant != ORIGINAL):
             continue
         share = NOTHING if candidate.layer == INPUT else f"{100 * work_before(candidate, layers):.1f} %"
         fewer = 100 * (1 - candidate.payload_bytes / picture)
@@ -99,7 +99,7 @@ def best_picture_bytes(result: ProjectSelection) -> float:
     pictures = [
         one
         for one in result.selection.candidates
-        if one.layer == INPUT and is_original(one.variant) and not one.coding.startswith("raw") and not one.reason
+        if one.layer == INPUT and one.variant == ORIGINAL and not one.coding.startswith("raw") and not one.reason
     ]
     return min(one.payload_bytes for one in pictures)
 
@@ -113,13 +113,13 @@ def work_before(candidate: Candidate, layers: Mapping[str, Sequence[Layer]]) -> 
 def times_table(result: ProjectSelection) -> str:
     """Return the medians that the maps are made of, in milliseconds, here."""
     splits = {(files.variant, split.layer): split for files in result.variants for split in files.splits}
-    shown = [key for key in splits if not is_original(key[0])]
-    shown += [key for key in splits if is_original(key[0]) and key[1] in ("pool1", "pool3", "pool5")]
+    shown = [key for key in splits if key[0] != ORIGINAL]
+    shown += [key for key in splits if key[0] == ORIGINAL and key[1] in ("pool1", "pool3", "pool5")]
     rows = []
     for variant, layer in shown:
         parts = {row.part: row.p50_ms for row in result.rows if (row.variant, row.layer) == (variant, layer)}
         rows.append((variant, layer, *(f"{parts[part]:.3f}" for part in ("head", "encode", "decode", "tail")), NOTHING))
-    whole = [row for row in result.rows if is_original(row.variant) and row.layer == "whole"]
+    whole = [row for row in result.rows if row.variant == ORIGINAL and row.layer == "whole"]
     plain = {row.part: row.p50_ms for row in whole if not row.codec}
     rows.append(("original", "none", *(NOTHING,) * 4, f"{plain['whole']:.3f}"))
     for codec in ("jpeg", "webp"):
@@ -135,7 +135,7 @@ def at(result: ProjectSelection, slowdown: float, goodput_bps: float, bottleneck
     """Return the fastest ways at one point of the map."""
     return fastest(
         result.selection.candidates, result.settings.device_slowdown, slowdown, goodput_bps,
-        lambda one: bottlenecks or is_original(one.variant),
+        lambda one: bottlenecks or one.variant == ORIGINAL,
     )  # fmt: skip
 
 

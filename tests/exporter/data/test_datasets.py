@@ -181,6 +181,19 @@ def test_what_holds_no_images_is_refused(tmp_path: Path, write: Callable[[Path],
         open_unlabelled(project)
 
 
+def test_images_without_labels_of_a_function(tmp_path: Path) -> None:
+    (tmp_path / "cx_more.py").write_text(
+        "import numpy as np\nIMAGES = np.ones((2, 8, 8, 3), np.uint8)\n"
+        "def alone():\n    return IMAGES\ndef both():\n    return IMAGES, [1, 1]\ndef fails():\n    raise KeyError(3)\n"
+    )
+    for name in ("alone", "both"):
+        found = open_unlabelled(project_with(tmp_path, "data.npz", f'unlabelled = "cx_more:{name}"\n'))
+        assert isinstance(found, Dataset)
+        assert (found.images.shape, found.images.min(), found.labels.tolist()) == ((2, 8, 8, 3), 1, [0, 0])
+    with pytest.raises(CoopexportError, match=r"data.unlabelled cx_more:fails failed: KeyError: 3"):
+        open_unlabelled(project_with(tmp_path, "data.npz", 'unlabelled = "cx_more:fails"\n'))
+
+
 def test_images_without_labels_have_the_form_of_images(tmp_path: Path) -> None:
     project = project_with(tmp_path, "data.npz", 'unlabelled = "more.npz"\n')
     np.savez(tmp_path / "more.npz", images=IMAGES[0])
