@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from ways import DEVICE, EDGE, FEATURE, SPLIT
 
-from benchmarks.selection.selector import INPUT, OUTPUT, Candidate
 from benchmarks.studies.splitting.regions import fastest, on_the_wire, way_of
 
-DEVICE = Candidate("original", OUTPUT, "nothing", 0.0, 10.0, 0.0, 0.9, 0.0)
-EDGE = Candidate("original", INPUT, "jpeg q50", 816.0, 0.5, 2.0, 0.9, 0.5)
-SPLIT = Candidate("pool1-bottleneck-1", "bottleneck", "2-bit", 16.0, 1.0, 2.0, 0.9, 0.5)
-FEATURE = Candidate("original", "pool1", "8-bit", 416.0, 1.0, 2.0, 0.9, 0.0)
-# Device times are those of a device five times slower than this machine.
 ALL = (DEVICE, EDGE, SPLIT, FEATURE)
 
 
