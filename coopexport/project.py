@@ -14,6 +14,7 @@ from exporter.progress import OnProgress, no_progress
 if TYPE_CHECKING:
     from benchmarks.demo.pair import PairResult
     from benchmarks.latency.bench_project import BenchResult
+    from benchmarks.links.measurement import LinkMeasurement
     from benchmarks.report.list_variants import VariantsResult
     from benchmarks.report.project import ReportResult
     from benchmarks.selection.select_project import SelectResult
@@ -537,6 +538,24 @@ class Project:
         from engines.device_builds.probe import ProbeRequest, probe_over_ssh
 
         return probe_over_ssh(ProbeRequest(device))
+
+    @staticmethod
+    def probe_link(
+        device: str,
+        *,
+        seconds: float = 10.0,
+        message_bytes: int = 64,
+        messages: int = 100,
+        on_progress: OnProgress = no_progress,
+    ) -> LinkMeasurement:
+        """Measure over ssh how fast the link to a device is: bulk in both directions, small messages there and back.
+
+        `seconds`: at most, for the messages and for each direction. `write_measurement` of benchmarks.links.measurement
+        writes what comes back.
+        """
+        from benchmarks.links.measure import LinkProbeRequest, probe_link
+
+        return probe_link(LinkProbeRequest(device, seconds, message_bytes, messages), on_progress)
 
     @staticmethod
     def doctor(folder: str | Path = ".") -> DoctorResult:

@@ -24,13 +24,15 @@ _OPTIONS = (
     "ConnectTimeout=15",
     "ServerAliveInterval=15",
     "ServerAliveCountMax=4",
-    "ControlMaster=auto",
-    "ControlPersist=60",
 )
+_SHARED = ("ControlMaster=auto", "ControlPersist=60")
+# For what is measured: not behind what another command still has in its buffers, and as a program's own connection is
+# treated. By default ssh marks its packets as bulk (CS1), which some WiFi sends after all others.
+_APART = ("ControlMaster=no", "ControlPath=none", "Compression=no", "IPQoS=cs0")
 # What the first command is for: when it fails, there is no connection at all.
 CONNECTING = "connecting"
 # What ssh itself ends with when it could not connect, or lost the connection.
-_SSH_FAILED = 255
+SSH_FAILED = 255
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,31 @@ def connect(name: str) -> Iterator[Connection]:
 
     It is opened by the first command. Raises CoopexportError when `name` is no such thing.
     """
-    destination, port = parse_name(name)
-    program = shlex.split(os.environ.get(COMMAND_VARIABLE, "ssh"))
+    parse_name(name)
     # A socket's path has at most 104 bytes, 17 of which ssh adds while it makes it: not in the project's folder, and
     # with a short name, as macOS's temporary folder takes 48.
     with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
-        options = [item for option in (*_OPTIONS, f"ControlPath={folder}/s") for item in ("-o", option)]
-        command = (*program, *options, *(["-p", str(port)] if port else []), destination)
-        connection = Connection(name, command)
+        connection = _connection(name, (*_SHARED, f"ControlPath={folder}/s"))
+        *command, destination = connection.command
         try:
             yield connection
         finally:
-            subprocess.run([*command[:-1], "-O", "exit", destination], capture_output=True, check=False)
+            subprocess.run([*command, "-O", "exit", destination], capture_output=True, check=False)
+
+
+def apart(name: str) -> Connection:
+    """Return a connection to `name` that every command opens anew and has for itself, without compression.
+
+    Raises CoopexportError when `name` is no device.
+    """
+    return _connection(name, _APART)
+
+
+def _connection(name: str, options: Sequence[str]) -> Connection:
+    destination, port = parse_name(name)
+    program = shlex.split(os.environ.get(COMMAND_VARIABLE, "ssh"))
+    words = [item for option in (*_OPTIONS, *options) for item in ("-o", option)]
+    return Connection(name, (*program, *words, *(["-p", str(port)] if port else []), destination))
 
 
 def parse_name(name: str) -> tuple[str, int | None]:
@@ -76,9 +91,9 @@ def run(connection: Connection, script: str, data: bytes = b"", doing: str = "")
 
     Raises CoopexportError when it fails, with its last words; `doing` says what for.
     """
-    ended = subprocess.run([*connection.command, _remote(script)], input=data, capture_output=True, check=False)
+    ended = subprocess.run([*connection.command, remote_command(script)], input=data, capture_output=True, check=False)
     if ended.returncode != 0:
-        raise _failure(connection, ended.returncode, ended.stderr.decode(errors="replace"), doing)
+        raise failure(connection, ended.returncode, ended.stderr.decode(errors="replace"), doing)
     return ended.stdout
 
 
@@ -89,7 +104,10 @@ def stream(connection: Connection, script: str, on_line: Callable[[str], None]) 
     """
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [*connection.command, _remote(script)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+            [*connection.command, remote_command(script)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
         )
         try:
             for line in process.stdout or ():
@@ -101,9 +119,9 @@ def stream(connection: Connection, script: str, on_line: Callable[[str], None]) 
                 process.wait()
         errors.seek(0)
         said = errors.read().decode(errors="replace")
-    if code == _SSH_FAILED or code < 0:
-        raise _failure(connection, _SSH_FAILED, said, "building")
-    return code, _last_line(said)
+    if code == SSH_FAILED or code < 0:
+        raise failure(connection, SSH_FAILED, said, "building")
+    return code, last_line(said)
 
 
 def send(connection: Connection, path: str, data: bytes) -> None:
@@ -139,7 +157,7 @@ def send_all(connection: Connection, folder: str, blobs: BlobStore, names: Seque
     script = f"mkdir -p {quoted} && cd {quoted} && tar -xf - && {{ {_settle(names)}; }}"
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [*connection.command, _remote(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
+            [*connection.command, remote_command(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
         )
         pipe, answers = process.stdin, process.stdout
         assert pipe is not None
@@ -153,7 +171,7 @@ def send_all(connection: Connection, folder: str, blobs: BlobStore, names: Seque
         errors.seek(0)
         said = errors.read().decode(errors="replace")
     if code != 0:
-        raise _failure(connection, code, said, "sending")
+        raise failure(connection, code, said, "sending")
     if lost:
         raise DeviceError(
             f"{len(lost)} files did not arrive whole on {connection.name}", fix="run the same command again"
@@ -176,7 +194,7 @@ def fetch_all(connection: Connection, folder: str, names: Sequence[str], blobs: 
     script = f"tar -cf - -C {shlex.quote(folder)} -- {shlex.join(names)}"
     arrived, damaged = set(), set()
     with tempfile.TemporaryFile() as errors:
-        command = [*connection.command, _remote(script)]
+        command = [*connection.command, remote_command(script)]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors) as process:
             assert process.stdout is not None
             with contextlib.suppress(tarfile.TarError), tarfile.open(fileobj=process.stdout, mode="r|") as archive:
@@ -200,7 +218,7 @@ def fetch_all(connection: Connection, folder: str, names: Sequence[str], blobs: 
             fix="run the same command again",
         )
     if code != 0 or arrived != set(names):
-        raise _failure(connection, code or _SSH_FAILED, said, "fetching")
+        raise failure(connection, code or SSH_FAILED, said, "fetching")
 
 
 def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -211,14 +229,15 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _remote(script: str) -> str:
+def remote_command(script: str) -> str:
     """Return what ssh has the user's own shell run, which may be any: the POSIX shell with the script."""
     return f"exec sh -c {shlex.quote(script)}"
 
 
-def _failure(connection: Connection, code: int, said: str, doing: str) -> DeviceError:
-    words = _last_line(said)
-    if code != _SSH_FAILED:
+def failure(connection: Connection, code: int, said: str, doing: str) -> DeviceError:
+    """Return the error for a command that ended with `code`, having `said` something; `doing`: what it was for."""
+    words = last_line(said)
+    if code != SSH_FAILED:
         return DeviceError(f"{doing or 'a command'} on {connection.name} failed: {words}")
     if doing == CONNECTING:
         return DeviceError(
@@ -231,6 +250,7 @@ def _failure(connection: Connection, code: int, said: str, doing: str) -> Device
     )
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """Return the last line of what a command said that is not empty."""
     lines = [line for line in text.splitlines() if line.strip()]
     return one_line(lines[-1])[:300] if lines else "it said nothing"
