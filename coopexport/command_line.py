@@ -27,6 +27,7 @@ COMMANDS = (
     "targets",
     "build",
     "engines",
+    "links",
     "bench",
     "select",
     "report",

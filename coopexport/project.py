@@ -14,6 +14,7 @@ from exporter.progress import OnProgress, no_progress
 if TYPE_CHECKING:
     from benchmarks.demo.pair import PairResult
     from benchmarks.latency.bench_project import BenchResult
+    from benchmarks.links.link import Link
     from benchmarks.links.measurement import LinkMeasurement
     from benchmarks.report.list_variants import VariantsResult
     from benchmarks.report.project import ReportResult
@@ -480,6 +481,12 @@ class Project:
         from engines.host.stored_engines import PruneStoreRequest, own_store, prune_engines
 
         return prune_engines(own_store(), PruneStoreRequest(limit_bytes))
+
+    def links(self) -> tuple[Link, ...]:
+        """Return the links that the project names: their goodput, round trip, and where these come from."""
+        from benchmarks.links.project_links import project_links
+
+        return project_links(self.file)
 
     def bench(
         self,

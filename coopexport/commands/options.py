@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from coopexport.output import project_option, variant_option
+
+if TYPE_CHECKING:
+    from exporter.project.settings import Project
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _CUT_OPTIONS = (
@@ -59,6 +63,16 @@ def naming_options() -> Iterator[None]:
         if error.key not in options:
             raise
         raise InputError(f"{options[error.key]}: {error.problem}") from None
+
+
+def project_here(project_file: Path | None) -> Project | None:
+    """Return the project that is named, or the nearest one above the working directory, where there is one."""
+    from exporter.project.settings import PROJECT_FILE, load_project
+
+    here = Path.cwd()
+    if project_file is None and not any((folder / PROJECT_FILE).is_file() for folder in (here, *here.parents)):
+        return None
+    return load_project(project_file)
 
 
 target_option = click.option("--target", "target_name", default="cpu", show_default=True, help="What runs here.")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from coopexport.commands.options import project_here
 from coopexport.output import print_table, project_option
 
 if TYPE_CHECKING:
     from engines.targets.target import Kind, Target
-    from exporter.project.settings import Project
 
 _UNKNOWN = "not known"
 _YES_NO = {True: "yes", False: "no", None: _UNKNOWN}
@@ -27,23 +27,13 @@ def targets(project_file: Path | None, kind: Kind | None, name: str | None) -> N
     """List what engines can be built for, a project's own targets first; with NAME, all that is known of one."""
     from engines.targets.list_targets import TargetsRequest, list_targets, show_target
 
-    project = _project_here(project_file)
+    project = project_here(project_file)
     if name is not None:
         _print_one(show_target(project, name))
         return
     rows = [_row(target) for target in list_targets(project, TargetsRequest(kind)).targets]
     print_table("Targets", ["target", "what it is", "SM", "opset", "int8", "DLA cores"], rows, left=2)
     click.echo("a board without @ is that with its newest JetPack 6, or the newest that it has")
-
-
-def _project_here(project_file: Path | None) -> Project | None:
-    """Return the project that is named, or the nearest one above the working directory, where there is one."""
-    from exporter.project.settings import PROJECT_FILE, load_project
-
-    here = Path.cwd()
-    if project_file is None and not any((folder / PROJECT_FILE).is_file() for folder in (here, *here.parents)):
-        return None
-    return load_project(project_file)
 
 
 def _row(target: Target) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from exporter.project.link_section import LinkSection
 from jetson.errors import CoopexportError, InputError, reworded
 from jetson.files.json_files import same_major
 from jetson.runtime import preprocessing as preprocessing_steps
@@ -241,6 +242,7 @@ class ProjectFile(_Section):
     )
     bench: BenchSection = BenchSection()
     select: SelectSection = SelectSection()
+    links: dict[Annotated[str, Field(pattern=r"^\S(.*\S)?$")], LinkSection] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

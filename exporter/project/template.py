@@ -142,6 +142,15 @@ webp_quality = "lowest"
 "3G" = 1_100_000
 "4G" = 5_850_000
 "WiFi" = 18_880_000
+
+# Links with more to say have sections of their own (docs/links.md; `coopexport links` lists the presets):
+#   [links.LTE]
+#   preset = "LTE"
+#   [links.workshop]
+#   measured = "nano.link.json"       # what `coopexport probe --link user@nano` wrote
+#   [links.field]
+#   trace = "field.csv"               # a time series of goodput
+#   round_trip_ms = 60
 """
 
 DEFAULTS: dict[str, Any] = {
