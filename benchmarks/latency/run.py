@@ -10,14 +10,18 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from exporter.bundles.records import read_record
 from jetson.files.json_files import write_json
 
-SCHEMA = "coopexport.latency-run/1.0"
+SCHEMA = "coopexport.latency-run/1.1"
 
 
 _Sample = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class RunItem(BaseModel):
-    """One part of one candidate: its samples, or why there are none."""
+    """One part of one candidate: its samples, or why there are none.
+
+    `load_ms`: how long its engine took to load; `peak_memory_bytes`: the most memory that it held; None where nobody
+    looked. `unsteady`: why its warm-up did not end steady, in words; None where it did, or where nobody looked.
+    """
 
     model_config = ConfigDict(frozen=True)
     variant: str
@@ -29,6 +33,9 @@ class RunItem(BaseModel):
     source_sha256: str | None = None
     samples_ms: Annotated[tuple[_Sample, ...], Field(min_length=1)] | None = None
     failure: str | None = Field(default=None, min_length=1)
+    load_ms: _Sample | None = None
+    peak_memory_bytes: Annotated[int, Field(ge=0)] | None = None
+    unsteady: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _samples_or_failure(self) -> RunItem:
@@ -38,7 +45,13 @@ class RunItem(BaseModel):
 
 
 class LatencyRun(BaseModel):
-    """One run on one host. `in_chains`: as a stream of images runs them (docs/formats.md)."""
+    """One run on one host. `in_chains`: as a stream of images runs them (docs/formats.md).
+
+    `warm_up`: rounds not kept, as they were taken; `steady`: whether all items had become steady by then, None where
+    nobody looked. `affinity`: the numbers of the CPUs that it was allowed; empty where nobody looked. `conditions`:
+    power mode, clocks, temperatures and throttling, before and after, where the device tells them. `reference`: the
+    network that is in the rounds of every run; with a failure where the target does not take it; None in earlier runs.
+    """
 
     model_config = ConfigDict(frozen=True)
     run: str
@@ -52,6 +65,10 @@ class LatencyRun(BaseModel):
     rounds: int
     interleaved: bool
     in_chains: bool = False
+    steady: bool | None = None
+    affinity: tuple[int, ...] = ()
+    conditions: dict[str, Any] = Field(default_factory=dict)
+    reference: RunItem | None = None
     items: tuple[RunItem, ...]
 
 

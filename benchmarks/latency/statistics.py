@@ -7,13 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.latency.flags import Flag
+from benchmarks.latency.median_interval import median_interval
+
 # Samples that a percentile needs before it means anything: MLPerf's early-stopping rule.
 MIN_SAMPLES = {50: 1, 90: 64, 99: 662}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Median, higher percentiles (None where there are too few samples), mean and coefficient of variation."""
+    """Median, higher percentiles (None where there are too few samples), mean and coefficient of variation.
+
+    `p50_low_ms`, `p50_high_ms`: the 95 % interval of the median, None for fewer than 8 samples. `flags`: why these
+    numbers are not to be trusted as they stand.
+    """
 
     count: int
     p50_ms: float
@@ -21,6 +28,9 @@ class Summary:
     p99_ms: float | None
     mean_ms: float
     cv: float
+    p50_low_ms: float | None = None
+    p50_high_ms: float | None = None
+    flags: tuple[Flag, ...] = ()
 
 
 def summarise(samples_ms: Sequence[float]) -> Summary:
@@ -29,6 +39,7 @@ def summarise(samples_ms: Sequence[float]) -> Summary:
     if values.size == 0 or not np.isfinite(values).all() or (values < 0).any():
         raise ValueError("latency samples must be finite, not negative, and at least one")
     mean = float(values.mean())
+    low_ms, high_ms = median_interval(np.sort(values)) or (None, None)
     return Summary(
         int(values.size),
         float(np.percentile(values, 50)),
@@ -36,6 +47,8 @@ def summarise(samples_ms: Sequence[float]) -> Summary:
         _percentile(values, 99),
         mean,
         float(values.std() / mean) if mean > 0 else 0.0,
+        low_ms,
+        high_ms,
     )
 
 

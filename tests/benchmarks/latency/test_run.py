@@ -69,7 +69,7 @@ def test_every_sample_is_kept_to_the_last_digit(tmp_path: Path) -> None:
     samples = tuple(np.random.default_rng(0).exponential(size=200).tolist())
     path = write_run(tmp_path, run_of(item(samples_ms=samples), item("tail", failure="ValueError: broken")))
     stored = json.loads(path.read_text())
-    assert stored["schema"] == "coopexport.latency-run/1.0"
+    assert stored["schema"] == "coopexport.latency-run/1.1"
     assert tuple(stored["items"][0]["samples_ms"]) == samples
     assert "failure" not in stored["items"][0]
     assert "samples_ms" not in stored["items"][1]
