@@ -1,79 +1,45 @@
-"""Measure every part of every candidate on this host: one thread, warm-up, interleaved, every sample kept."""
+"""Time parts of candidates, or any functions, against each other on this host: interleaved, every sample kept."""
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmarks.latency.host import describe_host
+from benchmarks.latency.host import allowed_cpus, describe_host
 from benchmarks.latency.run import LatencyRun, RunItem
+from benchmarks.latency.stages import TimedStage
 from benchmarks.latency.statistics import Summary, summarise
-from calibration.codecs.input_coding import PICTURE_PAYLOADS, PictureCodec, decode_picture, decode_raw, raw_payload
+from benchmarks.latency.summaries import with_flags
 from engines.building.build import builder_version
-from engines.building.build_items import WHOLE, item_of_whole
-from engines.building.open_engine import open_engine
-from engines.building.pair import network_input, open_pair
+from engines.building.build_items import WHOLE
 from engines.targets.lookup import Target
-from exporter.bundles.bundle import WholeFile, images_sha256, read_golden, read_split, read_whole
-from exporter.bundles.golden import golden_head_outputs, golden_tail_inputs
 from jetson.errors import DeviceError
-from jetson.runtime.sampling import UNTIMED_RUNS, sample_interleaved
+from jetson.runtime.sampling import OnRound, Taken, WarmUp, sample_interleaved, until_steady
 from jetson.wire.rans import rans_implementation
-
-
-@dataclass(frozen=True)
-class TimedStage:
-    """One thing to time: its key in the table and a function without arguments."""
-
-    variant: str
-    layer: str
-    part: str
-    codec: str | None
-    source_sha256: str
-    run: Callable[[], Any]
-
-    @property
-    def key(self) -> str:
-        """Return a name that no other part of the run has."""
-        return f"{self.variant}/{self.layer}/{self.part}/{self.codec or ''}"
 
 
 def run_benchmark(
     stages: Sequence[TimedStage],
     target: Target,
     rounds: int,
-    warm_up: int,
-    on_round: Callable[[int], None] | None = None,
+    warm_up: WarmUp,
+    on_round: OnRound | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> LatencyRun:
-    """Time `stages` and return the run. Stages that raise are in it with their reason.
+    """Time `stages` and return the run. Stages that raise are in it with their reason, as are unsteady ones.
 
     Stages are timed as a stream of images runs them: those of the device, of the edge or of a picture codec after each
     other, right after they all ran untimed.
     """
     started = datetime.now(timezone.utc)
     host = {**describe_host(), "rans": rans_implementation().name}
-    chains = {stage.key: _chain(stage) for stage in stages}
+    named = {stage.key: stage for stage in stages}
+    chains: dict[str, object] = {name: _chain(stage) for name, stage in named.items()}
     items = [(stage.key, stage.run) for stage in stages]
-    samples, failures = sample_interleaved(items, rounds, warm_up, on_round, chains.__getitem__)
-    timed = tuple(
-        RunItem(
-            variant=stage.variant,
-            layer=stage.layer,
-            part=stage.part,
-            codec=stage.codec,
-            source_sha256=stage.source_sha256,
-            samples_ms=tuple(samples[stage.key]) if stage.key in samples else None,
-            failure=failures.get(stage.key),
-        )
-        for stage in stages
-    )
+    taken = sample_interleaved(items, rounds, warm_up, on_round, chains.__getitem__, clock)
     return LatencyRun(
         run=f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
         started_at=started.isoformat(timespec="milliseconds"),
@@ -82,11 +48,27 @@ def run_benchmark(
         backend=target.backend,
         backend_version=builder_version(target),
         threads=1,
-        warm_up=warm_up,
+        warm_up=taken.warm_up_rounds,
         rounds=rounds,
         interleaved=True,
         in_chains=True,
-        items=timed,
+        steady=taken.steady,
+        affinity=allowed_cpus(),
+        items=tuple(_item(stage, name, taken) for name, stage in named.items()),
+    )
+
+
+def _item(stage: TimedStage, name: str, taken: Taken) -> RunItem:
+    """Return what was measured of a stage that was called `name`."""
+    return RunItem(
+        variant=stage.variant,
+        layer=stage.layer,
+        part=stage.part,
+        codec=stage.codec,
+        source_sha256=stage.source_sha256,
+        samples_ms=tuple(taken.samples_ms[name]) if name in taken.samples_ms else None,
+        failure=taken.failures.get(name),
+        unsteady=(taken.unsteady or {}).get(name),
     )
 
 
@@ -98,109 +80,19 @@ def _chain(stage: TimedStage) -> tuple[str, str, str]:
 
 
 def time_functions(
-    functions: Mapping[str, Callable[[], Any]], rounds: int = 100, warm_up: int = 10
+    functions: Mapping[str, Callable[[], Any]],
+    rounds: int = 100,
+    warm_up: int = 10,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Summary]:
     """Time functions against each other in interleaved rounds and return the summary of each, in milliseconds.
 
-    Raises CoopexportError naming the function when one fails: a failure is never a number.
+    `warm_up`: the least number of rounds before those that count; it goes on until all functions are steady, at most
+    five times that, and what is not steady by then has a flag that says so. `clock`: in seconds. Raises CoopexportError
+    naming the function when one fails: a failure is never a number.
     """
-    samples, failures = sample_interleaved(list(functions.items()), rounds, warm_up)
-    for name, reason in failures.items():
+    taken = sample_interleaved(list(functions.items()), rounds, until_steady(warm_up), clock=clock)
+    for name, reason in taken.failures.items():
         raise DeviceError(f"'{name}' cannot be measured: {reason}")
-    return {name: summarise(samples[name]) for name in functions}
-
-
-class _Cycle:
-    """Hands out the items of a list in turn, so that no part is timed on a single image.
-
-    Each one as often as a round asks for it, so that all of them are timed.
-    """
-
-    def __init__(self, items: Sequence[Any]) -> None:
-        self._items = items
-        self._calls = 0
-
-    def __call__(self) -> Any:
-        item = self._items[self._calls // (UNTIMED_RUNS + 1) % len(self._items)]
-        self._calls += 1
-        return item
-
-
-def stages_of_layer(folder: Path, layer: str, target: Target) -> list[TimedStage]:
-    """Return head, encode, decode and tail of a split bundle, on its golden data.
-
-    `encode` and `decode` are entropy coding and message; quantisation is part of head and tail.
-    Raises CoopexportError when an engine is missing or stale.
-    """
-    bundle = read_split(folder, layer)
-    golden = read_golden(folder, bundle.golden)
-    pair = open_pair(folder, layer, target, target)
-    singles = _samples(golden_head_outputs(golden))
-    inputs, head_outputs = _Cycle(_singles(golden["inputs"])), _Cycle(singles)
-    tail_inputs = _Cycle(_samples(golden_tail_inputs(golden)))
-    messages = _Cycle([pair.encode(item) for item in singles])
-    head_sha256, tail_sha256 = bundle.head.sha256, bundle.tail.sha256
-    return [
-        TimedStage(bundle.variant, layer, "head", None, head_sha256, lambda: pair.head([inputs()])),
-        TimedStage(bundle.variant, layer, "encode", bundle.codec, head_sha256, lambda: pair.encode(head_outputs())),
-        TimedStage(bundle.variant, layer, "decode", bundle.codec, tail_sha256, lambda: pair.decode(messages())),
-        TimedStage(bundle.variant, layer, "tail", None, tail_sha256, lambda: pair.tail(tail_inputs())),
-    ]
-
-
-def stages_of_whole(folder: Path, target: Target) -> list[TimedStage]:
-    """Return the whole network, the preprocessing, and the coding of the image itself, on the golden data."""
-    whole = read_whole(folder)
-    golden = read_golden(folder, whole.golden)
-    declaration = whole.declared_preprocessing()
-    runner = open_engine(item_of_whole(folder), target)
-    images = list(golden["images"])
-    shape = images[0].shape
-    inputs, to_prepare = _Cycle(_singles(golden["inputs"])), _Cycle(images)
-    to_raw = _Cycle(images)
-    raws = _Cycle([raw_payload(image) for image in images])
-    key = (whole.variant, WHOLE)
-    sha256 = images_sha256(whole)
-    return [
-        TimedStage(*key, "preprocess", None, sha256, lambda: network_input(declaration, to_prepare())),
-        TimedStage(*key, WHOLE, None, whole.model.sha256, lambda: runner([inputs()])),
-        TimedStage(*key, "encode", "raw", sha256, lambda: raw_payload(to_raw())),
-        TimedStage(*key, "decode", "raw", sha256, lambda: decode_raw(raws(), shape)),
-        *(
-            stage
-            for codec in PICTURE_PAYLOADS
-            if (quality := _quality(whole, codec)) is not None
-            for stage in _picture_stages(key, codec, quality, sha256, images)
-        ),
-    ]
-
-
-def _quality(whole: WholeFile, codec: PictureCodec) -> int | None:
-    """Return the quality of a picture codec; None where the variant was split before there was such a codec."""
-    found = whole.inputs.get(codec)
-    return None if found is None else found.quality
-
-
-def _picture_stages(
-    key: tuple[str, str],
-    codec: PictureCodec,
-    quality: int,
-    sha256: str,
-    images: Sequence[NDArray[np.uint8]],
-) -> list[TimedStage]:
-    """Return coding and decoding of the image by a picture codec."""
-    payload = PICTURE_PAYLOADS[codec]
-    to_code, coded = _Cycle(images), _Cycle([payload(image, quality) for image in images])
-    return [
-        TimedStage(*key, "encode", codec, sha256, lambda: payload(to_code(), quality)),
-        TimedStage(*key, "decode", codec, sha256, lambda: decode_picture(coded())),
-    ]
-
-
-def _samples(tensors: Sequence[NDArray[Any]]) -> list[list[NDArray[Any]]]:
-    """Return what several tensors hold of each sample."""
-    return [list(sample) for sample in zip(*map(_singles, tensors), strict=True)]
-
-
-def _singles(batch: NDArray[Any]) -> list[NDArray[Any]]:
-    return [batch[index : index + 1] for index in range(len(batch))]
+    unsteady = taken.unsteady or {}
+    return {name: with_flags(summarise(taken.samples_ms[name]), unsteady.get(name)) for name in functions}

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.latency.bench import TimedStage, run_benchmark, stages_of_layer, stages_of_whole
+from benchmarks.latency.bench import run_benchmark
 from benchmarks.latency.run import LatencyRun, write_run
+from benchmarks.latency.stages import TimedStage, stages_of_layer, stages_of_whole
 from benchmarks.latency.table import TABLE_FILE, import_run
 from engines.building.build import build
 from engines.building.build_items import WHOLE, BuildItem
@@ -19,6 +20,7 @@ from exporter.progress import OnProgress, no_progress
 from exporter.project.overrides import overridden
 from exporter.project.settings import Project
 from exporter.variants.choice import naming
+from jetson.runtime.sampling import until_steady
 
 RUNS_FOLDER = "runs"
 
@@ -28,7 +30,8 @@ class BenchRequest:
     """What to measure.
 
     `variants`: names or patterns, none for all; `layers`: bundles, none for all; `target`: what runs here. `rounds`:
-    how often each part is measured, after `warm_up` rounds that are not kept; None: as the project file says.
+    how often each part is measured; `warm_up`: the least number of rounds before those that are kept, which go on until
+    all parts are steady; None: as the project file says.
     """
 
     variants: tuple[str, ...] = ()
@@ -75,10 +78,13 @@ def bench_project(
         on_left_out(len(found.left_out))
     _build_all(project, found.items, target, on_progress)
     stages = _parts(found.items, target)
-    total = settings.rounds + settings.warm_up
-    on_progress("measuring", 0, total)
+    on_progress("measuring", 0, settings.warm_up + settings.rounds)
     run = run_benchmark(
-        stages, target, settings.rounds, settings.warm_up, lambda done: on_progress("measuring", done + 1, total)
+        stages,
+        target,
+        settings.rounds,
+        until_steady(settings.warm_up),
+        lambda done, total: on_progress("measuring", done, total),
     )
     if on_result is not None:
         on_result(run)

@@ -15,12 +15,17 @@ def describe_host() -> dict[str, Any]:
     return {
         "name": platform.node(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": len(allowed_cpus()),
         "load_average": round(os.getloadavg()[0], 2),
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "python": platform.python_version(),
     }
+
+
+def allowed_cpus() -> tuple[int, ...]:
+    """Return the numbers of the CPUs that this process may run on."""
+    return tuple(sorted(os.sched_getaffinity(0)))
 
 
 def installed_versions(distributions: Sequence[str]) -> dict[str, str]:

@@ -1,10 +1,10 @@
-"""The summary of an item of a run: of its samples, with the flags that only its run can raise."""
+"""Summaries with the flags that samples do not show by themselves: an unsteady start, and throttling."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.latency.flags import Flag
+from benchmarks.latency.flags import Flag, FlagKind
 from benchmarks.latency.run import LatencyRun, RunItem
 from benchmarks.latency.statistics import Summary, summarise
 
@@ -13,21 +13,20 @@ def summarise_item(run: LatencyRun, item: RunItem) -> Summary | None:
     """Return the summary of an item of `run` with all of its flags; None where it failed."""
     if item.samples_ms is None:
         return None
-    summary = summarise(item.samples_ms)
-    return replace(summary, flags=summary.flags + run_flags(run, item))
+    return with_flags(summarise(item.samples_ms), item.unsteady, throttling(run))
 
 
-def run_flags(run: LatencyRun, item: RunItem) -> tuple[Flag, ...]:
-    """Return the flags of an item that its samples do not show: an unsteady start, and throttling of the machine."""
-    unsteady = [] if item.unsteady is None else [Flag("unsteady", f"unsteady: {item.unsteady}")]
-    throttled = throttled_words(run)
-    return (*unsteady, *([Flag("throttled", f"throttled: {throttled}")] if throttled else ()))
+def with_flags(summary: Summary, unsteady: str | None = None, throttled: str | None = None) -> Summary:
+    """Return `summary` with flags for an unsteady start and for throttling, each with its words, None for neither."""
+    found: tuple[tuple[FlagKind, str | None], ...] = (("unsteady", unsteady), ("throttled", throttled))
+    more = [Flag(kind, f"{kind}: {words}") for kind, words in found if words is not None]
+    return replace(summary, flags=(*summary.flags, *more))
 
 
-def throttled_words(run: LatencyRun) -> str:
-    """Return which guards slowed the machine meanwhile and how often, e.g. "oc3 27 times"; empty for none or unknown.
+def throttling(run: LatencyRun) -> str | None:
+    """Return which guards slowed the machine during `run` and how often, e.g. "oc3 27 times"; None for none or unknown.
 
-    Found in `conditions["throttled_meanwhile"]`, of runs before 1.1 in `host`: events by guard.
+    From `conditions["throttled_meanwhile"]`, events by guard; in runs before 1.1 `host` has it.
     """
     events = run.conditions.get("throttled_meanwhile", run.host.get("throttled_meanwhile", {}))
-    return ", ".join(f"{guard} {count} times" for guard, count in sorted(events.items()) if count > 0)
+    return ", ".join(f"{guard} {count} times" for guard, count in sorted(events.items()) if count > 0) or None

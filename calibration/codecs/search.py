@@ -6,7 +6,6 @@ the clipping method, its granularity and the codec are chosen with them, without
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -21,7 +20,8 @@ from calibration.ranges.clip_methods import ClipSettings
 from calibration.ranges.clip_range import FeatureSample, clip_range
 from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.encoding.specification import EncodeSpecification, affine_specification, decode, encode, feature_tensor
-from jetson.errors import InputError
+from jetson.errors import DeviceError, InputError
+from jetson.runtime.sampling import fixed, sample_interleaved
 from jetson.wire.feature import FeatureCodec
 
 BITS = (8, 6, 5, 4, 3, 2, 1)
@@ -182,13 +182,21 @@ def _coded(
     feature_codec = FeatureCodec(tuple(tensors))
     held_out = [[one[index : index + 1] for one in symbols] for index in range(half, count)]
     sizes = [len(feature_codec.encode(sample)) for sample in held_out]
-    times = [_timed(sample, feature_codec) for sample in held_out[:_TIMED_MESSAGES]]
-    return float(np.mean(sizes)), median(item[0] for item in times), median(item[1] for item in times)
+    return float(np.mean(sizes)), *_median_times_us(feature_codec, held_out[:_TIMED_MESSAGES])
 
 
-def _timed(sample: Sequence[NDArray[Any]], codec: FeatureCodec) -> tuple[float, float]:
-    begin = time.perf_counter()
-    message = codec.encode(sample)
-    middle = time.perf_counter()
-    codec.decode(message)
-    return 1e6 * (middle - begin), 1e6 * (time.perf_counter() - middle)
+def _median_times_us(codec: FeatureCodec, samples: Sequence[Sequence[NDArray[Any]]]) -> tuple[float, float]:
+    """Return the median microseconds to code one of `samples` and to decode its message; raises CoopexportError."""
+    number = 0
+    messages = [codec.encode(sample) for sample in samples]
+
+    def next_message(_done: int, _rounds: int) -> None:
+        nonlocal number
+        number = (number + 1) % len(samples)
+
+    # Coding them all above was the warm-up: there are hundreds of combinations to try.
+    items = [("encode", lambda: codec.encode(samples[number])), ("decode", lambda: codec.decode(messages[number]))]
+    taken = sample_interleaved(items, len(samples), fixed(0), next_message)
+    for name, reason in taken.failures.items():
+        raise DeviceError(f"{name} cannot be measured: {reason}")
+    return 1000 * median(taken.samples_ms["encode"]), 1000 * median(taken.samples_ms["decode"])

@@ -19,7 +19,7 @@ from jetson.files.json_files import write_json
 from jetson.files.system_files import device_root
 from jetson.requests.build_request import BuildRequest, open_request, open_result, read_engine
 
-RUN_SCHEMA = "coopexport.latency-run/1.0"
+RUN_SCHEMA = "coopexport.latency-run/1.1"
 _WARM_UP_ROUNDS = 20
 
 
@@ -61,9 +61,9 @@ def bench(request_path: str, result_path: str, output: str, rounds: int, maker_k
             "batch": item.settings.batches[1],
             "source_sha256": item.source_sha256,
         }
-        row.update({key: answer[key] for key in ("samples_ms", "failure") if key in answer})
+        row.update({key: answer[key] for key in ("samples_ms", "failure", "unsteady") if key in answer})
         items.append(row)
-    run = {
+    run: Dict[str, Any] = {
         "run": "{:%Y%m%dT%H%M%SZ}-{}".format(started, request.archive.sha256[:8]),
         "started_at": started.isoformat().split(".")[0] + "+00:00",
         "target": request.target.name,
@@ -71,12 +71,15 @@ def bench(request_path: str, result_path: str, output: str, rounds: int, maker_k
         "backend": "tensorrt",
         "backend_version": maker.version,
         "threads": 1,
-        # trtexec warms up by time, as `timing` says.
-        "warm_up": 0 if maker.kind == TRTEXEC else _WARM_UP_ROUNDS,
+        # As they were, of the engine with the most. trtexec warms up by time, as `timing` says.
+        "warm_up": max([answer.get("warm_up_rounds", 0) for answer in answers.values()] or [0]),
         "rounds": rounds,
         "interleaved": False,
+        "affinity": sorted(os.sched_getaffinity(0)),
         "items": items,
     }
+    if maker.kind != TRTEXEC:
+        run["steady"] = not any("unsteady" in row for row in items)
     output = output or os.path.splitext(result_path)[0] + ".run.json"
     write_json(output, RUN_SCHEMA, run)
     failures = ["{layer} {part}: {failure}".format(**row) for row in items if "failure" in row]

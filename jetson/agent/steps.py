@@ -13,7 +13,7 @@ from jetson.engines.golden_check import compare_outputs, filled_up, run_in_batch
 from jetson.errors import DeviceError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes, write_file
 from jetson.requests.build_request import BuildRequest, EngineSpec, open_request, read_graph, read_samples
-from jetson.runtime.sampling import sample_interleaved
+from jetson.runtime.sampling import sample_interleaved, until_steady
 
 Tell = Callable[[Dict[str, Any]], None]
 
@@ -55,7 +55,11 @@ def parity_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
 
 
 def measure_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
-    """Measure the engine in `job["engine"]`; return milliseconds per run and how they were taken."""
+    """Measure the engine in `job["engine"]`; return milliseconds per run and how they were taken.
+
+    `job["warm_up"]` is the least number of rounds of the warm-up; the answer has how many there were, and, if they did
+    not end steady, why.
+    """
     maker, request, item = _read(job)
     settings = settings_from_json(job["settings"])
     batch, rounds = settings.batches[1], int(job["rounds"])
@@ -70,12 +74,19 @@ def measure_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
     arrays = [filled_up(one[:batch], batch) for one in inputs]
     runner = load_item(maker, item, _engine(job), settings.dla_core)
     try:
-        samples, failures = sample_interleaved([(item.name, lambda: runner(arrays))], rounds, int(job["warm_up"]))
+        taken = sample_interleaved([(item.name, lambda: runner(arrays))], rounds, until_steady(int(job["warm_up"])))
     finally:
         runner.close()
-    if failures:
-        raise DeviceError(failures[item.name])
-    return {"samples_ms": samples[item.name], "timing": "wall time of a call: inputs to the GPU, compute, outputs back"}
+    if taken.failures:
+        raise DeviceError(taken.failures[item.name])
+    answer: Dict[str, Any] = {
+        "samples_ms": taken.samples_ms[item.name],
+        "timing": "wall time of a call: inputs to the GPU, compute, outputs back",
+        "warm_up_rounds": taken.warm_up_rounds,
+    }
+    if taken.unsteady:
+        answer["unsteady"] = taken.unsteady[item.name]
+    return answer
 
 
 STEPS = {"building": build_step, "checking": parity_step, "measuring": measure_step}

@@ -355,7 +355,8 @@ with tempfile.TemporaryDirectory() as folder:
     json_files.write_json(path, "coopexport.test/1.0", {"values": [1, 2.5]})
     assert json_files.read_json(path, "coopexport.test/1.7") == {"values": [1, 2.5]}
     digest.update(atomic_files.sha256_of_file(path).encode("ascii"))
-samples, failures = sampling.sample_interleaved([("a", int), ("b", lambda: 1 // 0)], 3, 1)
+taken = sampling.sample_interleaved([("a", int), ("b", lambda: 1 // 0)], 3, sampling.until_steady(1))
+samples, failures = taken.samples_ms, taken.failures
 assert len(samples["a"]) == 3 and sorted(failures) == ["b"], (samples, failures)
 print(sys.version_info[0], sys.version_info[1], np.__version__, digest.hexdigest())
 """

@@ -14,7 +14,7 @@ from benchmarks.studies.codecs_page.benchmark_cases import BenchmarkCase, Depth
 from benchmarks.studies.codecs_page.coders import Coder, Missing, Symbols, own_coders
 from benchmarks.studies.codecs_page.peers import peer_coders
 from calibration.codecs.entropy_tables import cross_entropy_bytes, fit_symbol_model, order_0_probabilities
-from jetson.runtime.sampling import sample_interleaved
+from jetson.runtime.sampling import fixed, sample_interleaved
 
 _WARM_UP_ROUNDS = 1
 _SETTLING_S = 0.001
@@ -117,12 +117,13 @@ def measure_coders(coders: Sequence[Coder | Missing], samples: Sequence[Symbols]
             (f"{number} decode", trial.decode),
         ]
 
-    def next_sample(round_index: int) -> None:
+    def next_sample(rounds_done: int, _rounds: int) -> None:
         for trial in trials:
             trial.check()
-            trial.index = (round_index + 1 - _WARM_UP_ROUNDS) % len(samples)
+            trial.index = (rounds_done - _WARM_UP_ROUNDS) % len(samples)
 
-    times_ms, failures = sample_interleaved(items, len(samples), _WARM_UP_ROUNDS, next_sample)
+    taken = sample_interleaved(items, len(samples), fixed(_WARM_UP_ROUNDS), next_sample)
+    times_ms, failures = taken.samples_ms, taken.failures
     rows: list[Measured | NotMeasured] = []
     for number, trial in enumerate(trials):
         names = [f"{number} encode", f"{number} decode"]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from exporter.onnx_graphs.session import open_session
 from jetson.errors import DeviceError
-from jetson.runtime.sampling import sample_interleaved
+from jetson.runtime.sampling import fixed, sample_interleaved
 
 # The unpruned VGG-16, whose weights fit no near cache, takes about 20 runs to come to rest.
 RUNS_PER_BLOCK = 24
@@ -73,10 +73,11 @@ def measure_blocks(
     `warm_up` rounds before them are not kept. Raises CoopexportError naming a runner that fails.
     """
     items = [(f"{name}/{run}", function) for name, function in runners.items() for run in range(runs)]
-    samples, failures = sample_interleaved(items, rounds, warm_up)
-    for key, reason in failures.items():
+    # Not until steady: every block comes to rest by itself.
+    taken = sample_interleaved(items, rounds, fixed(warm_up))
+    for key, reason in taken.failures.items():
         raise DeviceError(f"'{key.rpartition('/')[0]}' cannot be measured: {reason}")
-    return latencies({name: [samples[f"{name}/{run}"] for run in range(runs)] for name in runners}, reference)
+    return latencies({name: [taken.samples_ms[f"{name}/{run}"] for run in range(runs)] for name in runners}, reference)
 
 
 def latencies(samples_ms: Mapping[str, Sequence[Sequence[float]]], reference: str) -> dict[str, Latency]:

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.latency.bench import TimedStage, run_benchmark, stages_of_layer, stages_of_whole, time_functions
-from benchmarks.latency.host import describe_host
+from benchmarks.latency.bench import run_benchmark, time_functions
+from benchmarks.latency.host import allowed_cpus, describe_host
 from benchmarks.latency.run import read_run, write_run
+from benchmarks.latency.stages import TimedStage, stages_of_layer, stages_of_whole
 from benchmarks.latency.table import failures, import_run, latest
 from engines.targets.lookup import find_target
 from exporter.bundles.bundle import images_sha256, read_golden, read_split, read_whole
 from jetson.errors import CoopexportError
+from jetson.runtime.sampling import fixed
 
 CPU = find_target("cpu")
 
@@ -82,9 +84,9 @@ def test_parts_of_the_whole_network(folder: Path) -> None:
 
 def test_a_run_says_what_was_measured_where(folder: Path) -> None:
     parts = [*stages_of_layer(folder, "conv4_1", CPU), *stages_of_whole(folder, CPU)]
-    done: list[int] = []
-    run = run_benchmark(parts, CPU, rounds=9, warm_up=2, on_round=done.append)
-    assert done == list(range(11))
+    told: list[tuple[int, int]] = []
+    run = run_benchmark(parts, CPU, 9, fixed(2), lambda *one: told.append(one))
+    assert told == [(done, 11) for done in range(1, 12)]
     assert len(run.items) == len(parts) == 12
     for made, tail_inputs in zip(parts, run.items, strict=True):
         assert (tail_inputs.variant, tail_inputs.layer, tail_inputs.part, tail_inputs.codec) == (
@@ -99,16 +101,17 @@ def test_a_run_says_what_was_measured_where(folder: Path) -> None:
         assert min(tail_inputs.samples_ms) > 0
     assert (run.target, run.backend, run.threads, run.interleaved) == ("cpu", "onnxruntime", 1, True)
     assert (run.rounds, run.warm_up, run.in_chains) == (9, 2, True)
+    assert (run.steady, run.affinity, run.conditions) == (None, allowed_cpus(), {})
     assert run.started_at.endswith("+00:00")
     assert run.run.startswith(run.started_at[:4])
-    again = run_benchmark([part("head")], CPU, rounds=1, warm_up=1)
+    again = run_benchmark([part("head")], CPU, 1, fixed(1))
     assert again.run != run.run
 
 
 def test_every_part_runs_once_a_round_and_warm_ups_are_not_kept() -> None:
     calls: list[str] = []
     parts = [part("a", lambda: calls.append("a")), part("b", lambda: calls.append("b"))]
-    run = run_benchmark(parts, CPU, rounds=5, warm_up=3)
+    run = run_benchmark(parts, CPU, 5, fixed(3))
     assert calls == ["a", "b"] * 24  # both of one chain: twice untimed, once timed
     assert [len(item.samples_ms or ()) for item in run.items] == [5, 5]
 
@@ -122,7 +125,7 @@ def test_a_part_that_fails_becomes_a_row_with_its_reason(tmp_path: Path, breaks_
         if calls["head"] > breaks_at:
             raise RuntimeError("out of\nmemory")
 
-    run = run_benchmark([part("head", breaks), part("tail")], CPU, rounds=6, warm_up=2)
+    run = run_benchmark([part("head", breaks), part("tail")], CPU, 6, fixed(2))
     head, tail = run.items
     assert (head.samples_ms, head.failure) == (None, "RuntimeError: out of memory")
     assert tail.failure is None
@@ -135,7 +138,7 @@ def test_a_part_that_fails_becomes_a_row_with_its_reason(tmp_path: Path, breaks_
 
 def test_two_parts_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="share a name"):
-        run_benchmark([part("head"), part("head")], CPU, rounds=1, warm_up=1)
+        run_benchmark([part("head"), part("head")], CPU, 1, fixed(1))
 
 
 def test_parts_need_their_engines(finished_project: Path) -> None:
@@ -151,9 +154,12 @@ def test_parts_need_their_engines(finished_project: Path) -> None:
 def test_functions_are_timed_against_each_other() -> None:
     calls: list[str] = []
     found = time_functions(
-        {"one": lambda: calls.append("one"), "two": lambda: calls.append("two")}, rounds=70, warm_up=1
+        {"one": lambda: calls.append("one"), "two": lambda: calls.append("two")},
+        rounds=70,
+        warm_up=12,
+        clock=lambda: len(calls) / 1000,
     )
-    assert calls == ["one", "two"] * 71
+    assert calls == ["one", "two"] * (12 + 70)
     assert list(found) == ["one", "two"]
     for summary in found.values():
         assert summary.count == 70
@@ -174,4 +180,4 @@ def test_the_host_describes_itself() -> None:
     host = describe_host()
     assert set(host) == {"name", "processor", "cores", "load_average", "system", "machine", "python"}
     assert host["processor"]
-    assert host["cores"] >= 1
+    assert host["cores"] == len(allowed_cpus()) >= 1
