@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from benchmarks.latency.host import allowed_cpus, describe_host
+from benchmarks.latency.reference import REFERENCE
 from benchmarks.latency.run import LatencyRun, RunItem
 from benchmarks.latency.stages import TimedStage
 from benchmarks.latency.statistics import Summary, summarise
@@ -27,18 +28,22 @@ def run_benchmark(
     rounds: int,
     warm_up: WarmUp,
     on_round: OnRound | None = None,
+    reference: TimedStage | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> LatencyRun:
     """Time `stages` and return the run. Stages that raise are in it with their reason, as are unsteady ones.
 
     Stages are timed as a stream of images runs them: those of the device, of the edge or of a picture codec after each
-    other, right after they all ran untimed.
+    other, right after they all ran untimed. `reference` is in the same rounds, a chain of its own.
     """
     started = datetime.now(timezone.utc)
     host = {**describe_host(), "rans": rans_implementation().name}
     named = {stage.key: stage for stage in stages}
     chains: dict[str, object] = {name: _chain(stage) for name, stage in named.items()}
     items = [(stage.key, stage.run) for stage in stages]
+    if reference is not None:
+        chains[REFERENCE] = REFERENCE
+        items.insert(0, (REFERENCE, reference.run))
     taken = sample_interleaved(items, rounds, warm_up, on_round, chains.__getitem__, clock)
     return LatencyRun(
         run=f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
@@ -54,6 +59,7 @@ def run_benchmark(
         in_chains=True,
         steady=taken.steady,
         affinity=allowed_cpus(),
+        reference=None if reference is None else _item(reference, REFERENCE, taken),
         items=tuple(_item(stage, name, taken) for name, stage in named.items()),
     )
 

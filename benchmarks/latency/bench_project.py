@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.latency.bench import run_benchmark
+from benchmarks.latency.reference import reference_stage
 from benchmarks.latency.run import LatencyRun, write_run
 from benchmarks.latency.stages import TimedStage, stages_of_layer, stages_of_whole
 from benchmarks.latency.table import TABLE_FILE, import_run
@@ -66,6 +67,8 @@ def bench_project(
 ) -> BenchResult:
     """Measure in float32, one image at a time, on one thread; build what is missing for it, and keep every sample.
 
+    The reference network is in all rounds; where the target does not take it, the run says so.
+
     `on_result` gets the run before anything of it is written, `on_written` the run's file once it is; `on_left_out`,
     before all else, how many variants are not for any of the layers. Raises CoopexportError when a variant, a layer or
     the target is unknown, a bundle is missing or stale, an engine cannot be built, or the table is none; OSError when a
@@ -85,6 +88,7 @@ def bench_project(
         settings.rounds,
         until_steady(settings.warm_up),
         lambda done, total: on_progress("measuring", done, total),
+        reference_stage(target),
     )
     if on_result is not None:
         on_result(run)

@@ -85,10 +85,15 @@ def build_engine(
     target = find_target(target_name)
     batches = (batch, batch, batch) if most_batch is None else (1, batch, most_batch)
     settings = plain_settings(target, batches)._replace(precision=precision)
+    return engine_of_graph(model, target, settings, "the graph")
+
+
+def engine_of_graph(model: onnx.ModelProto, target: Target, settings: BuildSettings, origin: str) -> Engine:
+    """Return the engine of a graph in memory, as `build_engine` does; `origin` names it in messages."""
     check_supported(target, settings)
     builder_version(target)
-    file = target_file(model, target, batches, "the graph")
-    buildable_graph_warnings(file, target, settings, "the graph")
+    file = target_file(model, target, settings.batches, origin)
+    buildable_graph_warnings(file, target, settings, origin)
     return find_backend(target.backend).build(file, target, settings)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.latency.bench import run_benchmark, time_functions
 from benchmarks.latency.host import allowed_cpus, describe_host
+from benchmarks.latency.reference import reference_sha256, reference_stage
 from benchmarks.latency.run import read_run, write_run
 from benchmarks.latency.stages import TimedStage, stages_of_layer, stages_of_whole
 from benchmarks.latency.table import failures, import_run, latest
@@ -85,7 +86,7 @@ def test_parts_of_the_whole_network(folder: Path) -> None:
 def test_a_run_says_what_was_measured_where(folder: Path) -> None:
     parts = [*stages_of_layer(folder, "conv4_1", CPU), *stages_of_whole(folder, CPU)]
     told: list[tuple[int, int]] = []
-    run = run_benchmark(parts, CPU, 9, fixed(2), lambda *one: told.append(one))
+    run = run_benchmark(parts, CPU, 9, fixed(2), lambda *one: told.append(one), reference_stage(CPU))
     assert told == [(done, 11) for done in range(1, 12)]
     assert len(run.items) == len(parts) == 12
     for made, tail_inputs in zip(parts, run.items, strict=True):
@@ -102,10 +103,15 @@ def test_a_run_says_what_was_measured_where(folder: Path) -> None:
     assert (run.target, run.backend, run.threads, run.interleaved) == ("cpu", "onnxruntime", 1, True)
     assert (run.rounds, run.warm_up, run.in_chains) == (9, 2, True)
     assert (run.steady, run.affinity, run.conditions) == (None, allowed_cpus(), {})
+    assert run.reference is not None
+    assert (run.reference.variant, run.reference.layer, run.reference.part) == ("reference", "whole", "whole")
+    assert run.reference.source_sha256 == reference_sha256()
+    assert len(run.reference.samples_ms or ()) == 9
     assert run.started_at.endswith("+00:00")
     assert run.run.startswith(run.started_at[:4])
     again = run_benchmark([part("head")], CPU, 1, fixed(1))
     assert again.run != run.run
+    assert again.reference is None
 
 
 def test_every_part_runs_once_a_round_and_warm_ups_are_not_kept() -> None:

@@ -10,6 +10,7 @@ from pruning_variants import write_step2
 from tests_support import files_below
 
 from benchmarks.latency.bench_project import BenchRequest, bench_project
+from benchmarks.latency.reference import reference_sha256
 from benchmarks.latency.run import LatencyRun, read_run
 from benchmarks.latency.table import latest
 from calibration.variants.register import open_evaluation
@@ -42,6 +43,15 @@ def test_what_was_asked_for_is_measured_and_kept(finished: Project) -> None:
     assert measuring[0] == ("measuring", 0, 10)
     assert [done for _, done, _ in measuring] == list(range(result.run.warm_up + 8 + 1))
     assert measuring[-1] == ("measuring", result.run.warm_up + 8, result.run.warm_up + 8)
+
+
+def test_the_reference_network_is_in_every_run_beside_the_parts(finished: Project) -> None:
+    result = bench_project(finished, ONE_CUT)
+    reference = result.run.reference
+    assert reference is not None
+    assert (reference.source_sha256, len(reference.samples_ms or ())) == (reference_sha256(), 8)
+    assert reference not in result.run.items
+    assert "reference" not in {row.variant for row in latest(result.table)}
 
 
 def test_rounds_are_the_projects_unless_the_request_says_otherwise(finished: Project) -> None:
