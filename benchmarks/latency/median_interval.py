@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,17 +26,19 @@ def median_interval(ranked: NDArray[np.float64]) -> tuple[float, float] | None:
     count = len(ranked)
     if count < LEAST_SAMPLES:
         return None
-    random = np.random.default_rng(_SEED)
-    lower = (count + 1) // 2
-    below = random.beta(lower, count + 1 - lower, _RESAMPLES)
-    above = below
-    if count % 2 == 0:  # the next smallest of those that are above it
-        above = below + (1 - below) * random.beta(1, count - lower, _RESAMPLES)
-    medians = (_at(ranked, below) + _at(ranked, above)) / 2
+    lower, upper = _ranks_of_medians(count)
     tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(medians, [tail, 100 - tail])
+    low, high = np.percentile((ranked[lower] + ranked[upper]) / 2, [tail, 100 - tail])
     return float(low), float(high)
 
 
-def _at(ranked: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    return ranked[np.minimum((shares * len(ranked)).astype(np.intp), len(ranked) - 1)]
+@lru_cache(maxsize=64)
+def _ranks_of_medians(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the ranks, from 0, of the two middle samples of each resample; they are the same of an odd `count`."""
+    random = np.random.default_rng(_SEED)
+    middle = (count + 1) // 2
+    lower = random.beta(middle, count + 1 - middle, _RESAMPLES)
+    # The next smallest is that of the uniform numbers above it.
+    upper = lower if count % 2 else lower + (1 - lower) * random.beta(1, count - middle, _RESAMPLES)
+    first, second = (np.minimum((count * one).astype(np.intp), count - 1) for one in (lower, upper))
+    return first, second

@@ -9,17 +9,16 @@ import numpy as np
 
 from benchmarks.latency.flags import Flag
 from benchmarks.latency.median_interval import median_interval
-
-# Samples that a percentile needs before it means anything: MLPerf's early-stopping rule.
-MIN_SAMPLES = {50: 1, 90: 64, 99: 662}
+from benchmarks.latency.percentile_bound import percentile_bound
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Median, higher percentiles (None where there are too few samples), mean and coefficient of variation.
+    """Median, higher percentiles, mean and coefficient of variation.
 
-    `p50_low_ms`, `p50_high_ms`: the 95 % interval of the median, None for fewer than 8 samples. `flags`: why these
-    numbers are not to be trusted as they stand.
+    `p50_ms`: of the samples; `p50_low_ms`, `p50_high_ms`: its 95 % interval, None for fewer than 8. `p90_ms`, `p99_ms`:
+    what the percentile is at most, with a confidence of 99 %; None for fewer than 64 and 662 samples. `cv`: standard
+    deviation over mean. `flags`: why these numbers are not to be trusted as they stand.
     """
 
     count: int
@@ -34,25 +33,23 @@ class Summary:
 
 
 def summarise(samples_ms: Sequence[float]) -> Summary:
-    """Return the summary of at least one sample, in milliseconds; raises ValueError for none or a non-finite one."""
+    """Return the summary of at least one sample, in milliseconds, in the order that they were taken.
+
+    Raises ValueError for none or a non-finite one.
+    """
     values = np.asarray(samples_ms, dtype=np.float64)
     if values.size == 0 or not np.isfinite(values).all() or (values < 0).any():
         raise ValueError("latency samples must be finite, not negative, and at least one")
-    mean = float(values.mean())
-    low_ms, high_ms = median_interval(np.sort(values)) or (None, None)
+    ranked, mean = np.sort(values), float(values.mean())
+    interval = median_interval(ranked)
+    low_ms, high_ms = interval or (None, None)
     return Summary(
         int(values.size),
         float(np.percentile(values, 50)),
-        _percentile(values, 90),
-        _percentile(values, 99),
+        percentile_bound(ranked, 90),
+        percentile_bound(ranked, 99),
         mean,
         float(values.std() / mean) if mean > 0 else 0.0,
         low_ms,
         high_ms,
     )
-
-
-def _percentile(values: np.ndarray, percent: int) -> float | None:
-    if values.size < MIN_SAMPLES[percent]:
-        return None
-    return float(np.percentile(values, percent))
