@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.latency.flags import Flag
+from benchmarks.latency.flags import Flag, sample_flags
 from benchmarks.latency.median_interval import median_interval
 from benchmarks.latency.percentile_bound import percentile_bound
 
@@ -52,4 +52,5 @@ def summarise(samples_ms: Sequence[float]) -> Summary:
         float(values.std() / mean) if mean > 0 else 0.0,
         low_ms,
         high_ms,
+        sample_flags(values, interval),
     )
