@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,10 @@ from coopexport.output import (
 )
 
 if TYPE_CHECKING:
-    from benchmarks.latency.run import LatencyRun
+    from benchmarks.latency.run import LatencyRun, RunItem
+    from benchmarks.latency.statistics import Summary
+
+    Summaries = Sequence[tuple[RunItem, Summary | None]]
 
 
 @click.command()
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--layer", "layer_names", multiple=True, help="Bundle to measure, e.g. conv4_1; default: all.")
 @target_option
 @click.option("--rounds", type=click.IntRange(min=8), help="How often each part is measured.")
-@click.option("--warm-up", type=click.IntRange(min=1), help="How many rounds come before.")
+@click.option("--warm-up", type=click.IntRange(min=1), help="Least number of rounds before, until all is steady.")
 def bench(
     project_file: Path | None,
     variant_names: tuple[str, ...],
@@ -52,41 +56,107 @@ def bench(
 
 
 def print_run(run: LatencyRun) -> None:
-    """Print the median, and the spread, of every part of a run."""
-    from benchmarks.latency.statistics import summarise
-
-    rows = []
-    for item in run.items:
-        name = item.part if item.codec is None else f"{item.part} {item.codec}"
-        if item.samples_ms is None:
-            rows.append((item.variant, item.layer, name, "failed", item.failure or "", ""))
-            continue
-        summary = summarise(item.samples_ms)
-        p90 = "" if summary.p90_ms is None else f"{summary.p90_ms:.4f}"
-        rows.append((item.variant, item.layer, name, f"{summary.p50_ms:.4f}", p90, f"{100 * summary.cv:.0f} %"))
+    """Print the median of every part of a run with its interval, and mark those that are in doubt, with the reasons."""
+    found = summaries(run)
+    marks = any(summary is not None and summary.flags for _, summary in found)
     title = f"Latency on {run.host['processor']}, {run.threads} thread, {run.rounds} interleaved rounds"
-    if len({item.variant for item in run.items}) > MAX_TABLES:
-        print_table(f"{title}: medians in ms", ["variant", "cut", *_PARTS], rows_by_cut(run), left=2)
+    many = len({item.variant for item in run.items}) > MAX_TABLES
+    columns, rows, left = (_BY_CUT, rows_by_cut(found), 2) if many else (_BY_PART, rows_by_part(found), 3)
+    if not marks:
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    print_table(f"{title}: medians in ms" if many else title, list(columns), rows, left=left)
+    if many:
         for item in run.items:
             if item.failure is not None:
                 click.echo(f"failed: {item.variant} {item.layer} {item.part}: {item.failure}", err=True)
-    else:
-        print_table(title, ["variant", "cut", "part", "median ms", "p90 ms", "cv"], rows, left=3)
+    for line in reasons(found):
+        click.echo(line)
+    click.echo(reference_line(run))
 
 
 # What many variants show of each cut; the others hardly differ between them, and are in the run's file.
 _PARTS = ("head", "encode", "decode", "tail", "whole")
+_BY_CUT: tuple[str, ...] = ("variant", "cut", *_PARTS, "")
+_BY_PART: tuple[str, ...] = ("variant", "cut", "part", "median ms", "95 % interval", "p90 at most", "cv", "")
+_MARK = "!"
+# More reasons than that are told by kind, each with one part as its example.
+_MOST_REASONS = 12
 
 
-def rows_by_cut(run: LatencyRun) -> list[tuple[str, ...]]:
-    """Return variant, cut and the medians of `_PARTS` in milliseconds; nothing for a part that a cut has not."""
-    from benchmarks.latency.statistics import summarise
+def rows_by_part(found: Summaries) -> list[tuple[str, ...]]:
+    """Return `_BY_PART` of every part; one that failed has its reason in the place of the interval."""
+    rows: list[tuple[str, ...]] = []
+    for item, summary in found:
+        where = (item.variant, item.layer, _name(item))
+        if summary is None:
+            rows.append((*where, "failed", item.failure or "", "", "", ""))
+            continue
+        interval = ""
+        if summary.p50_low_ms is not None and summary.p50_high_ms is not None:
+            interval = f"{summary.p50_low_ms:.4f} to {summary.p50_high_ms:.4f}"
+        p90 = "" if summary.p90_ms is None else f"{summary.p90_ms:.4f}"
+        mark = _MARK if summary.flags else ""
+        rows.append((*where, f"{summary.p50_ms:.4f}", interval, p90, f"{100 * summary.cv:.0f} %", mark))
+    return rows
 
-    found: dict[tuple[str, str], dict[str, str]] = {}
-    for item in run.items:
-        failed = item.samples_ms is None
-        shown = "failed" if failed else f"{summarise(item.samples_ms or ()).p50_ms:.4f}"
-        cells = found.setdefault((item.variant, item.layer), {})
+
+def rows_by_cut(found: Summaries) -> list[tuple[str, ...]]:
+    """Return variant, cut, the medians of `_PARTS` in milliseconds, nothing for parts that a cut has not, and the mark.
+
+    The mark is for any part of the cut, also one that is not shown.
+    """
+    cuts: dict[tuple[str, str], dict[str, str]] = {}
+    marked = set()
+    for item, summary in found:
+        key = item.variant, item.layer
+        cells = cuts.setdefault(key, {})
         if item.layer != "whole" or item.part == "whole":  # encode and decode of images: the same for all variants
-            cells[item.part] = shown
-    return [(*key, *(cells.get(part, "") for part in _PARTS)) for key, cells in found.items()]
+            cells[item.part] = "failed" if summary is None else f"{summary.p50_ms:.4f}"
+        if summary is not None and summary.flags:
+            marked.add(key)
+    return [
+        (*key, *(cells.get(part, "") for part in _PARTS), _MARK if key in marked else "") for key, cells in cuts.items()
+    ]
+
+
+def reasons(found: Summaries) -> list[str]:
+    """Return in lines why numbers are marked: each reason with its part, or, of many, each kind with an example."""
+    told = [
+        (flag.kind, f"{item.variant} {item.layer} {_name(item)}: {flag.text}")
+        for item, summary in found
+        if summary is not None
+        for flag in summary.flags
+    ]
+    if len(told) <= _MOST_REASONS:
+        return [f"{_MARK} {text}" for _, text in told]
+    by_kind: dict[str, list[str]] = {}
+    for kind, text in told:
+        by_kind.setdefault(kind, []).append(text)
+    return [
+        f"{_MARK} {kind}: {len(texts)} part{'' if len(texts) == 1 else 's'}, such as {texts[0]}"
+        for kind, texts in by_kind.items()
+    ]
+
+
+def reference_line(run: LatencyRun) -> str:
+    """Return what the reference network took in the run, or why it did not run."""
+    from benchmarks.latency.summaries import summarise_item
+
+    if run.reference is None:
+        return "reference network: none in this run"
+    summary = summarise_item(run, run.reference)
+    if summary is None:
+        return f"reference network: not measured ({run.reference.failure})"
+    doubts = "".join(f"; {_MARK} {flag.text}" for flag in summary.flags)
+    return f"reference network: {summary.p50_ms:.4f} ms{doubts}"
+
+
+def summaries(run: LatencyRun) -> Summaries:
+    """Return the items of a run with their summaries, None for those that failed."""
+    from benchmarks.latency.summaries import summarise_item
+
+    return [(item, summarise_item(run, item)) for item in run.items]
+
+
+def _name(item: RunItem) -> str:
+    return item.part if item.codec is None else f"{item.part} {item.codec}"

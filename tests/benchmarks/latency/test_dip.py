@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy.optimize import linprog
@@ -47,7 +49,7 @@ def _distance(places: np.ndarray, lower: np.ndarray, upper: np.ndarray, mode: in
             first, second = 1 / (places[index] - places[before]), 1 / (places[after] - places[index])
             terms = ((before, -first), (index, first + second), (after, -second))
             at_most(0, *((begin + number, sign * factor) for number, factor in terms))
-        for before, after in zip(side, side[1:], strict=False):
+        for before, after in itertools.pairwise(side):
             at_most(0, (begin + before, 1), (begin + after, -1))
     at_most(0, (mode, 1), (len(left), -1))
     return float(linprog(np.eye(unknowns)[-1], np.array(rows), bounds, bounds=[(0, 1)] * unknowns).fun)

@@ -1,35 +1,99 @@
-"""What bench prints: every part of a few variants, and one line for each cut of many."""
+"""What bench prints: every part of a few variants, one line for each cut of many, and which numbers are in doubt."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from small_runs import item, run_of
 
-from coopexport.commands.bench import print_run, rows_by_cut
+from benchmarks.latency.run import LatencyRun
+from coopexport.commands.bench import print_run, reasons, rows_by_cut, rows_by_part, summaries
+
+DRIFTING = tuple(np.linspace(1.0, 2.0, 100).tolist())
+STEADY = tuple([2.0, 2.02] * 50)
 
 
-def items_of(variant: str) -> list:
-    cut = [item(part, variant=variant, samples_ms=(value,)) for part, value in (("head", 1.5), ("tail", 0.25))]
-    coded = [item(part, variant=variant, codec="rans", samples_ms=(0.125,)) for part in ("encode", "decode")]
-    images = [
-        item(part, variant=variant, layer="whole", codec="jpeg", samples_ms=(9.0,)) for part in ("encode", "decode")
-    ]
-    whole = [item(part, variant=variant, layer="whole", samples_ms=(2.0,)) for part in ("preprocess", "whole")]
+def items_of(variant: str, samples: tuple[float, ...] = STEADY) -> list:
+    def of(part: str, ms: float, **fields: object) -> object:
+        return item(part, variant=variant, samples_ms=tuple(ms * one for one in samples), **fields)
+
+    cut = [of("head", 0.75), of("tail", 0.125)]
+    coded = [of(part, 0.0625, codec="rans") for part in ("encode", "decode")]
+    images = [of(part, 4.5, layer="whole", codec="jpeg") for part in ("encode", "decode")]
+    whole = [of(part, 1.0, layer="whole") for part in ("preprocess", "whole")]
     return [*cut, *coded, *images, *whole]
 
 
+def lines_of(run: LatencyRun, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    print_run(run)
+    return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+
+
 def test_a_cut_has_its_own_parts_and_no_coding_of_images() -> None:
-    assert rows_by_cut(run_of(*items_of("pruned"))) == [
-        ("pruned", "conv4_1", "1.5000", "0.1250", "0.1250", "0.2500", ""),
-        ("pruned", "whole", "", "", "", "", "2.0000"),
+    assert rows_by_cut(summaries(run_of(*items_of("pruned")))) == [
+        ("pruned", "conv4_1", "1.5075", "0.1256", "0.1256", "0.2512", "", ""),
+        ("pruned", "whole", "", "", "", "", "2.0100", ""),
     ]
 
 
-def test_a_few_variants_show_every_part(capsys: pytest.CaptureFixture[str]) -> None:
-    print_run(run_of(*items_of("pruned")))
-    output = capsys.readouterr().out
-    assert "preprocess" in output
-    assert "p90 ms" in output
+def test_a_part_has_median_interval_bound_and_spread(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = rows_by_part(summaries(run_of(*items_of("pruned"))))
+    assert rows[0] == ("pruned", "conv4_1", "head", "1.5075", "1.5000 to 1.5150", "1.5150", "0 %", "")
+    lines = lines_of(run_of(*items_of("pruned")), capsys)
+    assert any("p90 at most" in line for line in lines)
+    assert not any("!" in line for line in lines), "nothing is in doubt"
+
+
+def test_what_is_in_doubt_has_a_mark_in_its_row_and_its_reason_below(capsys: pytest.CaptureFixture[str]) -> None:
+    unsteady = item("tail", samples_ms=STEADY, unsteady="it still got 9 % faster")
+    lines = lines_of(run_of(item("head", samples_ms=DRIFTING), unsteady, item("encode", samples_ms=STEADY)), capsys)
+    marked = {line.split()[4] for line in lines if line.endswith("│ !")}
+    assert marked == {"head", "tail"}
+    assert [line for line in lines if line.startswith("!")] == [
+        "! pruned conv4_1 head: drift: the last third is 58 % slower than the first",
+        "! pruned conv4_1 head: few samples: from 100 the median is known within 6 % only",
+        "! pruned conv4_1 tail: unsteady: it still got 9 % faster",
+    ]
+
+
+def test_forty_variants_in_doubt_have_a_row_for_each_cut_and_a_line_for_each_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = run_of(*(one for number in range(40) for one in items_of(f"conv4_1-{10 + number}", DRIFTING)))
+    lines = lines_of(run, capsys)
+    assert len([line for line in lines if line.endswith("│ !")]) == 80
+    told = [line for line in lines if line.startswith("!")]
+    assert told == [
+        "! drift: 320 parts, such as conv4_1-10 conv4_1 head: drift: the last third is 58 % slower than the first",
+        f"! few samples: 320 parts, such as conv4_1-10 conv4_1 head: {told[1].partition('head: ')[2]}",
+    ]
+    assert len(lines) < 90
+
+
+def test_a_throttled_run_says_so_of_every_part() -> None:
+    run = run_of(item("head", samples_ms=STEADY), conditions={"throttled_meanwhile": {"oc1": 0, "oc3": 27}})
+    assert reasons(summaries(run)) == ["! pruned conv4_1 head: throttled: oc3 27 times"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        (None, "reference network: none in this run"),
+        (
+            item("whole", failure="UnsupportedError: no GPU"),
+            "reference network: not measured (UnsupportedError: no GPU)",
+        ),
+        (item("whole", samples_ms=STEADY), "reference network: 2.0100 ms"),
+        (
+            item("whole", samples_ms=STEADY, unsteady="it got hotter"),
+            "reference network: 2.0100 ms; ! unsteady: it got hotter",
+        ),
+    ],
+)
+def test_the_reference_network_has_a_line_of_its_own(
+    reference: object, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lines_of(run_of(*items_of("pruned"), reference=reference), capsys)[-1] == said
 
 
 def test_of_many_variants_failures_are_still_told(capsys: pytest.CaptureFixture[str]) -> None:
