@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -111,6 +112,9 @@ def test_the_tensorrt_module_is_used_where_it_is(tmp_path: Path) -> None:
     assert measured.returncode == 0, measured.stderr
     run = read_run(tmp_path / "run.json")
     assert [len(item.samples_ms or ()) for item in run.items] == [12] * 2
+    assert 20 <= run.warm_up <= 100
+    assert run.steady == (not any(item.unsteady for item in run.items))
+    assert run.affinity == tuple(sorted(os.sched_getaffinity(0)))
     assert run.host["timing"].startswith("wall time of a call")
 
 
@@ -128,7 +132,7 @@ def test_an_engine_is_measured_by_trtexec(tmp_path: Path) -> None:
     assert (run.backend, run.backend_version, run.target) == ("tensorrt", "8.2.1", "nano@4.6.1")
     assert run.host["probe"]["power_mode"] == {"name": "MAXN", "identifier": 0}
     assert run.host["timing"].startswith("trtexec's latency after 500 ms of warm-up")
-    assert run.warm_up == 0  # in rounds, of which nobody counts those
+    assert (run.warm_up, run.steady) == (0, None)  # in rounds, of which nobody counts those
 
 
 def test_what_fails_is_a_row_with_its_reason_and_the_others_go_on(tmp_path: Path) -> None:
