@@ -26,7 +26,8 @@ from exporter.parity import SHRINK_BOUND, relative_error
 from exporter.shrinking.shrink import ShrinkOptions, shrink_unproven
 from exporter.shrinking.slice_modules import apply_shrink_plan
 from exporter.tracing.trace import run_network
-from jetson.errors import CoopexportError, ParityError, one_line
+from jetson.errors import CoopexportError, DeviceError, ParityError, one_line
+from jetson.runtime.sampling import fixed, sample_interleaved
 
 TORCH_PRUNING = "Torch-Pruning"
 NNI = "NNI"
@@ -46,6 +47,30 @@ class Timed:
     network: nn.Module
 
 
+class _Trial:
+    """One tool in the rounds: prepared untimed, then run; the clock is the harness's, the processor's time its own."""
+
+    def __init__(self, prepare: Preparation) -> None:
+        self.processor_times_s: list[float] = []
+        self.network: nn.Module | None = None
+        self._prepare = prepare
+        self._job: Callable[[], nn.Module] | None = None
+
+    def prepare(self) -> None:
+        """Let the last network go, and set up the next run."""
+        self.network = None
+        self._job = self._prepare()
+
+    def run(self) -> None:
+        """Run the tool once, on what was prepared for it."""
+        if self._job is None:
+            raise DeviceError("it was not prepared")
+        started = time.process_time()
+        self.network = self._job()
+        self.processor_times_s.append(time.process_time() - started)
+        self._job = None
+
+
 def time_interleaved(
     tools: Mapping[str, Preparation], rounds: int, warm_up: int = 1
 ) -> tuple[dict[str, Timed], dict[str, str]]:
@@ -53,30 +78,25 @@ def time_interleaved(
 
     Returns what was timed by tool, and, for tools that raised, the reason instead.
     """
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in tools}
-    networks: dict[str, nn.Module] = {}
-    failures: dict[str, str] = {}
-    for index in range(warm_up + rounds):
+    trials = {name: _Trial(prepare) for name, prepare in tools.items()}
+    items: list[tuple[str, Callable[[], Any]]] = []
+    for name, trial in trials.items():
+        items += [(f"{name} prepared", trial.prepare), (name, trial.run)]
+
+    def collect(_done: int = 0, _rounds: int = 0) -> None:
         gc.collect()
-        for name, prepare in tools.items():
-            if name in failures:
-                continue
-            networks.pop(name, None)
-            job = prepare()
-            started = time.perf_counter(), time.process_time()
-            try:
-                network = job()
-            except Exception as error:  # noqa: BLE001  any failure of a tool is a result
-                failures[name] = f"fails: {_reason(error)}"
-                continue
-            ended = time.perf_counter(), time.process_time()
-            networks[name] = network
-            if index >= warm_up:
-                times[name].append((ended[0] - started[0], ended[1] - started[1]))
-    timed = {}
-    for name, network in networks.items():
-        clock, processor = zip(*times[name], strict=True)
-        timed[name] = Timed(clock, processor, network)
+
+    collect()
+    taken = sample_interleaved(items, rounds, fixed(warm_up), collect)
+    timed: dict[str, Timed] = {}
+    failures: dict[str, str] = {}
+    for name, trial in trials.items():
+        reason = taken.failures.get(f"{name} prepared", taken.failures.get(name))
+        if reason is not None or trial.network is None:
+            failures[name] = f"fails: {(reason or 'it returned nothing')[:_REASON_LENGTH]}"
+            continue
+        times_s = tuple(ms / 1000 for ms in taken.samples_ms[name])
+        timed[name] = Timed(times_s, tuple(trial.processor_times_s[warm_up:]), trial.network)
     return timed, failures
 
 

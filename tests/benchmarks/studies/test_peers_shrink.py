@@ -188,7 +188,17 @@ def test_tool_that_raises_is_a_failure_and_is_not_run_again() -> None:
     timed, failures = time_interleaved({"good": lambda: nn.Identity, "bad": lambda: fails}, rounds=3)
     assert failures == {"bad": "fails: IndexError: out of range"}
     assert len(calls) == 1
-    assert len(timed["good"].times_s) == 3
+    assert len(timed["good"].times_s) == len(timed["good"].processor_times_s) == 3
+    assert isinstance(timed["good"].network, nn.Identity)
+
+
+def test_a_tool_that_cannot_be_prepared_has_a_reason_and_is_not_run() -> None:
+    def fails() -> Any:
+        raise MemoryError("no room for a copy")
+
+    timed, failures = time_interleaved({"bad": fails, "good": lambda: nn.Identity}, rounds=2)
+    assert failures == {"bad": "fails: MemoryError: no room for a copy"}
+    assert list(timed) == ["good"]
 
 
 def test_torch_pruning_equals_where_all_tied_layers_are_masked_only_with_zero_channels() -> None:
