@@ -7,7 +7,6 @@ Both are kept apart: pruned networks gain from fitting where the original does n
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from benchmarks.latency.median_interval import median_interval
 from exporter.onnx_graphs.session import open_session
 from jetson.errors import DeviceError
 from jetson.runtime.sampling import fixed, sample_interleaved
@@ -103,19 +103,10 @@ def latencies(samples_ms: Mapping[str, Sequence[Sequence[float]]], reference: st
 
 
 def _ratio(values: NDArray[np.float64]) -> Ratio:
-    low, high = median_interval(values)
-    return Ratio(float(np.median(values)), low, high)
+    """Return the median and its interval; of few rounds the least and the greatest value.
 
-
-def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % interval of the median of independent values, from their ranks; all of them when they are few.
-
-    Rounds that follow each other are not quite independent, so that this says how well one sitting knows its median,
-    not how far another sitting may be from it.
+    Rounds that follow each other are not quite independent, so that the interval says how well one sitting knows its
+    median, not how far another sitting may be from it.
     """
-    ranked = np.sort(values)
-    count = len(ranked)
-    half_width = 1.96 * math.sqrt(count) / 2
-    low = max(math.floor(count / 2 - half_width), 1)
-    high = min(math.ceil(count / 2 + half_width) + 1, count)
-    return float(ranked[low - 1]), float(ranked[high - 1])
+    low, high = median_interval(np.sort(values)) or (float(values.min()), float(values.max()))
+    return Ratio(float(np.median(values)), low, high)

@@ -46,7 +46,7 @@ from benchmarks.studies.paper.published import (
 )
 from benchmarks.studies.paper.published_widths import main, widths_to_measure
 from benchmarks.studies.paper.tables import Results, bound_table, latency_table, shares
-from benchmarks.studies.paper.timing import Latency, Ratio, latencies, measure_blocks, median_interval, runner
+from benchmarks.studies.paper.timing import Latency, Ratio, latencies, measure_blocks, runner
 from exporter.models.vgg import FULL_WIDTHS, LAYER_NAMES, VGG16, vgg16
 from exporter.shrinking.shrink import Shrunk
 from jetson.errors import CoopexportError
@@ -186,12 +186,13 @@ def test_ratios_are_taken_within_rounds() -> None:
     assert found["a"].steady_ratio == Ratio(1.0, 1.0, 1.0)
 
 
-def test_the_interval_of_a_median_comes_from_ranks() -> None:
-    values = np.arange(1.0, 101.0)
-    np.random.default_rng(0).shuffle(values)
-    assert median_interval(values) == (40.0, 61.0)  # the textbook's ranks for 100 values
-    assert median_interval(np.array([2.0, 1.0])) == (1.0, 2.0)
-    assert median_interval(np.array([7.0])) == (7.0, 7.0)
+def test_a_ratio_has_the_interval_of_its_median_and_of_few_rounds_their_range() -> None:
+    rounds = 1 + np.arange(100) / 100
+    found = latencies({"a": [[1.0] * 100], "b": [(1 / rounds).tolist()]}, "a")["b"].steady_ratio
+    assert found.median == pytest.approx(1.495)
+    assert (found.low, found.high) == pytest.approx((1.40, 1.59), abs=0.02)  # by ranks: 1.39 and 1.60
+    few = latencies({"a": [[1.0] * 3], "b": [[1.0, 0.5, 0.25]]}, "a")["b"].steady_ratio
+    assert few == Ratio(2.0, 1.0, 4.0)
 
 
 def test_a_network_that_fails_is_named() -> None:
