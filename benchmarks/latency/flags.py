@@ -25,6 +25,8 @@ _CHANCE_SCORE = 3.29
 _CHANCE_DIP = 0.74
 # Tukey (1977): "far out", in interquartile ranges beyond a quartile. Of normal samples 1 in a million is.
 _FAR_OUT = 3.0
+# A median so much less than an outlier is below what the clock resolves: their ratio says nothing.
+_MOST_TIMES = 1e6
 
 _Samples = NDArray[np.float64]
 
@@ -111,8 +113,9 @@ def _outliers(ranked: _Samples) -> Flag | None:
     share, added = len(far) / len(ranked), float((far - median).sum()) / len(ranked)
     if share < _MATTERS and added <= _MATTERS * median:
         return None
-    largest = f"{far[-1] / median:.3g} times the median" if median > 0 else f"{far[-1]:.3g} ms"
-    return Flag("outliers", f"outliers: {100 * share:.2g} % of the samples are far slower, up to {largest}")
+    most = float(far[-1])
+    shown = f"{most / median:.3g} times the median" if most < _MOST_TIMES * median else f"{most:.3g} ms"
+    return Flag("outliers", f"outliers: {100 * share:.2g} % of the samples are far slower, up to {shown}")
 
 
 def _fence(ranked: _Samples) -> float:

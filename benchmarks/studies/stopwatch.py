@@ -22,6 +22,7 @@ from benchmarks.latency.host import describe_host
 from benchmarks.latency.reference import REFERENCE, reference_stage
 from benchmarks.latency.run import LatencyRun
 from benchmarks.latency.stages import TimedStage
+from benchmarks.latency.statistics import summarise
 from benchmarks.latency.summaries import summarise_item
 from benchmarks.studies.markdown import filled, holds, provenance, table
 from benchmarks.studies.page_command import deliver, page_parser, say
@@ -32,7 +33,7 @@ from engines.building.build_items import WHOLE
 from engines.targets.lookup import find_target
 from exporter.models.vgg import FULL_WIDTHS
 from jetson.errors import DeviceError
-from jetson.runtime.sampling import until_steady
+from jetson.runtime.sampling import fixed, sample_interleaved, until_steady
 
 COMMAND = "python -m benchmarks.studies.stopwatch --output docs/stopwatch.md"
 WITHIN = 0.03
@@ -99,6 +100,16 @@ def added_us(runs: Sequence[LatencyRun]) -> NDArray[np.float64]:
     return 1000 * _medians_ms(runs, NOTHING)
 
 
+def summaries_s(items: int = 500, rounds: int = 100) -> float:
+    """Return the seconds that summaries of so many items take, intervals and flags included."""
+    random = np.random.default_rng(0)
+    samples = (1 + 0.05 * random.random((items, rounds))).tolist()
+    ((taken_ms,),) = sample_interleaved(
+        [("summaries", lambda: [summarise(one) for one in samples])], 1, fixed(0)
+    ).samples_ms.values()
+    return taken_ms / 1000
+
+
 def near(values: NDArray[np.float64]) -> int:
     """Return how many of `values` are within 3 % of their median."""
     return int((np.abs(values / np.median(values) - 1) <= WITHIN).sum())
@@ -128,7 +139,9 @@ def page(runs: Sequence[LatencyRun], host: Mapping[str, Any]) -> str:
     adds = (
         f"Of an empty function, timed in the same rounds, the harness measures {np.median(added):.2f} microseconds "
         f"(greatest of {count} sittings {added.max():.2f}): that is what it adds to a call. Wanted: under "
-        f"{WANTED_ADDED_US:g}; holds: {holds(bool(added.max() < WANTED_ADDED_US))}."
+        f"{WANTED_ADDED_US:g}; holds: {holds(bool(added.max() < WANTED_ADDED_US))}. "
+        "Summaries of 500 parts with 100 samples each, with intervals and flags, take "
+        f"{summaries_s():.1f} s after that."
     )
     warm_ups = [run.warm_up for run in runs]
     flags = Counter(

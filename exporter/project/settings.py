@@ -195,7 +195,7 @@ class TargetSection(_Section):
 
 
 class BenchSection(_Section):
-    """`[bench]`: how long to measure."""
+    """`[bench]`: how often to measure, and how many rounds come before at least: they go on until all is steady."""
 
     rounds: int = Field(default=100, ge=8)
     warm_up: int = Field(default=10, ge=1)

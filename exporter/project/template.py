@@ -130,7 +130,7 @@ batches = [1, 1, 1]                   # min, opt and max at a time; three equal 
 
 [bench]
 rounds = 100
-warm_up = 10
+warm_up = 10                          # at least; it goes on until all parts are steady
 
 [select]
 device_slowdown = 5.0                 # how much slower the device is than this machine: an assumption, recorded

@@ -105,6 +105,35 @@ def test_later_minor_versions_are_read(tmp_path: Path) -> None:
     assert read_run(path) == run_of(item())
 
 
+def test_runs_of_1_0_are_read_and_what_nobody_looked_at_then_is_absent(tmp_path: Path) -> None:
+    path = write_run(tmp_path, run_of(item()))
+    content = {**json.loads(path.read_text()), "schema": "coopexport.latency-run/1.0"}
+    for key in ("affinity", "conditions"):  # they are written when empty
+        del content[key]
+    path.write_text(json.dumps(content))
+    run = read_run(path)
+    assert run == run_of(item())
+    assert (run.reference, run.steady, run.affinity, run.conditions) == (None, None, (), {})
+    assert (run.items[0].load_ms, run.items[0].peak_memory_bytes, run.items[0].unsteady) == (None, None, None)
+
+
+def test_all_that_1_1_adds_is_read_again(tmp_path: Path) -> None:
+    run = run_of(
+        item(load_ms=12.5, peak_memory_bytes=1 << 20, unsteady="it still got 9 % faster"),
+        reference=item("whole", variant="reference", layer="whole"),
+        steady=False,
+        affinity=(0, 3),
+        conditions={"power_mode": "15W", "throttled_meanwhile": {"oc1": 2}},
+    )
+    assert read_run(write_run(tmp_path, run)) == run
+
+
+@pytest.mark.parametrize("change", [{"load_ms": -1.0}, {"peak_memory_bytes": -1}, {"unsteady": ""}])
+def test_an_item_has_no_negative_sizes_and_no_empty_reasons(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        item(**change)
+
+
 def test_a_run_is_frozen() -> None:
     run: LatencyRun = run_of(item())
     with pytest.raises(ValidationError):
