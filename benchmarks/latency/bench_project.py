@@ -21,6 +21,7 @@ from exporter.progress import OnProgress, no_progress
 from exporter.project.overrides import overridden
 from exporter.project.settings import Project
 from exporter.variants.choice import naming
+from jetson.files.atomic_files import sha256_of_file
 from jetson.runtime.sampling import until_steady
 
 RUNS_FOLDER = "runs"
@@ -96,7 +97,7 @@ def bench_project(
     if on_written is not None:
         on_written(path)
     table = project.output / TABLE_FILE
-    return BenchResult(run, path, table, import_run(table, run), len(found.left_out))
+    return BenchResult(run, path, table, import_run(table, run, sha256_of_file(str(path))), len(found.left_out))
 
 
 def _build_all(project: Project, items: Sequence[BuildItem], target: Target, on_progress: OnProgress) -> None:

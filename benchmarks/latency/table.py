@@ -1,41 +1,33 @@
-"""The latency table: one SQLite file that runs are imported into, each once."""
+"""The latency table of a project: one SQLite file that runs are imported into, each once."""
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from benchmarks.latency.run import LatencyRun, RunItem
-from benchmarks.latency.statistics import summarise
-from jetson.errors import DamagedFileError, InputError, StaleError
+from benchmarks.latency.run import LatencyRun
+from benchmarks.latency.tables.adding import add_runs
+from benchmarks.latency.tables.columns import check_record
+from benchmarks.latency.tables.comparison import Shift
+from benchmarks.latency.tables.from_run import recorded_run
+from benchmarks.latency.tables.newest import Graphs, JudgedRow, newest_rows
+from benchmarks.latency.tables.records import Origin
 
-MAJOR_VERSION = 1
 # Where a project keeps its table, in its output folder.
 TABLE_FILE = "latency.sqlite"
-_TABLES = """
-CREATE TABLE IF NOT EXISTS runs (
-  run TEXT PRIMARY KEY, started_at TEXT NOT NULL, target TEXT NOT NULL, host TEXT NOT NULL, processor TEXT NOT NULL,
-  backend TEXT NOT NULL, backend_version TEXT NOT NULL, threads INTEGER NOT NULL, warm_up INTEGER NOT NULL,
-  rounds INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS latencies (
-  run TEXT NOT NULL REFERENCES runs(run), target TEXT NOT NULL, variant TEXT NOT NULL, layer TEXT NOT NULL,
-  part TEXT NOT NULL, codec TEXT NOT NULL, precision TEXT NOT NULL, batch INTEGER NOT NULL, source_sha256 TEXT,
-  status TEXT NOT NULL CHECK (status IN ('ok', 'failed')), reason TEXT,
-  count INTEGER, p50_ms REAL, p90_ms REAL, p99_ms REAL, mean_ms REAL, cv REAL,
-  PRIMARY KEY (run, variant, layer, part, codec, precision, batch),
-  CHECK ((status = 'ok') = (p50_ms IS NOT NULL)), CHECK ((status = 'failed') = (reason IS NOT NULL))
-);
-"""
+# Target, variant, layer, part, codec ("" for none).
+Key = tuple[str, str, str, str, str]
 
 
 @dataclass(frozen=True)
 class Latency:
-    """One row that succeeded: the median of one part, and what it was measured on."""
+    """One current row: the median of one part, and what it was measured on.
+
+    `count` and `cv` are None where somebody brought the number without them. `p50_low_ms`, `p50_high_ms`: the 95 %
+    interval of the median. `factor`: the reference's median in the target's newest run over that in this run, None
+    where the two have no reference in common: `factor * p50_ms` is what that newest run would have measured. `shift`:
+    how the median moved against the sitting before. `flags`: why the numbers are not to be trusted as they stand.
+    """
 
     run: str
     target: str
@@ -44,104 +36,89 @@ class Latency:
     part: str
     codec: str
     source_sha256: str | None
-    count: int
+    count: int | None
     p50_ms: float
-    cv: float
+    cv: float | None
+    p50_low_ms: float | None = None
+    p50_high_ms: float | None = None
+    p90_ms: float | None = None
+    p99_ms: float | None = None
+    factor: float | None = None
+    shift: Shift | None = None
+    flags: tuple[str, ...] = ()
+    origin: Origin = "measured"
+    precision: str = "fp32"
+    batch: int = 1
+    load_ms: float | None = None
+    peak_memory_bytes: int | None = None
 
 
-def import_run(path: Path, run: LatencyRun) -> int:
+@dataclass(frozen=True)
+class CurrentLatencies:
+    """What a table says of every part: `rows`, and why the others have no latency, by name of the part.
+
+    `failures`: reasons of those that failed in their newest run. `expired`: what changed since those were measured
+    that the target's newest run did not measure again.
+    """
+
+    rows: tuple[Latency, ...]
+    failures: dict[Key, str]
+    expired: dict[Key, str]
+
+
+def import_run(path: Path, run: LatencyRun, file_sha256: str | None = None) -> int:
     """Add a run to the table at `path`, creating it; return the number of new rows (0 when it was there already).
 
-    One transaction: all rows or none. Raises CoopexportError when the file is not a latency table or cannot be written.
+    `file_sha256`: of the run's file. One transaction: all rows or none. Raises CoopexportError when the table has
+    another run of the same id, the file is not a latency table, or it cannot be written.
     """
-    with _open(path) as connection, connection:
-        if connection.execute("SELECT 1 FROM runs WHERE run = ?", (run.run,)).fetchone():
-            return 0
-        connection.execute(
-            "INSERT INTO runs VALUES (?,?,?,?,?,?,?,?,?,?)",
-            (
-                run.run, run.started_at, run.target, str(run.host.get("name", "")), str(run.host.get("processor", "")),
-                run.backend, run.backend_version, run.threads, run.warm_up, run.rounds,
-            ),
-        )  # fmt: skip
-        rows = [_row(run, item) for item in run.items]
-        connection.executemany("INSERT INTO latencies VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
-        return len(rows)
+    record = recorded_run(run, file_sha256)
+    check_record(record, f"run {run.run}", path)
+    return add_runs(path, [record]).rows
 
 
-def _row(run: LatencyRun, item: RunItem) -> tuple[object, ...]:
-    key = (
-        run.run, run.target, item.variant, item.layer, item.part, item.codec or "", item.precision, item.batch,
-        item.source_sha256,
-    )  # fmt: skip
-    if item.samples_ms is None:
-        return (*key, "failed", item.failure, None, None, None, None, None, None)
-    summary = summarise(item.samples_ms)
-    return (
-        *key, "ok", None, summary.count, summary.p50_ms, summary.p90_ms, summary.p99_ms, summary.mean_ms, summary.cv,
-    )  # fmt: skip
-
-
-def latest(path: Path) -> list[Latency]:
-    """Return, for each part, the row of its newest run, where that succeeded.
+def current_latencies(
+    path: Path, precision: str = "fp32", batch: int = 1, graphs: Graphs | None = None
+) -> CurrentLatencies:
+    """Return, for each part, the row of its newest run where that succeeded, and else why there is none.
 
     A part that failed in its newest run has no latency: an older number says nothing about what fails now. Runs are
-    comparable only when they were taken alike: of each target, those with the processor, number of threads and version
-    of the backend of its newest run. Rows of larger batches or other precisions are left out. Raises CoopexportError
-    when there is no table.
+    comparable only when they were taken alike: of each target, those with the processor, number of threads, backend
+    and version, driver, L4T and power mode of its newest run; rows of others have expired. With `graphs` (by variant,
+    layer, part and codec), those of other graphs have, too. Raises CoopexportError when there is no table, or it is
+    damaged.
     """
-    return [Latency(*row[:-2]) for row in _newest(path) if row[-1] == "ok"]
+    rows = newest_rows(path, precision, batch, graphs)
+    reasons: dict[str, dict[Key, str]] = {"failed": {}, "expired": {}}
+    for found in rows:
+        if found.state != "current":
+            row = found.row
+            reasons[found.state][found.run.target, row.variant, row.layer, row.part, row.codec] = found.reason or ""
+    return CurrentLatencies(
+        tuple(_latency(found) for found in rows if found.state == "current"), reasons["failed"], reasons["expired"]
+    )
 
 
-def failures(path: Path) -> dict[tuple[str, str, str, str, str], str]:
-    """Return why each part that failed in its newest run did so, by target, variant, layer, part and codec.
-
-    Raises CoopexportError when there is no table.
-    """
-    return {row[1:6]: row[-2] for row in _newest(path) if row[-1] == "failed"}
+def latest(path: Path, precision: str = "fp32", batch: int = 1) -> list[Latency]:
+    """Return the current rows, as `current_latencies` does."""
+    return list(current_latencies(path, precision, batch).rows)
 
 
-def _newest(path: Path) -> list[tuple[Any, ...]]:
-    """Return the newest row of each part: the columns of `Latency`, then reason and status."""
-    if not path.is_file():
-        raise StaleError(f"there is no latency table {path}", path=path, fix="fill it with: coopexport bench")
-    query = """
-      SELECT r.processor, r.threads, r.backend_version,
-             l.run, l.target, variant, layer, part, codec, source_sha256, count, p50_ms, cv, reason, status
-      FROM latencies l JOIN runs r ON l.run = r.run
-      WHERE precision = 'fp32' AND batch = 1 ORDER BY r.started_at, r.run
-    """
-    with _open(path) as connection:
-        rows = [(row[:3], row[3:]) for row in connection.execute(query)]
-    settings = {row[1]: setting for setting, row in rows}  # of each target's newest run
-    return list({row[1:6]: row for setting, row in rows if setting == settings[row[1]]}.values())
+def failures(path: Path, precision: str = "fp32", batch: int = 1) -> dict[Key, str]:
+    """Return why each part that failed in its newest run did so, as `current_latencies` does."""
+    return current_latencies(path, precision, batch).failures
 
 
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the table; remove the file again if it did not exist and nothing could be stored in it."""
-    existed = path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        connection = sqlite3.connect(path, timeout=30)
-        with contextlib.closing(connection):
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-            if version == 0 and tables and "latencies" not in tables:
-                raise InputError(f"{path} is a database, but no latency table", path=path, fix="check the path")
-            if version == 0:
-                script = f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {MAJOR_VERSION}; COMMIT;"
-                connection.executescript(script)
-            elif version != MAJOR_VERSION:
-                raise DamagedFileError(
-                    f"{path} is a latency table of version {version}, this version reads {MAJOR_VERSION}", path=path
-                )
-            yield connection
-    except sqlite3.Error as error:
-        if not existed:
-            for left in (path, path.with_name(path.name + "-journal")):
-                with contextlib.suppress(OSError):
-                    left.unlink()
-        raise DamagedFileError(
-            f"latency table {path}: {error}", path=path, fix="check the disk, or delete the file"
-        ) from None
+def expired(path: Path, precision: str = "fp32", batch: int = 1, graphs: Graphs | None = None) -> dict[Key, str]:
+    """Return for each part whose newest row no longer counts what changed since, as `current_latencies` does."""
+    return current_latencies(path, precision, batch, graphs).expired
+
+
+def _latency(found: JudgedRow) -> Latency:
+    run, row = found.run, found.row
+    assert row.p50_ms is not None  # of a row that succeeded
+    return Latency(
+        run.run, run.target, row.variant, row.layer, row.part, row.codec, row.source_sha256, row.count, row.p50_ms,
+        row.cv, row.p50_low_ms, row.p50_high_ms, row.p90_ms, row.p99_ms, found.factor, found.shift, row.flags,
+        run.origin, row.precision, row.batch, row.load_ms, row.peak_memory_bytes,
+    )  # fmt: skip

@@ -154,7 +154,7 @@ def foundations(result: ProjectSelection, hosts: list[str]) -> list[str]:
     """Return as HTML what the numbers rest on; `hosts`: the machines that the latency runs name."""
     counted = sorted({split.metric.samples for item in result.variants for split in item.splits})
     samples = counted or [result.variants[0].whole.metric.samples]
-    spreads = sorted(100.0 * row.cv for row in result.rows) or [0.0]
+    spreads = sorted(100.0 * row.cv for row in result.rows if row.cv is not None) or [0.0]
     rows = [
         ["measured on", " and ".join(hosts) or "a machine whose latency runs are not here"],
         ["target of the edge", result.target],

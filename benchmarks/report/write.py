@@ -231,13 +231,15 @@ def _provenance(result: ProjectSelection, runs: dict[str, LatencyRun | str]) -> 
     columns = []
     for name, run in runs.items():
         of_run = [row for row in result.rows if row.run == name]
-        counts, spreads = [row.count for row in of_run], sorted(100 * row.cv for row in of_run)
-        samples = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-        spread = f"median {spreads[len(spreads) // 2]:.1f}, largest {spreads[-1]:.1f}"
+        counts = sorted({row.count for row in of_run if row.count is not None})
+        spreads = sorted(100 * row.cv for row in of_run if row.cv is not None)
+        samples = " to ".join(map(str, counts[:: max(1, len(counts) - 1)])) or "–"
+        spread = f"median {spreads[len(spreads) // 2]:.1f}, largest {spreads[-1]:.1f}" if spreads else "–"
         columns.append([*_run_cells(run), str(len(of_run)), samples, spread])
     rows = [[key, *cells] for key, *cells in zip(properties, *columns, strict=True)]
-    parts = [[row.variant, row.layer, f"{row.part} {row.codec}".strip(), f"{row.p50_ms:.4f}", str(row.count),
-              f"{100 * row.cv:.1f}", row.run] for row in result.rows]  # fmt: skip
+    parts = [[row.variant, row.layer, f"{row.part} {row.codec}".strip(), f"{row.p50_ms:.4f}",
+              "–" if row.count is None else str(row.count),
+              "–" if row.cv is None else f"{100 * row.cv:.1f}", row.run] for row in result.rows]  # fmt: skip
     part_columns = ["variant", "cut", "part", "median ms", "samples", "cv %", "run"]
     return [
         heading("Provenance"),

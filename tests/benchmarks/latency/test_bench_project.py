@@ -72,7 +72,7 @@ def test_the_run_is_told_before_it_is_written_and_its_file_before_the_table(fini
         assert not (finished.output / "runs" / f"{run.run}.json").exists()
         told.append(run)
 
-    with pytest.raises(CoopexportError, match=r"latency\.sqlite: file is not a database; check the disk, or delete"):
+    with pytest.raises(CoopexportError, match=r"latency\.sqlite: file is not a database; take a copy that is whole"):
         bench_project(finished, ONE_CUT, on_result=on_result, on_written=told.append)
     run, path = told
     assert isinstance(path, Path)

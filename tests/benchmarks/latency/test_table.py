@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import HOST, item, run_of
 
-from benchmarks.latency.run import RunItem
+from benchmarks.latency.run import LatencyRun, RunItem
 from benchmarks.latency.statistics import summarise
-from benchmarks.latency.table import failures, import_run, latest
+from benchmarks.latency.table import expired, failures, import_run, latest
 from jetson.errors import CoopexportError
 
 
@@ -24,7 +24,7 @@ def table(tmp_path: Path) -> Path:
 
 def rows(path: Path, columns: str = "*") -> list[tuple[Any, ...]]:
     with sqlite3.connect(path) as connection:
-        return connection.execute(f"SELECT {columns} FROM latencies ORDER BY rowid").fetchall()
+        return connection.execute(f"SELECT {columns} FROM measurements").fetchall()
 
 
 def medians(path: Path) -> dict[str, float]:
@@ -53,13 +53,60 @@ def test_a_row_is_the_summary_of_its_item(table: Path) -> None:
 
 def test_the_run_itself_is_recorded(table: Path) -> None:
     import_run(table, run_of(item()))
+    columns = (
+        "run, started_at, target, origin, host, processor, backend, backend_version, threads, affinity, warm_up, "
+        "rounds, steady, interleaved, in_chains, reference_sha256, power_mode, driver, l4t"
+    )
+    assert rows(table, columns) == [
+        (
+            "20260801T100000Z-00000000", "2026-08-01T10:00:00.000+00:00", "cpu", "measured", "here", "Some CPU",
+            "onnxruntime", "1.20.0", 1, None, 2, 5, None, 1, 0, None, None, None, None,
+        )
+    ]  # fmt: skip
     with sqlite3.connect(table) as connection:
-        (found,) = connection.execute("SELECT * FROM runs").fetchall()
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
-    assert found == (
-        "20260801T100000Z-00000000", "2026-08-01T10:00:00.000+00:00", "cpu", "here", "Some CPU", "onnxruntime",
-        "1.20.0", 1, 2, 5,
-    )  # fmt: skip
+        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+
+
+def test_what_the_device_says_of_itself_is_recorded(table: Path) -> None:
+    probe = {
+        "machine": {"operating_system": "Linux", "architecture": "aarch64", "l4t": "36.4.3", "driver": "540.4"},
+        "power_mode": {"name": "15W", "identifier": 0},
+        "tensorrt": {"module": "10.3.0", "package": "10.3.0.30"},
+    }
+    run = run_of(
+        item("head", samples_ms=tuple(range(1, 21)), load_ms=12.5, peak_memory_bytes=1 << 33, unsteady="it fell"),
+        host={**HOST, "probe": probe},
+        affinity=(0, 3),
+        steady=False,
+        reference=item("whole", variant="reference", source_sha256="fixed", samples_ms=tuple(range(1, 12))),
+    )
+    import_run(table, run, "digest of the file")
+    columns = "power_mode, driver, l4t, tensorrt, affinity, steady, reference_sha256, reference_p50_ms, file_sha256"
+    assert rows(table, columns) == [
+        ("15W", "540.4", "36.4.3", "10.3.0.30", "0 3", 0, "fixed", 6.0, "digest of the file")
+    ]
+    (found,) = latest(table)
+    assert (found.load_ms, found.peak_memory_bytes, found.factor) == (12.5, 1 << 33, 1.0)
+    assert "unsteady: it fell" in found.flags
+    assert found.p50_low_ms is not None
+    assert found.p50_high_ms is not None
+    assert found.p50_low_ms < found.p50_ms == 10.5 < found.p50_high_ms
+
+
+def test_conditions_of_the_run_come_before_the_probe(table: Path) -> None:
+    for minute, mode in enumerate(({"name": "MAXN", "identifier": 0}, "MAXN")):
+        run = run_of(
+            item(), minute=minute, host={"probe": {"power_mode": {"name": "15W"}}}, conditions={"power_mode": mode}
+        )
+        import_run(table, run)
+    assert set(rows(table, "power_mode")) == {("MAXN",)}
+
+
+def test_a_power_mode_that_somebody_changed_meanwhile_is_like_no_other(table: Path) -> None:
+    modes = {"power_mode": {"name": "MAXN"}, "power_mode_after": {"name": "15W"}}
+    import_run(table, run_of(item("tail"), minute=1, conditions={"power_mode": {"name": "MAXN"}}))
+    import_run(table, run_of(item("head"), minute=2, conditions=modes))
+    assert list(expired(table).values()) == ["power mode was MAXN, is MAXN, then 15W"]
 
 
 def test_importing_twice_changes_nothing(table: Path) -> None:
@@ -67,8 +114,26 @@ def test_importing_twice_changes_nothing(table: Path) -> None:
     assert import_run(table, run) == 2
     before = rows(table)
     assert import_run(table, run) == 0
-    assert import_run(table, run_of(item("head", samples_ms=(9.0,)))) == 0  # the same id
     assert rows(table) == before
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        (run_of(item("head", samples_ms=(9.0,))), "its samples differ"),
+        (run_of(item("head", samples_ms=(1.0, 2.0, 3.0, 4.5, 5.5))), "its samples differ"),  # the same median
+        (run_of(item("head", failure="it broke")), "its samples differ"),
+        (run_of(item("head"), item("tail")), "its samples differ"),
+        (run_of(item("head"), target="cuda"), "target is cpu, not cuda"),
+        (run_of(item("head"), threads=4), "threads is 1, not 4"),
+    ],
+)
+def test_another_run_of_the_same_id_is_refused_by_name(table: Path, other: LatencyRun, difference: str) -> None:
+    import_run(table, run_of(item("head")))
+    before = table.read_bytes()
+    with pytest.raises(CoopexportError, match=f"has a run {other.run} already, and it is another: {difference}; give"):
+        import_run(table, other)
+    assert table.read_bytes() == before
 
 
 def test_a_failure_is_a_row_with_a_reason_and_no_number(table: Path) -> None:
@@ -152,7 +217,7 @@ def test_parts_of_one_name_and_several_codecs_are_several_parts(table: Path) -> 
 
 def test_a_run_that_names_a_part_twice_is_refused_whole(table: Path) -> None:
     import_run(table, run_of(item("head"), minute=1))
-    with pytest.raises(CoopexportError, match=r"latency table .*UNIQUE"):
+    with pytest.raises(CoopexportError, match="has pruned conv4_1 head fp32 1 twice"):
         import_run(table, run_of(item("tail"), item("head"), item("head"), minute=2))
     assert medians(table) == {"head": 3.0}
     with sqlite3.connect(table) as connection:
@@ -165,15 +230,15 @@ def test_a_missing_table_names_the_command(table: Path) -> None:
     assert not table.parent.exists()
 
 
-@pytest.mark.parametrize("version", [2, 99, -1])
+@pytest.mark.parametrize("version", [3, 99, -1])
 def test_another_major_version_is_refused(table: Path, version: int) -> None:
     import_run(table, run_of(item()))
     with sqlite3.connect(table) as connection:
         connection.execute(f"PRAGMA user_version = {version}")
     before = table.read_bytes()
-    with pytest.raises(CoopexportError, match=f"of version {version}, this version reads 1"):
+    with pytest.raises(CoopexportError, match=f"of version {version}, this version reads 1 and 2"):
         latest(table)
-    with pytest.raises(CoopexportError, match=f"of version {version}, this version reads 1"):
+    with pytest.raises(CoopexportError, match=f"of version {version}, this version reads 1 and 2"):
         import_run(table, run_of(item(), minute=1))
     assert table.read_bytes() == before
 
@@ -219,7 +284,7 @@ def test_a_full_disk_leaves_no_file(table: Path, monkeypatch: pytest.MonkeyPatch
     fill_up(monkeypatch, pages)
     with pytest.raises(CoopexportError, match="disk is full; check the disk"):
         import_run(table, run_of(*many_items()))
-    assert list(table.parent.iterdir()) == []
+    assert not table.parent.exists()
 
 
 def test_a_full_disk_leaves_the_old_table(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:

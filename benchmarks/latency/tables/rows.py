@@ -1,0 +1,174 @@
+"""Rows of the latency table into SQLite and out of it, each with a checksum over all that it says."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from typing import Any
+
+from benchmarks.latency.tables.columns import ROW_COLUMNS
+from benchmarks.latency.tables.expiry import provenance_of, setting_of
+from benchmarks.latency.tables.records import (
+    KEY_NAMES,
+    ROW_NAMES,
+    RUN_NAMES,
+    RecordedRun,
+    TableRow,
+    TableRun,
+    microseconds_of,
+    row_values,
+    run_values,
+)
+from jetson.errors import DamagedFileError
+
+FILL_AGAIN = "take a copy that is whole, or delete it and fill it again from its runs' files: coopexport table add"
+_KEYS = len(KEY_NAMES)
+_IS_NUMBER = tuple(ROW_COLUMNS[name].sql == "REAL" for name in ROW_NAMES)
+_NUMBERS_OF = itemgetter(*(index for index, is_number in enumerate(_IS_NUMBER) if is_number))
+_OTHERS_OF = itemgetter(*(index for index, is_number in enumerate(_IS_NUMBER) if not is_number))
+_PACK = struct.Struct(f"<{sum(_IS_NUMBER)}d").pack
+_UNKNOWN = float("nan")
+_FLAGS = ROW_NAMES.index("flags")
+_TRUTHS = tuple(RUN_NAMES.index(name) for name in ("steady", "interleaved", "in_chains"))
+_KEY_LIST = ", ".join(KEY_NAMES)
+_INSERT_RUN = f"""
+INSERT INTO runs ({", ".join(RUN_NAMES)}, started_us, setting, checksum)
+VALUES ({", ".join("?" * (len(RUN_NAMES) + 3))})"""
+_INSERT_PART = f"""
+INSERT INTO parts (target, {_KEY_LIST}) VALUES ({", ".join("?" * (_KEYS + 1))})"""
+_PART_ID = f"SELECT id FROM parts WHERE target = ? AND {' AND '.join(f'{name} = ?' for name in KEY_NAMES)}"
+_INSERT_ROW = f"""
+INSERT INTO latencies (run_id, part_id, setting, started_us, {", ".join(ROW_NAMES[_KEYS:])}, checksum)
+VALUES (?, ?, ?, ?, {", ".join("?" * (len(ROW_NAMES) - _KEYS + 1))})"""
+# What `row_of` takes, for a query over `latencies AS l JOIN parts AS p JOIN runs AS r`.
+ROW_SELECTION = ", ".join(
+    ("r.run", "p.target", "l.started_us", *(f"p.{name}" for name in KEY_NAMES),
+     *(f"l.{name}" for name in ROW_NAMES[_KEYS:]), "l.checksum")
+)  # fmt: skip
+# What `run_of` takes, for a query over `runs AS r`.
+RUN_SELECTION = ", ".join((*(f"r.{name}" for name in RUN_NAMES), "r.checksum"))
+RUN_WIDTH = len(RUN_NAMES) + 1
+
+
+class Inserter:
+    """Inserts runs into one table, in the transaction that is open; remembers the numbers of parts."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._part_ids: dict[tuple[Any, ...], int] = {}
+
+    def insert(self, record: RecordedRun) -> None:
+        """Insert a run that is not there yet, and its rows; raises sqlite3.Error.
+
+        All values must have passed `columns.check_record`.
+        """
+        run = record.run
+        started_us, setting = microseconds_of(run.started_at), setting_of(provenance_of(run))
+        values = _stored_run(run)
+        cursor = self._connection.execute(_INSERT_RUN, (*values, started_us, setting, _checksum(values)))
+        run_id, target, head = cursor.lastrowid, run.target, _checksum((run.run, run.target, started_us))
+        rows = []
+        for row in record.rows:
+            stored = _stored_row(row)
+            part_id = self._part_id((target, *stored[:_KEYS]))
+            rows.append((run_id, part_id, setting, started_us, *stored[_KEYS:], _row_checksum(stored, head)))
+        self._connection.executemany(_INSERT_ROW, rows)
+
+    def _part_id(self, key: tuple[Any, ...]) -> int:
+        if key not in self._part_ids:
+            row = self._connection.execute(_PART_ID, key).fetchone()
+            if row is None:
+                self._connection.execute(_INSERT_PART, key)
+                row = self._connection.execute(_PART_ID, key).fetchone()
+            self._part_ids[key] = row[0]
+        return self._part_ids[key]
+
+
+def _checksum(values: tuple[Any, ...], before: int = 0) -> int:
+    """Return the CRC-32 of values as Python writes them, of floats the shortest digits; `before`: of what precedes."""
+    return zlib.crc32(repr(values).encode(), before)
+
+
+def _row_checksum(stored: Sequence[Any], head: int) -> int:
+    """Return the CRC-32 of a row; `head`: that of its run's id, target and start.
+
+    Numbers go in as IEEE 754 doubles, in half the time that their digits take, and what is not known as NaN.
+    """
+    try:
+        numbers = _PACK(*[_UNKNOWN if value is None else value for value in _NUMBERS_OF(stored)])
+    except (struct.error, OverflowError):  # of a damaged row
+        return -1
+    return zlib.crc32(numbers, _checksum(_OTHERS_OF(stored), head))
+
+
+def row_of(values: Sequence[Any] | None, path: object) -> TableRow:
+    """Return the row in what `ROW_SELECTION` selects; raises DamagedFileError when its checksum is another.
+
+    So is None where an index said that there is a row.
+    """
+    if values is None:
+        raise _damaged(path, "a row that its index names is missing")
+    if _row_checksum(values[3:-1], _checksum(tuple(values[:3]))) != values[-1]:
+        raise _damaged(path, f"row {' '.join(map(str, values[:8]))} is not what its checksum says")
+    found = list(values[3:-1])
+    if found[_FLAGS] is None:
+        found[_FLAGS] = ()
+    else:
+        found[_FLAGS] = tuple(json.loads(found[_FLAGS]))
+    return TableRow(*found)
+
+
+def run_of(values: Sequence[Any] | None, path: object) -> TableRun:
+    """Return the run in what `RUN_SELECTION` selects; raises DamagedFileError as `row_of` does."""
+    if values is None:
+        raise _damaged(path, "a run that its rows name is missing")
+    if _checksum(tuple(values[:-1])) != values[-1]:
+        raise _damaged(path, f"run {values[0]} is not what its checksum says")
+    found = list(values[:-1])
+    for index in _TRUTHS:
+        found[index] = None if found[index] is None else bool(found[index])
+    return TableRun(*found)
+
+
+def read_runs(connection: sqlite3.Connection, path: object) -> Iterator[RecordedRun]:
+    """Yield all runs with their rows, the earliest first; raises CoopexportError when one is damaged."""
+    runs = connection.execute(f"SELECT id, {RUN_SELECTION} FROM runs r ORDER BY started_us, run")
+    query = f"""
+      SELECT {ROW_SELECTION} FROM latencies l JOIN parts p ON p.id = l.part_id JOIN runs r ON r.id = l.run_id
+      WHERE l.run_id = ? ORDER BY l.part_id"""
+    for run_id, *values in runs:
+        rows = tuple(row_of(found, path) for found in connection.execute(query, (run_id,)))
+        yield RecordedRun(run_of(values, path), rows)
+
+
+def read_run(connection: sqlite3.Connection, run: str, path: object) -> RecordedRun | None:
+    """Return one run with its rows, or None; raises CoopexportError when it is damaged."""
+    query = f"""
+      SELECT {ROW_SELECTION} FROM runs r JOIN latencies l ON l.run_id = r.id JOIN parts p ON p.id = l.part_id
+      WHERE r.run = ? ORDER BY l.part_id"""
+    found = connection.execute(f"SELECT {RUN_SELECTION} FROM runs r WHERE run = ?", (run,)).fetchone()
+    if found is None:
+        return None
+    rows = tuple(row_of(values, path) for values in connection.execute(query, (run,)))
+    return RecordedRun(run_of(found, path), rows)
+
+
+def _stored_run(run: TableRun) -> tuple[Any, ...]:
+    values = list(run_values(run))
+    for index in _TRUTHS:
+        values[index] = None if values[index] is None else int(values[index])
+    return tuple(values)
+
+
+def _stored_row(row: TableRow) -> tuple[Any, ...]:
+    values = row_values(row)
+    flags = json.dumps(values[_FLAGS], ensure_ascii=False) if values[_FLAGS] else None
+    return (*values[:_FLAGS], flags, *values[_FLAGS + 1 :])
+
+
+def _damaged(path: object, what: str) -> DamagedFileError:
+    return DamagedFileError(f"latency table {path} is damaged: {what}", path=path, fix=FILL_AGAIN)
