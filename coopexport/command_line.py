@@ -29,6 +29,7 @@ COMMANDS = (
     "engines",
     "links",
     "bench",
+    "table",
     "select",
     "report",
     "doctor",

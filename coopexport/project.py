@@ -14,6 +14,7 @@ from exporter.progress import OnProgress, no_progress
 if TYPE_CHECKING:
     from benchmarks.demo.pair import PairResult
     from benchmarks.latency.bench_project import BenchResult
+    from benchmarks.latency.tables.project_table import AddResult, DiffResult, ExportResult, ShowResult
     from benchmarks.links.link import Link
     from benchmarks.links.measurement import LinkMeasurement
     from benchmarks.report.list_variants import VariantsResult
@@ -507,6 +508,41 @@ class Project:
 
         request = BenchRequest(_names(variants), _names(layers), target, rounds, warm_up)
         return bench_project(self.file, request, on_progress)
+
+    def add_latencies(self, files: str | Path | Sequence[str | Path]) -> AddResult:
+        """Add runs, other tables, CSV files or archives to the latency table, all or none: `coopexport table add`."""
+        from benchmarks.latency.tables.project_table import AddRequest, add_to_table, table_of
+
+        paths = (files,) if isinstance(files, (str, Path)) else files
+        return add_to_table(table_of(self.file), AddRequest(tuple(map(Path, paths))))
+
+    def latencies(
+        self, *, targets: Names = (), variants: Names = (), layers: Names = (), history: bool = False
+    ) -> ShowResult:
+        """Return the newest latency of each part, and whether it still counts: `coopexport table show`.
+
+        `targets`, `variants` and `layers`: names or patterns, none for all. `history`: every row, not the newest alone.
+        """
+        from benchmarks.latency.tables.project_table import ShowRequest, show_table, table_of
+
+        project = self.file
+        request = ShowRequest(_names(targets), _names(variants), _names(layers), history)
+        return show_table(table_of(project), request, project)
+
+    def diff_latencies(self, before: str | Path, after: str | Path) -> DiffResult:
+        """Say what got slower or faster between two tables, runs or sittings: `coopexport table diff`.
+
+        Each a file of a table or of runs, or the beginning of a run's id in the project's table.
+        """
+        from benchmarks.latency.tables.project_table import diff_tables, table_of
+
+        return diff_tables(str(before), str(after), table_of(self.file))
+
+    def export_latencies(self, path: str | Path) -> ExportResult:
+        """Write every row of the latency table to a CSV file: `coopexport table export`."""
+        from benchmarks.latency.tables.project_table import export_table, table_of
+
+        return export_table(table_of(self.file), Path(path))
 
     def select(
         self,
