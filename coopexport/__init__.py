@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 # The same names as in API, where a type checker or an IDE looks for them.
 if TYPE_CHECKING:
     from benchmarks.latency.bench import time_functions as bench
+    from benchmarks.planning.latency_model import Candidate as Candidate
     from benchmarks.report.project import report as report
-    from benchmarks.selection.selector import Candidate as Candidate
-    from benchmarks.selection.selector import select as select
+    from benchmarks.selection.select import select as select
     from calibration.codecs.entropy_tables import fit_symbol_model as fit_symbol_model
     from calibration.precision.convert_graph import convert_precision as lower
     from calibration.precision.half_evaluator import rounding_graph as rounding_graph
@@ -140,8 +140,8 @@ API = {
     "unpack": "jetson.wire.message:decode_message",
     "build": "engines.building.build:build_engine",
     "bench": "benchmarks.latency.bench:time_functions",
-    "Candidate": "benchmarks.selection.selector:Candidate",
-    "select": "benchmarks.selection.selector:select",
+    "Candidate": "benchmarks.planning.latency_model:Candidate",
+    "select": "benchmarks.selection.select:select",
     "report": "benchmarks.report.project:report",
 }
 

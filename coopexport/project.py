@@ -551,15 +551,36 @@ class Project:
         device_slowdown: float | None = None,
         maximum_loss_points: float | None = None,
         goodput_bps: Mapping[str, float] | None = None,
+        device_target: str | None = None,
+        round_trip_ms: float | None = None,
+        maximum_latency_ms: float | None = None,
+        goodput_samples_bps: Sequence[float] | None = None,
+        latency_percentile: float | None = None,
+        maximum_device_memory_bytes: float | None = None,
+        maximum_device_mj: float | None = None,
+        batch: int | None = None,
+        precisions: Sequence[settings.Precision] | None = None,
+        upload: bool | None = None,
+        cuts: Mapping[str, Sequence[str]] | None = None,
+        device_loads: Mapping[str, float] | None = None,
+        edge_loads: Mapping[str, float] | None = None,
+        hysteresis_percent: float | None = None,
     ) -> SelectResult:
         """Choose network, cut and coding for each link, and write the plan.
 
-        `target`: whose latencies stand for the edge; `device_slowdown`: how many times slower the device is taken to
-        be. `maximum_loss_points`: against the unpruned network. `goodput_bps`: bits per second by name of the link.
+        `target`: whose latencies stand for the edge; `device_target`: whose are the device's; `device_slowdown`: how
+        many times slower the device is taken to be, where it was not measured. `maximum_loss_points`: against the
+        unpruned network. `goodput_bps`: bits per second by name of the link. `maximum_latency_ms`: choose the most
+        accurate within it, and not the fastest. `cuts`: layers by variants, both as patterns. `device_loads`,
+        `edge_loads`: factors on the times of a machine by the name of a load. All are keys of `[select]`.
         """
         from benchmarks.selection.select_project import SelectRequest, select_project
 
-        request = SelectRequest(target, device_slowdown, maximum_loss_points, goodput_bps)
+        request = SelectRequest(
+            target, device_slowdown, maximum_loss_points, goodput_bps, device_target, round_trip_ms, maximum_latency_ms,
+            goodput_samples_bps, latency_percentile, maximum_device_memory_bytes, maximum_device_mj, batch, precisions,
+            upload, cuts, device_loads, edge_loads, hysteresis_percent,
+        )  # fmt: skip
         return select_project(self.file, request)
 
     def report(self, *, target: str = "cpu") -> ReportResult:

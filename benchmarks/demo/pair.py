@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.selection.project_selection import select_for_project
-from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, latency_ms
+from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, LinkChoice, latency_ms
 from calibration.metrics import metric
 from engines.building.build_items import item_of_whole
 from engines.building.open_engine import open_engine
@@ -113,16 +113,16 @@ def predict_latencies(project: Project, result: PairResult) -> tuple[PredictedLa
     return tuple(
         PredictedLatency(
             choice.link,
-            latency_ms(pair, choice.goodput_bps),
-            _least_ms(selection.candidates, OUTPUT, choice.goodput_bps),
-            _least_ms(selection.candidates, INPUT, choice.goodput_bps),
+            latency_ms(pair, choice.goodput_bps, choice.round_trip_ms),
+            _least_ms(selection.candidates, OUTPUT, choice),
+            _least_ms(selection.candidates, INPUT, choice),
             selection.candidates[choice.candidate],
         )
         for choice in selection.links
     )
 
 
-def _least_ms(candidates: Sequence[Candidate], layer: str, goodput_bps: float) -> float:
+def _least_ms(candidates: Sequence[Candidate], layer: str, link: LinkChoice) -> float:
     """Return the latency of the fastest candidate cut at `layer` that may be chosen."""
     allowed = [item for item in candidates if item.layer == layer and not item.reason]
-    return min((latency_ms(item, goodput_bps) for item in allowed), default=float("inf"))
+    return min((latency_ms(item, link.goodput_bps, link.round_trip_ms) for item in allowed), default=float("inf"))

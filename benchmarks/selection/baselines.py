@@ -16,8 +16,8 @@ class Baseline:
     latency_ms: float
 
 
-def baselines(selection: Selection, goodput_bps: float) -> list[Baseline]:
-    """Return what a choice is compared with at a goodput: no split, and the best split, for each family of variants.
+def baselines(selection: Selection, goodput_bps: float, round_trip_ms: float = 0.0) -> list[Baseline]:
+    """Return what a choice is compared with on a link: no split, and the best split, for each family of variants.
 
     Each is the fastest of its family. Without a split a baseline stands even where none of the family keeps the
     accuracy bound; the best split is one that may be chosen. Only latencies that are known are returned.
@@ -34,8 +34,9 @@ def baselines(selection: Selection, goodput_bps: float) -> list[Baseline]:
         for name, indices in kinds.items():
             if indices:
                 keeping = [i for i in indices if not selection.candidates[i].reason] or indices
-                best = min(keeping, key=lambda i: latency_ms(selection.candidates[i], goodput_bps))
-                found.append(Baseline(name, best, latency_ms(selection.candidates[best], goodput_bps)))
+                times_ms = {i: latency_ms(selection.candidates[i], goodput_bps, round_trip_ms) for i in keeping}
+                best = min(keeping, key=lambda i: times_ms[i])
+                found.append(Baseline(name, best, times_ms[best]))
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.selection.baselines import baselines
 from benchmarks.selection.candidates import VariantFiles
 from benchmarks.selection.project_selection import ProjectSelection
-from benchmarks.selection.selector import INPUT, OUTPUT, Candidate
+from benchmarks.selection.selector import IDLE, INPUT, OUTPUT, Candidate
 from exporter.project.freshness import FORMAT, digest
 from exporter.project.settings import Project
 from exporter.variants.plans import ORIGINAL
@@ -18,6 +18,10 @@ from jetson.files.json_files import write_json
 from jetson.runtime.partition_policy import SCHEMA
 
 PLAN_FILE = "plan.json"
+_RULE = (
+    "between stay_from_bps and stay_upto_bps a choice is held: there its latency is at most so many percent over the "
+    "least; with maximum_latency_ms it keeps that, and none more accurate would keep it at a goodput lower by so much"
+)
 
 
 def write_partition_policy(project: Project, result: ProjectSelection) -> Path:
@@ -25,30 +29,34 @@ def write_partition_policy(project: Project, result: ProjectSelection) -> Path:
     selection, settings = result.selection, result.settings
     content: dict[str, Any] = {
         "made_from": plan_inputs(result),
-        "assumptions": {
-            "device_slowdown": settings.device_slowdown,
-            "device_ms": f"measured on target {result.target} here, times device_slowdown: not measured on a device",
-            "edge_ms": f"measured on target {result.target} here",
-            "latency_runs": sorted({row.run for row in result.rows}),
-            "ignored": "transmission of the result, round-trip time, queueing at the edge",
+        "assumptions": _assumptions(result),
+        "objective": "most accurate within maximum_latency_ms" if settings.maximum_latency_ms else "least latency",
+        "bound": _without_none(
+            {
+                "metric": result.metric,
+                "maximum_loss_points": settings.maximum_loss_points,
+                "reference": result.reference,
+                "reference_variant": ORIGINAL,
+                "maximum_latency_ms": settings.maximum_latency_ms,
+            }
+        ),
+        "loads": {
+            "device": {IDLE: 1.0, **settings.device_loads},
+            "edge": {IDLE: 1.0, **settings.edge_loads},
         },
-        "bound": {
-            "metric": result.metric,
-            "maximum_loss_points": settings.maximum_loss_points,
-            "reference": result.reference,
-            "reference_variant": ORIGINAL,
-        },
+        "hysteresis": {"percent": settings.hysteresis_percent, "rule": _RULE},
         "candidates": [
             {**_without_none(asdict(candidate)), "files": _files(result.variants, candidate)}
             for candidate in selection.candidates
         ],
         "intervals": [asdict(interval) for interval in selection.intervals],
+        "envelopes": [asdict(envelope) for envelope in selection.envelopes],
         "links": [
             {
                 **asdict(choice),
                 "baselines": {
                     baseline.name: {"candidate": baseline.candidate, "latency_ms": baseline.latency_ms}
-                    for baseline in baselines(selection, choice.goodput_bps)
+                    for baseline in baselines(selection, choice.goodput_bps, choice.round_trip_ms)
                 },
             }
             for choice in selection.links
@@ -59,13 +67,36 @@ def write_partition_policy(project: Project, result: ProjectSelection) -> Path:
     return path
 
 
+def _assumptions(result: ProjectSelection) -> dict[str, Any]:
+    """Return what the latencies rest on, in words where no number says it."""
+    settings, candidates = result.settings, result.selection.candidates
+    device = f"measured on target {result.target} here, times device_slowdown: not measured on a device"
+    if settings.device_target is not None:
+        device = f"measured on target {settings.device_target}; where device_origin is scaled, some parts {device}"
+    counted = any(candidate.crossing_bytes > candidate.payload_bytes for candidate in candidates)
+    ignored = {
+        "transmission of the result": not counted,
+        "bytes of the protocol": not counted,
+        "round-trip time": not any(choice.round_trip_ms for choice in result.selection.links),
+        "queueing at the edge": True,
+    }
+    return {
+        "device_slowdown": settings.device_slowdown,
+        "device_ms": device,
+        "edge_ms": f"measured on target {result.target} here",
+        "latency_runs": sorted({row.run for row in result.rows}),
+        "ignored": ", ".join(what for what, is_ignored in ignored.items() if is_ignored),
+    }
+
+
 def plan_inputs(result: ProjectSelection) -> dict[str, str]:
     """Return what the plan is made from: the bundles with all that they record, the latencies and the settings."""
     bundles = [[item.whole, *item.splits] for item in result.variants]
+    links = [[choice.link, choice.goodput_bps, choice.round_trip_ms] for choice in result.selection.links]
     return {
         "bundles": digest([[bundle.model_dump(mode="json") for bundle in one] for one in bundles]),
         "latencies": digest([asdict(row) for row in result.rows]),
-        "select settings": digest([result.settings.model_dump(mode="json"), result.target]),
+        "select settings": digest([result.settings.model_dump(mode="json"), result.target, links]),
         FORMAT: SCHEMA,
     }
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.latency.table import TABLE_FILE, Latency, failures, latest
-from benchmarks.selection.candidates import VariantFiles, list_candidates, read_variant
-from benchmarks.selection.selector import Selection, select
+from benchmarks.selection.candidates import VariantFiles, WireBytes, list_candidates, payload_alone, read_variant
+from benchmarks.selection.part_times import Sources, times_of_target
+from benchmarks.selection.selector import Constraints, LinkLike, Options, Selection, select
 from exporter.layers.names import display_name
 from exporter.project.freshness import changed_inputs
 from exporter.project.settings import Project, SelectSection
@@ -15,12 +18,16 @@ from exporter.variants.layer_graphs import read_layer_graph, trained_records, va
 from exporter.variants.plans import ORIGINAL, PRUNED
 from exporter.variants.record import VariantRecord
 from exporter.variants.staleness import check_whole, measured_inputs
-from jetson.errors import StaleError
+from jetson.errors import InputError, StaleError
 
 
 @dataclass(frozen=True)
 class ProjectSelection:
-    """A selection with all that explains it; `records`: of the variants of pruning in two steps, in order."""
+    """A selection with all that explains it.
+
+    `rows`: of the edge's target, and of the device's where there is one. `sources`: the same as the candidates' times
+    were taken from it. `records`: of the variants of pruning in two steps, in order.
+    """
 
     selection: Selection
     variants: tuple[VariantFiles, ...]
@@ -29,13 +36,34 @@ class ProjectSelection:
     target: str
     reference: float
     metric: str
+    sources: Sources
     records: tuple[VariantRecord, ...] = ()
 
 
-def select_for_project(project: Project, settings: SelectSection, target: str) -> ProjectSelection:
+def options_of(settings: SelectSection) -> Options:
+    """Return what the project file's section says beside links and the accuracy bound."""
+    constraints = Constraints(
+        maximum_device_memory_bytes=settings.maximum_device_memory_bytes,
+        maximum_device_mj=settings.maximum_device_mj,
+        batch=settings.batch,
+        precisions=settings.precisions,
+        upload=settings.upload,
+        cuts=settings.cuts,
+    )
+    return Options(
+        settings.maximum_latency_ms, settings.round_trip_ms, settings.goodput_samples_bps, settings.latency_percentile,
+        settings.device_loads, settings.edge_loads, settings.hysteresis_percent, constraints,
+    )  # fmt: skip
+
+
+def select_for_project(
+    project: Project, settings: SelectSection, target: str, links: Sequence[LinkLike] | None = None,
+    wire_bytes: WireBytes = payload_alone,
+) -> ProjectSelection:  # fmt: skip
     """Select from what lies in the project's folder.
 
-    `target`: whose rows of the latency table stand for the edge. Raises CoopexportError when something is missing.
+    `target`: whose rows of the latency table stand for the edge. `links`: in the place of the settings' goodputs.
+    `wire_bytes`: counts what crosses beside the payload. Raises CoopexportError when something is missing.
     """
     found = []
     measured = measured_inputs(project)
@@ -46,7 +74,8 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
         if not (folder / "whole.json").is_file():
             continue
         graph = read_layer_graph(folder, variant)
-        files = read_variant(folder, [display_name(graph.layers, layer) for layer in graph.layers], steps[variant])
+        names = [display_name(graph.layers, layer) for layer in graph.layers]
+        files = read_variant(folder, names, steps[variant], graph.layers[-1].feature_bytes)
         check_whole(project, graph, files.whole, measured)
         found.append(files)
     original = next((item for item in found if item.variant == ORIGINAL), None)
@@ -55,15 +84,32 @@ def select_for_project(project: Project, settings: SelectSection, target: str) -
             f"variant {ORIGINAL} is not split: losses are counted from it", fix="run: coopexport split --all"
         )
     _check_same_data(found, original)
-    table = project.output / TABLE_FILE
-    rows = [row for row in latest(table) if row.target == target]
-    failed = {key: reason for key, reason in failures(table).items() if key[0] == target}
+    rows, sources = _times(project.output / TABLE_FILE, target, settings)
     reference = original.whole.metric.value
-    candidates = list_candidates(found, rows, settings.device_slowdown, reference, failed)
-    selection = select(candidates, settings.goodput_bps, settings.maximum_loss_points)
+    candidates = list_candidates(found, sources, reference, wire_bytes)
+    given = settings.goodput_bps if links is None else links
+    selection = select(candidates, given, settings.maximum_loss_points, options_of(settings))
     return ProjectSelection(
-        selection, tuple(found), tuple(rows), settings, target, reference, original.whole.metric.name, records
+        selection, tuple(found), rows, settings, target, reference, original.whole.metric.name, sources, records
     )
+
+
+def _times(table: Path, target: str, settings: SelectSection) -> tuple[tuple[Latency, ...], Sources]:
+    """Return the rows of both machines, and where candidates take their times from.
+
+    Raises InputError when the table has no row of the device's target.
+    """
+    rows, failed = latest(table), failures(table)
+    device = None
+    if settings.device_target is not None:
+        device = times_of_target(settings.device_target, rows, failed)
+        if not device.rows and not device.failed:
+            known = ", ".join(sorted({row.target for row in rows})) or "none at all"
+            raise InputError(
+                f"device_target: the latency table has nothing of {settings.device_target}; it has {known}", path=table
+            )
+    taken = tuple(row for row in rows if row.target in (target, settings.device_target))
+    return taken, Sources(times_of_target(target, rows, failed), settings.device_slowdown, device)
 
 
 def _check_same_data(variants_found: Sequence[VariantFiles], original: VariantFiles) -> None:
@@ -84,16 +130,22 @@ SLOWDOWNS = (1.0, 2.0, 5.0, 10.0, 20.0)
 
 
 def other_slowdowns(result: ProjectSelection) -> list[tuple[float, Selection]]:
-    """Return a selection for each of `SLOWDOWNS` and for the one assumed, in order; all else stays."""
-    assumed = result.settings.device_slowdown
-    goodputs = {choice.link: choice.goodput_bps for choice in result.selection.links}
+    """Return the fastest for each of `SLOWDOWNS` and for the one assumed, in order; all else stays.
+
+    What was measured on the device keeps its time.
+    """
+    links = [_SameLink(choice.link, choice.goodput_bps, choice.round_trip_ms) for choice in result.selection.links]
     found = []
-    for slowdown in sorted({*SLOWDOWNS, assumed}):
-        scaled = [
-            candidate
-            if candidate.device_ms is None
-            else replace(candidate, device_ms=candidate.device_ms * slowdown / assumed)
-            for candidate in result.selection.candidates
-        ]
-        found.append((slowdown, select(scaled, goodputs, result.settings.maximum_loss_points)))
+    for slowdown in sorted({*SLOWDOWNS, result.settings.device_slowdown}):
+        sources = replace(result.sources, device_slowdown=slowdown)
+        others = list_candidates(result.variants, sources, result.reference)
+        pairs = zip(result.selection.candidates, others, strict=True)
+        scaled = [replace(candidate, device_ms=other.device_ms) for candidate, other in pairs]
+        found.append((slowdown, select(scaled, links, result.settings.maximum_loss_points)))
     return found
+
+
+class _SameLink(NamedTuple):
+    name: str
+    goodput_bps: float
+    round_trip_ms: float

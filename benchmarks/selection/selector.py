@@ -1,154 +1,254 @@
-"""Choose variant, cut and coding: least end-to-end latency under an accuracy bound, for one goodput and for all.
+"""Choose variant, cut and coding for one goodput and for all: exact, by the model of `latency_model`.
 
-The latency model of Shi et al. 2019 (2-step pruning): computation up to the cut on the device, which is
-`device_slowdown` times slower than the edge, then the payload over the link, then the rest on the edge. Full offload
-(cut at the input) and the device alone (cut at the output) are candidates like any other.
+Two objectives: least end-to-end latency under an accuracy bound, or, with a latency bound, the least loss of accuracy.
+Ties go to the other of the two, then to the first candidate.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
-from exporter.bundles.accuracy_bound import keeps_bound
+import numpy as np
+
+from benchmarks.planning.best_accuracy import best_accuracy
+from benchmarks.planning.columns import Columns, Indices, columns_of, latencies_ms, least, lines_of
+from benchmarks.planning.constraints import Constraints, judged
+from benchmarks.planning.envelope import lower_envelope
+from benchmarks.planning.hysteresis import stay_ranges
+from benchmarks.planning.latency_model import INPUT, OUTPUT, Candidate, Origin, describe, latency_ms
+from benchmarks.planning.quantiles import goodput_at_percentile
 from jetson.errors import InputError
 
-INPUT, OUTPUT = "input", "output"
-BITS_PER_BYTE = 8
+# The latency model's names are the selector's, too.
+__all__ = [
+    "IDLE", "INPUT", "OUTPUT", "Candidate", "Constraints", "Envelope", "Interval", "LinkChoice", "Options", "Origin",
+    "Selection", "describe", "latency_ms", "select",
+]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """One way to run the network.
-
-    `layer`: where it is cut, `input` for all on the edge, `output` for all on the device. `coding`: what crosses.
-    `payload_bytes`: mean message, 0 where nothing crosses. `device_ms` and `edge_ms`: medians, the device's already
-    in its own, slower time. `loss_points`: how far its metric lies below the reference, in points. `reason` is
-    empty, or says why the candidate cannot be chosen; `device_ms` and `edge_ms` are None where they are not known.
-    `family`: what it is compared as with others, empty for its variant.
-    """
-
-    variant: str
-    layer: str
-    coding: str
-    payload_bytes: float
-    device_ms: float | None
-    edge_ms: float | None
-    metric: float
-    loss_points: float
-    reason: str = ""
-    family: str = ""
-
-    @property
-    def compared_as(self) -> str:
-        """Return the family that the candidate's variant belongs to, or the variant itself."""
-        return self.family or self.variant
+# The load at which times are measured: its factor is 1.
+IDLE = "idle"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Goodputs from `from_bps` up to `upto_bps` (None: infinity) at which candidate number `candidate` is best."""
+    """Goodputs from `from_bps` up to `upto_bps` (None: infinity) at which candidate number `candidate` is best.
+
+    `stay_from_bps`, `stay_upto_bps`: where it is held once it is chosen, so that a moving goodput does not flap.
+    """
 
     from_bps: float
     upto_bps: float | None
     candidate: int
+    stay_from_bps: float
+    stay_upto_bps: float | None
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """The best candidate at every goodput, for loads of device and edge by name, and a round trip of the link.
+
+    `bound_from_bps`: from which goodput on the latency bound is kept; 0 without one, None where it never is.
+    """
+
+    device_load: str
+    edge_load: str
+    round_trip_ms: float
+    intervals: tuple[Interval, ...]
+    bound_from_bps: float | None = 0.0
 
 
 @dataclass(frozen=True)
 class LinkChoice:
-    """The best candidate on one link, and its latency there."""
+    """The best candidate on one link, and its latency there.
+
+    `over_ms`: how far over the latency bound it is; then it has the least latency, because none keeps the bound there.
+    """
 
     link: str
     goodput_bps: float
     candidate: int
     latency_ms: float
+    round_trip_ms: float = 0.0
+    over_ms: float = 0.0
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What `select` decided: all candidates (those left out with their reasons), intervals, and named links."""
+    """What `select` decided: all candidates (those left out with their reasons), intervals, and named links.
+
+    `intervals`: of the first of `envelopes`, which is at idle machines and the first link's round trip.
+    """
 
     candidates: tuple[Candidate, ...]
     intervals: tuple[Interval, ...]
     links: tuple[LinkChoice, ...]
+    envelopes: tuple[Envelope, ...] = ()
 
 
-def describe(candidate: Candidate) -> str:
-    """Return a candidate in a few words, for tables."""
-    if candidate.layer == OUTPUT:
-        return f"{candidate.variant}, all on the device"
-    if candidate.layer == INPUT:
-        return f"{candidate.variant}, all on the edge ({candidate.coding})"
-    return f"{candidate.variant}, cut after {candidate.layer} ({candidate.coding})"
+class LinkLike(Protocol):
+    """A link: its name, delivered bits per second, and round trip in milliseconds."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def goodput_bps(self) -> float: ...
+    @property
+    def round_trip_ms(self) -> float: ...
 
 
-def latency_ms(candidate: Candidate, goodput_bps: float) -> float:
-    """Return the end-to-end latency in milliseconds at `goodput_bps` (bits per second; bytes are multiplied by 8).
+class _Link(NamedTuple):
+    name: str
+    goodput_bps: float
+    round_trip_ms: float
 
-    Raises ValueError for a candidate whose times are not known.
+
+@dataclass(frozen=True)
+class Options:
+    """What a selection depends on beside candidates, links and the accuracy bound.
+
+    `maximum_latency_ms`: choose the most accurate candidate within it, and not the fastest. `round_trip_ms`: of links
+    that are given as goodputs. `goodput_samples_bps`: samples of a varying goodput; the choice with the least
+    `latency_percentile`-th percentile of latency over them is added as a link. `device_loads`, `edge_loads`: factors on
+    the times of a machine by the name of a load; `idle`, factor 1, is always among them (the load levels of BBNet's
+    Algorithm 1, Zhou et al. 2021). `hysteresis_percent`: by how much another choice has to be better before one is
+    left. `constraints`: what may be chosen; its accuracy bound is the selection's.
     """
-    if candidate.device_ms is None or candidate.edge_ms is None:
-        raise ValueError(f"the latency of {candidate} is not known")
-    transmission_ms = 1000.0 * BITS_PER_BYTE * candidate.payload_bytes / goodput_bps
-    return candidate.device_ms + transmission_ms + candidate.edge_ms
+
+    maximum_latency_ms: float | None = None
+    round_trip_ms: float = 0.0
+    goodput_samples_bps: tuple[float, ...] = ()
+    latency_percentile: float = 95.0
+    device_loads: Mapping[str, float] = field(default_factory=dict)
+    edge_loads: Mapping[str, float] = field(default_factory=dict)
+    hysteresis_percent: float = 5.0
+    constraints: Constraints = field(default_factory=Constraints)
 
 
-def select(candidates: Sequence[Candidate], goodput_bps: Mapping[str, float], maximum_loss_points: float) -> Selection:
+def select(
+    candidates: Sequence[Candidate],
+    goodput_bps: Mapping[str, float] | Iterable[LinkLike],
+    maximum_loss_points: float,
+    options: Options = Options(),
+) -> Selection:
     """Return the best candidate for each link and for every goodput.
 
-    `goodput_bps`: bits per second by link name. Candidates that lose more than `maximum_loss_points` are
-    left out with that reason. Raises CoopexportError when none is left.
+    `goodput_bps`: bits per second by link name, or links. Candidates that lose more than `maximum_loss_points`, or may
+    not be chosen, are left out with that reason. Raises InputError when a number is not allowed, or no candidate keeps
+    a bound; for the bound of latency, when none keeps it on any link.
     """
-    judged = tuple(_judged(candidate, maximum_loss_points) for candidate in candidates)
-    allowed = [index for index, candidate in enumerate(judged) if not candidate.reason]
-    if not allowed:
-        reasons = "; ".join(dict.fromkeys(candidate.reason for candidate in judged)) or "there are no candidates"
-        raise InputError(f"no candidate is left to choose from: {reasons}")
-    links = []
-    for name, goodput in goodput_bps.items():
-        best = min(allowed, key=lambda index: (latency_ms(judged[index], goodput), judged[index].loss_points))
-        links.append(LinkChoice(name, goodput, best, latency_ms(judged[best], goodput)))
-    return Selection(judged, lower_envelope(judged, allowed), tuple(links))
+    _check_options(options)
+    links = _links(goodput_bps, options)
+    columns = columns_of(candidates)
+    constraints = replace(options.constraints, maximum_loss_points=maximum_loss_points)
+    found, allowed = judged(candidates, columns, constraints)
+    usable = columns.at(allowed)
+    choices = tuple(_on_link(usable, allowed, link, options.maximum_latency_ms) for link in links)
+    if choices and all(choice.over_ms > 0 for choice in choices):
+        raise InputError(_over_bound(found, choices, options.maximum_latency_ms))
+    envelopes = tuple(_envelopes(usable, allowed, links, options))
+    return Selection(found, envelopes[0].intervals, choices, envelopes)
 
 
-def _judged(candidate: Candidate, maximum_loss_points: float) -> Candidate:
-    reason = candidate.reason
-    numbers = (candidate.device_ms, candidate.edge_ms, candidate.payload_bytes, candidate.loss_points)
-    if not reason and any(number is None or not math.isfinite(number) for number in numbers):
-        reason = "not measured"
-    if not reason and not keeps_bound(candidate.loss_points, maximum_loss_points):
-        reason = f"loses {candidate.loss_points:.2f} points, the limit is {maximum_loss_points:g}"
-    return Candidate(**{**vars(candidate), "reason": reason})
+def _on_link(columns: Columns, numbers: Indices, link: _Link, maximum_latency_ms: float | None) -> LinkChoice:
+    """Return the best of the columns' candidates on one link; `numbers`: theirs among all."""
+    times_ms = latencies_ms(columns, link.goodput_bps, link.round_trip_ms)
+    row, over_ms = least(times_ms, columns.loss_points), 0.0
+    if maximum_latency_ms is not None:
+        within = np.flatnonzero(times_ms <= maximum_latency_ms)
+        if len(within):
+            row = int(within[least(columns.loss_points[within], times_ms[within])])
+        else:
+            over_ms = float(times_ms[row]) - maximum_latency_ms
+    return LinkChoice(link.name, link.goodput_bps, int(numbers[row]), float(times_ms[row]), link.round_trip_ms, over_ms)
 
 
-def lower_envelope(candidates: Sequence[Candidate], allowed: Sequence[int]) -> tuple[Interval, ...]:
-    """Return which candidate is best at each goodput, from the lowest goodput to the highest.
+def _envelopes(columns: Columns, numbers: Indices, links: Sequence[_Link], options: Options) -> Iterable[Envelope]:
+    """Return an envelope for each load of device and edge and each round trip, idle and the first link first."""
+    round_trips_ms = dict.fromkeys([link.round_trip_ms for link in links] or [options.round_trip_ms])
+    for device_load, device_factor in {IDLE: 1.0, **options.device_loads}.items():
+        for edge_load, edge_factor in {IDLE: 1.0, **options.edge_loads}.items():
+            loaded = columns.loaded(device_factor, edge_factor)
+            for round_trip_ms in round_trips_ms:
+                intervals, bound_from_bps = _intervals(loaded, numbers, round_trip_ms, options)
+                yield Envelope(device_load, edge_load, round_trip_ms, intervals, bound_from_bps)
 
-    With x = 1 / goodput every latency is a straight line: start at x = 0 with the least computation, and go on
-    to the first line with a smaller payload that crosses the current one. Where lines are the same, the smaller loss
-    wins, as in `select`.
-    """
-    fixed = {i: (candidates[i].device_ms or 0.0) + (candidates[i].edge_ms or 0.0) for i in allowed}
-    slope = {i: 1000.0 * BITS_PER_BYTE * candidates[i].payload_bytes for i in allowed}
-    loss = {i: candidates[i].loss_points for i in allowed}
-    current = min(allowed, key=lambda i: (fixed[i], slope[i], loss[i]))
-    upto_bps: float | None = None
-    intervals: list[Interval] = []
-    while True:
-        crossings = [
-            ((fixed[i] - fixed[current]) / (slope[current] - slope[i]), slope[i], loss[i], i)
-            for i in allowed
-            if slope[i] < slope[current]
-        ]
-        if not crossings:
-            break
-        inverse_goodput, _, _, following = min(crossings)
-        switch_bps = 1.0 / inverse_goodput if inverse_goodput > 0 else math.inf
-        # Where three lines meet, rounding can put this crossing before the last one: then nothing lies between them.
-        if switch_bps < (math.inf if upto_bps is None else upto_bps):
-            intervals.append(Interval(switch_bps, upto_bps, current))
-            upto_bps = switch_bps
-        current = following
-    intervals.append(Interval(0.0, upto_bps, current))
-    return tuple(reversed(intervals))
+
+def _intervals(
+    columns: Columns, numbers: Indices, round_trip_ms: float, options: Options
+) -> tuple[tuple[Interval, ...], float | None]:
+    margin = options.hysteresis_percent / 100.0
+    bound_from_bps = 0.0
+    if options.maximum_latency_ms is None:
+        lines = lines_of(columns, round_trip_ms)
+        chain = lower_envelope(lines)
+        stay_from, stay_upto = stay_ranges(lines, chain, margin)
+    else:
+        best = best_accuracy(columns, round_trip_ms, options.maximum_latency_ms, margin)
+        chain, stay_from, stay_upto = best.chain, best.stay_from_bps, best.stay_upto_bps
+        bound_from_bps = best.bound_from_bps
+    rows = zip(
+        chain.from_bps.tolist(), chain.upto_bps.tolist(), numbers[chain.lines].tolist(), stay_from.tolist(),
+        stay_upto.tolist(), strict=True,
+    )  # fmt: skip
+    intervals = tuple(
+        Interval(begin, _finite(end), number, stay_begin, _finite(stay_end))
+        for begin, end, number, stay_begin, stay_end in rows
+    )
+    return intervals, _finite(bound_from_bps)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _links(given: Mapping[str, float] | Iterable[LinkLike], options: Options) -> list[_Link]:
+    """Return the links, and the one that stands for samples of the goodput; raises InputError for what is none."""
+    if isinstance(given, Mapping):
+        links = [_Link(name, goodput, options.round_trip_ms) for name, goodput in given.items()]
+    else:
+        links = [_Link(link.name, link.goodput_bps, link.round_trip_ms) for link in given]
+    if options.goodput_samples_bps:
+        goodput = goodput_at_percentile(options.goodput_samples_bps, options.latency_percentile)
+        links.append(_Link(f"p{options.latency_percentile:g} of the samples", goodput, options.round_trip_ms))
+    for link in links:
+        if not 0 < link.goodput_bps < math.inf:
+            raise InputError(
+                f"the goodput of {link.name} is {link.goodput_bps}: it must be a positive number of bits per second"
+            )
+        if not 0 <= link.round_trip_ms < math.inf:
+            raise InputError(
+                f"the round trip of {link.name} is {link.round_trip_ms}: it must be milliseconds from 0 on"
+            )
+    return links
+
+
+def _check_options(options: Options) -> None:
+    """Raise InputError for a number that is not allowed."""
+    bound = options.maximum_latency_ms
+    if bound is not None and not 0 < bound < math.inf:
+        raise InputError(f"maximum_latency_ms is {bound}: it must be a positive number of milliseconds")
+    if not 0 <= options.hysteresis_percent < math.inf:
+        raise InputError(f"hysteresis_percent is {options.hysteresis_percent}: it must be a number from 0 on")
+    if not 0 <= options.round_trip_ms < math.inf:
+        raise InputError(f"round_trip_ms is {options.round_trip_ms}: it must be milliseconds from 0 on")
+    for name, loads in (("device_loads", options.device_loads), ("edge_loads", options.edge_loads)):
+        for load, factor in loads.items():
+            if not 0 < factor < math.inf:
+                raise InputError(f"{name}: the factor of {load} is {factor}: it must be a positive number")
+            if load == IDLE and factor != 1:
+                raise InputError(
+                    f"{name}: {IDLE} is the load that times are measured at, its factor is 1, not {factor:g}"
+                )
+
+
+def _over_bound(candidates: Sequence[Candidate], choices: Sequence[LinkChoice], bound_ms: float | None) -> str:
+    """Return that no candidate keeps the latency bound, and the one that comes nearest."""
+    nearest = min(choices, key=lambda choice: choice.over_ms)
+    where = f"at {nearest.goodput_bps / 1e6:g} Mbit/s" + ("" if len(choices) == 1 else f" ({nearest.link})")
+    return (
+        f"no candidate takes at most {bound_ms:g} ms {where}: the nearest, {describe(candidates[nearest.candidate])}, "
+        f"takes {nearest.latency_ms:.3f} ms"
+    )

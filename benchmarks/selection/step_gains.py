@@ -53,13 +53,13 @@ def step_gains(selection: Selection) -> list[StepGain]:
 
 def _gain(selection: Selection, link: LinkChoice, split: bool) -> StepGain:
     families = (ORIGINAL, STEP1, STEP2)
-    bests = [_best(selection.candidates, families[:count], link.goodput_bps, split) for count in (1, 2, 3)]
+    bests = [_best(selection.candidates, families[:count], link, split) for count in (1, 2, 3)]
     return StepGain(link, split, *bests)
 
 
-def _best(candidates: Sequence[Candidate], families: Sequence[str], goodput_bps: float, split: bool) -> Best | None:
+def _best(candidates: Sequence[Candidate], families: Sequence[str], link: LinkChoice, split: bool) -> Best | None:
     times_ms = {
-        index: latency_ms(candidate, goodput_bps)
+        index: latency_ms(candidate, link.goodput_bps, link.round_trip_ms)
         for index, candidate in enumerate(candidates)
         if candidate.compared_as in families and not candidate.reason and (is_split(candidate) or not split)
     }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from benchmarks.planning.latency_model import transmission_ms
 from benchmarks.selection.baselines import baselines
-from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, LinkChoice, Selection, latency_ms
+from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, LinkChoice, Selection
 
 CHOSEN = "chosen"
 
@@ -34,13 +35,11 @@ class Entry:
     terms: Terms
 
 
-def terms_of(candidate: Candidate, goodput_bps: float) -> Terms:
-    """Return the terms at `goodput_bps` (bits per second); raises ValueError for times that are not known."""
+def terms_of(candidate: Candidate, goodput_bps: float, round_trip_ms: float = 0.0) -> Terms:
+    """Return the terms at `goodput_bps` (bits per second) and a round trip; raises ValueError for unknown times."""
     if candidate.device_ms is None or candidate.edge_ms is None:
         raise ValueError(f"the latency of {candidate} is not known")
-    # The selector's own formula, so that bits and bytes are converted in one place only.
-    transmission_ms = latency_ms(replace(candidate, device_ms=0.0, edge_ms=0.0), goodput_bps)
-    return Terms(candidate.device_ms, transmission_ms, candidate.edge_ms)
+    return Terms(candidate.device_ms, transmission_ms(candidate, goodput_bps, round_trip_ms), candidate.edge_ms)
 
 
 def is_split(candidate: Candidate) -> bool:
@@ -50,7 +49,7 @@ def is_split(candidate: Candidate) -> bool:
 
 def compared(selection: Selection, choice: LinkChoice) -> list[Entry]:
     """Return the baselines of a link, those left out by the bound included, and what was chosen, in this order."""
-    named = [(item.name, item.candidate) for item in baselines(selection, choice.goodput_bps)]
+    named = [(item.name, item.candidate) for item in baselines(selection, choice.goodput_bps, choice.round_trip_ms)]
     return [_entry(selection, name, index, choice) for name, index in [*named, (CHOSEN, choice.candidate)]]
 
 
@@ -72,4 +71,4 @@ def best(entries: list[Entry], *, split: bool | None = None, variant: str | None
 
 def _entry(selection: Selection, name: str, index: int, choice: LinkChoice) -> Entry:
     candidate = selection.candidates[index]
-    return Entry(name, index, candidate, terms_of(candidate, choice.goodput_bps))
+    return Entry(name, index, candidate, terms_of(candidate, choice.goodput_bps, choice.round_trip_ms))

@@ -204,14 +204,38 @@ class BenchSection(_Section):
 Quality = Annotated[int, Field(ge=1, le=100)] | Literal["lowest"]
 
 
+PositiveFloat = Annotated[float, Field(gt=0)]
+_LoadName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
 class SelectSection(_Section):
-    """`[select]`: links, the accuracy bound, and how much slower the device is."""
+    """`[select]`: links, bounds, what may be chosen, and what is known of the device.
+
+    `device_target`: whose rows of the latency table are the device's times; what it has none of is the edge's time,
+    times `device_slowdown`. `maximum_latency_ms`: choose the most accurate candidate within it, and not the fastest.
+    `cuts`: layers by variants, both as patterns: where these variants may be cut. `device_loads`, `edge_loads`: factors
+    on the times of a machine by the name of a load.
+    """
 
     goodput_bps: dict[str, float] = Field(
         default_factory=lambda: {"3G": 1_100_000.0, "4G": 5_850_000.0, "WiFi": 18_880_000.0}
     )
     device_slowdown: float = Field(default=5.0, gt=0)
+    device_target: str | None = None
+    round_trip_ms: float = Field(default=0.0, ge=0)
+    goodput_samples_bps: tuple[PositiveFloat, ...] = ()
+    latency_percentile: float = Field(default=95.0, gt=0, le=100)
     maximum_loss_points: float = Field(default=1.0, ge=0)
+    maximum_latency_ms: float | None = Field(default=None, gt=0)
+    maximum_device_memory_bytes: float | None = Field(default=None, gt=0)
+    maximum_device_mj: float | None = Field(default=None, gt=0)
+    batch: int | None = Field(default=None, ge=1)
+    precisions: tuple[Precision, ...] = ()
+    upload: bool = True
+    cuts: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    device_loads: dict[_LoadName, PositiveFloat] = Field(default_factory=dict)
+    edge_loads: dict[_LoadName, PositiveFloat] = Field(default_factory=dict)
+    hysteresis_percent: float = Field(default=5.0, ge=0)
     jpeg_quality: Quality = "lowest"
     webp_quality: Quality = "lowest"
 

@@ -134,9 +134,23 @@ warm_up = 10                          # at least; it goes on until all parts are
 
 [select]
 device_slowdown = 5.0                 # how much slower the device is than this machine: an assumption, recorded
+# device_target = "orin-nano"         # whose rows of the latency table are the device's times, where it has them
 maximum_loss_points = 1.0             # against the unpruned network
+# maximum_latency_ms = 50             # choose the most accurate within it, and not the fastest
 jpeg_quality = "lowest"               # of the image sent as JPEG: the lowest within the bound, or 1 to 100
 webp_quality = "lowest"
+round_trip_ms = 0.0                   # of the links below, for every image that crosses
+# goodput_samples_bps = [2_000_000, 5_000_000]  # of a varying link: choose for a percentile of its latency, too
+latency_percentile = 95.0
+hysteresis_percent = 5.0              # by how much another choice has to be better before a device takes it
+upload = true                         # false: the input may not leave the device
+# cuts = {{ "conv4_1-*" = ["conv4_1"] }}  # where these variants may be cut; input and output are layers, too
+# precisions = ["fp32", "fp16"]       # only these
+# batch = 1                           # only what computes so many images at once
+# maximum_device_memory_bytes = 100_000_000  # of one run, where it was measured
+# maximum_device_mj = 500
+# device_loads = {{ busy = 2.5 }}       # how many times slower a machine is under a load; idle is 1
+# edge_loads = {{ busy = 4.0 }}
 
 [select.goodput_bps]                  # delivered bits per second, measured, not nominal
 "3G" = 1_100_000

@@ -7,7 +7,8 @@ from typing import Any
 
 from benchmarks.latency.table import Latency
 from benchmarks.selection.candidates import VariantFiles, list_candidates
-from benchmarks.selection.project_selection import ProjectSelection
+from benchmarks.selection.part_times import Sources, times_of_target
+from benchmarks.selection.project_selection import ProjectSelection, options_of
 from benchmarks.selection.selector import select
 from exporter.bundles.bundle import (
     CutTensorRecord,
@@ -144,6 +145,7 @@ def example_selection(
     rows = [row for row in rows if (row.variant, row.layer, row.part) not in without]
     section = SelectSection.model_validate(dict(settings or {}))
     reference = files[0].whole.metric.value
-    candidates = list_candidates(files, rows, section.device_slowdown, reference)
-    selection = select(candidates, section.goodput_bps, section.maximum_loss_points)
-    return ProjectSelection(selection, files, tuple(rows), section, target, reference, "top1")
+    sources = Sources(times_of_target("cpu", rows, {}), section.device_slowdown)
+    candidates = list_candidates(files, sources, reference)
+    selection = select(candidates, section.goodput_bps, section.maximum_loss_points, options_of(section))
+    return ProjectSelection(selection, files, tuple(rows), section, target, reference, "top1", sources)

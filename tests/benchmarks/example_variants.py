@@ -11,6 +11,7 @@ from example_selection import ELEMENTS, VGG_LAYERS, latency_rows, payload, varia
 from benchmarks.latency.table import Latency
 from benchmarks.report.variants_table import Feature, VariantRow
 from benchmarks.selection.candidates import VariantFiles, list_candidates
+from benchmarks.selection.part_times import Sources, times_of_target
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import select
 from calibration.metrics.confidence import metric_interval
@@ -106,7 +107,8 @@ def two_step_selection(rows: list[VariantRow] | None = None, **settings: Any) ->
     files, latencies = tuple(item for item, _ in made), tuple(row for _, rows_of in made for row in rows_of)
     section = SelectSection.model_validate(settings)
     reference = records[0].metric.value
-    candidates = list_candidates(files, latencies, section.device_slowdown, reference)
+    sources = Sources(times_of_target("cpu", latencies, {}), section.device_slowdown)
+    candidates = list_candidates(files, sources, reference)
     selection = select(candidates, section.goodput_bps, section.maximum_loss_points)
     pruning = tuple(item for item in records if item.step not in ("original", "given"))
-    return ProjectSelection(selection, files, latencies, section, "cpu", reference, "top1", pruning)
+    return ProjectSelection(selection, files, latencies, section, "cpu", reference, "top1", sources, pruning)

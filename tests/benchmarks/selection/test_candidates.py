@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.latency.table import Latency
 from benchmarks.selection.candidates import VariantFiles, list_candidates
+from benchmarks.selection.part_times import Key, Sources, times_of_target
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, select
 from exporter.bundles.bundle import CutTensorRecord, FileRecord, images_sha256
 from exporter.encoding.specification import FLOAT32
@@ -28,10 +29,18 @@ def by_name(found: Sequence[Candidate]) -> dict[tuple[str, str], Candidate]:
     return named
 
 
+def sources_of(
+    rows: Sequence[Latency], slowdown: float = 5.0, failed: Mapping[Key, str] | None = None, device: str | None = None
+) -> Sources:  # fmt: skip
+    """Return where times come from; `device`: the device's target."""
+    measured = None if device is None else times_of_target(device, rows, failed or {})
+    return Sources(times_of_target("cpu", rows, failed or {}), slowdown, measured)
+
+
 def candidates(
     rows: Sequence[Latency] = ROWS, files: VariantFiles = FILES, slowdown: float = 5.0, **options: Any
 ) -> dict[tuple[str, str], Candidate]:
-    return by_name(list_candidates([files], rows, slowdown, 0.985, **options))
+    return by_name(list_candidates([files], sources_of(rows, slowdown, **options), 0.985))
 
 
 def with_time(layer: str, part: str, codec: str, p50_ms: float) -> list[Latency]:
@@ -171,7 +180,7 @@ def test_image_parts_go_stale_with_images_preprocessing_and_quality() -> None:
     for change in changes.values():
         changed = whole.model_copy(update=change)
         assert images_sha256(changed) != images_sha256(whole)
-        found = by_name(list_candidates([VariantFiles("pruned", changed, ())], ROWS, 5.0, 0.985))
+        found = by_name(list_candidates([VariantFiles("pruned", changed, ())], sources_of(ROWS), 0.985))
         for candidate in found.values():
             assert "preprocess" in candidate.reason
             assert "measured on an older graph" in candidate.reason
@@ -207,8 +216,77 @@ def test_a_missing_jpeg_measurement_does_not_leave_out_the_others() -> None:
             replace(item, whole=item.whole.model_copy(update={"inputs": {k: item.whole.inputs[k] for k in inputs}}))
             for item in result.variants
         ]
-        found = list_candidates(variants, rows, 5.0, result.reference)
+        found = list_candidates(variants, sources_of(rows), result.reference)
         reasons = {(item.layer, item.coding): item.reason for item in found if item.variant == "pruned"}
         assert reasons["input", "raw"] == ""
         assert reasons["output", "nothing"] == ""
         assert reasons["input", "jpeg q90"] == "encode not measured; run: coopexport bench"
+
+
+# --- Times of the device itself ---
+
+CUT = ("conv4_1", "8-bit zlib-huffman")
+ON_DEVICE = {
+    ("whole", "preprocess", ""): 0.5,
+    ("conv4_1", "head", ""): 30.0,
+    ("conv4_1", "encode", "zlib-huffman"): 2.0,
+}
+
+
+def device_rows(*without: str) -> list[Latency]:
+    rows = [row for row in ROWS if (row.layer, row.part, row.codec) in ON_DEVICE and row.part not in without]
+    return [replace(row, target="orin", p50_ms=ON_DEVICE[row.layer, row.part, row.codec]) for row in rows]
+
+
+def test_what_was_measured_on_the_device_is_taken_as_it_is() -> None:
+    for slowdown in (1.0, 7.0):
+        cut = candidates([*ROWS, *device_rows()], slowdown=slowdown, device="orin")[CUT]
+        assert (cut.device_ms, cut.device_origin, cut.edge_origin, cut.note) == (32.5, "measured", "measured", "")
+        assert cut.edge_ms == candidates()[CUT].edge_ms
+
+
+def test_what_is_missing_on_the_device_is_scaled_and_said() -> None:
+    found = candidates([*ROWS, *device_rows("head")], slowdown=3.0, device="orin")
+    assert found[CUT].device_ms == pytest.approx(0.5 + 2.0 + 3.0 * ms("conv4_1", "head"))
+    assert (found[CUT].device_origin, found[CUT].note) == ("scaled", "head not measured on orin")
+    # Another cut has only its preprocessing there.
+    assert found["pool4", "8-bit zlib-huffman"].note == "head, encode not measured on orin"
+    alone = found[OUTPUT, "nothing"]
+    assert (alone.device_origin, alone.edge_origin, alone.note) == ("scaled", None, "whole not measured on orin")
+
+
+def test_without_a_device_all_is_scaled_as_ever() -> None:
+    for candidate in candidates().values():
+        assert (candidate.device_origin, candidate.note) == ("scaled", "")
+        assert candidate.edge_origin == (None if candidate.layer == OUTPUT else "measured")
+
+
+def test_what_was_measured_on_the_device_on_another_graph_is_not_taken() -> None:
+    stale = [replace(row, source_sha256="older") if row.part == "head" else row for row in device_rows()]
+    assert candidates([*ROWS, *stale], device="orin")[CUT].note == "head not measured on orin"
+
+
+def test_what_failed_on_the_device_cannot_be_chosen_although_it_ran_here() -> None:
+    failed = {("orin", "pruned", "conv4_1", "head", ""): "RuntimeError: no memory"}
+    found = candidates([*ROWS, *device_rows("head")], failed=failed, device="orin")
+    assert found[CUT].reason == "head failed when it was measured on orin (RuntimeError: no memory)"
+    assert found[CUT].device_ms is None
+    assert not found["pool4", "8-bit zlib-huffman"].reason
+
+
+def test_a_predicted_time_stands_in_for_a_missing_one_and_is_called_so() -> None:
+    rows = [row for row in ROWS if (row.layer, row.part) != ("conv4_1", "tail")]
+    predicted = [replace(row, p50_ms=9.0) for row in ROWS]  # those that were measured are not asked for
+    edge = times_of_target("cpu", rows, {}, predicted)
+    cut = by_name(list_candidates([FILES], Sources(edge, 5.0), 0.985))[CUT]
+    assert cut.edge_ms == pytest.approx(9.0 + ms("conv4_1", "decode", "zlib-huffman"))
+    assert (cut.device_origin, cut.edge_origin, cut.reason) == ("scaled", "predicted", "")
+
+
+def test_all_bytes_that_cross_are_counted_where_anything_crosses() -> None:
+    files = replace(FILES, reply_bytes=40.0)
+    found = list_candidates([files], sources_of(ROWS), 0.985, lambda payload, reply: 2 * payload + reply)
+    for candidate in found:
+        crosses = candidate.layer != OUTPUT
+        assert candidate.wire_bytes == (2 * candidate.payload_bytes + 40 if crosses else 0)
+    assert all(item.wire_bytes == item.payload_bytes for item in candidates().values())

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_runs import item, run_of
 from tests_support import files_below
 
-from benchmarks.latency.table import import_run
+import coopexport
+from benchmarks.latency.table import import_run, latest
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.select_project import SelectRequest, select_project
 from benchmarks.selection.selector import INPUT, OUTPUT, latency_ms
 from exporter.bundles.bundle import images_sha256, read_split, read_whole
-from exporter.project.settings import Project, load_project
-from jetson.errors import CoopexportError
+from exporter.project.settings import Project, SelectSection, load_project
+from jetson.errors import CoopexportError, InputError
 from jetson.runtime.partition_policy import choose, read_partition_policy
 
 
@@ -122,3 +124,65 @@ def test_a_refusal_names_the_value_and_writes_nothing(finished: Project, request
     with pytest.raises(CoopexportError, match=words):
         select_project(finished, request_)
     assert files_below(finished.folder) == before
+
+
+def test_the_plan_says_which_times_are_the_devices_own(finished: Project) -> None:
+    """Rows of the device's target replace the slowdown, part by part."""
+    table = finished.output / "latency.sqlite"
+    here = [row for row in latest(table) if row.target == "cpu"]
+    rows = [row for row in here if row.part in ("preprocess", "head", "encode") and row.codec not in ("jpeg", "webp")]
+    items = [
+        item(
+            row.part, variant=row.variant, layer=row.layer, codec=row.codec, source_sha256=row.source_sha256,
+            samples_ms=(20.0,) * 8,
+        )
+        for row in rows
+    ]  # fmt: skip
+    import_run(table, run_of(*items, target="orin-nano", started_at="2030-01-01T00:00:00+00:00"))
+    result = select_project(finished, SelectRequest(maximum_loss_points=100.0, device_target="orin-nano"))
+    plan = read_partition_policy(str(result.path))
+    assert "measured on target orin-nano" in plan.content["assumptions"]["device_ms"]
+    assert set(plan.content["assumptions"]["latency_runs"]) == {row.run for row in latest(table)}
+    for candidate in plan.candidates:
+        if candidate["layer"] not in (INPUT, OUTPUT):
+            assert (candidate["device_ms"], candidate["device_origin"]) == (60.0, "measured")
+        elif candidate["layer"] == OUTPUT:
+            assert (candidate["device_origin"], candidate["note"]) == ("scaled", "whole not measured on orin-nano")
+    with pytest.raises(InputError, match="device_target: the latency table has nothing of nano; it has cpu, orin-nano"):
+        select_project(finished, SelectRequest(device_target="nano"))
+
+
+def test_loads_round_trip_and_hysteresis_are_in_the_plan(finished: Project) -> None:
+    request = SelectRequest(
+        maximum_loss_points=100.0, round_trip_ms=20.0, device_loads={"busy": 3.0}, hysteresis_percent=10.0,
+        maximum_latency_ms=1e4, upload=False, cuts={"pruned": ["conv4_*", OUTPUT]},
+    )  # fmt: skip
+    result = select_project(finished, request)
+    plan = read_partition_policy(str(result.path))
+    assert plan.content["loads"] == {"device": {"idle": 1.0, "busy": 3.0}, "edge": {"idle": 1.0}}
+    assert plan.content["hysteresis"]["percent"] == 10.0
+    assert plan.content["bound"]["maximum_latency_ms"] == 1e4
+    assert "round-trip time" not in plan.content["assumptions"]["ignored"]
+    assert [(one.device_load, one.round_trip_ms) for one in plan.envelopes] == [("idle", 20.0), ("busy", 20.0)]
+    for candidate in plan.candidates:
+        left_out = candidate["layer"] == INPUT or (candidate["variant"], candidate["layer"]) == ("pruned", "pool3")
+        assert ("reason" in candidate) == left_out
+    for choice in result.selected.selection.links:
+        candidate = result.selected.selection.candidates[choice.candidate]
+        assert choice.latency_ms == latency_ms(candidate, choice.goodput_bps, 20.0)
+
+
+def test_one_call_takes_a_project_its_file_or_candidates(finished: Project) -> None:
+    path = finished.folder / "coopexport.toml"
+    links = {"mine": 2e6}
+    expected = select_project(finished, SelectRequest(goodput_bps=links, maximum_loss_points=100.0)).selected.selection
+    for source in (finished, path, str(path), coopexport.Project(path), expected.candidates):
+        assert coopexport.select(source, links, 100.0) == expected
+    default = coopexport.select([replace(item, loss_points=0.5) for item in expected.candidates])
+    assert [(link.link, link.goodput_bps) for link in default.links] == list(SelectSection().goodput_bps.items())
+    with pytest.raises(InputError, match="no candidate keeps 0 points"):
+        coopexport.select([replace(item, loss_points=0.5) for item in expected.candidates], maximum_loss_points=0.0)
+    with pytest.raises(InputError, match="device_slowdown is for a project"):
+        coopexport.select(expected.candidates, device_slowdown=3.0)
+    with pytest.raises(InputError, match="there are no candidates"):
+        coopexport.select([])

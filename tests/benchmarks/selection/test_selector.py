@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, latency_ms, lower_envelope, select
+from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, Interval, latency_ms, select
 from jetson.errors import CoopexportError
 
 PUBLISHED = json.loads((Path(__file__).parents[2] / "data" / "two_step_pruning.json").read_text(encoding="utf-8"))
@@ -18,6 +18,10 @@ EXPECTED = PUBLISHED["expected"]
 LINKS = {"3G": 1.1e6, "4G": 5.85e6, "WiFi": 18.88e6}
 INPUT_BYTES = 3072
 NO_BOUND = 1e9
+
+
+def intervals_of(candidates: list[Candidate]) -> tuple[Interval, ...]:
+    return select(candidates, LINKS, NO_BOUND).intervals
 
 
 def candidate(payload_bytes=0.0, device_ms=0.0, edge_ms=0.0, loss_points=0.0, **others):
@@ -89,7 +93,7 @@ def test_a_reason_that_was_there_stays():
 
 
 def test_no_candidate_left_is_an_error_with_the_reasons():
-    with pytest.raises(CoopexportError, match=r"stale; loses 2\.00 points") as caught:
+    with pytest.raises(CoopexportError, match=r"keeps 1 points: the nearest, .*, loses 2\.00; .*stale") as caught:
         select([candidate(reason="stale"), candidate(reason="stale"), candidate(loss_points=2.0)], LINKS, 1.0)
     assert str(caught.value).count("stale") == 1
     with pytest.raises(CoopexportError, match="no candidates"):
@@ -115,13 +119,13 @@ GOODPUTS = st.floats(1.0, 1e12)
 
 def test_two_candidates_change_where_their_lines_cross():
     # 10 ms on the device, or 1000 bytes and 2 ms: equal at 8 ms for 1000 bytes, 1 Mbit/s.
-    intervals = lower_envelope([candidate(0.0, 10.0), candidate(1000.0, 2.0)], [0, 1])
+    intervals = intervals_of([candidate(0.0, 10.0), candidate(1000.0, 2.0)])
     assert [(item.from_bps, item.upto_bps, item.candidate) for item in intervals] == [(0.0, 1e6, 0), (1e6, None, 1)]
 
 
 @given(CANDIDATES, st.lists(GOODPUTS, min_size=1, max_size=8))
 def test_the_envelope_is_the_least_latency_at_every_goodput(candidates, goodputs):
-    intervals = lower_envelope(candidates, range(len(candidates)))
+    intervals = intervals_of(candidates)
     for goodput in goodputs:
         inside = [i for i in intervals if i.from_bps <= goodput and (i.upto_bps is None or goodput < i.upto_bps)]
         assert len(inside) == 1
@@ -134,7 +138,7 @@ def test_the_envelope_is_the_least_latency_at_every_goodput(candidates, goodputs
 @example([candidate(4 - n, 0.0, n / 10 + 0.15222079704882321) for n in range(4)])
 @example([candidate(33.3 * (6 - n), 0.0, n / 10 + 1.9321428906472315) for n in range(6)])
 def test_the_intervals_tile_all_goodputs_without_gaps(candidates):
-    intervals = lower_envelope(candidates, range(len(candidates)))
+    intervals = intervals_of(candidates)
     assert intervals[0].from_bps == 0.0
     assert intervals[-1].upto_bps is None
     for before, after in itertools.pairwise(intervals):

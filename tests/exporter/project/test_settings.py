@@ -115,8 +115,25 @@ device_slowdown = 3
 maximum_loss_points = 2.5
 jpeg_quality = 100
 webp_quality = 1
+device_target = "orin-nano"
+round_trip_ms = 20
+goodput_samples_bps = [1e6, 2e6]
+latency_percentile = 90
+maximum_latency_ms = 30
+maximum_device_memory_bytes = 1e8
+maximum_device_mj = 50
+batch = 1
+precisions = ["fp32", "fp16"]
+upload = false
+hysteresis_percent = 10
 [select.goodput_bps]
 mine = 1e6
+[select.cuts]
+"conv4_1-*" = ["conv4_1", "input"]
+[select.device_loads]
+busy = 2.5
+[select.edge_loads]
+full = 4
 """
 
 
@@ -215,7 +232,25 @@ def test_every_documented_key_is_taken(tmp_path: Path) -> None:
     assert set(TargetSection.model_fields) == mine.model_fields_set
     assert settings.bench == BenchSection(rounds=8, warm_up=1)
     assert settings.select == SelectSection(
-        goodput_bps={"mine": 1e6}, device_slowdown=3.0, maximum_loss_points=2.5, jpeg_quality=100, webp_quality=1
+        goodput_bps={"mine": 1e6},
+        device_slowdown=3.0,
+        maximum_loss_points=2.5,
+        jpeg_quality=100,
+        webp_quality=1,
+        device_target="orin-nano",
+        round_trip_ms=20.0,
+        goodput_samples_bps=(1e6, 2e6),
+        latency_percentile=90.0,
+        maximum_latency_ms=30.0,
+        maximum_device_memory_bytes=1e8,
+        maximum_device_mj=50.0,
+        batch=1,
+        precisions=("fp32", "fp16"),
+        upload=False,
+        hysteresis_percent=10.0,
+        cuts={"conv4_1-*": ("conv4_1", "input")},
+        device_loads={"busy": 2.5},
+        edge_loads={"full": 4.0},
     )
     # No key was forgotten above.
     for name in ("model", "data", "training", "split", "build", "bench", "select"):
@@ -285,6 +320,13 @@ def test_unknown_keys_get_the_nearest(tmp_path: Path, text: str, words: list[str
         (MODEL + "[select]\ndevice_slowdown = nan\n", "select.device_slowdown"),
         (MODEL + "[select]\ndevice_slowdown = inf\n", "select.device_slowdown"),
         (MODEL + "[select]\njpeg_quality = 101\n", "select.jpeg_quality"),
+        (MODEL + "[select]\nmaximum_latency_ms = 0\n", "select.maximum_latency_ms"),
+        (MODEL + "[select]\nround_trip_ms = -1\n", "select.round_trip_ms"),
+        (MODEL + "[select]\ngoodput_samples_bps = [1e6, 0]\n", "select.goodput_samples_bps"),
+        (MODEL + "[select]\nlatency_percentile = 101\n", "select.latency_percentile"),
+        (MODEL + '[select]\nprecisions = ["fp8"]\n', "select.precisions"),
+        (MODEL + "[select.device_loads]\nbusy = 0\n", "select.device_loads.busy"),
+        (MODEL + '[select.edge_loads]\n"a b" = 2\n', "select.edge_loads"),
         (MODEL + "[select]\ngoodput_bps = {}\n", "select.goodput_bps"),
         (MODEL + "[select.goodput_bps]\nslow = 0\n", "slow"),
         (MODEL + "[select.goodput_bps]\nfast = inf\n", "fast"),

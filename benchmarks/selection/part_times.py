@@ -1,0 +1,153 @@
+"""The times of a candidate's parts, on the edge and on the device, out of the latency table's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from benchmarks.latency.table import Latency
+from benchmarks.planning.latency_model import Origin
+
+# Target, variant, layer, part, codec: what names a row of the latency table.
+Key = tuple[str, str, str, str, str]
+_Part = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True)
+class TargetTimes:
+    """What is known of one target: its rows, why others are missing, and what was predicted in their place."""
+
+    target: str
+    rows: Mapping[_Part, Latency]
+    failed: Mapping[_Part, str] = field(default_factory=dict)
+    predicted: Mapping[_Part, Latency] = field(default_factory=dict)
+
+
+def times_of_target(
+    target: str, rows: Iterable[Latency], failed: Mapping[Key, str], predicted: Iterable[Latency] = ()
+) -> TargetTimes:  # fmt: skip
+    """Return what `rows`, `failed` and `predicted` hold of one target."""
+    return TargetTimes(
+        target,
+        {_part_of(row): row for row in rows if row.target == target},
+        {key[1:]: reason for key, reason in failed.items() if key[0] == target},
+        {_part_of(row): row for row in predicted if row.target == target},
+    )
+
+
+def _part_of(row: Latency) -> _Part:
+    return row.variant, row.layer, row.part, row.codec
+
+
+def _median_ms(row: Latency) -> float:
+    """Return what a row says its part takes."""
+    return row.p50_ms
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where times come from: the edge's target, and the device's, or how many times slower the device is taken to be.
+
+    Without a device, and for parts that were not measured on it, the device takes `device_slowdown` times the edge's.
+    """
+
+    edge: TargetTimes
+    device_slowdown: float
+    device: TargetTimes | None = None
+
+
+@dataclass(frozen=True)
+class PartTime:
+    """The time of one part in milliseconds, and where it comes from."""
+
+    part: str
+    ms: float
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class SideTime:
+    """The time of one side, None where a part of it is not known; the least certain origin of its parts; a note."""
+
+    ms: float | None
+    origin: Origin | None
+    note: str = ""
+
+
+def sum_of(sources: Sources, *parts: PartTime | None) -> SideTime:
+    """Return the parts of one side together."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return SideTime(None, None)
+    measured = sum(part.ms for part in known if part.origin != "scaled")
+    scaled = [part for part in known if part.origin == "scaled"]
+    # One product for all that is scaled, so that a sum of medians is rounded once.
+    total = measured + sources.device_slowdown * sum(part.ms for part in scaled)
+    origins = [part.origin for part in known]
+    origin: Origin = "predicted" if "predicted" in origins else "scaled" if scaled else "measured"
+    if sources.device is None or not scaled:
+        return SideTime(total, origin)
+    return SideTime(total, origin, f"{', '.join(part.part for part in scaled)} not measured on {sources.device.target}")
+
+
+class PartTimes:
+    """Medians of one layer's parts; remembers which failed, were missing or stale.
+
+    `hashes`: by part what it has to have been measured on, "" for the parts that are not named.
+    """
+
+    def __init__(self, sources: Sources, variant: str, layer: str, hashes: Mapping[str, str]) -> None:
+        self._sources = sources
+        self._key = (variant, layer)
+        self._hashes = hashes
+        self._failed: list[str] = []
+        self._missing: list[str] = []
+        self._stale: list[str] = []
+
+    def edge(self, part: str, codec: str = "") -> PartTime | None:
+        """Return a part's median on the edge, None when it is missing or of another graph."""
+        key = (*self._key, part, codec)
+        times = self._sources.edge
+        row = times.rows.get(key)
+        if row is None and key in times.failed:
+            self._failed.append(f"{part} failed when it was measured ({times.failed[key]})")
+            return None
+        if row is not None and self._fits(row):
+            return PartTime(part, _median_ms(row), "measured")
+        predicted = times.predicted.get(key)
+        if predicted is not None and self._fits(predicted):
+            return PartTime(part, _median_ms(predicted), "predicted")
+        (self._missing if row is None else self._stale).append(part)
+        return None
+
+    def device(self, part: str, codec: str = "") -> PartTime | None:
+        """Return a part's median on the device, or the edge's, which is to be scaled; None when there is neither.
+
+        A part that failed on the device has no time there: one of another machine would hide that it does not run.
+        """
+        times = self._sources.device
+        key = (*self._key, part, codec)
+        if times is not None:
+            if key not in times.rows and key in times.failed:
+                self._failed.append(f"{part} failed when it was measured on {times.target} ({times.failed[key]})")
+                return None
+            row, predicted = times.rows.get(key), times.predicted.get(key)
+            if row is not None and self._fits(row):
+                return PartTime(part, _median_ms(row), "measured")
+            if predicted is not None and self._fits(predicted):
+                return PartTime(part, _median_ms(predicted), "predicted")
+        here = self.edge(part, codec)
+        return here if here is None else PartTime(part, here.ms, "scaled")
+
+    def reason(self) -> str:
+        """Return why a latency made of these parts is not known, or nothing."""
+        if self._failed:
+            return "; ".join(self._failed)
+        if self._missing:
+            return f"{', '.join(self._missing)} not measured; run: coopexport bench"
+        if self._stale:
+            return f"{', '.join(self._stale)} measured on an older graph or other images; run: coopexport bench"
+        return ""
+
+    def _fits(self, row: Latency) -> bool:
+        return row.source_sha256 == self._hashes.get(row.part, self._hashes[""])
