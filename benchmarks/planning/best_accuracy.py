@@ -65,19 +65,22 @@ def _needed_bps(columns: Columns, round_trip_ms: float, maximum_latency_ms: floa
         needed = np.where(left_ms > 0, lines.slope / left_ms, np.inf)
         needed = np.where(lines.slope > 0, needed, np.where(left_ms >= 0, 0.0, np.inf))
         # The quotient is rounded: go on to where the latency, rounded itself, keeps the bound.
+        rows = np.flatnonzero((needed > 0) & np.isfinite(needed))
         for doublings in range(64):
-            crosses = (needed > 0) & np.isfinite(needed)
-            over = crosses & (latencies_ms(columns, needed, round_trip_ms) > maximum_latency_ms)
-            if not over.any():
+            rows = rows[latencies_ms(columns.at(rows), needed[rows], round_trip_ms) > maximum_latency_ms]
+            if not len(rows):
                 break
-            needed = np.where(over, np.nextafter(needed * (1.0 + 2.0 ** (doublings - 53)), np.inf), needed)
-    return np.asarray(needed)
+            needed[rows] = np.nextafter(needed[rows] * (1.0 + 2.0 ** (doublings - 53)), np.inf)
+    return needed
 
 
 def _falling_losses(needed_bps: Floats, loss_points: Floats) -> tuple[Floats, Floats]:
     """Return at which goodputs a smaller loss comes within reach, and which, both in order."""
-    order = np.lexsort((loss_points, needed_bps))
+    order = np.argsort(needed_bps, kind="stable")
     order = order[np.isfinite(needed_bps[order])]
+    # One key first, both for the few that are left.
+    order = order[loss_points[order] <= np.minimum.accumulate(loss_points[order])]
+    order = order[np.lexsort((loss_points[order], needed_bps[order]))]
     loss = loss_points[order]
     falls = loss < np.append(np.inf, np.minimum.accumulate(loss)[:-1])
     return needed_bps[order][falls], loss[falls]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,7 @@ class Constraints:
     cuts: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Bound:
+class _Bound(NamedTuple):
     """An upper bound, what a candidate has of it (None: not measured), and the words for it."""
 
     most: float
@@ -75,10 +75,10 @@ def judged(
     allowed = usable & np.array([not item.reason for item in found], dtype=np.bool_)
     # A candidate is looked at by itself only where there is something to ask, or to say.
     kept = allowed & keeps_bound(columns.loss_points, constraints.maximum_loss_points)
-    asks = _asks(constraints)
+    asks, is_usable = _asks(constraints), usable.tolist()
     for index in range(len(found)) if asks else np.flatnonzero(~kept).tolist():
         item = found[index]
-        reason = item.reason or ("" if usable[index] else _unusable(item))
+        reason = item.reason or ("" if is_usable[index] else _unusable(item))
         reason = reason or (_not_allowed(item, constraints) if asks else "") or _over_a_bound(item, constraints)
         allowed[index] = not reason
         if reason != item.reason:
