@@ -140,7 +140,7 @@ def _title(result: ProjectSelection) -> str:
     device = f"device assumed {settings.device_slowdown:g}x slower than this machine"
     if settings.device_target is not None:
         device = (
-            f"device as measured on {settings.device_target}, what was not assumed {settings.device_slowdown:g}x slower"
+            f"device as measured on {settings.device_target}, the rest assumed {settings.device_slowdown:g}x slower"
         )
     bound = f"at most {settings.maximum_loss_points:g} points below {100 * result.reference:.2f}"
     if settings.maximum_latency_ms is not None:

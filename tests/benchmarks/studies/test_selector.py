@@ -54,6 +54,6 @@ def test_a_million_candidates_are_planned_within_two_seconds_and_a_gigabyte() ->
     _, processor_seconds, mebibytes = (float(cell) for cell in re.findall(r"[\d.]+", row))
     assert processor_seconds < 2.0
     assert mebibytes < 954
-    decision = re.search(r"plain Python: ([\d.]+) µs", page)
+    decision = re.search(r"plain\s+Python:\s+([\d.]+)", page)
     assert decision is not None
     assert float(decision[1]) < 2.0

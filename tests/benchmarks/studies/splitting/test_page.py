@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from ways import DEVICE, EDGE, FEATURE, SPLIT
 
+from benchmarks.selection.part_times import Sources, times_of_target
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import select
 from benchmarks.studies.splitting.page import GOODPUTS_BPS, SLOWDOWNS, conclusions, regions_table
@@ -15,7 +16,8 @@ from exporter.project.settings import SelectSection
 def result() -> ProjectSelection:
     settings = SelectSection(goodput_bps={"3G": 1.1e6}, device_slowdown=5.0)
     selection = select((DEVICE, EDGE, SPLIT, FEATURE), settings.goodput_bps, settings.maximum_loss_points)
-    return ProjectSelection(selection, (), (), settings, "cpu", 0.9, "top1")
+    sources = Sources(times_of_target("cpu", (), {}), settings.device_slowdown)
+    return ProjectSelection(selection, (), (), settings, "cpu", 0.9, "top1", sources)
 
 
 def cells(text: str) -> dict[tuple[float, float], str]:
