@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from exporter.bundles.precision_file import Precision
     from exporter.cutting.split import CutPosition
     from exporter.encoding.specification import ClipMethod, Granularity
-    from exporter.project import settings
+    from exporter.project import link_section, settings
     from exporter.project.init import InitResult
     from exporter.project.settings import CriterionName
     from exporter.variants.list_layers import LayersResult
@@ -565,6 +565,7 @@ class Project:
         device_loads: Mapping[str, float] | None = None,
         edge_loads: Mapping[str, float] | None = None,
         hysteresis_percent: float | None = None,
+        protocol: link_section.Protocol | None = None,
     ) -> SelectResult:
         """Choose network, cut and coding for each link, and write the plan.
 
@@ -572,14 +573,15 @@ class Project:
         many times slower the device is taken to be, where it was not measured. `maximum_loss_points`: against the
         unpruned network. `goodput_bps`: bits per second by name of the link. `maximum_latency_ms`: choose the most
         accurate within it, and not the fastest. `cuts`: layers by variants, both as patterns. `device_loads`,
-        `edge_loads`: factors on the times of a machine by the name of a load. All are keys of `[select]`.
+        `edge_loads`: factors on the times of a machine by the name of a load. `protocol`: whose bytes cross beside the
+        payload. All are keys of `[select]`.
         """
         from benchmarks.selection.select_project import SelectRequest, select_project
 
         request = SelectRequest(
             target, device_slowdown, maximum_loss_points, goodput_bps, device_target, round_trip_ms, maximum_latency_ms,
             goodput_samples_bps, latency_percentile, maximum_device_memory_bytes, maximum_device_mj, batch, precisions,
-            upload, cuts, device_loads, edge_loads, hysteresis_percent,
+            upload, cuts, device_loads, edge_loads, hysteresis_percent, protocol,
         )  # fmt: skip
         return select_project(self.file, request)
 

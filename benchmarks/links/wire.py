@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
+from exporter.project.link_section import Protocol
 from jetson.errors import InputError
 
-Protocol = Literal["none", "framed", "http", "grpc", "grpc-stream"]
 # IPv4 (20) and TCP (20) with the timestamp option (12), RFC 7323: Linux, which runs on Jetsons and on most servers,
 # sends it with every segment (net.ipv4.tcp_timestamps is 1). Without it there would be 40.
 SEGMENT_HEADER_BYTES = 52

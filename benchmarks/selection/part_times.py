@@ -15,23 +15,26 @@ _Part = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class TargetTimes:
-    """What is known of one target: its rows, why others are missing, and what was predicted in their place."""
+    """What is known of one target: its rows, why others failed or do not count any more, and what was predicted."""
 
     target: str
     rows: Mapping[_Part, Latency]
     failed: Mapping[_Part, str] = field(default_factory=dict)
     predicted: Mapping[_Part, Latency] = field(default_factory=dict)
+    expired: Mapping[_Part, str] = field(default_factory=dict)
 
 
 def times_of_target(
-    target: str, rows: Iterable[Latency], failed: Mapping[Key, str], predicted: Iterable[Latency] = ()
+    target: str, rows: Iterable[Latency], failed: Mapping[Key, str], predicted: Iterable[Latency] = (),
+    expired: Mapping[Key, str] | None = None,
 ) -> TargetTimes:  # fmt: skip
-    """Return what `rows`, `failed` and `predicted` hold of one target."""
+    """Return what `rows`, `failed`, `predicted` and `expired` hold of one target."""
     return TargetTimes(
         target,
         {_part_of(row): row for row in rows if row.target == target},
         {key[1:]: reason for key, reason in failed.items() if key[0] == target},
         {_part_of(row): row for row in predicted if row.target == target},
+        {key[1:]: reason for key, reason in (expired or {}).items() if key[0] == target},
     )
 
 
@@ -39,9 +42,9 @@ def _part_of(row: Latency) -> _Part:
     return row.variant, row.layer, row.part, row.codec
 
 
-def _median_ms(row: Latency) -> float:
-    """Return what a row says its part takes."""
-    return row.p50_ms
+def median_ms(row: Latency) -> float:
+    """Return what a part takes, as its target's newest sitting would have measured it where the two can be compared."""
+    return row.p50_ms if row.factor is None else row.factor * row.p50_ms
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class PartTimes:
         self._hashes = hashes
         self._failed: list[str] = []
         self._missing: list[str] = []
+        self._expired: list[str] = []
         self._stale: list[str] = []
 
     def edge(self, part: str, codec: str = "") -> PartTime | None:
@@ -113,11 +117,14 @@ class PartTimes:
             self._failed.append(f"{part} failed when it was measured ({times.failed[key]})")
             return None
         if row is not None and self._fits(row):
-            return PartTime(part, _median_ms(row), "measured")
+            return PartTime(part, median_ms(row), "measured")
         predicted = times.predicted.get(key)
         if predicted is not None and self._fits(predicted):
-            return PartTime(part, _median_ms(predicted), "predicted")
-        (self._missing if row is None else self._stale).append(part)
+            return PartTime(part, median_ms(predicted), "predicted")
+        if row is None and key in times.expired:
+            self._expired.append(f"{part} was measured under other conditions ({times.expired[key]})")
+        else:
+            (self._missing if row is None else self._stale).append(part)
         return None
 
     def device(self, part: str, codec: str = "") -> PartTime | None:
@@ -133,9 +140,9 @@ class PartTimes:
                 return None
             row, predicted = times.rows.get(key), times.predicted.get(key)
             if row is not None and self._fits(row):
-                return PartTime(part, _median_ms(row), "measured")
+                return PartTime(part, median_ms(row), "measured")
             if predicted is not None and self._fits(predicted):
-                return PartTime(part, _median_ms(predicted), "predicted")
+                return PartTime(part, median_ms(predicted), "predicted")
         here = self.edge(part, codec)
         return here if here is None else PartTime(part, here.ms, "scaled")
 
@@ -143,6 +150,8 @@ class PartTimes:
         """Return why a latency made of these parts is not known, or nothing."""
         if self._failed:
             return "; ".join(self._failed)
+        if self._expired:
+            return f"{'; '.join(self._expired)}; run: coopexport bench"
         if self._missing:
             return f"{', '.join(self._missing)} not measured; run: coopexport bench"
         if self._stale:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.latency.table import TABLE_FILE, Latency, failures, latest
-from benchmarks.selection.candidates import VariantFiles, WireBytes, list_candidates, payload_alone, read_variant
-from benchmarks.selection.part_times import Sources, times_of_target
+from benchmarks.latency.table import TABLE_FILE, Latency, current_latencies
+from benchmarks.links.project_links import project_links
+from benchmarks.links.wire import wire_bytes
+from benchmarks.selection.candidates import VariantFiles, WireBytes, list_candidates, read_variant
+from benchmarks.selection.part_times import Sources, TargetTimes, times_of_target
+from benchmarks.selection.predicted_times import predicted_latencies
 from benchmarks.selection.selector import Constraints, LinkLike, Options, Selection, select
 from exporter.layers.names import display_name
 from exporter.project.freshness import changed_inputs
@@ -57,13 +59,12 @@ def options_of(settings: SelectSection) -> Options:
 
 
 def select_for_project(
-    project: Project, settings: SelectSection, target: str, links: Sequence[LinkLike] | None = None,
-    wire_bytes: WireBytes = payload_alone,
-) -> ProjectSelection:  # fmt: skip
+    project: Project, settings: SelectSection, target: str, links: Sequence[LinkLike] | None = None
+) -> ProjectSelection:
     """Select from what lies in the project's folder.
 
-    `target`: whose rows of the latency table stand for the edge. `links`: in the place of the settings' goodputs.
-    `wire_bytes`: counts what crosses beside the payload. Raises CoopexportError when something is missing.
+    `target`: whose rows of the latency table stand for the edge. `links`: in the place of the project's. What was not
+    measured is predicted, where that can be. Raises CoopexportError when something is missing.
     """
     found = []
     measured = measured_inputs(project)
@@ -84,9 +85,11 @@ def select_for_project(
             f"variant {ORIGINAL} is not split: losses are counted from it", fix="run: coopexport split --all"
         )
     _check_same_data(found, original)
-    rows, sources = _times(project.output / TABLE_FILE, target, settings)
+    rows, sources = _times(project, found, target, settings)
     reference = original.whole.metric.value
-    candidates = list_candidates(found, sources, reference, wire_bytes)
+    candidates = list_candidates(found, sources, reference, wire_bytes_of(settings))
+    if links is None and project.settings.links:
+        links = project_links(project)
     given = settings.goodput_bps if links is None else links
     selection = select(candidates, given, settings.maximum_loss_points, options_of(settings))
     return ProjectSelection(
@@ -94,22 +97,35 @@ def select_for_project(
     )
 
 
-def _times(table: Path, target: str, settings: SelectSection) -> tuple[tuple[Latency, ...], Sources]:
+def wire_bytes_of(settings: SelectSection) -> WireBytes:
+    """Return what counts all bytes that cross, as the settings' protocol carries them."""
+    return lambda payload_bytes, reply_bytes: wire_bytes(payload_bytes, reply_bytes, settings.protocol)
+
+
+def _times(
+    project: Project, variants_found: Sequence[VariantFiles], target: str, settings: SelectSection
+) -> tuple[tuple[Latency, ...], Sources]:
     """Return the rows of both machines, and where candidates take their times from.
 
     Raises InputError when the table has no row of the device's target.
     """
-    rows, failed = latest(table), failures(table)
+    table = project.output / TABLE_FILE
+    current = current_latencies(table)
+
+    def times(name: str) -> TargetTimes:
+        predicted = predicted_latencies(project, variants_found, current.rows, name)
+        return times_of_target(name, current.rows, current.failures, predicted, current.expired)
+
     device = None
     if settings.device_target is not None:
-        device = times_of_target(settings.device_target, rows, failed)
+        device = times(settings.device_target)
         if not device.rows and not device.failed:
-            known = ", ".join(sorted({row.target for row in rows})) or "none at all"
+            known = ", ".join(sorted({row.target for row in current.rows})) or "none at all"
             raise InputError(
                 f"device_target: the latency table has nothing of {settings.device_target}; it has {known}", path=table
             )
-    taken = tuple(row for row in rows if row.target in (target, settings.device_target))
-    return taken, Sources(times_of_target(target, rows, failed), settings.device_slowdown, device)
+    taken = tuple(row for row in current.rows if row.target in (target, settings.device_target))
+    return taken, Sources(times(target), settings.device_slowdown, device)
 
 
 def _check_same_data(variants_found: Sequence[VariantFiles], original: VariantFiles) -> None:
@@ -138,7 +154,7 @@ def other_slowdowns(result: ProjectSelection) -> list[tuple[float, Selection]]:
     found = []
     for slowdown in sorted({*SLOWDOWNS, result.settings.device_slowdown}):
         sources = replace(result.sources, device_slowdown=slowdown)
-        others = list_candidates(result.variants, sources, result.reference)
+        others = list_candidates(result.variants, sources, result.reference, wire_bytes_of(result.settings))
         pairs = zip(result.selection.candidates, others, strict=True)
         scaled = [replace(candidate, device_ms=other.device_ms) for candidate, other in pairs]
         found.append((slowdown, select(scaled, links, result.settings.maximum_loss_points)))

@@ -11,6 +11,7 @@ from benchmarks.selection import selector
 from benchmarks.selection.project_selection import options_of
 from benchmarks.selection.select_project import SelectRequest, select_project
 from benchmarks.selection.selector import Selection
+from exporter.project.link_section import Protocol as WireProtocol
 from exporter.project.overrides import overridden
 from exporter.project.settings import Precision, Project, SelectSection, load_project
 from jetson.errors import InputError
@@ -45,6 +46,7 @@ def select(
     device_loads: Mapping[str, float] | None = None,
     edge_loads: Mapping[str, float] | None = None,
     hysteresis_percent: float | None = None,
+    protocol: WireProtocol | None = None,
 ) -> Selection:
     """Return the best way to run the network on each link, and at every goodput.
 
@@ -57,7 +59,7 @@ def select(
     request = SelectRequest(
         target or "cpu", device_slowdown, maximum_loss_points, goodput_bps, device_target, round_trip_ms,
         maximum_latency_ms, goodput_samples_bps, latency_percentile, maximum_device_memory_bytes, maximum_device_mj,
-        batch, precisions, upload, cuts, device_loads, edge_loads, hysteresis_percent,
+        batch, precisions, upload, cuts, device_loads, edge_loads, hysteresis_percent, protocol,
     )  # fmt: skip
     project = _project(source)
     if project is not None:

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.links.link import Link
 from benchmarks.selection.partition_policy import write_partition_policy
 from benchmarks.selection.project_selection import ProjectSelection, select_for_project
+from exporter.project.link_section import Protocol
 from exporter.project.overrides import overridden
 from exporter.project.settings import Precision, Project
 
@@ -21,7 +23,8 @@ class SelectRequest:
     `maximum_loss_points`: accuracy bound against the unpruned network, in points; `goodput_bps`: delivered bits per
     second by name of the link; `maximum_latency_ms`: choose the most accurate within it; `latency_percentile`: over
     `goodput_samples_bps`; `maximum_device_memory_bytes`, `maximum_device_mj`, `batch`, `precisions`, `upload`, `cuts`:
-    what may be chosen; `device_loads`, `edge_loads`: factors by name; `hysteresis_percent`: of the plan.
+    what may be chosen; `device_loads`, `edge_loads`: factors by name; `hysteresis_percent`: of the plan;
+    `protocol`: what carries messages.
     """
 
     target: str = "cpu"
@@ -42,6 +45,7 @@ class SelectRequest:
     device_loads: Mapping[str, float] | None = None
     edge_loads: Mapping[str, float] | None = None
     hysteresis_percent: float | None = None
+    protocol: Protocol | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,10 @@ def select_project(
     bundles or latencies are missing or stale, or no candidate is left; OSError when the plan cannot be written.
     """
     settings = overridden(project.settings.select, vars(request))
-    selected = select_for_project(project, settings, request.target)
+    links = None
+    if request.goodput_bps is not None:  # given here, it is in the place of the project file's links
+        links = [Link(name, bps, settings.round_trip_ms) for name, bps in request.goodput_bps.items()]
+    selected = select_for_project(project, settings, request.target, links)
     if on_result is not None:
         on_result(selected)
     return SelectResult(selected, write_partition_policy(project, selected))

@@ -49,6 +49,11 @@ def _pairs(sign: str) -> Callable[[click.Context, click.Parameter, tuple[str, ..
 @click.option("--maximum-latency-ms", type=float, help="Choose the most accurate within this, and not the fastest.")
 @click.option("--goodput-bps", type=float, help="One link with this goodput, instead of the project's links.")
 @click.option("--round-trip-ms", type=float, help="Round trip of the links.")
+@click.option(
+    "--protocol",
+    type=click.Choice(["framed", "http", "grpc", "grpc-stream", "none"]),
+    help="What carries messages: its bytes count; none: the payload alone.",
+)
 @click.option("--percentile", "latency_percentile", type=float, help="Of latency over select.goodput_samples_bps.")
 @click.option("--maximum-device-memory-bytes", type=float, help="Bound on peak memory on the device, where measured.")
 @click.option("--maximum-device-mj", type=float, help="Bound on the energy of one run on the device, where measured.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 LEAST_BPS, MOST_BPS = 1e3, 1e12
+# What carries a message (benchmarks.links.wire counts its bytes); "none": the payload alone.
+Protocol = Literal["none", "framed", "http", "grpc", "grpc-stream"]
 # What says how fast the link is: exactly one of them.
 _SPEEDS = ("preset", "goodput_bps", "trace", "measured")
 # Keys that people write for ours, and what to write.

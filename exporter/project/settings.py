@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
-from exporter.project.link_section import LinkSection
+from exporter.project.link_section import LinkSection, Protocol
 from jetson.errors import CoopexportError, InputError, reworded
 from jetson.files.json_files import same_major
 from jetson.runtime import preprocessing as preprocessing_steps
@@ -211,6 +211,7 @@ _LoadName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 class SelectSection(_Section):
     """`[select]`: links, bounds, what may be chosen, and what is known of the device.
 
+    `goodput_bps`: of links by name, where there are no sections `[links.<name>]`; `protocol`: what carries messages.
     `device_target`: whose rows of the latency table are the device's times; what it has none of is the edge's time,
     times `device_slowdown`. `maximum_latency_ms`: choose the most accurate candidate within it, and not the fastest.
     `cuts`: layers by variants, both as patterns: where these variants may be cut. `device_loads`, `edge_loads`: factors
@@ -220,6 +221,7 @@ class SelectSection(_Section):
     goodput_bps: dict[str, float] = Field(
         default_factory=lambda: {"3G": 1_100_000.0, "4G": 5_850_000.0, "WiFi": 18_880_000.0}
     )
+    protocol: Protocol = "framed"
     device_slowdown: float = Field(default=5.0, gt=0)
     device_target: str | None = None
     round_trip_ms: float = Field(default=0.0, ge=0)

@@ -141,6 +141,7 @@ jpeg_quality = "lowest"               # of the image sent as JPEG: the lowest wi
 webp_quality = "lowest"
 round_trip_ms = 0.0                   # of the links below, for every image that crosses
 # goodput_samples_bps = [2_000_000, 5_000_000]  # of a varying link: choose for a percentile of its latency, too
+protocol = "framed"                   # whose bytes cross beside the payload (docs/links.md); "none": of the paper
 latency_percentile = 95.0
 hysteresis_percent = 5.0              # by how much another choice has to be better before a device takes it
 upload = true                         # false: the input may not leave the device
