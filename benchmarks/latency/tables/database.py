@@ -67,13 +67,19 @@ def open_to_write(path: Path) -> Iterator[sqlite3.Connection]:
                 raise
     except BaseException:
         if not existed:
-            for left in (path, path.with_name(f"{path.name}-journal")):
-                with contextlib.suppress(OSError):
-                    left.unlink()
-            for folder in made:
-                with contextlib.suppress(OSError):
-                    folder.rmdir()
+            _take_away(path, made)
         raise
+
+
+def _take_away(path: Path, folders: list[Path]) -> None:
+    """Remove what an addition that failed made: an empty file, where nobody else has filled it since, and folders."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == 0:
+            path.unlink()
+            path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _make_folder(path: Path) -> None:

@@ -6,8 +6,9 @@ import random
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_tables import row, sitting
@@ -196,14 +197,35 @@ def test_a_read_only_folder_is_read_and_refused_when_written(table: Path) -> Non
 CHECK = "check the disk, and who may write into its folder"
 
 
+def test_an_addition_that_fails_leaves_a_table_that_somebody_else_made_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "latency.sqlite"
+
+    def overtaken() -> Iterator[RecordedRun]:
+        yield RUNS[0]
+        raise InputError("it broke")
+
+    other, real = tmp_path / "other.sqlite", Path.mkdir
+    add_runs(other, RUNS)
+
+    def made_by_another(folder: Path, *arguments: Any, **options: Any) -> None:
+        real(folder, *arguments, **options)
+        other.rename(path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "mkdir", made_by_another)
+        with pytest.raises(InputError, match="it broke"):
+            add_runs(path, overtaken())
+    assert len(latest(path)) == 12
+
+
 @pytest.mark.parametrize("order", [RUNS, RUNS[::-1]])
 def test_a_source_that_breaks_off_leaves_nothing(tmp_path: Path, order: list[RecordedRun]) -> None:
     path = tmp_path / "out" / "latency.sqlite"
 
-    def breaking() -> object:
+    def breaking() -> Iterator[RecordedRun]:
         yield from order
         raise InputError("it broke")
 
     with pytest.raises(InputError, match="it broke"):
-        add_runs(path, breaking())  # type: ignore[arg-type]
+        add_runs(path, breaking())
     assert not path.parent.exists()

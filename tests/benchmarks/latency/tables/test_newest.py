@@ -173,3 +173,12 @@ def test_ties_of_the_start_go_by_the_id_of_the_run(tmp_path: Path) -> None:
         path = tmp_path / f"{number}.sqlite"
         add_runs(path, [sitting(row("head", float(ord(name))), run=name) for name in order])
         assert [found.run for found in latest(path)] == ["c"]
+
+
+@pytest.mark.parametrize("modes", list(itertools.permutations(["5W", "15W", "MAXN"])))
+def test_of_several_changed_power_modes_the_newest_row_is_the_expired_one(tmp_path: Path, modes: tuple[str]) -> None:
+    path = tmp_path / "latency.sqlite"
+    turned = [*modes, modes[0]]  # and back again
+    sittings = [sitting(row("tail"), minute=minute, power_mode=mode) for minute, mode in enumerate(turned, start=1)]
+    add_runs(path, [*sittings, sitting(row("head"), minute=9, power_mode="30W")])
+    assert list(expired(path).values()) == [f"power mode was {turned[-1]}, is 30W"]
