@@ -19,7 +19,7 @@ class ReportRequest:
 
 @dataclass(frozen=True)
 class ReportResult:
-    """What is reported, and the files written: both figures, report.html last."""
+    """What is reported, and the files written: those of every figure, report.html last."""
 
     selected: ProjectSelection
     paths: tuple[Path, ...]

@@ -46,7 +46,10 @@ def _gains(result: ProjectSelection) -> list[str]:
             "times as fast the best is with it. A network that was pruned elsewhere is in none of the columns. The "
             "bound was judged on the same images for all variants: the more there are, the more keep it by chance."
         ),
-        table(["link", "candidates", *_GAIN_NUMBERS, "best with step 2"], rows, _GAIN_NUMBERS),
+        folded(
+            "What each step adds, in numbers",
+            table(["link", "candidates", *_GAIN_NUMBERS, "best with step 2"], rows, _GAIN_NUMBERS),
+        ),
     ]
 
 
@@ -73,7 +76,7 @@ def _equal_training(result: ProjectSelection) -> list[str]:
         ),
     ]
     if within:
-        parts.append(_training_table(within))
+        parts.append(folded(f"Within the accuracy bound: {len(within)}", _training_table(within)))
     if others:
         parts.append(folded(f"Beyond the accuracy bound: {len(others)}", _training_table(others)))
     if alone:

@@ -1,12 +1,14 @@
-"""The head of the report: what was chosen, whether splitting pays, by which term, and on what all of it rests."""
+"""The head of the report in sentences: what was chosen, what it gains and against what, and on what all of it rests."""
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.report.html import heading, paragraph, table, warning
+from benchmarks.report.html import bullets, folded, heading, paragraph, table, warning
+from benchmarks.report.origins import Origin, count_origins, counts_protocol, device_is_measured
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import LinkChoice, Selection, describe
 from benchmarks.selection.terms import Entry, best, compared, is_split
@@ -18,21 +20,9 @@ TIE_PERCENT = 5.0
 NEAR_SWITCH_POINT = 0.1
 # Rounded to the digits shown, nothing is saved.
 _MIN_MS = 0.0005
-_HEAD = (
-    f"The fastest candidate within the accuracy bound, on each link. A gain below {TIE_PERCENT:g} % is a tie. Near a "
-    "switch point a small error in the goodput makes another choice, which costs almost the same there."
-)
 _GAINS = (
     "What the choice saves, term by term; a negative number is what it pays. A choice that does not split is compared "
     "with the best split."
-)
-_RESTS_ON = (
-    "No device was measured: every device time is a median measured on the machine above, multiplied by "
-    "device_slowdown, which is assumed.",
-    "Parts were timed one by one and their medians added; the running pair was not timed here.",
-    "Goodputs are those of the project file: delivered bits per second. Transmission is payload / goodput.",
-    "Payloads are means over the images that the metric was counted on.",
-    "Ignored: transmission of the result, round-trip time, queueing at the edge, energy.",
 )
 
 
@@ -101,7 +91,59 @@ def switch_point_nearby(selection: Selection, choice: LinkChoice) -> tuple[float
 
 
 def summary(result: ProjectSelection) -> list[str]:
-    """Return as HTML what was chosen on each link, and what that gains."""
+    """Return as HTML what was chosen on each link and what that gains: sentences, and their numbers folded away."""
+    links = result.selection.links
+    pays = sum(splitting_pays(result.selection, choice) == "yes" for choice in links)
+    on = f"{pays or 'none'} of {len(links)} link{'' if len(links) == 1 else 's'}"
+    which = "there a split is" if pays else "nowhere is a split"
+    lead = (
+        f"Splitting pays on {on}: {which} more than {TIE_PERCENT:g} % faster than all on the device and all on the "
+        f"edge. All that is chosen loses at most {_points(result.settings.maximum_loss_points)} of {result.metric}."
+    )
+    return [
+        paragraph(lead),
+        bullets([link_sentences(result, choice) for choice in links]),
+        folded("The same in numbers", _tables(result)),
+    ]
+
+
+def link_sentences(result: ProjectSelection, choice: LinkChoice) -> str:
+    """Return what was chosen on a link, what it takes, and what it gains over the best of the other kind."""
+    selection = result.selection
+    chosen = selection.candidates[choice.candidate]
+    other, unpruned = gains(selection, choice)
+    parts = [
+        f"{link_name(choice)}: {describe(chosen)}, takes {choice.latency_ms:.3f} ms and keeps "
+        f"{100 * chosen.metric:.2f} % {result.metric}.",
+        _against(other),
+    ]
+    if unpruned.baseline is not None and unpruned.is_faster != "no":
+        parts.append(f"The unpruned network takes at best {unpruned.baseline.terms.total_ms:.3f} ms.")
+    near = switch_point_nearby(selection, choice)
+    if near is not None:
+        parts.append(f"The plan switches nearby, at {near[0] / 1e6:.3f} Mbit/s.")
+    return " ".join(parts)
+
+
+def _against(gain: Gain) -> str:
+    split = is_split(gain.chosen.candidate)
+    if gain.baseline is None:
+        return "Nothing without a split keeps the accuracy bound." if split else "No split keeps the accuracy bound."
+    named = f"{describe(gain.baseline.candidate)}, {gain.baseline.terms.total_ms:.3f} ms"
+    if gain.ratio is None:
+        return f"The {gain.kind}: {named}."
+    if gain.is_faster == "tie":
+        return f"That is a tie with the {gain.kind}: {named} ({gain.ratio:.2f}×)."
+    if split:
+        return f"That is {gain.ratio:.2f}× as fast as the {gain.kind}: {named}."
+    return f"No split is faster: the {gain.kind} is {named}."
+
+
+def _points(value: float) -> str:
+    return f"{value:g} point{'' if value == 1 else 's'}"
+
+
+def _tables(result: ProjectSelection) -> str:
     columns = ["link", "chosen", "total ms", "splitting pays", "switch point nearby"]
     rows = []
     for choice in result.selection.links:
@@ -122,12 +164,9 @@ def summary(result: ProjectSelection) -> list[str]:
         for choice in result.selection.links
         for gain in gains(result.selection, choice)
     ]
-    return [
-        paragraph(_HEAD, "lead"),
-        table(columns, rows, ["total ms"]),
-        paragraph(_GAINS),
-        table(gain_columns, gained, gain_columns[3:8]),
-    ]
+    return "\n".join(
+        [table(columns, rows, ["total ms"]), paragraph(_GAINS), table(gain_columns, gained, gain_columns[3:8])]
+    )
 
 
 def _gain_cells(gain: Gain) -> list[str]:
@@ -150,19 +189,84 @@ def _saved(saved_ms: float) -> str:
     return "0" if abs(saved_ms) < _MIN_MS else f"{saved_ms:+.3f}"
 
 
-def foundations(result: ProjectSelection, hosts: list[str]) -> list[str]:
-    """Return as HTML what the numbers rest on; `hosts`: the machines that the latency runs name."""
+def foundations(result: ProjectSelection, hosts: list[str], doubts: list[str]) -> list[str]:
+    """Return as HTML what the numbers rest on.
+
+    `hosts`: the machines that the latency runs name; `doubts`: sentences on what the runs were marked with.
+    """
     counted = sorted({split.metric.samples for item in result.variants for split in item.splits})
     samples = counted or [result.variants[0].whole.metric.samples]
     spreads = sorted(100.0 * row.cv for row in result.rows if row.cv is not None) or [0.0]
+    scaled = not device_is_measured(result.selection)
     rows = [
         ["measured on", " and ".join(hosts) or "a machine whose latency runs are not here"],
         ["target of the edge", result.target],
-        ["device_slowdown, assumed, not measured", f"{result.settings.device_slowdown:g}"],
+        [f"device_slowdown, {'assumed, not measured' if scaled else 'for times that were not measured'}",
+         f"{result.settings.device_slowdown:g}"],
         [f"{result.metric} of the unpruned network", f"{100 * result.reference:.2f}"],
         ["accuracy bound, points below that", f"{result.settings.maximum_loss_points:g}"],
         ["images counted", ", ".join(map(str, samples))],
         ["points of one image", f"{100 / max(1, min(samples)):.2f}"],
         ["variation of one part's samples, %", f"median {spreads[len(spreads) // 2]:.0f}, largest {spreads[-1]:.0f}"],
+    ]  # fmt: skip
+    return [
+        heading("What this rests on"),
+        warning([*_origin_sentences(result), *doubts, *_rests_on(result), *_left_out(result.selection)]),
+        folded("The same in numbers", table(["what", "value"], rows)),
     ]
-    return [heading("What this rests on"), table(["what", "value"], rows), warning(_RESTS_ON)]
+
+
+def _origin_sentences(result: ProjectSelection) -> list[str]:
+    """Return which times are measured, scaled or predicted."""
+    device, edge = count_origins(result.selection)
+    slowdown = result.settings.device_slowdown
+    said = []
+    if device and set(device) == {"scaled"}:
+        said.append(
+            f"No device was measured: every device time is a median measured on the machine of the edge, times "
+            f"{slowdown:g} (device_slowdown), which is assumed."
+        )
+    elif device:
+        said.append(
+            f"Device times of candidates: {_counted(device)}. Scaled: measured on the machine of the edge, times "
+            f"{slowdown:g} (device_slowdown), which is assumed."
+        )
+    if edge:
+        said.append(f"Edge times of candidates: {_counted(edge)}, on target {result.target}.")
+    return said
+
+
+def _counted(counts: Counter[Origin]) -> str:
+    words: tuple[Origin, ...] = ("measured", "scaled", "predicted")
+    return ", ".join(f"{counts[word]} {word}" for word in words if counts[word])
+
+
+def _rests_on(result: ProjectSelection) -> list[str]:
+    transmission = (
+        "all bytes on the wire, protocol and reply included, over goodput"
+        if counts_protocol(result.selection)
+        else "payload over goodput; the bytes of a protocol, the reply and the round trip are not counted"
+    )
+    return [
+        "Parts were timed one by one and their medians added; the running pair was not timed here.",
+        f"Goodputs are those of the project file: delivered bits per second. Transmission is {transmission}.",
+        "Payloads are means over the images that the metric was counted on.",
+        "Queueing at the edge and energy are not counted.",
+    ]
+
+
+def _left_out(selection: Selection) -> list[str]:
+    """Return how many candidates were left out, by reason."""
+    reasons = [candidate.reason for candidate in selection.candidates if candidate.reason]
+    if not reasons:
+        return []
+    lossy = sum(reason.startswith("loses ") for reason in reasons)
+    counts = (
+        (lossy, "beyond the accuracy bound"),
+        (len(reasons) - lossy, "for other reasons, such as a part that failed"),
+    )
+    why = ", ".join(f"{count} {words}" for count, words in counts if count)
+    return [
+        f"{len(reasons)} of {len(selection.candidates)} candidates are left out: {why}. The numbers behind accuracy "
+        "against latency have each reason."
+    ]

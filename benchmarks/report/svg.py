@@ -1,39 +1,95 @@
-"""From a drawing to a file that is the same each time, and the texts in it: nothing here knows what is drawn."""
+"""From a drawing to files that are the same each time, and the texts in them: nothing here knows what is drawn."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from benchmarks.report.palette import LIGHT, OUTLINE, dyed
 from jetson.errors import UnsupportedError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
 LONGEST_LABEL = 34
-_STYLE = {"svg.fonttype": "none", "font.size": 8.5, "axes.axisbelow": True, "hatch.linewidth": 0.6}
+_PNG_DOTS_PER_INCH = 200
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 8.5,
+    "axes.axisbelow": True,
+    "hatch.linewidth": 0.6,
+    "hatch.color": OUTLINE,
+    "axes.facecolor": LIGHT["paper"],
+    "axes.grid": False,
+    "grid.color": LIGHT["grid"],
+    "legend.facecolor": LIGHT["paper"],
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), LIGHT["ink"]),
+    **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), LIGHT["muted"]),
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How wide a figure is drawn, in inches, and whether it has to do with one column."""
+
+    width_inches: float
+    is_narrow: bool
+
+
+WIDE = Layout(8.33, is_narrow=False)  # 600 points: the page's column
+NARROW = Layout(3.9, is_narrow=True)  # a telephone's width, where letters of the wide one would be half as high
 
 
 def render(draw: Callable[[], Figure], name: str) -> bytes:
     """Return what `draw` draws as SVG, the same bytes each time, whatever a user's style.
 
-    `name` goes into the identifiers, so that several fit into one page. Raises CoopexportError without matplotlib.
+    Colours of the palette become variables of the page around it. `name` goes into the identifiers, so that several fit
+    into one page. Raises CoopexportError without matplotlib.
     """
+    # The SVG writer takes the salt from nowhere else.
+    with _own_style({"svg.hashsalt": name}):
+        svg = _svg(draw())
+    return _self_contained(svg)
+
+
+def render_with_png(draw: Callable[[], Figure], name: str) -> tuple[bytes, bytes]:
+    """Return what `draw` draws as SVG, see `render`, and as PNG on white, the same bytes each time."""
+    with _own_style({"svg.hashsalt": name}):
+        figure = draw()
+        svg = _svg(figure)
+        figure.set_layout_engine("none")  # it is laid out: half of the work
+        png = _saved(figure, format="png", metadata={"Software": None}, dpi=_PNG_DOTS_PER_INCH)
+    return _self_contained(svg), png
+
+
+def _svg(figure: Figure) -> bytes:
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    return _saved(figure, format="svg", metadata=nothing, dpi=96)
+
+
+@contextmanager
+def _own_style(more: dict[str, Any]) -> Iterator[None]:
+    """Draw with our settings alone, and put the caller's back."""
     try:
         from matplotlib import style
     except ImportError as error:
         raise UnsupportedError(
             f"figures need matplotlib ({error})", fix="install it with: pip install 'coopexport[report]'"
         ) from None
+    with style.context(["default", {**_STYLE, **more}]):
+        yield
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    # The SVG writer takes these from nowhere else; the context puts the caller's settings back.
-    with style.context(["default", {**_STYLE, "svg.hashsalt": name}]):
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        draw().savefig(buffer, format="svg", metadata=nothing, dpi=96, facecolor="white")
-    return _self_contained(buffer.getvalue())
+    figure.savefig(buffer, facecolor=LIGHT["paper"], **options)
+    return buffer.getvalue()
 
 
 def _self_contained(svg: bytes) -> bytes:
@@ -41,7 +97,7 @@ def _self_contained(svg: bytes) -> bytes:
     text = svg.decode("utf-8")
     # Text is escaped, so that "<g" begins a tag wherever it stands; nothing refers to a group.
     text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
-    return text.encode("utf-8")
+    return dyed(text).encode("utf-8")
 
 
 def printable(text: str) -> str:
@@ -60,6 +116,11 @@ def literal(texts: Iterable[Text]) -> None:
     """Make texts show what they hold: a name with two dollar signs is not a formula."""
     for text in texts:
         text.set_parse_math(False)
+
+
+def title_panel(axes: Axes, text: str) -> None:
+    """Write the title of one of several panels."""
+    literal([axes.set_title(text, loc="left", fontsize=9.5, fontweight="bold")])
 
 
 def short_bytes(value: float) -> str:

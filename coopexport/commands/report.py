@@ -14,9 +14,10 @@ from coopexport.output import next_step, project_option, wrote
 @project_option
 @target_option
 def report(project_file: Path | None, target_name: str) -> None:
-    """Write report.html: bytes and time per layer, latency per network, all candidates."""
+    """Write report.html: what was chosen and what it gains, where splitting pays, and on what all of it rests."""
     from benchmarks.report.project import ReportRequest, report_project
     from exporter.project.settings import load_project
 
-    wrote(*report_project(load_project(project_file), ReportRequest(target_name)).paths)
+    *figures, page = report_project(load_project(project_file), ReportRequest(target_name)).paths
+    wrote(page, *figures)
     next_step("open report.html")

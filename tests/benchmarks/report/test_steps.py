@@ -9,6 +9,7 @@ import pytest
 from example_selection import example_selection
 from example_variants import example_rows, two_step_selection
 
+from benchmarks.report.report_figure import DrawnFigure
 from benchmarks.report.steps import _verdict, steps
 from benchmarks.report.write import REPORT_FILE, write_report
 from benchmarks.selection.project_selection import ProjectSelection
@@ -29,10 +30,12 @@ def cells_of(html: str) -> list[list[str]]:
     ]
 
 
-def test_the_report_shows_both(result: ProjectSelection, tmp_path: Path) -> None:
+def test_the_report_shows_both(result: ProjectSelection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
+    monkeypatch.setattr("benchmarks.report.write.drawn", lambda figure: DrawnFigure(figure, svg, svg, b"PNG"))
     write_report(tmp_path, result, "demo")
     page = (tmp_path / REPORT_FILE).read_text(encoding="utf-8")
-    part = page[page.index("What each step adds") : page.index("Bytes and time per layer</h2>")]
+    part = page[page.index("What each step adds") : page.index("Accuracy against latency and bytes</h2>")]
     rows = cells_of(part)
     gain = step_gains(result.selection)[0]
     assert gain.original is not None
@@ -46,7 +49,8 @@ def test_the_report_shows_both(result: ProjectSelection, tmp_path: Path) -> None
     folded = part[part.index("Beyond the accuracy bound") :]
     assert ">conv1_1-1<" in folded
     assert ">conv1_1-32<" not in folded
-    assert "<summary>Show all 508</summary>" in page
+    assert len(result.selection.candidates) == 508
+    assert "numbers: 508 rows, also in figures/accuracy_against_latency.csv</summary>" in page
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,9 @@ import pytest
 from example_selection import example_selection
 from example_variants import CONVOLUTIONS, WIDTHS, example_rows, two_step_selection
 
-from benchmarks.report.figures import bytes_and_time_per_layer, draw_bytes_and_time, draw_latency, latency_per_network
+from benchmarks.report.layers_figure import draw_bytes_and_time, layers_figure
+from benchmarks.report.links_figure import draw_latency, links_figure
+from benchmarks.report.report_figure import drawn
 from benchmarks.selection.baselines import baselines
 from benchmarks.selection.families import narrowest_within_bound, series_to_show
 from benchmarks.selection.project_selection import ProjectSelection
@@ -89,7 +91,7 @@ def test_figures_of_a_hundred_variants_are_legible(result: ProjectSelection) -> 
     assert len(below.lines) == 3
     panels = draw_latency(result).axes
     assert [len(axes.get_yticks()) for axes in panels] == [len(KINDS) * len(FAMILIES) + 1] * len(result.selection.links)
-    for svg in (bytes_and_time_per_layer(result), latency_per_network(result)):
+    for svg in (drawn(layers_figure(result)).wide, drawn(links_figure(result)).narrow):
         assert ElementTree.fromstring(svg).tag.endswith("svg")
     names = [text.get_text() for text in panels[0].get_yticklabels()]
     assert sum(name.startswith("best split, step 2 (conv") for name in names) == 1

@@ -1,0 +1,179 @@
+"""Latency against goodput: every baseline of every family, what the plan takes, and where it switches."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from benchmarks.report.palette import LIGHT
+from benchmarks.report.report_figure import FigureData, ReportFigure
+from benchmarks.report.svg import Layout, label, literal, title_panel
+from benchmarks.report.ways_figure import project_map
+from benchmarks.selection.baselines import baselines
+from benchmarks.selection.project_selection import ProjectSelection
+from benchmarks.selection.selector import Selection, describe, latency_ms
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# What a baseline is called before its family: colour and dashes.
+_KINDS: dict[str, tuple[str, Literal["-", "--", "-.", ":"]]] = {
+    "device only": (LIGHT["series-1"], "-."),
+    "edge only raw": (LIGHT["series-4"], ":"),
+    "edge only coded": (LIGHT["series-2"], "--"),
+    "best split": (LIGHT["series-5"], "-"),
+}
+_PANEL_INCHES = 2.6
+_POINTS_PER_FIGURE = 61
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Latencies over goodput. `baselines`: by name, in milliseconds, one for each of `goodputs_bps`; None: not known.
+
+    `plan`: the number of the candidate that the plan takes there. `marks`: what lies at a goodput: a link or a switch.
+    """
+
+    goodputs_bps: tuple[float, ...]
+    marks: tuple[str, ...]
+    plan: tuple[int, ...]
+    plan_ms: tuple[float, ...]
+    baselines: dict[str, tuple[float | None, ...]]
+
+
+def goodput_figure(result: ProjectSelection) -> ReportFigure:
+    """Return the figure of a project."""
+    found = sweep(result)
+    switches = len(result.selection.intervals) - 1
+    times = "never" if switches == 0 else "once" if switches == 1 else f"{switches} times"
+    return ReportFigure(
+        "latency_against_goodput",
+        "Latency against goodput",
+        "Lines: latency of baselines and plan against the goodput of the link",
+        "Thick: what the plan takes, a point where it switches. Dashed upright lines: the project's links. A baseline "
+        "is the fastest of its kind and family; without a split it stands even where none keeps the accuracy bound.",
+        lambda layout: _draw(result.selection, found, layout),
+        _data(result.selection, found),
+        (f"Over all goodputs the plan switches {times}. At a switch both neighbours take the same.",),
+    )
+
+
+def sweep(result: ProjectSelection) -> Sweep:
+    """Return the latencies at the goodputs of the map, at every link and at every switch point."""
+    selection = result.selection
+    ends = project_map(result).goodputs_bps
+    marks = dict.fromkeys(np.geomspace(ends[0], ends[-1], _POINTS_PER_FIGURE).tolist(), "")
+    for after in selection.intervals[1:]:
+        if ends[0] < after.from_bps < ends[-1]:
+            marks[after.from_bps] = "switch"
+    for choice in selection.links:
+        marks[choice.goodput_bps] = ", ".join(filter(None, (marks.get(choice.goodput_bps), choice.link)))
+    goodputs = tuple(sorted(marks))
+    plan = tuple(_planned(selection, goodput) for goodput in goodputs)
+    at_each = [{item.name: item.latency_ms for item in baselines(selection, goodput)} for goodput in goodputs]
+    names = dict.fromkeys(itertools.chain.from_iterable(at_each))
+    return Sweep(
+        goodputs,
+        tuple(marks[goodput] for goodput in goodputs),
+        plan,
+        tuple(latency_ms(selection.candidates[i], goodput) for i, goodput in zip(plan, goodputs, strict=True)),
+        {name: tuple(times.get(name) for times in at_each) for name in names},
+    )
+
+
+def _planned(selection: Selection, goodput_bps: float) -> int:
+    """Return the number of the candidate whose interval holds a goodput."""
+    return next(item for item in reversed(selection.intervals) if item.from_bps <= goodput_bps).candidate
+
+
+def _draw(selection: Selection, found: Sweep, layout: Layout) -> Figure:
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.lines import Line2D
+
+    families = list(dict.fromkeys(name.split(", ", 1)[1] for name in found.baselines))
+    columns = 1 if layout.is_narrow or len(families) == 1 else 2
+    rows = -(-len(families) // columns)
+    # The last number of an axis is beside the first of the next.
+    engine = ConstrainedLayoutEngine(w_pad=0.1)
+    figure = Figure(figsize=(layout.width_inches, 0.8 + _PANEL_INCHES * rows), layout=engine)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes, family in itertools.zip_longest(panels.flat, families):
+        if family is None:
+            axes.set_visible(False)
+            continue
+        _draw_family(axes, selection, found, family)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("latency, ms")
+    for number in range(columns):  # the lowest panel of a column that there is
+        lowest = [axes for axes in panels[:, number] if axes.get_visible()][-1]
+        lowest.set_xlabel("goodput, Mbit/s")
+        lowest.tick_params(labelbottom=True)
+    lines = [Line2D([], [], color=LIGHT["ink"], linewidth=2.2, marker="o", markersize=4, label="the plan")]
+    lines += [
+        Line2D([], [], color=colour, linestyle=dashes, linewidth=1.3, label=kind)
+        for kind, (colour, dashes) in _KINDS.items()
+        if any(name.startswith(f"{kind}, ") for name in found.baselines)
+    ]
+    figure.legend(handles=lines, loc="outside upper center", ncols=2 if layout.is_narrow else 5, frameon=False)
+    return figure
+
+
+def _draw_family(axes: Axes, selection: Selection, found: Sweep, family: str) -> None:
+    across = [goodput / 1e6 for goodput in found.goodputs_bps]
+    for choice in selection.links:
+        axes.axvline(choice.goodput_bps / 1e6, color=LIGHT["muted"], linewidth=0.7, linestyle=(0, (6, 2)))
+    switches = [number for number, mark in enumerate(found.marks) if mark.startswith("switch")]
+    axes.plot(
+        across, found.plan_ms, color=LIGHT["ink"], linewidth=2.2, marker="o", markersize=4, markevery=switches, zorder=3
+    )
+    for kind, (colour, dashes) in _KINDS.items():
+        times = found.baselines.get(f"{kind}, {family}")
+        if times is not None:
+            known = [float("nan") if time is None else time for time in times]
+            axes.plot(across, known, color=colour, linestyle=dashes, linewidth=1.3, zorder=4)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(across[0], across[-1])
+    axes.minorticks_off()
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+    title_panel(axes, label(family))
+    _name_links(axes, selection)
+    axes.grid()
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _name_links(axes: Axes, selection: Selection) -> None:
+    texts = [
+        axes.annotate(
+            label(choice.link, 16), (choice.goodput_bps / 1e6, 0.99), (-1.5, 0), xycoords=("data", "axes fraction"),
+            textcoords="offset points", rotation=90, ha="right", va="top", fontsize=7, color=LIGHT["muted"],
+        )
+        for choice in selection.links
+    ]  # fmt: skip
+    literal(texts)
+
+
+def _data(selection: Selection, found: Sweep) -> FigureData:
+    names = list(found.baselines)
+    columns = ("goodput_bps", "at", "plan", "plan_ms", *(f"{name}, ms" for name in names))
+    rows = [
+        (
+            f"{goodput:.6g}",
+            found.marks[number],
+            describe(selection.candidates[found.plan[number]]),
+            f"{found.plan_ms[number]:.4f}",
+            *(_ms(found.baselines[name][number]) for name in names),
+        )
+        for number, goodput in enumerate(found.goodputs_bps)
+    ]
+    return FigureData(columns, tuple(rows), tuple(name for name in columns if name not in ("at", "plan")))
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
