@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmarks.latency.host import describe_host
+from benchmarks.report.ways import way_of
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, Candidate
 from benchmarks.studies.markdown import NOTHING, filled, table
-from benchmarks.studies.splitting.regions import (
-    FRAMING_BYTES,
-    OUTPUT_BYTES,
-    TCP_IP_BYTES,
-    Fastest,
-    fastest,
-    way_of,
-)
+from benchmarks.studies.splitting.regions import FRAMING_BYTES, OUTPUT_BYTES, TCP_IP_BYTES, Fastest, fastest
 from exporter.layers.candidates import Layer
 from exporter.layers.names import find_layer
 from exporter.variants.plans import ORIGINAL

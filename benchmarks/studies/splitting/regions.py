@@ -1,14 +1,13 @@
-"""Which of device, edge and split is fastest, by slowdown and goodput, with the bytes that a protocol adds."""
+"""Which of device, edge and split is fastest at one slowdown and goodput, with the bytes that a protocol adds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, latency_ms
+from benchmarks.report.ways import Way, WayMap, map_ways, way_of
+from benchmarks.selection.selector import Candidate
 
-Way = Literal["device", "edge", "split"]
 FRAMING_BYTES = 32
 TCP_IP_BYTES = 40  # TCP and IPv4 without options, one segment
 OUTPUT_BYTES = 40  # ten float32
@@ -16,7 +15,7 @@ OUTPUT_BYTES = 40  # ten float32
 
 @dataclass(frozen=True)
 class Fastest:
-    """The fastest candidates at one slowdown and goodput, each None where none keeps the bound.
+    """The fastest candidates at one slowdown and goodput, the split None where none keeps the bound.
 
     `competitor`: of device and edge; `split`: of the cuts; times in milliseconds.
     """
@@ -37,11 +36,6 @@ class Fastest:
         return "split" if self.gain > 1 else way_of(self.competitor)
 
 
-def way_of(candidate: Candidate) -> Way:
-    """Return where a candidate runs."""
-    return "device" if candidate.layer == OUTPUT else "edge" if candidate.layer == INPUT else "split"
-
-
 def on_the_wire(candidate: Candidate) -> Candidate:
     """Return a candidate with all the bytes of a request and its reply, where there are any."""
     if way_of(candidate) == "device":
@@ -50,22 +44,32 @@ def on_the_wire(candidate: Candidate) -> Candidate:
     return replace(candidate, payload_bytes=candidate.payload_bytes + protocol)
 
 
+def map_on_the_wire(
+    candidates: Sequence[Candidate], assumed_slowdown: float, slowdowns: Sequence[float],
+    goodputs_bps: Sequence[float], may_split: Callable[[Candidate], bool] = lambda _: True,
+) -> WayMap:  # fmt: skip
+    """Return the map of the fastest ways, each with the bytes of the protocol.
+
+    `assumed_slowdown`: the one that device times are for. A cut counts where `may_split` allows its candidate.
+    """
+    wired = [on_the_wire(candidate) for candidate in candidates]
+    return map_ways(
+        wired, assumed_slowdown, slowdowns, goodputs_bps, lambda one: way_of(one) != "split" or may_split(one)
+    )
+
+
 def fastest(
     candidates: Sequence[Candidate], assumed_slowdown: float, slowdown: float, goodput_bps: float,
     may_split: Callable[[Candidate], bool] = lambda _: True,
 ) -> Fastest:  # fmt: skip
-    """Return the fastest without and with a cut, of the candidates that keep the bound.
+    """Return the fastest without and with a cut, of the candidates that keep the bound, as they were given.
 
-    `assumed_slowdown`: the one that their device times are for. A cut counts where `may_split` allows its candidate.
     Raises ValueError when no candidate without a cut keeps the bound.
     """
-
-    def ms(candidate: Candidate) -> float:
-        scaled = replace(candidate, device_ms=(candidate.device_ms or 0.0) * slowdown / assumed_slowdown)
-        return latency_ms(on_the_wire(scaled), goodput_bps)
-
-    allowed = [candidate for candidate in candidates if not candidate.reason]
-    competitor = min((one for one in allowed if way_of(one) != "split"), key=ms)
-    splits = [one for one in allowed if way_of(one) == "split" and may_split(one)]
-    split = min(splits, key=ms, default=None)
-    return Fastest(competitor, ms(competitor), split, float("inf") if split is None else ms(split))
+    found = map_on_the_wire(candidates, assumed_slowdown, [slowdown], [goodput_bps], may_split)
+    times_ms = {way: float(times[0, 0]) for way, times in found.fastest_ms.items()}
+    numbers = {way: int(number[0, 0]) for way, number in found.candidates.items()}
+    known: list[Way] = [way for way in ("device", "edge") if numbers[way] >= 0]
+    competitor = min(known, key=lambda way: times_ms[way])
+    split = candidates[numbers["split"]] if numbers["split"] >= 0 else None
+    return Fastest(candidates[numbers[competitor]], times_ms[competitor], split, times_ms["split"])
