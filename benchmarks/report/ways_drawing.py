@@ -21,6 +21,7 @@ GAINS = (1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 # Of the map, from which a region has room for its name.
 _SMALLEST_NAMED_SHARE = 0.02
 _TICKS = (1, 2, 5)
+_WORD_SHAPE = 5
 # Boundaries are drawn where a logarithm of ratios is 0; farther from there than this it need not be known.
 _FARTHEST = 3.0
 
@@ -124,13 +125,13 @@ def _name_regions(axes: Axes, found: WayMap, across: npt.NDArray[np.float64]) ->
 def _deepest(inside: npt.NDArray[np.bool_]) -> tuple[int, int]:
     """Return the point farthest from the border of a region, in steps along rows and columns, first in reading order.
 
-    Across it needs room for words, so that a step up counts as much as two across.
+    Words need more room across than up: a step up counts as much as `_WORD_SHAPE` across.
     """
     left, layer = np.pad(inside, 1), inside
     while True:
         shrunk = left.copy()
         shrunk[1:-1, 1:-1] &= left[:-2, 1:-1] & left[2:, 1:-1]
-        for _ in range(2):
+        for _ in range(_WORD_SHAPE):
             wide = shrunk.copy()
             wide[1:-1, 1:-1] &= shrunk[1:-1, :-2] & shrunk[1:-1, 2:]
             shrunk = wide
