@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from benchmarks.report.report_figure import FOLDER, DrawnFigure
+from benchmarks.figures.report_figure import FOLDER, DrawnFigure
+from benchmarks.figures.svg import printable
 from benchmarks.report.script import SCRIPT, script_hash
 from benchmarks.report.style import STYLE
-from benchmarks.report.svg import printable
 
 # A page that is opened from the disk: nothing may be fetched, and only our own script may run, whatever a name says.
 _POLICY = (

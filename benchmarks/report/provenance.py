@@ -76,10 +76,10 @@ def _parts(result: ProjectSelection, found: Sequence[Mark]) -> str:
     kinds: dict[int, list[str]] = {}
     for mark in found:
         kinds.setdefault(id(mark.row), []).append(mark.kind)
-    rows = [[row.variant, row.layer, f"{row.part} {row.codec}".strip(), f"{row.p50_ms:.4f}", str(row.count),
+    rows = [[row.target, row.variant, row.layer, f"{row.part} {row.codec}".strip(), f"{row.p50_ms:.4f}", str(row.count),
              f"{100 * row.cv:.1f}", ", ".join(kinds.get(id(row), ())), row.run] for row in result.rows]  # fmt: skip
-    columns = ["variant", "cut", "part", "median ms", "samples", "cv %", "marks", "run"]
-    return folded(f"All {len(rows)} measured parts", table(columns, rows, columns[3:6], compact=True))
+    columns = ["target", "variant", "cut", "part", "median ms", "samples", "cv %", "marks", "run"]
+    return folded(f"All {len(rows)} measured parts", table(columns, rows, columns[4:7], compact=True))
 
 
 def _run_cells(run: LatencyRun | str) -> list[str]:

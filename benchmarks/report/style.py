@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.report.palette import variables
+from benchmarks.figures.palette import variables
 
 STYLE = f"""
 :root {{ color-scheme: light dark; --page: #fbfbfa; --mark: #e3eefa; --warn: #fff4d6; --warn-line: #d9a400;

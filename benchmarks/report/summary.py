@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmarks.figures.candidate_times import count_origins, counts_protocol, device_is_measured
 from benchmarks.report.html import bullets, folded, heading, paragraph, table, warning
-from benchmarks.report.origins import Origin, count_origins, counts_protocol, device_is_measured
 from benchmarks.selection.project_selection import ProjectSelection
-from benchmarks.selection.selector import LinkChoice, Selection, describe
+from benchmarks.selection.selector import LinkChoice, Origin, Selection, describe
 from benchmarks.selection.terms import Entry, best, compared, is_split
 from exporter.variants.plans import ORIGINAL
 
@@ -46,13 +46,19 @@ class Gain:
 
     @property
     def is_faster(self) -> Literal["yes", "tie", "no"] | None:
-        """Tell whether the choice is faster by more than a tie; `no`: it is the baseline itself, None without one."""
+        """Tell whether the choice is faster by more than a tie; None without a baseline.
+
+        `no`: it is the baseline itself, or slower by more than a tie, because another objective decided.
+        """
         if self.baseline is None:
             return None
         if self.baseline.index == self.chosen.index:
             return "no"
-        limit_ms = (1.0 - TIE_PERCENT / 100.0) * self.baseline.terms.total_ms
-        return "tie" if self.chosen.terms.total_ms > limit_ms else "yes"
+        within = 1.0 - TIE_PERCENT / 100.0
+        chosen_ms, baseline_ms = self.chosen.terms.total_ms, self.baseline.terms.total_ms
+        if baseline_ms < within * chosen_ms:
+            return "no"
+        return "tie" if chosen_ms > within * baseline_ms else "yes"
 
 
 def link_name(choice: LinkChoice) -> str:
@@ -96,9 +102,12 @@ def summary(result: ProjectSelection) -> list[str]:
     pays = sum(splitting_pays(result.selection, choice) == "yes" for choice in links)
     on = f"{pays or 'none'} of {len(links)} link{'' if len(links) == 1 else 's'}"
     which = "there a split is" if pays else "nowhere is a split"
+    bound = f"at most {_points(result.settings.maximum_loss_points)} of {result.metric}"
+    latency = result.settings.maximum_latency_ms
+    chosen = "the fastest that loses" if latency is None else f"the most accurate within {latency:g} ms that loses"
     lead = (
         f"Splitting pays on {on}: {which} more than {TIE_PERCENT:g} % faster than all on the device and all on the "
-        f"edge. All that is chosen loses at most {_points(result.settings.maximum_loss_points)} of {result.metric}."
+        f"edge. Chosen is {chosen} {bound}."
     )
     return [
         paragraph(lead),
@@ -119,6 +128,8 @@ def link_sentences(result: ProjectSelection, choice: LinkChoice) -> str:
     ]
     if unpruned.baseline is not None and unpruned.is_faster != "no":
         parts.append(f"The unpruned network takes at best {unpruned.baseline.terms.total_ms:.3f} ms.")
+    if choice.over_ms > 0:
+        parts.append(f"It is {choice.over_ms:.3f} ms over the latency bound, which nothing keeps here.")
     near = switch_point_nearby(selection, choice)
     if near is not None:
         parts.append(f"The plan switches nearby, at {near[0] / 1e6:.3f} Mbit/s.")
@@ -134,6 +145,8 @@ def _against(gain: Gain) -> str:
         return f"The {gain.kind}: {named}."
     if gain.is_faster == "tie":
         return f"That is a tie with the {gain.kind}: {named} ({gain.ratio:.2f}×)."
+    if gain.ratio < 1:  # another bound or objective decided
+        return f"The {gain.kind} is faster: {named}."
     if split:
         return f"That is {gain.ratio:.2f}× as fast as the {gain.kind}: {named}."
     return f"No split is faster: the {gain.kind} is {named}."
@@ -227,10 +240,9 @@ def _origin_sentences(result: ProjectSelection) -> list[str]:
             f"{slowdown:g} (device_slowdown), which is assumed."
         )
     elif device:
-        said.append(
-            f"Device times of candidates: {_counted(device)}. Scaled: measured on the machine of the edge, times "
-            f"{slowdown:g} (device_slowdown), which is assumed."
-        )
+        said.append(f"Device times of candidates: {_counted(device)}.")
+        if device["scaled"]:
+            said.append(f"Scaled: measured on the machine of the edge, times {slowdown:g} (device_slowdown), assumed.")
     if edge:
         said.append(f"Edge times of candidates: {_counted(edge)}, on target {result.target}.")
     return said

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from benchmarks.report.svg import label, literal, render
+from benchmarks.figures.svg import label, literal, render
 from benchmarks.report.variants_table import Feature, VariantRow
 from exporter.variants.plans import ORIGINAL
 from exporter.variants.record import VariantRecord

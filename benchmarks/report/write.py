@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.report.gains_figure import gains_figure
-from benchmarks.report.goodput_figure import goodput_figure
+from benchmarks.figures.gains_figure import gains_figure
+from benchmarks.figures.goodput_figure import goodput_figure
+from benchmarks.figures.layers_figure import layers_figure
+from benchmarks.figures.links_figure import links_figure
+from benchmarks.figures.pareto_figure import pareto_figure
+from benchmarks.figures.report_figure import ReportFigure, drawn
+from benchmarks.figures.ways_figure import ways_figure
 from benchmarks.report.html import figure, page
-from benchmarks.report.layers_figure import layers_figure
-from benchmarks.report.links_figure import links_figure
 from benchmarks.report.marks import mark_sentences, marks
-from benchmarks.report.pareto_figure import pareto_figure
 from benchmarks.report.provenance import hosts, provenance, read_runs
-from benchmarks.report.report_figure import ReportFigure, drawn
 from benchmarks.report.steps import steps
 from benchmarks.report.summary import foundations, summary
 from benchmarks.report.tables import intervals, slowdowns
-from benchmarks.report.ways_figure import ways_figure
 from benchmarks.selection.project_selection import ProjectSelection
 from jetson.files.atomic_files import write_files
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.report.svg import render
-from benchmarks.report.ways_drawing import draw_ways
+from benchmarks.figures.svg import render
+from benchmarks.figures.ways_drawing import draw_ways
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import Candidate
 from benchmarks.studies.splitting.regions import map_on_the_wire

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.figures.ways import way_of
 from benchmarks.latency.host import describe_host
-from benchmarks.report.ways import way_of
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, Candidate
 from benchmarks.studies.markdown import NOTHING, filled, table

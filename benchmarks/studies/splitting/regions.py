@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from benchmarks.report.ways import Way, WayMap, map_ways, way_of
+from benchmarks.figures.ways import Way, WayMap, map_ways, way_of
 from benchmarks.selection.selector import Candidate
 
 FRAMING_BYTES = 32

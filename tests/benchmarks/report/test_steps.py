@@ -9,7 +9,7 @@ import pytest
 from example_selection import example_selection
 from example_variants import example_rows, two_step_selection
 
-from benchmarks.report.report_figure import DrawnFigure
+from benchmarks.figures.report_figure import DrawnFigure
 from benchmarks.report.steps import _verdict, steps
 from benchmarks.report.write import REPORT_FILE, write_report
 from benchmarks.selection.project_selection import ProjectSelection

@@ -12,8 +12,8 @@ from html.parser import HTMLParser
 import pytest
 from example_selection import RUN, VGG_LAYERS, example_selection
 
+from benchmarks.figures.report_figure import DrawnFigure
 from benchmarks.latency.run import LatencyRun, write_run
-from benchmarks.report.report_figure import DrawnFigure
 from benchmarks.report.write import REPORT_FILE, report_figures, write_report
 from benchmarks.selection.selector import describe, latency_ms
 from benchmarks.selection.terms import compared, terms_of

@@ -8,9 +8,9 @@ import pytest
 from example_selection import example_selection
 from example_variants import CONVOLUTIONS, WIDTHS, example_rows, two_step_selection
 
-from benchmarks.report.layers_figure import draw_bytes_and_time, layers_figure
-from benchmarks.report.links_figure import draw_latency, links_figure
-from benchmarks.report.report_figure import drawn
+from benchmarks.figures.layers_figure import draw_bytes_and_time, layers_figure
+from benchmarks.figures.links_figure import draw_latency, links_figure
+from benchmarks.figures.report_figure import drawn
 from benchmarks.selection.baselines import baselines
 from benchmarks.selection.families import narrowest_within_bound, series_to_show
 from benchmarks.selection.project_selection import ProjectSelection

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from ways import DEVICE, EDGE, FEATURE, SPLIT
 
-from benchmarks.report.ways import way_of
+from benchmarks.figures.ways import way_of
 from benchmarks.studies.splitting.regions import fastest, on_the_wire
 
 ALL = (DEVICE, EDGE, SPLIT, FEATURE)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.report.link_terms import ms_on, terms_on
+from benchmarks.figures.candidate_times import ms_on, terms_on
 from benchmarks.selection.selector import Candidate, LinkChoice, Selection
 from benchmarks.selection.step_gains import STEP1, STEP2
 from benchmarks.selection.terms import Terms, is_split

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmarks.report.gain_sources import GainSources, gain_sources
-from benchmarks.report.palette import LIGHT, OUTLINE
-from benchmarks.report.report_figure import FigureData, ReportFigure
-from benchmarks.report.svg import Layout, label, ms, title_panel
+from benchmarks.figures.gain_sources import GainSources, gain_sources
+from benchmarks.figures.palette import LIGHT, OUTLINE
+from benchmarks.figures.report_figure import FigureData, ReportFigure
+from benchmarks.figures.svg import Layout, label, ms, title_panel
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import Selection, describe
 

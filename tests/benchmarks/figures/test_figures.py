@@ -13,11 +13,11 @@ import matplotlib
 import pytest
 from example_selection import VGG_LAYERS, example_selection
 
-from benchmarks.report.layers_figure import draw_bytes_and_time, head_ms, layers_in_order
-from benchmarks.report.links_figure import draw_latency, links_figure
-from benchmarks.report.palette import COLOURS, dyed
-from benchmarks.report.report_figure import drawn as drawn_figure
-from benchmarks.report.svg import NARROW, WIDE, ms, printable, render, short_bytes
+from benchmarks.figures.layers_figure import draw_bytes_and_time, head_ms, layers_in_order
+from benchmarks.figures.links_figure import draw_latency, links_figure
+from benchmarks.figures.palette import COLOURS, dyed
+from benchmarks.figures.report_figure import drawn as drawn_figure
+from benchmarks.figures.svg import NARROW, WIDE, ms, printable, render, short_bytes
 from benchmarks.report.write import report_figures
 from benchmarks.selection.terms import compared
 from jetson.errors import CoopexportError
@@ -250,7 +250,7 @@ def test_a_users_style_changes_nothing_and_is_left_alone():
 def test_another_process_draws_the_same_without_pyplot():
     script = (
         "import hashlib, sys\nfrom example_selection import example_selection\n"
-        "from benchmarks.report.links_figure import links_figure\nfrom benchmarks.report.svg import WIDE, render\n"
+        "from benchmarks.figures.links_figure import links_figure\nfrom benchmarks.figures.svg import WIDE, render\n"
         "assert 'matplotlib' not in sys.modules\nfigure = links_figure(example_selection(layers=['a']))\n"
         "svg = render(lambda: figure.draw(WIDE), figure.name)\n"
         "assert 'matplotlib.pyplot' not in sys.modules\nprint(hashlib.sha256(svg).hexdigest())"

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmarks.report.palette import LIGHT
-from benchmarks.report.report_figure import FigureData, ReportFigure
-from benchmarks.report.svg import WIDE, Layout, label, literal, ms, short_bytes
+from benchmarks.figures.palette import LIGHT
+from benchmarks.figures.report_figure import FigureData, ReportFigure
+from benchmarks.figures.svg import WIDE, Layout, label, literal, ms, short_bytes
 from benchmarks.selection.families import CutSeries, series_to_show
 from benchmarks.selection.project_selection import ProjectSelection
 
@@ -37,7 +37,7 @@ def layers_figure(result: ProjectSelection) -> ReportFigure:
         "Bytes and time per layer",
         "Bars: mean payload at each cut. Lines: time up to each cut",
         "Above: mean bytes of one message, its header included. Below: median time of the head, up to the cut and its "
-        f"quantisation, on target {result.target}: not yet the device's.",
+        f"quantisation, on target {timed_target(result)}, without device_slowdown.",
         lambda layout: draw_bytes_and_time(result, layout),
         _data(result),
         _sentences(result),
@@ -90,13 +90,23 @@ def layers_in_order(result: ProjectSelection) -> list[str]:
     return order
 
 
+def timed_target(result: ProjectSelection) -> str:
+    """Return the target whose heads are shown: the device's own where any was measured there, else the edge's."""
+    device = result.settings.device_target
+    return (
+        device if device and any(row.target == device and row.part == "head" for row in result.rows) else result.target
+    )
+
+
 def head_ms(result: ProjectSelection) -> dict[tuple[str, str], float]:
     """Return the median latency of each head in milliseconds, by variant and layer; none of an older graph."""
     hashes = {(split.variant, split.layer): split.head.sha256 for item in result.variants for split in item.splits}
     return {
         (row.variant, row.layer): row.p50_ms
         for row in result.rows
-        if row.part == "head" and hashes.get((row.variant, row.layer)) == row.source_sha256
+        if row.part == "head"
+        and row.target == timed_target(result)
+        and hashes.get((row.variant, row.layer)) == row.source_sha256
     }
 
 
@@ -190,6 +200,6 @@ def _draw_times(axes: Axes, result: ProjectSelection, series: Sequence[CutSeries
                 va="top" if below else "bottom", fontsize=7,
             )  # fmt: skip
     axes.set_ylim(0, 1.2 * max(shown, default=1.0))
-    axes.set_ylabel(f"median ms up to the cut,\non target {label(result.target)}")
+    axes.set_ylabel(f"median ms up to the cut,\non target {label(timed_target(result))}")
     literal([axes.yaxis.label])
     axes.grid(axis="y")

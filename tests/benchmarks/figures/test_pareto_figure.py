@@ -7,8 +7,8 @@ from example_selection import example_selection
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.report.pareto_figure import front, pareto_figure
-from benchmarks.report.svg import WIDE
+from benchmarks.figures.pareto_figure import front, pareto_figure
+from benchmarks.figures.svg import WIDE
 from benchmarks.selection.selector import latency_ms
 
 POINTS = st.lists(st.tuples(st.integers(0, 6).map(float), st.integers(0, 6).map(float)), max_size=12)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ways import DEVICE, EDGE, FEATURE, SPLIT
 
-from benchmarks.report.svg import WIDE
-from benchmarks.report.ways import WayMap, map_ways, way_of
-from benchmarks.report.ways_figure import project_map, ways_figure
+from benchmarks.figures.svg import WIDE
+from benchmarks.figures.ways import WayMap, map_ways, way_of
+from benchmarks.figures.ways_figure import project_map, ways_figure
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, describe, latency_ms, select
 
 LAYERS = st.sampled_from((INPUT, OUTPUT, "conv1", "pool2"))
@@ -59,6 +59,13 @@ def test_sums_done_by_hand() -> None:
     assert found.way_at(0, 0) == "split"
     assert found.candidate_at(0, 0) == 2
     assert found.gains[0, 0] == pytest.approx(found.unsplit_ms[0, 0] / (3 + 16 * 0.008))
+
+
+def test_a_round_trip_is_spent_where_anything_crosses() -> None:
+    found = map_ways((DEVICE, EDGE, SPLIT), 5, [5.0], [1e6], round_trip_ms=30.0)
+    for way, candidate in (("device", DEVICE), ("edge", EDGE), ("split", SPLIT)):
+        assert found.fastest_ms[way][0, 0] == pytest.approx(latency_ms(candidate, 1e6, 30.0))
+    assert found.way_at(0, 0) == "device"
 
 
 def test_without_a_split_nothing_is_gained_and_without_the_rest_there_is_no_bound() -> None:
@@ -130,9 +137,10 @@ def test_a_map_of_one_way_alone_can_be_drawn(layer: str) -> None:
     assert name in {text.get_text() for text in figure.draw(WIDE).axes[0].texts}
 
 
-def test_times_measured_on_the_device_are_not_called_assumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.report.origins.device_origin", lambda candidate: "measured")
+def test_times_measured_on_the_device_are_not_called_assumed() -> None:
     result = example_selection()
+    measured = tuple(replace(one, device_origin="measured") for one in result.selection.candidates)
+    result = replace(result, selection=replace(result.selection, candidates=measured))
     found: WayMap = project_map(result)
     here = {choice.link: choice.latency_ms for choice in result.selection.links}
     row = int(np.argmin(abs(np.log(found.slowdowns))))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.report.origins import device_is_measured
-from benchmarks.report.report_figure import FigureData, ReportFigure
-from benchmarks.report.svg import Layout
-from benchmarks.report.ways import WAYS, WayMap, map_ways
-from benchmarks.report.ways_drawing import NAMES, draw_ways
+from benchmarks.figures.candidate_times import device_is_measured, plan_round_trip_ms
+from benchmarks.figures.report_figure import FigureData, ReportFigure
+from benchmarks.figures.svg import Layout
+from benchmarks.figures.ways import WAYS, WayMap, map_ways
+from benchmarks.figures.ways_drawing import NAMES, draw_ways
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import describe
 
@@ -31,6 +31,8 @@ def ways_figure(result: ProjectSelection) -> ReportFigure:
     shares = ", ".join(f"{NAMES[way]} in {100 * places.count(way) / len(places):.0f} %" for way in WAYS)
     measured = device_is_measured(result.selection)
     axis = f"against the {'device as it was measured' if measured else 'machine that was measured'}"
+    round_trip = plan_round_trip_ms(result.selection)
+    trip = f" The link's round trip is {round_trip:g} ms at every goodput." if round_trip > 0 else ""
     return ReportFigure(
         "where_splitting_pays",
         "Where splitting pays",
@@ -42,7 +44,7 @@ def ways_figure(result: ProjectSelection) -> ReportFigure:
         (
             f"Of this map the fastest way is {shares}. A split is compared with the better of all on the device and "
             "all on the edge, the image raw or coded.",
-            f"The slowdown is {axis}, the same for every part of the network.",
+            f"The slowdown is {axis}, the same for every part of the network.{trip}",
         ),
     )
 
@@ -55,7 +57,11 @@ def project_map(result: ProjectSelection) -> WayMap:
     assumed = own_slowdown(result)
     slowest, fastest = max(_SLOWDOWNS[1], assumed * _BEYOND), min(_SLOWDOWNS[0], assumed / _BEYOND)
     return map_ways(
-        result.selection.candidates, assumed, np.geomspace(fastest, slowest, _ROWS), np.geomspace(low, high, _COLUMNS)
+        result.selection.candidates,
+        assumed,
+        np.geomspace(fastest, slowest, _ROWS),
+        np.geomspace(low, high, _COLUMNS),
+        round_trip_ms=plan_round_trip_ms(result.selection),
     )
 
 

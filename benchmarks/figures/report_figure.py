@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmarks.report.svg import NARROW, WIDE, Layout, printable, render, render_with_png
+from benchmarks.figures.svg import NARROW, WIDE, Layout, printable, render, render_with_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

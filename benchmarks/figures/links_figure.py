@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmarks.report.palette import LIGHT, OUTLINE
-from benchmarks.report.report_figure import FigureData, ReportFigure
-from benchmarks.report.svg import WIDE, Layout, label, literal, ms, title_panel
+from benchmarks.figures.palette import LIGHT, OUTLINE
+from benchmarks.figures.report_figure import FigureData, ReportFigure
+from benchmarks.figures.svg import WIDE, Layout, label, literal, ms, title_panel
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT
 from benchmarks.selection.terms import CHOSEN, Entry, Terms, best, compared, is_split

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.report.palette import LIGHT, OUTLINE, dyed
+from benchmarks.figures.palette import LIGHT, OUTLINE, dyed
 from jetson.errors import UnsupportedError
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from benchmarks.report.palette import LIGHT
-from benchmarks.report.report_figure import FigureData, ReportFigure
-from benchmarks.report.svg import Layout, label, literal, title_panel
-from benchmarks.report.ways_figure import project_map
+from benchmarks.figures.candidate_times import plan_round_trip_ms
+from benchmarks.figures.palette import LIGHT
+from benchmarks.figures.report_figure import FigureData, ReportFigure
+from benchmarks.figures.svg import Layout, label, literal, title_panel
+from benchmarks.figures.ways_figure import project_map
 from benchmarks.selection.baselines import baselines
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import Selection, describe, latency_ms
@@ -74,13 +75,14 @@ def sweep(result: ProjectSelection) -> Sweep:
         marks[choice.goodput_bps] = ", ".join(filter(None, (marks.get(choice.goodput_bps), choice.link)))
     goodputs = tuple(sorted(marks))
     plan = tuple(_planned(selection, goodput) for goodput in goodputs)
-    at_each = [{item.name: item.latency_ms for item in baselines(selection, goodput)} for goodput in goodputs]
+    trip = plan_round_trip_ms(selection)
+    at_each = [{item.name: item.latency_ms for item in baselines(selection, goodput, trip)} for goodput in goodputs]
     names = dict.fromkeys(itertools.chain.from_iterable(at_each))
     return Sweep(
         goodputs,
         tuple(marks[goodput] for goodput in goodputs),
         plan,
-        tuple(latency_ms(selection.candidates[i], goodput) for i, goodput in zip(plan, goodputs, strict=True)),
+        tuple(latency_ms(selection.candidates[i], goodput, trip) for i, goodput in zip(plan, goodputs, strict=True)),
         {name: tuple(times.get(name) for times in at_each) for name in names},
     )
 

@@ -60,10 +60,12 @@ def way_of(candidate: Candidate) -> Way:
 def map_ways(
     candidates: Sequence[Candidate], assumed_slowdown: float, slowdowns: Sequence[float] | Floats,
     goodputs_bps: Sequence[float] | Floats, may_run: Callable[[Candidate], bool] = lambda _: True,
+    round_trip_ms: float = 0.0,
 ) -> WayMap:  # fmt: skip
     """Return the map over candidates that have no reason against them.
 
     `assumed_slowdown`: the one that their device times are for. A candidate counts where `may_run` allows it.
+    `round_trip_ms`: of the link, at every goodput.
     """
     across, up = np.asarray(goodputs_bps, np.float64), np.asarray(slowdowns, np.float64)
     shape = (len(up), len(across))
@@ -74,7 +76,8 @@ def map_ways(
             continue
         # At 1 bit per second: the selector's own formula turns bytes into a time, here as everywhere.
         terms = terms_of(candidate, 1.0)
-        here = (terms.device_ms / assumed_slowdown) * up[:, None] + terms.transmission_ms / across + terms.edge_ms
+        crossing_ms = terms.transmission_ms / across + (round_trip_ms if terms.transmission_ms > 0 else 0.0)
+        here = (terms.device_ms / assumed_slowdown) * up[:, None] + crossing_ms + terms.edge_ms
         way = way_of(candidate)
         better = here < fastest[way]
         fastest[way] = np.where(better, here, fastest[way])

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmarks.report.link_terms import ms_on
-from benchmarks.report.origins import device_origin, edge_origin
-from benchmarks.report.palette import LIGHT
-from benchmarks.report.report_figure import FigureData, ReportFigure
-from benchmarks.report.svg import Layout, label, literal, short_bytes, title_panel
-from benchmarks.report.ways import WAYS, Way, way_of
-from benchmarks.report.ways_drawing import NAMES
+from benchmarks.figures.candidate_times import ms_on
+from benchmarks.figures.palette import LIGHT
+from benchmarks.figures.report_figure import FigureData, ReportFigure
+from benchmarks.figures.svg import Layout, label, literal, short_bytes, title_panel
+from benchmarks.figures.ways import WAYS, Way, way_of
+from benchmarks.figures.ways_drawing import NAMES
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import Candidate
 
@@ -175,7 +174,7 @@ def _data(result: ProjectSelection) -> FigureData:
     columns = (
         "number", "variant", "cut", "coding", "payload_bytes", f"{result.metric}_percent", "loss_points", "device_ms",
         "device_time_is", "edge_ms", "edge_time_is", *(f"{choice.link}, total_ms" for choice in links), "front",
-        "chosen", "left_out",
+        "chosen", "note", "left_out",
     )  # fmt: skip
     rows = []
     for number, candidate in enumerate(result.selection.candidates):
@@ -190,16 +189,17 @@ def _data(result: ProjectSelection) -> FigureData:
                 f"{100 * candidate.metric:.2f}",
                 f"{candidate.loss_points:.2f}",
                 _known(candidate.device_ms),
-                "" if candidate.device_ms is None else device_origin(candidate),
+                candidate.device_origin or "",
                 _known(candidate.edge_ms),
-                "" if candidate.edge_ms is None else edge_origin(candidate),
+                candidate.edge_origin or "",
                 *(_known(ms_on(candidate, choice) if timed else None) for choice in links),
                 ", ".join(name for name, found in zip(names, fronts, strict=True) if number in found),
                 ", ".join(choice.link for choice in links if choice.candidate == number),
+                candidate.note,
                 candidate.reason,
             )
         )
-    texts = ("variant", "cut", "coding", "device_time_is", "edge_time_is", "front", "chosen", "left_out")
+    texts = ("variant", "cut", "coding", "device_time_is", "edge_time_is", "front", "chosen", "note", "left_out")
     return FigureData(columns, tuple(rows), tuple(name for name in columns if name not in texts))
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.report.palette import LIGHT
-from benchmarks.report.svg import label, literal
-from benchmarks.report.ways import Way, WayMap
+from benchmarks.figures.palette import LIGHT
+from benchmarks.figures.svg import label, literal
+from benchmarks.figures.ways import Way, WayMap
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ import pytest
 from example_selection import example_selection
 from example_variants import two_step_selection
 
-from benchmarks.report.gain_sources import GainSources, gain_sources
-from benchmarks.report.gains_figure import gains_figure, parts_of
-from benchmarks.report.svg import NARROW, WIDE
+from benchmarks.figures.gain_sources import GainSources, gain_sources
+from benchmarks.figures.gains_figure import gains_figure, parts_of
+from benchmarks.figures.svg import NARROW, WIDE
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, Selection, select
 from benchmarks.selection.step_gains import step_gains
 

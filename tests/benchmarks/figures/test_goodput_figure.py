@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from example_selection import example_selection
 
-from benchmarks.report.goodput_figure import goodput_figure, sweep
-from benchmarks.report.svg import NARROW, WIDE
+from benchmarks.figures.goodput_figure import goodput_figure, sweep
+from benchmarks.figures.svg import NARROW, WIDE
 from benchmarks.selection.baselines import baselines
 from benchmarks.selection.selector import latency_ms
 
