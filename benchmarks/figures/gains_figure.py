@@ -111,7 +111,7 @@ def _data(selection: Selection, found: Sequence[GainSources]) -> FigureData:
     rows = [
         (
             gain.link.link,
-            f"{gain.link.goodput_bps:g}",
+            f"{gain.link.goodput_bps:.10g}",
             gain.stage,
             describe(selection.candidates[gain.before]),
             describe(selection.candidates[gain.after]),

@@ -166,7 +166,7 @@ def _data(selection: Selection, found: Sweep) -> FigureData:
     columns = ("goodput_bps", "at", "plan", "plan_ms", *(f"{name}, ms" for name in names))
     rows = [
         (
-            f"{goodput:.6g}",
+            f"{goodput:.10g}",
             found.marks[number],
             describe(selection.candidates[found.plan[number]]),
             f"{found.plan_ms[number]:.4f}",

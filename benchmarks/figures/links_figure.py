@@ -50,7 +50,7 @@ def _data(result: ProjectSelection) -> FigureData:
             rows.append(
                 (
                     choice.link,
-                    f"{choice.goodput_bps:g}",
+                    f"{choice.goodput_bps:.10g}",
                     entry.name,
                     candidate.variant,
                     candidate.layer,

@@ -94,7 +94,7 @@ def _data(result: ProjectSelection, found: WayMap) -> FigureData:
             times = [float(found.fastest_ms[way][row, column]) for way in WAYS]
             rows.append(
                 (
-                    f"{goodput:.6g}",
+                    f"{goodput:.10g}",
                     f"{slowdown:.4g}",
                     found.way_at(row, column),
                     _number(float(gains[row, column])),

@@ -10,6 +10,9 @@ from benchmarks.latency.run import LatencyRun, RunItem
 from benchmarks.latency.summaries import summarise_item
 from benchmarks.latency.table import Latency
 from benchmarks.selection.project_selection import ProjectSelection
+from benchmarks.selection.selector import Candidate, describe
+from benchmarks.selection.terms import is_split
+from engines.building.build_items import WHOLE
 
 _Key = tuple[str, str, str, str]
 
@@ -61,4 +64,27 @@ def mark_sentences(result: ProjectSelection, found: list[Mark]) -> list[str]:
         return []
     parts = len({id(mark.row) for mark in found})
     kinds = ", ".join(f"{kind} ({count})" for kind, count in Counter(mark.kind for mark in found).most_common())
-    return [f"Of {len(result.rows)} measured parts {parts} are marked: {kinds}. Provenance has each with its reason."]
+    marked = f"Of {len(result.rows)} measured parts {parts} are marked: {kinds}. Provenance has each with its reason."
+    return [marked, *_of_the_chosen(result, found)]
+
+
+def _of_the_chosen(result: ProjectSelection, found: list[Mark]) -> list[str]:
+    """Return for each candidate that is chosen somewhere which of its parts are marked, and with what."""
+    said = []
+    for number in dict.fromkeys(choice.candidate for choice in result.selection.links):
+        candidate = result.selection.candidates[number]
+        own = [mark for mark in found if is_part_of(mark.row, candidate)]
+        if own:
+            named = ", ".join(f"{mark.row.part} ({mark.kind})" for mark in own)
+            said.append(f"Marked of {describe(candidate)}, which is chosen: {named}.")
+    return said
+
+
+def is_part_of(row: Latency, candidate: Candidate) -> bool:
+    """Tell whether a candidate's times are made of a row's."""
+    if row.variant != candidate.variant:
+        return False
+    if is_split(candidate):
+        return row.layer == candidate.layer or (row.layer == WHOLE and row.part == "preprocess")
+    coding = candidate.coding.split(" ")[0]
+    return row.layer == WHOLE and (not row.codec or row.codec == coding)

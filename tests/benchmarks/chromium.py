@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-_DEADLINE_S = 60.0
+_SILENCE_S = 60.0
 
 
 class Page:
@@ -44,9 +44,8 @@ class Page:
                 return answer
 
     def _next(self) -> dict[str, Any]:
-        started = time.monotonic()
         while b"\0" not in self._buffer:
-            if time.monotonic() - started > _DEADLINE_S:
+            if not select.select([self._reader], [], [], _SILENCE_S)[0]:
                 raise RuntimeError("the browser does not answer")
             read = os.read(self._reader, 1 << 20)
             if not read:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from example_selection import RUN, example_selection
 
 from benchmarks.latency.run import LatencyRun
-from benchmarks.report.marks import mark_sentences, marks
+from benchmarks.report.marks import Mark, is_part_of, mark_sentences, marks
 from benchmarks.report.provenance import provenance
+from benchmarks.selection.selector import describe
+from benchmarks.selection.terms import is_split
 
 STEADY = tuple(1.0 + 0.001 * (number % 7) for number in range(100))
 
@@ -66,3 +69,26 @@ def test_a_reference_network_that_failed_is_not_a_number() -> None:
     measured = {"variant": "reference", "layer": "whole", "part": "whole", "samples_ms": [0.5] * 20}
     page = "".join(provenance(replace(example_selection()), {RUN: run_with(reference=measured, steady=False)}, []))
     assert "median 0.5000 ms" in page
+
+
+def test_the_parts_of_a_candidate_are_those_its_times_are_made_of() -> None:
+    result = example_selection()
+    for candidate in result.selection.candidates:
+        own = [row for row in result.rows if is_part_of(row, candidate)]
+        on_device = ("preprocess", "head", "encode") if is_split(candidate) else ("encode",)
+        if candidate.layer == "output":
+            on_device = ("preprocess", "whole")
+        device_ms = sum(row.p50_ms for row in own if row.part in on_device)
+        edge_ms = sum(row.p50_ms for row in own if row.part not in on_device)
+        assert candidate.device_ms == pytest.approx(5 * device_ms)
+        assert candidate.edge_ms == pytest.approx(edge_ms)
+
+
+def test_marks_of_what_is_chosen_are_named_first() -> None:
+    result = example_selection()
+    choice = result.selection.links[1]  # pruned, cut after pool1
+    found = [Mark(row, "drift: x") for row in result.rows if (row.variant, row.layer, row.part) in
+             (("pruned", "pool1", "head"), ("original", "pool1", "head"))]  # fmt: skip
+    said = mark_sentences(result, found)
+    chosen = describe(result.selection.candidates[choice.candidate])
+    assert said[1:] == [f"Marked of {chosen}, which is chosen: head (drift)."]

@@ -16,7 +16,7 @@ from exporter.project.settings import SelectSection
 def result() -> ProjectSelection:
     settings = SelectSection(goodput_bps={"3G": 1.1e6}, device_slowdown=5.0)
     selection = select((DEVICE, EDGE, SPLIT, FEATURE), settings.goodput_bps, settings.maximum_loss_points)
-    sources = Sources(times_of_target("cpu", (), {}), settings.device_slowdown)
+    sources = Sources(times_of_target("cpu", [], {}), settings.device_slowdown)
     return ProjectSelection(selection, (), (), settings, "cpu", 0.9, "top1", sources)
 
 
