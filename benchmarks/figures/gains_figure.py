@@ -43,6 +43,7 @@ def gains_figure(result: ProjectSelection) -> ReportFigure:
         lambda layout: _draw(found, layout),
         _data(result.selection, found),
         (
+            *(() if found else ("No stage has a candidate of the original before it: no gain is shown.",)),
             "Computation and transmission are compared at the same cut; moving the cut is what remains. Where the new "
             "network was not measured at the old cut, the cut is moved first: the table has the order.",
         ),
@@ -60,15 +61,21 @@ def _draw(found: Sequence[GainSources], layout: Layout) -> Figure:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
+    if not found:
+        figure = Figure(figsize=(layout.width_inches, 0.8), layout="constrained")
+        axes = figure.subplots()
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "nothing to compare", ha="center", va="center")
+        return figure
     links = list(dict.fromkeys(gain.link.link for gain in found))
     by_link = {link: [gain for gain in found if gain.link.link == link] for link in links}
-    heights = [len(gains) + 1.6 for gains in by_link.values()] or [1.0]
+    heights = [len(gains) + 1.6 for gains in by_link.values()]
     pitch = 0.42 if layout.is_narrow else 0.27
     figure = Figure(figsize=(layout.width_inches, 0.9 + pitch * sum(heights)), layout="constrained")
     panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     low = min([0.0, *(sum(part for part in parts_of(gain).values() if part < 0) for gain in found)])
     high = max([0.001, *(sum(part for part in parts_of(gain).values() if part > 0) for gain in found)])
-    for axes, gains in zip(panels, by_link.values(), strict=False):
+    for axes, gains in zip(panels, by_link.values(), strict=True):
         _draw_link(axes, gains, layout)
         room = 0.42 if layout.is_narrow else 0.2  # for the numbers at the right
         axes.set_xlim(low - 0.03 * (high - low), high + room * (high - low))

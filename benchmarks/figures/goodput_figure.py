@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.figures.candidate_times import plan_round_trip_ms
 from benchmarks.figures.palette import LIGHT
 from benchmarks.figures.report_figure import FigureData, ReportFigure
-from benchmarks.figures.svg import Layout, label, literal, title_panel
+from benchmarks.figures.svg import Layout, label, literal, title_panel, with_room
 from benchmarks.figures.ways_figure import project_map
 from benchmarks.selection.baselines import baselines
 from benchmarks.selection.project_selection import ProjectSelection
@@ -151,12 +151,16 @@ def _draw_family(axes: Axes, selection: Selection, found: Sweep, family: str) ->
 
 
 def _name_links(axes: Axes, selection: Selection) -> None:
+    links = sorted(selection.links, key=lambda choice: choice.goodput_bps)
+    span = np.log(axes.get_xlim()[1] / axes.get_xlim()[0])
+    named = with_room([np.log(choice.goodput_bps) / span for choice in links], 0.04)
     texts = [
         axes.annotate(
             label(choice.link, 16), (choice.goodput_bps / 1e6, 0.99), (-1.5, 0), xycoords=("data", "axes fraction"),
             textcoords="offset points", rotation=90, ha="right", va="top", fontsize=7, color=LIGHT["muted"],
         )
-        for choice in selection.links
+        for choice, has_room in zip(links, named, strict=True)
+        if has_room
     ]  # fmt: skip
     literal(texts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -121,6 +122,15 @@ def literal(texts: Iterable[Text]) -> None:
 def title_panel(axes: Axes, text: str) -> None:
     """Write the title of one of several panels."""
     literal([axes.set_title(text, loc="left", fontsize=9.5, fontweight="bold")])
+
+
+def with_room(places: Iterable[float], room: float) -> list[bool]:
+    """Tell of each place, in ascending order, whether it is at least `room` beyond the last that had room."""
+    last, found = -math.inf, []
+    for place in places:
+        found.append(place - last >= room)
+        last = place if found[-1] else last
+    return found
 
 
 def short_bytes(value: float) -> str:

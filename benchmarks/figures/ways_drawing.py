@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.figures.palette import LIGHT
-from benchmarks.figures.svg import label, literal
+from benchmarks.figures.svg import label, literal, with_room
 from benchmarks.figures.ways import Way, WayMap
 
 if TYPE_CHECKING:
@@ -148,10 +148,11 @@ def _mark_links(axes: Axes, links: Mapping[str, float], slowdown: float | None) 
     distances = np.diff(np.log([place for _, place in places]))
     span = np.log(axes.get_xlim()[1] / axes.get_xlim()[0])
     crowded = len(places) > 1 and bool(distances.min() / span < 0.12)
-    for name, goodput in places:
+    named = with_room([np.log(place) / span for _, place in places], 0.045)
+    for (name, goodput), has_room in zip(places, named, strict=True):
         axes.axvline(goodput / 1e6, color=LIGHT["ink"], linewidth=0.9, linestyle=(0, (6, 2)))
         text = axes.annotate(
-            label(name, 20), (goodput / 1e6, 1.0), (0, 3), textcoords="offset points",
+            label(name, 20) if has_room else "", (goodput / 1e6, 1.0), (0, 3), textcoords="offset points",
             xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8, rotation=90 if crowded else 0,
         )  # fmt: skip
         literal([text])

@@ -44,9 +44,16 @@ def ways_figure(result: ProjectSelection) -> ReportFigure:
         (
             f"Of this map the fastest way is {shares}. A split is compared with the better of all on the device and "
             "all on the edge, the image raw or coded.",
+            *_missing(found),
             f"The slowdown is {axis}, the same for every part of the network.{trip}",
         ),
     )
+
+
+def _missing(found: WayMap) -> list[str]:
+    """Return in a sentence which ways have no candidate that may be chosen, so that none is taken for slow."""
+    missing = [NAMES[way] for way in WAYS if not np.isfinite(found.fastest_ms[way]).any()]
+    return [f"No candidate is left for: {', '.join(missing)}."] if missing else []
 
 
 def project_map(result: ProjectSelection) -> WayMap:

@@ -77,12 +77,12 @@ def gains(selection: Selection, choice: LinkChoice) -> tuple[Gain, Gain]:
     )
 
 
-def splitting_pays(selection: Selection, choice: LinkChoice) -> Literal["yes", "tie", "no"]:
-    """Tell whether a split is chosen, and is faster than all without by more than a tie; yes if there are none."""
+def splitting_pays(selection: Selection, choice: LinkChoice) -> Literal["yes", "tie", "no", "not known"]:
+    """Tell whether a split is chosen, and faster than all without by more than a tie; not known if there are none."""
     gain = gains(selection, choice)[0]
     if not is_split(gain.chosen.candidate):
         return "no"
-    return gain.is_faster or "yes"
+    return gain.is_faster or "not known"
 
 
 def switch_point_nearby(selection: Selection, choice: LinkChoice) -> tuple[float, float] | None:
@@ -98,22 +98,29 @@ def switch_point_nearby(selection: Selection, choice: LinkChoice) -> tuple[float
 
 def summary(result: ProjectSelection) -> list[str]:
     """Return as HTML what was chosen on each link and what that gains: sentences, and their numbers folded away."""
-    links = result.selection.links
-    pays = sum(splitting_pays(result.selection, choice) == "yes" for choice in links)
-    on = f"{pays or 'none'} of {len(links)} link{'' if len(links) == 1 else 's'}"
-    which = "there a split is" if pays else "nowhere is a split"
     bound = f"at most {_points(result.settings.maximum_loss_points)} of {result.metric}"
     latency = result.settings.maximum_latency_ms
     chosen = "the fastest that loses" if latency is None else f"the most accurate within {latency:g} ms that loses"
-    lead = (
-        f"Splitting pays on {on}: {which} more than {TIE_PERCENT:g} % faster than all on the device and all on the "
-        f"edge. Chosen is {chosen} {bound}."
-    )
+    lead = f"{_where_it_pays(result.selection)} Chosen is {chosen} {bound}."
     return [
         paragraph(lead),
-        bullets([link_sentences(result, choice) for choice in links]),
+        bullets([link_sentences(result, choice) for choice in result.selection.links]),
         folded("The same in numbers", _tables(result)),
     ]
+
+
+def _where_it_pays(selection: Selection) -> str:
+    """Return on how many of the links splitting pays, and on how many nothing is known of that."""
+    found = [splitting_pays(selection, choice) for choice in selection.links]
+    nothing = "no candidate without a split is left to compare with"
+    if set(found) == {"not known"}:
+        return f"Whether splitting pays is not known: {nothing}."
+    pays, unknown = found.count("yes"), found.count("not known")
+    on = f"{pays or 'none'} of {len(found)} link{'' if len(found) == 1 else 's'}"
+    which = "there a split is" if pays else "nowhere is a split"
+    than = f"more than {TIE_PERCENT:g} % faster than all on the device and all on the edge"
+    said = f"Splitting pays on {on}: {which} {than}."
+    return f"{said} On {unknown} that is not known: {nothing}." if unknown else said
 
 
 def link_sentences(result: ProjectSelection, choice: LinkChoice) -> str:
@@ -139,7 +146,7 @@ def link_sentences(result: ProjectSelection, choice: LinkChoice) -> str:
 def _against(gain: Gain) -> str:
     split = is_split(gain.chosen.candidate)
     if gain.baseline is None:
-        return "Nothing without a split keeps the accuracy bound." if split else "No split keeps the accuracy bound."
+        return f"No candidate {'without' if split else 'with'} a split is left to compare with."
     named = f"{describe(gain.baseline.candidate)}, {gain.baseline.terms.total_ms:.3f} ms"
     if gain.ratio is None:
         return f"The {gain.kind}: {named}."
@@ -184,7 +191,7 @@ def _tables(result: ProjectSelection) -> str:
 
 def _gain_cells(gain: Gain) -> list[str]:
     if gain.baseline is None:
-        return [gain.kind, "none keeps the accuracy bound", *["–"] * 6]
+        return [gain.kind, "none is left", *["–"] * 6]
     before, after = gain.baseline.terms, gain.chosen.terms
     return [
         gain.kind,

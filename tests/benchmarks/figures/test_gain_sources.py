@@ -116,3 +116,7 @@ def test_a_selection_in_which_nothing_of_the_original_holds_has_no_stage() -> No
     selection = select((*lossy, *STEP1), LINK, 1.0)
     assert isinstance(selection, Selection)
     assert gain_sources(selection) == []
+    nothing = replace(example_selection(layers=["conv1_1"]), selection=selection)
+    figure = gains_figure(nothing)
+    assert figure.sentences[0] == "No stage has a candidate of the original before it: no gain is shown."
+    assert [text.get_text() for text in figure.draw(WIDE).axes[0].texts] == ["nothing to compare"]

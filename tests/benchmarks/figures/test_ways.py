@@ -103,6 +103,15 @@ def test_regions_links_and_slowdown_are_named_in_the_figure() -> None:
     assert marks == {(1.1, 7.0), (5.85, 7.0), (18.88, 7.0)}
 
 
+def test_links_close_together_are_all_drawn_and_as_many_named_as_have_room() -> None:
+    links = {f"link {number}": 1e6 * 1.04**number for number in range(20)}
+    axes = ways_figure(example_selection(layers=["a"], settings={"goodput_bps": links})).draw(WIDE).axes[0]
+    assert len([line for line in axes.lines if line.get_marker() == "o"]) == 20
+    named = [text.get_text() for text in axes.texts if text.get_text().startswith("link")]
+    assert named[0] == "link 0"
+    assert 1 < len(named) < 6
+
+
 def test_a_name_stands_in_its_region() -> None:
     result = example_selection()
     found = project_map(result)
@@ -134,6 +143,8 @@ def test_a_map_of_one_way_alone_can_be_drawn(layer: str) -> None:
     figure = ways_figure(result)
     name = {INPUT: "all on the edge", OUTPUT: "all on the device"}.get(layer, "split")
     assert f"{name} in 100 %" in figure.sentences[0]
+    others = [other for other in ("all on the device", "split", "all on the edge") if other != name]
+    assert figure.sentences[1] == f"No candidate is left for: {', '.join(others)}."
     assert name in {text.get_text() for text in figure.draw(WIDE).axes[0].texts}
 
 
