@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmarks.latency.run import LatencyRun, RunItem
-from benchmarks.latency.summaries import summarise_item
 from benchmarks.latency.table import Latency
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import Candidate, describe
 from benchmarks.selection.terms import is_split
 from engines.building.build_items import WHOLE
-
-_Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
@@ -30,32 +25,14 @@ class Mark:
         return self.text.split(":")[0]
 
 
-def marks(result: ProjectSelection, runs: Mapping[str, LatencyRun | str]) -> list[Mark]:
-    """Return all doubts about the rows that the selection rests on, in the rows' order.
-
-    Those that a row carries itself, or else those of its samples; `runs`: by name, or what is wrong with their files.
-    """
-    items = {name: _items(run) for name, run in runs.items() if isinstance(run, LatencyRun)}
+def marks(result: ProjectSelection) -> list[Mark]:
+    """Return all doubts about the rows that the selection rests on, in the rows' order: flags, and shifted medians."""
     found = []
     for row in result.rows:
-        own = getattr(row, "flags", None)
-        if own is not None:
-            found += [Mark(row, str(getattr(flag, "text", flag))) for flag in own]
-            continue
-        run, item = runs.get(row.run), items.get(row.run, {}).get((row.variant, row.layer, row.part, row.codec))
-        if isinstance(run, LatencyRun) and item is not None:
-            summary = summarise_item(run, item)
-            found += [] if summary is None else [Mark(row, flag.text) for flag in summary.flags]
+        found += [Mark(row, text) for text in row.flags]
+        if row.shift is not None:
+            found.append(Mark(row, row.shift.text))
     return found
-
-
-def _items(run: LatencyRun) -> dict[_Key, RunItem]:
-    """Return the items of a run by variant, layer, part and codec: those of one image in float32, as the rows are."""
-    return {
-        (item.variant, item.layer, item.part, item.codec or ""): item
-        for item in run.items
-        if item.precision == "fp32" and item.batch == 1
-    }
 
 
 def mark_sentences(result: ProjectSelection, found: list[Mark]) -> list[str]:

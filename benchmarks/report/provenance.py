@@ -43,9 +43,10 @@ def provenance(result: ProjectSelection, runs: Runs, found: Sequence[Mark]) -> l
     columns = []
     for name, run in runs.items():
         of_run = [row for row in result.rows if row.run == name]
-        counts, spreads = [row.count for row in of_run], sorted(100 * row.cv for row in of_run)
+        counts = [row.count for row in of_run if row.count is not None] or [0]
+        spreads = sorted(100 * row.cv for row in of_run if row.cv is not None)
         samples = str(min(counts)) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-        spread = f"median {spreads[len(spreads) // 2]:.1f}, largest {spreads[-1]:.1f}"
+        spread = f"median {spreads[len(spreads) // 2]:.1f}, largest {spreads[-1]:.1f}" if spreads else "not known"
         columns.append([*_run_cells(run), str(len(of_run)), samples, spread])
     rows = [[key, *cells] for key, *cells in zip(properties, *columns, strict=True)]
     return [
@@ -76,8 +77,9 @@ def _parts(result: ProjectSelection, found: Sequence[Mark]) -> str:
     kinds: dict[int, list[str]] = {}
     for mark in found:
         kinds.setdefault(id(mark.row), []).append(mark.kind)
-    rows = [[row.target, row.variant, row.layer, f"{row.part} {row.codec}".strip(), f"{row.p50_ms:.4f}", str(row.count),
-             f"{100 * row.cv:.1f}", ", ".join(kinds.get(id(row), ())), row.run] for row in result.rows]  # fmt: skip
+    rows = [[row.target, row.variant, row.layer, f"{row.part} {row.codec}".strip(), f"{row.p50_ms:.4f}",
+             "" if row.count is None else str(row.count), "" if row.cv is None else f"{100 * row.cv:.1f}",
+             ", ".join(kinds.get(id(row), ())), row.run] for row in result.rows]  # fmt: skip
     columns = ["target", "variant", "cut", "part", "median ms", "samples", "cv %", "marks", "run"]
     return folded(f"All {len(rows)} measured parts", table(columns, rows, columns[4:7], compact=True))
 

@@ -38,7 +38,7 @@ def write_report(project_output: Path, result: ProjectSelection, title: str) -> 
     figures = {item.name: drawn(item) for item in report_figures(result)}
     shown = {name: [figure(item)] for name, item in figures.items()}
     runs = read_runs(project_output / "runs", result)
-    found = marks(result, runs)
+    found = marks(result)
     parts = [
         *summary(result),
         *foundations(result, hosts(runs), mark_sentences(result, found)),

@@ -10,7 +10,7 @@ from benchmarks.figures.svg import render
 from benchmarks.figures.ways_drawing import draw_ways
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import Candidate
-from benchmarks.studies.splitting.regions import map_on_the_wire
+from benchmarks.studies.splitting.regions import map_of_splits
 from exporter.variants.plans import ORIGINAL
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def draw_regions(result: ProjectSelection) -> Figure:
     figure = Figure(figsize=(8.33, 3.9), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for one, bottlenecks in zip(axes, (False, True), strict=True):
-        found = map_on_the_wire(
+        found = map_of_splits(
             result.selection.candidates, result.settings.device_slowdown, SLOWDOWNS, GOODPUTS_BPS,
             _any if bottlenecks else _without_bottleneck,
         )  # fmt: skip

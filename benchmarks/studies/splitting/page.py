@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.figures.ways import way_of
 from benchmarks.latency.host import describe_host
+from benchmarks.links.wire import FRAMINGS, SEGMENT_HEADER_BYTES
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, Candidate
 from benchmarks.studies.markdown import NOTHING, filled, table
-from benchmarks.studies.splitting.regions import FRAMING_BYTES, OUTPUT_BYTES, TCP_IP_BYTES, Fastest, fastest
+from benchmarks.studies.splitting.regions import Fastest, fastest
 from exporter.layers.candidates import Layer
 from exporter.layers.names import find_layer
 from exporter.variants.plans import ORIGINAL
@@ -34,10 +35,11 @@ def page(result: ProjectSelection, layers: Mapping[str, Sequence[Layer]], images
         f"times slower. All that is compared loses at most {result.settings.maximum_loss_points:g} point. "
         f"Written by `{COMMAND}` ({host['processor']})."
     )
+    framing = FRAMINGS["framed"]
     protocol = (
-        f"Where anything crosses, the request and the reply each carry {FRAMING_BYTES} bytes of framing and "
-        f"{TCP_IP_BYTES} of TCP and IP, the reply {OUTPUT_BYTES} bytes of outputs. Delay of the link is not counted: "
-        "it is the same for edge and split, and nothing for the device."
+        f"Where anything crosses, the request and the reply each carry {framing.request_bytes} bytes of framing and "
+        f"{SEGMENT_HEADER_BYTES} of TCP and IP for each segment, and the reply the network's outputs. Delay of the "
+        "link is not counted: it is the same for edge and split, and nothing for the device."
     )
     blocks = (
         "# Where splitting pays",

@@ -1,16 +1,12 @@
-"""Which of device, edge and split is fastest at one slowdown and goodput, with the bytes that a protocol adds."""
+"""Which of device, edge and split is fastest at one slowdown and goodput."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from benchmarks.figures.ways import Way, WayMap, map_ways, way_of
 from benchmarks.selection.selector import Candidate
-
-FRAMING_BYTES = 32
-TCP_IP_BYTES = 40  # TCP and IPv4 without options, one segment
-OUTPUT_BYTES = 40  # ten float32
 
 
 @dataclass(frozen=True)
@@ -36,25 +32,16 @@ class Fastest:
         return "split" if self.gain > 1 else way_of(self.competitor)
 
 
-def on_the_wire(candidate: Candidate) -> Candidate:
-    """Return a candidate with all the bytes of a request and its reply, where there are any."""
-    if way_of(candidate) == "device":
-        return candidate
-    protocol = 2 * (FRAMING_BYTES + TCP_IP_BYTES) + OUTPUT_BYTES
-    return replace(candidate, payload_bytes=candidate.payload_bytes + protocol)
-
-
-def map_on_the_wire(
+def map_of_splits(
     candidates: Sequence[Candidate], assumed_slowdown: float, slowdowns: Sequence[float],
     goodputs_bps: Sequence[float], may_split: Callable[[Candidate], bool] = lambda _: True,
 ) -> WayMap:  # fmt: skip
-    """Return the map of the fastest ways, each with the bytes of the protocol.
+    """Return the map of the fastest ways.
 
     `assumed_slowdown`: the one that device times are for. A cut counts where `may_split` allows its candidate.
     """
-    wired = [on_the_wire(candidate) for candidate in candidates]
     return map_ways(
-        wired, assumed_slowdown, slowdowns, goodputs_bps, lambda one: way_of(one) != "split" or may_split(one)
+        candidates, assumed_slowdown, slowdowns, goodputs_bps, lambda one: way_of(one) != "split" or may_split(one)
     )
 
 
@@ -66,7 +53,7 @@ def fastest(
 
     Raises ValueError when no candidate without a cut keeps the bound.
     """
-    found = map_on_the_wire(candidates, assumed_slowdown, [slowdown], [goodput_bps], may_split)
+    found = map_of_splits(candidates, assumed_slowdown, [slowdown], [goodput_bps], may_split)
     times_ms = {way: float(times[0, 0]) for way, times in found.fastest_ms.items()}
     numbers = {way: int(number[0, 0]) for way, number in found.candidates.items()}
     known: list[Way] = [way for way in ("device", "edge") if numbers[way] >= 0]

@@ -34,14 +34,14 @@ def test_latencies_are_those_of_the_plan(project: Project) -> None:
     assert [item.link for item in predicted] == list(project.settings.select.goodput_bps)
     (pair,) = (item for item in plan.candidates if (item["variant"], item["layer"]) == ("original", "pool3"))
     for item, link in zip(predicted, plan.content["links"], strict=True):
-        transmission_ms = 8000 * pair["payload_bytes"] / link["goodput_bps"]
+        transmission_ms = 8000 * pair["wire_bytes"] / link["goodput_bps"]
         assert item.pair_ms == pytest.approx(pair["device_ms"] + transmission_ms + pair["edge_ms"])
         assert link["latency_ms"] <= min(item.pair_ms, item.device_ms, item.edge_ms)
         assert item.best.layer == plan.candidates[link["candidate"]]["layer"]
         for layer, least in (("output", item.device_ms), ("input", item.edge_ms)):
             uncut = [one for one in plan.candidates if one["layer"] == layer and not one.get("reason")]
             bits = 8 / link["goodput_bps"]
-            found = [one["device_ms"] + one["edge_ms"] + 1000 * bits * one["payload_bytes"] for one in uncut]
+            found = [one["device_ms"] + one["edge_ms"] + 1000 * bits * one["wire_bytes"] for one in uncut]
             assert least == pytest.approx(min(found))
         assert item.gain == min(item.device_ms, item.edge_ms) / item.pair_ms
 

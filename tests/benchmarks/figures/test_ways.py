@@ -55,10 +55,10 @@ def test_sums_done_by_hand() -> None:
     # Device times are those of s = 5; 1 Mbit/s is 8 us a byte.
     found = map_ways((DEVICE, EDGE, SPLIT, FEATURE), 5, [5.0, 50.0], [1e6, 1e9])
     assert found.fastest_ms["device"].tolist() == [[10, 10], [100, 100]]
-    assert found.fastest_ms["split"][0, 0] == pytest.approx(1 + 16 * 0.008 + 2)
+    assert found.fastest_ms["split"][0, 0] == pytest.approx(1 + 200 * 0.008 + 2)
     assert found.way_at(0, 0) == "split"
     assert found.candidate_at(0, 0) == 2
-    assert found.gains[0, 0] == pytest.approx(found.unsplit_ms[0, 0] / (3 + 16 * 0.008))
+    assert found.gains[0, 0] == pytest.approx(found.unsplit_ms[0, 0] / (3 + 200 * 0.008))
 
 
 def test_a_round_trip_is_spent_where_anything_crosses() -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from example_selection import RUN, example_selection
 
 from benchmarks.latency.run import LatencyRun
+from benchmarks.latency.tables.comparison import Shift
 from benchmarks.report.marks import Mark, is_part_of, mark_sentences, marks
 from benchmarks.report.provenance import provenance
+from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import describe
 from benchmarks.selection.terms import is_split
-
-STEADY = tuple(1.0 + 0.001 * (number % 7) for number in range(100))
 
 
 def run_with(*items: dict[str, object], **more: object) -> LatencyRun:
@@ -25,41 +26,47 @@ def run_with(*items: dict[str, object], **more: object) -> LatencyRun:
     return LatencyRun.model_validate({**content, **more})
 
 
-def item(part: str, **more: object) -> dict[str, object]:
-    return {"variant": "original", "layer": "pool1", "part": part, "samples_ms": STEADY, **more}
-
-
-def test_a_part_that_did_not_become_steady_is_marked_with_the_reason() -> None:
+def doubted(**doubts: Any) -> ProjectSelection:
+    """Return the example, with what is given of the head behind pool1 of the original."""
     result = example_selection()
-    run = run_with(item("head", unsteady="still 9 % slower after 500 rounds"), item("tail"))
-    found = marks(result, {RUN: run})
+    rows = tuple(
+        replace(row, **doubts) if (row.variant, row.layer, row.part) == ("original", "pool1", "head") else row
+        for row in result.rows
+    )
+    return replace(result, rows=rows)
+
+
+def test_what_a_row_is_flagged_with_is_a_mark() -> None:
+    result = doubted(flags=("unsteady: still 9 % slower after 500 rounds",))
+    found = marks(result)
     assert [(mark.row.layer, mark.row.part, mark.kind) for mark in found] == [("pool1", "head", "unsteady")]
-    assert found[0].text == "unsteady: still 9 % slower after 500 rounds"
-    assert mark_sentences(result, found) == [
+    assert mark_sentences(result, found)[0] == (
         f"Of {len(result.rows)} measured parts 1 are marked: unsteady (1). Provenance has each with its reason."
-    ]
-    page = "".join(provenance(result, {RUN: run}, found))
+    )
+    page = "".join(provenance(result, {RUN: run_with()}, found))
     assert "still 9 % slower after 500 rounds" in page
 
 
-def test_a_throttled_run_marks_each_of_its_parts() -> None:
-    run = run_with(item("head"), item("tail"), conditions={"throttled_meanwhile": {"oc3": 27}})
-    found = marks(example_selection(), {RUN: run})
-    assert [mark.text for mark in found] == ["throttled: oc3 27 times"] * 2
+def test_a_median_that_moved_is_a_mark() -> None:
+    (mark,) = marks(doubted(shift=Shift("before", 1.5, 1.01, "machine")))
+    assert (mark.kind, mark.text) == (
+        "SHIFTED",
+        "SHIFTED: 1.50 times run before, but 1.01 times beside the reference: the machine changed",
+    )
 
 
-def test_other_precisions_and_batches_mark_nothing() -> None:
-    run = run_with(item("head", precision="fp16", unsteady="x"), item("head", batch=4, unsteady="x"))
-    assert marks(example_selection(), {RUN: run}) == []
-
-
-def test_without_the_runs_file_nothing_is_claimed() -> None:
+def test_without_marks_nothing_is_claimed() -> None:
     result = example_selection()
     missing = {RUN: f"runs/{RUN}.json is missing"}
-    assert marks(result, missing) == []
+    assert marks(result) == []
     assert mark_sentences(result, []) == []
     assert f"No part of the other runs is marked; {RUN} could not be read." in "".join(provenance(result, missing, []))
     assert "No measured part is marked." in "".join(provenance(result, {RUN: run_with()}, []))
+
+
+def test_numbers_that_somebody_brought_need_no_samples() -> None:
+    page = "".join(provenance(doubted(count=None, cv=None, origin="imported"), {RUN: run_with()}, []))
+    assert "All " in page
 
 
 def test_a_reference_network_that_failed_is_not_a_number() -> None:

@@ -125,6 +125,7 @@ maximum_device_mj = 50
 batch = 1
 precisions = ["fp32", "fp16"]
 upload = false
+protocol = "none"
 hysteresis_percent = 10
 [select.goodput_bps]
 mine = 1e6
@@ -247,6 +248,7 @@ def test_every_documented_key_is_taken(tmp_path: Path) -> None:
         batch=1,
         precisions=("fp32", "fp16"),
         upload=False,
+        protocol="none",
         hysteresis_percent=10.0,
         cuts={"conv4_1-*": ("conv4_1", "input")},
         device_loads={"busy": 2.5},

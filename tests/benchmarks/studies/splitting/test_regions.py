@@ -1,4 +1,4 @@
-"""Which way is fastest, with the bytes of a protocol: sums that can be done by hand."""
+"""Which way is fastest: sums that can be done by hand."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ import pytest
 from ways import DEVICE, EDGE, FEATURE, SPLIT
 
 from benchmarks.figures.ways import way_of
-from benchmarks.studies.splitting.regions import fastest, on_the_wire
+from benchmarks.studies.splitting.regions import fastest
 
 ALL = (DEVICE, EDGE, SPLIT, FEATURE)
-
-
-def test_a_protocol_adds_its_bytes_to_whatever_crosses() -> None:
-    assert on_the_wire(DEVICE) == DEVICE
-    assert on_the_wire(EDGE).payload_bytes == 816 + 2 * (32 + 40) + 40
-    assert on_the_wire(SPLIT).payload_bytes == 200
 
 
 def test_times_are_the_devices_the_links_and_the_edges() -> None:
