@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 
 from engines.backends.interface import Availability, Backend, Engine, Runner
 from engines.targets.lookup import Target
 from exporter.onnx_graphs.session import import_onnxruntime, open_session
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import DamagedFileError, DeviceError, InputError, UnsupportedError, one_line
+from jetson.errors import DamagedFileError, DeviceError, UnsupportedError, one_line
+from jetson.onnxruntime_engines.session import FLAGS, SessionRunner
 from jetson.tensorrt_engines.inspection import LayerInformation
 
 _DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
@@ -76,8 +75,7 @@ def installed_distributions() -> list[str]:
 
 def build(model: onnx.ModelProto, target: Target, settings: BuildSettings) -> Engine:
     """Return the model's own bytes: ONNX Runtime optimises when it loads, for the machine it is on."""
-    how = {"optimisation": "all", "threads": 1, "tf32": False}
-    return Engine(model.SerializeToString(deterministic=True), {**settings.to_json(), **how})
+    return Engine(model.SerializeToString(deterministic=True), {**settings.to_json(), **FLAGS})
 
 
 def load(data: bytes, target: Target) -> Runner:
@@ -89,29 +87,6 @@ def inspect(data: bytes, target: Target) -> list[LayerInformation]:
     """Return the file's own nodes: which of them ONNX Runtime fuses is decided where it is loaded."""
     nodes = _parsed(data).graph.node
     return [LayerInformation(node.name or node.output[0], node.op_type) for node in nodes]
-
-
-class SessionRunner:
-    """A session as a function from arrays to arrays."""
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-        self._names = [item.name for item in session.get_inputs()]
-
-    def __call__(self, arrays: Sequence[NDArray[Any]], /) -> list[NDArray[Any]]:
-        """Return the outputs for the inputs' arrays; raises CoopexportError with what ONNX Runtime said."""
-        if self._session is None:
-            raise InputError("this engine is closed", fix="load it again")
-        if len(arrays) != len(self._names):
-            raise InputError(f"the engine takes {len(self._names)} inputs, got {len(arrays)}")
-        try:
-            return list(self._session.run(None, dict(zip(self._names, arrays, strict=True))))
-        except Exception as error:  # noqa: BLE001  its exception types are private
-            raise UnsupportedError(f"ONNX Runtime cannot run the engine: {one_line(error)[:300]}") from None
-
-    def close(self) -> None:
-        """Let the session go."""
-        self._session = None
 
 
 def _parsed(data: bytes) -> onnx.ModelProto:
