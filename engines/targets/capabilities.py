@@ -58,6 +58,11 @@ def _precision(target: Target, settings: BuildSettings) -> str | None:
             f"TensorRT has no int8 kernels for SM {target.compute_capability} ({target.chip or 'its GPU'}): it would "
             "run in float32 and be no faster; use --precision fp16"
         )
+    if settings.precision == "fp16" and target.backend == "onnxruntime" and target.half_arithmetic:
+        return (
+            f"the processor of {target.board or target.name} computes float16 in half under ONNX Runtime, which moves "
+            "more symbols than the golden data allow; use --precision fp32 or int8"
+        )
     return None
 
 
