@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration.codecs.input_coding import PICTURE_PAYLOADS, PictureCodec, decode_picture, decode_raw, raw_payload
+from calibration.codecs.input_coding import PICTURE_PAYLOADS, PictureCodec, decode_picture
 from engines.building.build_items import WHOLE, item_of_whole
 from engines.building.open_engine import open_engine
 from engines.building.pair import network_input, open_pair
 from engines.targets.lookup import Target
 from exporter.bundles.bundle import WholeFile, images_sha256, read_golden, read_split, read_whole
 from exporter.bundles.golden import golden_head_outputs, golden_tail_inputs
-from jetson.runtime.sampling import UNTIMED_RUNS
+from jetson.runtime.cycle import Cycle
+from jetson.wire.image_message import decode_raw, raw_payload
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,6 @@ class TimedStage:
         return f"{self.variant}/{self.layer}/{self.part}/{self.codec or ''}"
 
 
-class _Cycle:
-    """Hands out the items of a list in turn, so that no part is timed on a single image.
-
-    Each one as often as a round asks for it, so that all of them are timed.
-    """
-
-    def __init__(self, items: Sequence[Any]) -> None:
-        self._items = items
-        self._calls = 0
-
-    def __call__(self) -> Any:
-        item = self._items[self._calls // (UNTIMED_RUNS + 1) % len(self._items)]
-        self._calls += 1
-        return item
-
-
 def stages_of_layer(folder: Path, layer: str, target: Target) -> list[TimedStage]:
     """Return head, encode, decode and tail of a split bundle, on its golden data.
 
@@ -63,9 +48,9 @@ def stages_of_layer(folder: Path, layer: str, target: Target) -> list[TimedStage
     golden = read_golden(folder, bundle.golden)
     pair = open_pair(folder, layer, target, target)
     singles = _samples(golden_head_outputs(golden))
-    inputs, head_outputs = _Cycle(_singles(golden["inputs"])), _Cycle(singles)
-    tail_inputs = _Cycle(_samples(golden_tail_inputs(golden)))
-    messages = _Cycle([pair.encode(item) for item in singles])
+    inputs, head_outputs = Cycle(_singles(golden["inputs"])), Cycle(singles)
+    tail_inputs = Cycle(_samples(golden_tail_inputs(golden)))
+    messages = Cycle([pair.encode(item) for item in singles])
     head_sha256, tail_sha256 = bundle.head.sha256, bundle.tail.sha256
     return [
         TimedStage(bundle.variant, layer, "head", None, head_sha256, lambda: pair.head([inputs()])),
@@ -83,9 +68,9 @@ def stages_of_whole(folder: Path, target: Target) -> list[TimedStage]:
     runner = open_engine(item_of_whole(folder), target)
     images = list(golden["images"])
     shape = images[0].shape
-    inputs, to_prepare = _Cycle(_singles(golden["inputs"])), _Cycle(images)
-    to_raw = _Cycle(images)
-    raws = _Cycle([raw_payload(image) for image in images])
+    inputs, to_prepare = Cycle(_singles(golden["inputs"])), Cycle(images)
+    to_raw = Cycle(images)
+    raws = Cycle([raw_payload(image) for image in images])
     key = (whole.variant, WHOLE)
     sha256 = images_sha256(whole)
     return [
@@ -117,7 +102,7 @@ def _picture_stages(
 ) -> list[TimedStage]:
     """Return coding and decoding of the image by a picture codec."""
     payload = PICTURE_PAYLOADS[codec]
-    to_code, coded = _Cycle(images), _Cycle([payload(image, quality) for image in images])
+    to_code, coded = Cycle(images), Cycle([payload(image, quality) for image in images])
     return [
         TimedStage(*key, "encode", codec, sha256, lambda: payload(to_code(), quality)),
         TimedStage(*key, "decode", codec, sha256, lambda: decode_picture(coded())),

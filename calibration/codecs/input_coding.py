@@ -13,24 +13,12 @@ from PIL import Image
 
 from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.bundles.bundle import PayloadBytes
-from jetson.wire.message import decode_message, encode_message
-from jetson.wire.specification import TensorSpecification
 
 # Above it JPEG files grow for nothing.
 HIGHEST_QUALITY = 95
 # Of coded images, where many networks ask for the same ones.
 _KEPT_BYTES = 1 << 28
 PictureCodec: TypeAlias = Literal["jpeg", "webp"]
-
-
-def raw_payload(image: NDArray[np.uint8]) -> bytes:
-    """Return the message that carries one image (height x width x 3, uint8) as it is."""
-    return encode_message([image], [TensorSpecification("uint8", image.shape)])
-
-
-def decode_raw(message: bytes, shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Return the image of a raw message; raises CoopexportError when it has another shape."""
-    return decode_message(message, [TensorSpecification("uint8", tuple(shape))])[0]
 
 
 def jpeg_payload(image: NDArray[np.uint8], quality: int) -> bytes:

@@ -34,6 +34,7 @@ from exporter.variants.staleness import whole_inputs
 from jetson.errors import DamagedFileError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.runtime import preprocessing
+from jetson.wire.image_message import raw_payload
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -63,7 +64,7 @@ def written_inputs(context: SplitContext) -> Inputs:
 def write_whole(context: SplitContext) -> tuple[Path, WholeFile]:
     """Measure the candidates that need no cut and write `whole.json`; return its path and content."""
     project, evaluation = context.project, context.data.evaluation
-    raw_sizes = [len(input_coding.raw_payload(image)) for image in evaluation.images]
+    raw_sizes = [len(raw_payload(image)) for image in evaluation.images]
     same = context.compare(context.variant.whole)
     session = context.open(context.model)
     parity_inputs = context.data.calibration_inputs[:GOLDEN_SAMPLES]

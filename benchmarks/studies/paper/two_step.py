@@ -17,8 +17,8 @@ from benchmarks.studies.paper.networks import INPUT_SHAPE, example_images, rando
 from benchmarks.studies.paper.published import ORIGINAL, STEP1, STEP2, PublishedModel
 from benchmarks.studies.paper.two_step_cells import measure
 from benchmarks.studies.paper.two_step_page import page
-from calibration.codecs.input_coding import raw_payload
 from jetson.runtime.sampling import until_steady
+from jetson.wire.image_message import raw_payload
 
 MODELS = (ORIGINAL, STEP1, *STEP2)
 

@@ -14,14 +14,13 @@ from PIL import Image
 from calibration.codecs.input_coding import (
     CodedPictures,
     decode_picture,
-    decode_raw,
     jpeg_payload,
     lowest_quality,
     payload_statistics,
-    raw_payload,
     webp_payload,
 )
 from jetson.errors import CoopexportError
+from jetson.wire.image_message import decode_raw, raw_payload
 
 images = st_numpy.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
 

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from tests_support import files_below
 
-from calibration.codecs.input_coding import decode_picture, jpeg_payload, raw_payload, webp_payload
+from calibration.codecs.input_coding import decode_picture, jpeg_payload, webp_payload
 from calibration.metrics.metric import Score, top1
 from calibration.splitting import split_variant
 from calibration.splitting.context import SplitContext, calibrated_cut_tensors, open_context
@@ -28,6 +28,7 @@ from exporter.project.settings import Project, SplitSection, load_project
 from exporter.variants.layer_graphs import layer_graph
 from jetson.errors import CoopexportError, InputError, ParityError
 from jetson.runtime import preprocessing
+from jetson.wire.image_message import raw_payload
 
 VARIANTS = ("original", "pruned")
 LAYERS = ("conv4_1", "pool3")
