@@ -20,9 +20,14 @@ class PowerMode(NamedTuple):
         return {key: value for key, value in self._asdict().items() if value is not None}
 
 
+def find_nvpmodel() -> Optional[str]:
+    """Return the path of the tool that names and sets power modes; None where there is none."""
+    return find_program("nvpmodel", ("/usr/sbin",))
+
+
 def read_power_mode() -> Tuple[Optional[PowerMode], str]:
     """Return the mode and "", or None and why it is not known."""
-    program = find_program("nvpmodel", ("/usr/sbin",))
+    program = find_nvpmodel()
     if program is None:
         return None, "there is no nvpmodel"
     try:

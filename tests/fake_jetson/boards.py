@@ -10,7 +10,8 @@ class FakeBoard:
     """One board with one JetPack.
 
     `target`: its name among the targets. `compatible`: names of the device tree, most specific first. `tensorrt`:
-    exact, as engines carry it. `package`: version of its Debian package. `clocks`: what `jetson_clocks --show` prints;
+    exact, as engines carry it. `package`: version of its Debian package. `power_modes`: by nvpmodel's number; those
+    in `restarting` take a restart. `clocks`: what `jetson_clocks --show` prints;
     None where it refuses. `files`: further system files by path.
     """
 
@@ -27,6 +28,8 @@ class FakeBoard:
     memory_kib: int
     clocks: str | None
     files: dict[str, str]
+    power_modes: tuple[str, ...] = ("MAXN",)
+    restarting: tuple[str, ...] = ()
 
 
 _ORIN_CLOCKS = """\
@@ -78,6 +81,7 @@ NANO_4_6_1 = FakeBoard(
         "/sys/class/thermal/thermal_zone4/type": "PMIC-Die",
         "/sys/class/thermal/thermal_zone4/temp": "100000",
     },
+    power_modes=("MAXN", "5W"),
 )
 XAVIER_5_1 = FakeBoard(
     "agx-xavier@5.1",
@@ -114,6 +118,8 @@ ORIN_NANO_6_2 = FakeBoard(
     7802880,
     _ORIN_CLOCKS.format(least=306000000),
     {**_THERMAL, **_OVER_CURRENT},
+    power_modes=("15W", "25W", "MAXN_SUPER"),
+    restarting=("15W",),
 )
 AGX_ORIN_7_2 = FakeBoard(
     "agx-orin@7.2",

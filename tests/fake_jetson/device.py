@@ -108,9 +108,12 @@ class FakeDevice:
         target.write_text(text)
 
 
-def make_device(board: FakeBoard, root: Path, module: bool = False) -> FakeDevice:
-    """Make a fake board below `root`, which is new; `module`: with TensorRT's Python module, a double that executes."""
-    device = FakeDevice(board, root, python_3_6() or sys.executable, module)
+def make_device(board: FakeBoard, root: Path, module: bool = False, onnxruntime: bool = False) -> FakeDevice:
+    """Make a fake board below `root`, which is new; `module`: with TensorRT's Python module, a double that executes.
+
+    `onnxruntime`: with a Python that has it, which is this one.
+    """
+    device = FakeDevice(board, root, sys.executable if onnxruntime else python_3_6() or sys.executable, module)
     device.home.mkdir(parents=True)
     device._write("/proc/device-tree/model", board.model + "\0")
     device._write("/proc/device-tree/compatible", "".join(name + "\0" for name in board.compatible))
@@ -118,6 +121,9 @@ def make_device(board: FakeBoard, root: Path, module: bool = False) -> FakeDevic
     device._write("/etc/nv_tegra_release", board.release + "\n")
     for path, text in board.files.items():
         device._write(path, text + "\n")
+    device._write("/power_mode", board.power_mode)
+    modes = "\n".join(f"< POWER_MODEL ID={number} NAME={name} >" for number, name in enumerate(board.power_modes))
+    device._write("/etc/nvpmodel.conf", modes + "\n")
     cuda = board.package.rpartition("+cuda")[2]
     packages = {f"libnvinfer{board.tensorrt[0]}": board.package, f"libnvinfer-plugin{board.tensorrt[0]}": board.package,
                 "nvidia-l4t-core": f"{board.l4t}-20250107174145", "cuda-toolkit": cuda}  # fmt: skip
@@ -126,7 +132,7 @@ def make_device(board: FakeBoard, root: Path, module: bool = False) -> FakeDevic
     tools = {
         "/usr/bin/python3": f'exec {shlex.quote(device.python)} "$@"',
         "/usr/bin/tegrastats": f"while :; do echo {shlex.quote(board.tegrastats)}; sleep 0.1; done",
-        "/usr/sbin/nvpmodel": f'[ "$1" = -q ] || exit 1\nprintf %s {shlex.quote(board.power_mode)}',
+        "/usr/sbin/nvpmodel": _nvpmodel_script(board, root),
         "/usr/bin/jetson_clocks": _clocks_script(board),
         "/usr/bin/dpkg-query": _dpkg_script(packages),
         "/usr/src/tensorrt/bin/trtexec": f'PYTHONPATH={shlex.quote(paths)} exec {trtexec} "$@"',
@@ -140,6 +146,26 @@ def make_device(board: FakeBoard, root: Path, module: bool = False) -> FakeDevic
 def meminfo(total_kib: int, available_kib: int) -> str:
     """Return /proc/meminfo's first lines."""
     return f"MemTotal: {total_kib:>14} kB\nMemFree: {available_kib // 2:>15} kB\nMemAvailable: {available_kib:>10} kB\n"
+
+
+def _nvpmodel_script(board: FakeBoard, root: Path) -> str:
+    """Answer -q, and change the mode for -m N: not to one that takes a restart, to which nobody says yes."""
+    cases = "\n".join(
+        f"  {number}) echo 'NVPM WARN: Reboot required for changing to this power mode: {number}' ;;"
+        if name in board.restarting
+        else f'  {number}) printf \'NV Power Mode: {name}\n{number}\n\' > "$state.new"; mv "$state.new" "$state" ;;'
+        for number, name in enumerate(board.power_modes)
+    )
+    return f"""\
+state={shlex.quote(str(root / "power_mode"))}
+[ "$1" = -q ] && {{ cat "$state"; exit; }}
+[ "$1" = -m ] || exit 1
+echo "$2" >> "$state.set"
+[ -e "$state.locked" ] && {{ echo 'NVPM ERROR: Error opening /var/lib/nvpmodel/status: 13' >&2; exit 1; }}
+case "$2" in
+{cases}
+  *) echo "NVPM ERROR: invalid mode $2" >&2; exit 1 ;;
+esac"""
 
 
 def _clocks_script(board: FakeBoard) -> str:
