@@ -27,6 +27,10 @@ from jetson.tensorrt_engines.trtexec import (
 
 _RUN_TIMEOUT_S = 600.0
 WARM_UP_MS = 500
+TIMING = (
+    "trtexec's latency after {} ms of warm-up, one run at a time, without CUDA graphs and spinning: inputs to the GPU, "
+    "compute, outputs back".format(WARM_UP_MS)
+)
 
 
 class Trtexec:

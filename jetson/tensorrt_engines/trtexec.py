@@ -137,12 +137,15 @@ def measure_options(
 ) -> List[str]:  # fmt: skip
     """Return the options with which trtexec measures `engine` at least `rounds` times, into the JSON file `times`.
 
-    The defaults of 11 (CUDA graphs, spinning, no transfers) are turned back to those before it, so that the same
-    quantity comes out: inputs to the GPU, compute, outputs back.
+    What differs between versions, or would let runs overlap, is said, so that each measures the same: one run at a
+    time, inputs to the GPU, compute, outputs back, without CUDA graphs and spinning. 11 turned all three defaults
+    round; up to 10 there are no options for what is the default there.
     """
     options = ["--loadEngine=" + engine, "--exportTimes=" + times]
     options += _dynamic_shapes(inputs, batch) + _on_dla(dla_core)
     options += ["--iterations={}".format(rounds), "--warmUp={}".format(warm_up_ms), "--duration=0", "--avgRuns=1"]
+    # Otherwise the next run's inputs are copied while this one computes.
+    options += ["--exposeDMA", "--infStreams=1" if version >= (8, 6) else "--streams=1"]
     if version >= (11,):
         options += ["--includeDataTransfers", "--noSpinWait", "--noCudaGraph"]
     return options

@@ -24,7 +24,7 @@ DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int3
           "tensor(int8)": "int8", "tensor(int64)": "int64"}  # fmt: skip
 COMMON = {"onnx", "saveEngine", "loadEngine", "minShapes", "optShapes", "maxShapes", "shapes", "loadInputs", "help",
           "exportOutput", "exportTimes", "iterations", "warmUp", "duration", "avgRuns", "noTF32", "useDLACore",
-          "allowGPUFallback", "verbose"}  # fmt: skip
+          "allowGPUFallback", "verbose", "exposeDMA", "streams", "idleTime"}  # fmt: skip
 
 
 def known_options(version: Version) -> set[str]:
@@ -41,7 +41,7 @@ def known_options(version: Version) -> set[str]:
     else:
         known |= {"includeDataTransfers", "noSpinWait", "noCudaGraph", "useSpinWait", "noDataTransfers"}
     if version >= (8, 6):
-        known.add("builderOptimizationLevel")
+        known |= {"builderOptimizationLevel", "infStreams"}
     if version >= (10,):
         known.add("stronglyTyped")
     return known
@@ -109,6 +109,10 @@ def play_fault(log: Log, options: dict[str, str]) -> None:
         if fault.get("does") == "killed":
             os.kill(os.getpid() if fault.get("whom") != "parent" else os.getppid(), signal.SIGKILL)
             time.sleep(1)
+        if fault.get("does") == "throttles":
+            counter = Path(os.environ["COOPEXPORT_DEVICE_ROOT"]) / "sys/class/hwmon/hwmon3/oc3_event_cnt"
+            counter.write_text(f"{int(counter.read_text()) + fault['times']}\n")
+            return
         if fault.get("does") == "fails":
             log.fail(*fault["words"])
 
