@@ -8,11 +8,15 @@ from jetson.engines.build_settings import BuildSettings, settings_from_json
 from jetson.engines.golden_check import OutputForm, form_from_json
 from jetson.errors import DamagedFileError
 from jetson.requests.archive import Archive, open_archive, read_member, write_archive
+from jetson.requests.measurement import Measurement, measured_items, measurement_from_json, measurement_to_json
 from jetson.store.blobs import is_sha256
 from jetson.tensorrt_engines.tensor_info import TensorInfo, declared_tensors
 
-REQUEST_SCHEMA, REQUEST_NAME = "coopexport.order/1.0", "order.json"
+REQUEST_SCHEMA, REQUEST_NAME = "coopexport.order/1.1", "order.json"
+# Of an order that says nothing which only 1.1 can say: the same bytes as before.
+_PLAIN_REQUEST_SCHEMA = "coopexport.order/1.0"
 RESULT_SCHEMA, RESULT_NAME = "coopexport.order-result/1.0", "result.json"
+_DEFAULTS: Dict[str, Any] = {"backend": "tensorrt"}
 _MALFORMED = (TypeError, ValueError, KeyError, AttributeError)
 
 
@@ -21,7 +25,8 @@ class RequestTarget(NamedTuple):
 
     `name`: the target's, "orin-nano@6.2"; `board`: "orin-nano"; `chip`: "tegra234"; `jetpack`: "6.2"; `l4t` and
     `last_l4t`: the releases that it stands for, "36.4" to "36.5"; `tensorrt`: as they ship it, "10.3.0";
-    `compute_capability`: "8.7".
+    `compute_capability`: "8.7". `backend`: what builds its engines and runs them, "tensorrt" or "onnxruntime";
+    `architecture`: of its processor, "aarch64".
     """
 
     name: str
@@ -32,6 +37,8 @@ class RequestTarget(NamedTuple):
     last_l4t: Optional[str] = None
     tensorrt: Optional[str] = None
     compute_capability: Optional[str] = None
+    backend: str = "tensorrt"
+    architecture: Optional[str] = None
 
 
 class EngineSpec(NamedTuple):
@@ -62,12 +69,16 @@ class EngineSpec(NamedTuple):
 
 
 class BuildRequest(NamedTuple):
-    """A build request that was opened; its files are read with `read_graph` and `read_samples`."""
+    """A build request that was opened; its files are read with `read_graph` and `read_samples`.
+
+    `measurement`: what is measured once its engines are built; None in an order that is only to be built.
+    """
 
     archive: Archive
     target: RequestTarget
     coopexport: str
     items: Tuple[EngineSpec, ...]
+    measurement: Optional[Measurement] = None
 
 
 class ResultItem(NamedTuple):
@@ -96,20 +107,23 @@ class Result(NamedTuple):
 
 
 def write_request(path: str, target: RequestTarget, coopexport: str, items: Sequence[EngineSpec],
-                files: Iterable[Tuple[str, bytes]]) -> str:  # fmt: skip
+                files: Iterable[Tuple[str, bytes]], measurement: Optional[Measurement] = None) -> str:  # fmt: skip
     """Write a build request to `path` (".zip", or a manifest with its files beside it); return its SHA-256.
 
-    `coopexport`: the version that build requests. `files`: SHA-256 and bytes of every graph and npz file of the items.
-    Raises OSError, and ValueError when two items share a name.
+    `coopexport`: the version that build requests. `files`: SHA-256 and bytes of every graph and npz file of the items,
+    and of what `measurement` names. Raises OSError, and ValueError when two items share a name.
     """
     if len({item.name for item in items}) != len(items):
         raise ValueError("two items of an order share a name")
     content = {
-        "target": {key: value for key, value in target._asdict().items() if value is not None},
+        "target": {key: value for key, value in target._asdict().items() if value != _DEFAULTS.get(key)},
         "coopexport": coopexport,
         "items": [_item_to_json(item) for item in items],
     }
-    return write_archive(path, REQUEST_NAME, REQUEST_SCHEMA, content, files)
+    if measurement is not None:
+        content["measurement"] = measurement_to_json(measurement)
+    plain = measurement is None and target.backend == _DEFAULTS["backend"]
+    return write_archive(path, REQUEST_NAME, _PLAIN_REQUEST_SCHEMA if plain else REQUEST_SCHEMA, content, files)
 
 
 def open_request(path: str) -> BuildRequest:
@@ -201,7 +215,11 @@ def _request_of(archive: Archive) -> BuildRequest:
     if len({item.name for item in items}) != len(items):
         raise ValueError("two items share a name")
     target = RequestTarget(**_known(RequestTarget, content["target"]))
-    return BuildRequest(archive, target, str(content["coopexport"]), items)
+    measurement = measurement_from_json(content["measurement"]) if "measurement" in content else None
+    unknown = set() if measurement is None else measured_items(measurement) - {item.name for item in items}
+    if unknown:
+        raise ValueError("it measures what is not in it: {}".format(", ".join(sorted(unknown))))
+    return BuildRequest(archive, target, str(content["coopexport"]), items, measurement)
 
 
 def _item_from_json(content: Dict[str, Any]) -> EngineSpec:
