@@ -20,7 +20,14 @@ from calibration.building.choose_items import (
 )
 from engines.building.prepared_file import prepare
 from engines.device_builds.remote import build_on_device
-from engines.device_builds.requests import InstalledEngine, PendingEngine, install_result, pending_engine, write_request
+from engines.device_builds.requests import (
+    InstalledEngine,
+    PendingEngine,
+    check_device_target,
+    install_result,
+    pending_engine,
+    write_request,
+)
 from engines.targets.target import Target
 from exporter.bundles.precision_file import PrecisionFile
 from exporter.progress import OnProgress, counter, ignore, no_progress
@@ -137,11 +144,7 @@ def single_device_target(targets: Sequence[Target]) -> Target:
         names = ", ".join(target.name for target in targets)
         raise InputError(f"a device builds for itself: name one target, such as --target orin-nano (given: {names})")
     target = targets[0]
-    if target.backend != "tensorrt":
-        raise InputError(
-            f'engines for "{target.name}" are not built on a device but here, by {target.backend}: leave out --device, '
-            "--order and --result"
-        )
+    check_device_target(target)
     return target
 
 

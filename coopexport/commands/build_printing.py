@@ -42,9 +42,10 @@ def print_engines(built: TargetEngines) -> None:
     if unchecked:
         click.echo(f"note: {unchecked[0].identity.parity_reason}")
     if elsewhere:
+        version = "" if target.onnxruntime is None else f", ONNX Runtime {target.onnxruntime}"
         click.echo(
             f"note: golden data agree on {where_run(elsewhere[0].identity)}; not run on the device ("
-            f"{target.architecture}, ONNX Runtime {target.onnxruntime})"
+            f"{target.architecture}{version}): --device user@host checks them there"
         )
 
 

@@ -13,7 +13,7 @@ import onnx
 from engines.backends.interface import Backend, Engine
 from engines.backends.registry import find_backend
 from engines.building.build_items import BuildItem
-from engines.building.evidence import Evidence, evidence, reason_for_none
+from engines.building.evidence import Evidence, evidence, is_own, reason_for_none
 from engines.building.prepared_file import PreparedFile, prepare
 from engines.host.this_machine import this_machine
 from engines.preflight.check import buildable_graph_warnings
@@ -214,13 +214,25 @@ def _still_fits(path: Path, prepared: PreparedFile, key: EngineKey, machine: Mac
         return None
     item, target = prepared.item, prepared.target
     fits = (
-        key_of(identity) == key
+        _is_of_key(identity, key, target, machine)
         and (identity.variant, identity.layer, identity.role) == (item.variant, item.layer, item.role)
         and (identity.source_sha256, identity.golden_sha256) == (item.graph.sha256, item.golden.sha256)
         and (identity.target, identity.compute_capabilities) == (target.name, _compute_capabilities(prepared, machine))
         and _was_checked_as_well(identity, prepared, machine)
     )
     return identity if fits else None
+
+
+def _is_of_key(identity: EngineIdentity, key: EngineKey, target: Target, machine: Machine) -> bool:
+    """Tell whether an engine is the one that would be built here.
+
+    One of ONNX Runtime that the target's own device has checked, with the version that it has there, is so too where
+    this machine is another one: the file is the same, and its check says more.
+    """
+    found = key_of(identity)
+    if target.backend == "onnxruntime" and is_own(target, identity.machine) and not is_own(target, machine):
+        found = found._replace(backend_version=key.backend_version)
+    return found == key
 
 
 def _was_checked_as_well(identity: EngineIdentity, prepared: PreparedFile, machine: Machine) -> bool:

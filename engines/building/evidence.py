@@ -40,6 +40,13 @@ def evidence(model: onnx.ModelProto, target: Target, run_on: Machine, here: Mach
     return Evidence.OWN if elsewhere is None else Evidence.ELSEWHERE
 
 
+def is_own(target: Target, machine: Machine) -> bool:
+    """Tell whether `machine` can be what `target` stands for: by its chip, or else by its architecture."""
+    if target.chip is not None:
+        return machine.chip == target.chip
+    return other_architecture(target.architecture, machine) is None
+
+
 def reason_for_none(machine: Machine, version: str) -> str:
     """Return why a run on `machine` with ONNX Runtime `version`, which passed, counts for nothing."""
     return (

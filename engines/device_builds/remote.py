@@ -82,7 +82,7 @@ def build_on_device(
         except (KeyError, ValueError) as error:
             raise DeviceError(f"{name} does not say what machine it is ({error!r})") from None
         check_device(request_target(target), machine, probe.get("jetpack"), name)
-        _check_numpy(probe, name)
+        _check_packages(probe, name, target)
         with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
             request_sha256 = _send_request(agent, target, pending, Path(folder), on_event)
             # Of this run alone: one that lost its connection may still be writing its own.
@@ -122,11 +122,12 @@ def _probe(agent: _Agent) -> dict[str, Any]:
     return decode_json(answer, PROBE_SCHEMA, f"what {agent.connection.name} says of itself")
 
 
-def _check_numpy(probe: dict[str, Any], name: str) -> None:
-    """Refuse a device whose Python cannot import NumPy, in the agent's own words: it could not check any engine."""
+def _check_packages(probe: dict[str, Any], name: str, target: Target) -> None:
+    """Refuse a device whose Python cannot import what checks engines, in the agent's own words."""
     unknown = probe.get("unknown")
-    if isinstance(unknown, dict) and "numpy" in unknown:
-        raise DeviceError(f"{name}: {unknown['numpy']}")
+    for package in ("numpy", "onnxruntime") if target.backend == "onnxruntime" else ("numpy",):
+        if isinstance(unknown, dict) and package in unknown:
+            raise DeviceError(f"{name}: {unknown[package]}")
 
 
 def _send_request(

@@ -13,12 +13,15 @@ from engines.targets.target import Target
 from jetson.engines.identity import EngineIdentity, identity_path
 from jetson.engines.machine import machine_from_json
 from jetson.engines.verification import Expected, verify_engine
-from jetson.errors import DamagedFileError, StaleError
+from jetson.errors import DamagedFileError, InputError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
 from jetson.requests import build_request
 from jetson.requests.build_request import EngineSpec, RequestTarget
+from jetson.requests.measurement import Measurement
 from jetson.tensorrt_engines.tensor_info import declared_tensors
 from jetson.version import VERSION
+
+_ON_CPU = "onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,14 @@ class PendingEngine:
     item: EngineSpec
     files: dict[str, bytes]
     path: Path
+
+
+@dataclass(frozen=True)
+class OrderedMeasurement:
+    """What a device is to measure, and the files that this names, by SHA-256."""
+
+    measurement: Measurement
+    files: dict[str, bytes]
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,22 @@ def pending_engine(prepared: PreparedFile) -> PendingEngine:
     return PendingEngine(pending, {prepared.sha256: prepared.data, pending.samples_sha256: samples}, path)
 
 
+def check_device_target(target: Target) -> None:
+    """Raise InputError when no device builds or checks engines for `target`."""
+    if target.backend == "tensorrt":
+        return
+    if target.backend != _ON_CPU or target.providers != ("CPUExecutionProvider",):
+        raise InputError(
+            f'engines for "{target.name}" are not built on a device but here, by {target.backend}: leave out --device, '
+            "--order and --result"
+        )
+    if target.name == "cpu":
+        raise InputError(
+            'target "cpu" is the processor of this machine as well: give the device a target of its own',
+            fix='such as nano-cpu, arm64-cpu, or [targets.NAME] with base = "cpu" in the project file',
+        )
+
+
 def request_target(target: Target) -> RequestTarget:
     """Return what the device is compared with before it builds."""
     return RequestTarget(
@@ -81,20 +108,27 @@ def request_target(target: Target) -> RequestTarget:
         last_l4t=target.last_l4t,
         tensorrt=target.tensorrt,
         compute_capability=target.compute_capability,
+        backend=target.backend,
+        architecture=target.architecture if target.chip is None else None,  # a chip has but one
     )
 
 
-def write_request(path: Path, target: Target, pending: Sequence[PendingEngine]) -> str:
+def write_request(
+    path: Path, target: Target, pending: Sequence[PendingEngine], measured: OrderedMeasurement | None = None
+) -> str:
     """Write a build request (".zip": one file; else a manifest with its files beside it); return its SHA-256. Raises
     OSError.
 
-    Files that are in several items go once.
+    Files that are in several items go once. `measured`: what is to be measured as well.
     """
-    files: dict[str, bytes] = {}
+    files: dict[str, bytes] = {} if measured is None else dict(measured.files)
     for one in pending:
         files.update(one.files)
     items = [one.item for one in pending]
-    return build_request.write_request(str(path), request_target(target), VERSION, items, sorted(files.items()))
+    measurement = None if measured is None else measured.measurement
+    return build_request.write_request(
+        str(path), request_target(target), VERSION, items, sorted(files.items()), measurement
+    )
 
 
 def install_result(path: Path, target: Target, pending: Sequence[PendingEngine]) -> list[InstalledEngine]:
@@ -130,7 +164,7 @@ def _install(
             f"{result.archive.path} does not say of which machine it is ({error!r})", path=result.archive.path
         ) from None
     expected = Expected(
-        backend="tensorrt",
+        backend=target.backend,
         target=target.name,
         variant=item.variant,
         layer=item.layer,

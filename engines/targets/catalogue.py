@@ -17,15 +17,22 @@ else:
     import tomli as tomllib
 
 _CPU = "-cpu"
-_JETSON_ARCHITECTURE = "aarch64"
+_ARM64 = "aarch64"
 _PREFERRED_MAJOR = 6  # JetPack 6: the one that Orin boards in the field have
 
 
 def all_targets() -> Iterator[Target]:
-    """Yield every target: `cpu` and `cuda`, graphics cards by library, Jetsons by board and JetPack."""
+    """Yield every target: `cpu`, `arm64-cpu` and `cuda`, graphics cards by library, Jetsons by board and JetPack."""
     tables = _tables()
     yield Target("cpu", "any CPU, ONNX Runtime", "onnxruntime", ("CPUExecutionProvider",), fast_fp16=False)
     providers = ("CUDAExecutionProvider",)
+    yield Target(
+        "arm64-cpu",
+        "any 64-bit Arm processor with Linux, ONNX Runtime",
+        "onnxruntime",
+        ("CPUExecutionProvider",),
+        architecture=_ARM64,
+    )
     yield Target("cuda", "NVIDIA GPU, ONNX Runtime with CUDA", "onnxruntime", providers, fast_fp16=True)
     for name, card in tables["gpu"].items():
         yield _card(f"tensorrt-{name}", card, "tensorrt", "TensorRT")
@@ -135,7 +142,7 @@ def _machine(name: str, board: dict[str, Any], jetpack: str) -> dict[str, Any]:
         "kind": "jetson",
         "board": name,
         "chip": board["chip"],
-        "architecture": _JETSON_ARCHITECTURE,
+        "architecture": _ARM64,
         "half_arithmetic": board["half_arithmetic"],
         "jetpack": jetpack,
         "l4t": first,

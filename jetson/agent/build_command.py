@@ -6,16 +6,16 @@ import shutil
 import time
 from typing import Any, Dict, Iterator, List, Tuple
 
-from jetson.agent.engine_maker import choose_maker
+from jetson.agent.engine_maker import Maker, choose_maker
 from jetson.agent.item_build import Made, Workshop, make_engine
-from jetson.agent.progress import open_progress
+from jetson.agent.progress import Tell, open_progress
 from jetson.device.matching import check_device
-from jetson.device.probe import take_probe
+from jetson.device.probe import Probe, take_probe
 from jetson.engines.identity import encode_identity
 from jetson.errors import CoopexportError, DamagedFileError, DeviceError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.system_files import device_root
-from jetson.requests.build_request import ResultItem, open_request, write_result
+from jetson.requests.build_request import BuildRequest, ResultItem, open_request, write_result
 from jetson.store.blobs import BlobStore, link_blob, read_blob, write_blob
 from jetson.store.entries import engine_blobs
 from jetson.store.location import store_limit_bytes, store_root
@@ -35,17 +35,9 @@ def build(request_path: str, output: str, maker_kind: str, as_json: bool) -> int
     output = os.path.abspath(output or os.path.splitext(request_path)[0] + ".result.zip")
     probe = take_probe(device_root())
     check_device(request.target, probe.machine, probe.jetpack, "this device")
-    tensorrt = probe.tensorrt
-    maker = choose_maker(tensorrt.module, tensorrt.version, probe.trtexec, maker_kind)
-    text = "{} engines for {} by {} {}".format(len(request.items), request.target.name, maker.builder, maker.version)
-    tell({"event": "note", "text": text})
-    store = EngineStore(store_root(os.environ), store_limit_bytes(os.environ))
-    with _folder_for(output) as folder:
-        shop = Workshop(request, probe, maker, store, folder, tell)
-        results = [_result_of(shop, number) for number in range(len(request.items))]
-        write_result(output, request, probe.to_json(), results, _files(folder, results))
-    failures = ["{}: {}".format(item.name, item.failure) for item in results if item.failure is not None]
-    count = len(results)
+    maker = choose_maker(probe, request.target.backend, maker_kind)
+    failures = build_items(request, probe, maker, output, tell)
+    count = len(request.items)
     tell({"event": "done", "succeeded": count - len(failures), "count": count, "output": output})
     if failures:
         raise DeviceError(
@@ -54,6 +46,18 @@ def build(request_path: str, output: str, maker_kind: str, as_json: bool) -> int
             )
         )
     return 0
+
+
+def build_items(request: BuildRequest, probe: Probe, maker: Maker, output: str, tell: Tell) -> List[str]:
+    """Build a build request into the result file `output`; return which items failed, each with its reason."""
+    text = "{} engines for {} by {} {}".format(len(request.items), request.target.name, maker.builder, maker.version)
+    tell({"event": "note", "text": text})
+    store = EngineStore(store_root(os.environ), store_limit_bytes(os.environ))
+    with folder_for(output) as folder:
+        shop = Workshop(request, probe, maker, store, folder, tell)
+        results = [_result_of(shop, number) for number in range(len(request.items))]
+        write_result(output, request, probe.to_json(), results, _files(folder, results))
+    return ["{}: {}".format(item.name, item.failure) for item in results if item.failure is not None]
 
 
 def _result_of(shop: Workshop, number: int) -> ResultItem:
@@ -108,7 +112,7 @@ def _files(folder: str, results: List[ResultItem]) -> Iterator[Tuple[str, bytes]
 
 
 @contextlib.contextmanager
-def _folder_for(output: str) -> Iterator[str]:
+def folder_for(output: str) -> Iterator[str]:
     """Yield a folder beside the result for what goes into it; what killed runs left there is removed."""
     parent, name = os.path.split(output)
     prefix = ".{}.".format(name)

@@ -1,18 +1,23 @@
-"""What builds and runs engines on this device: TensorRT's Python module where it is, else trtexec."""
+"""What builds and runs engines on this device: ONNX Runtime, or TensorRT by its Python module, or else by trtexec."""
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
+from jetson.device.probe import Probe
 from jetson.engines.build_settings import BuildSettings
-from jetson.errors import UnsupportedError
+from jetson.errors import InputError, UnsupportedError
 from jetson.requests.build_request import EngineSpec
 from jetson.tensorrt_engines.build import BuiltEngine
 from jetson.tensorrt_engines.progress import OnProgress
 
-MODULE, TRTEXEC = "module", "trtexec"
+MODULE, TRTEXEC, ONNXRUNTIME = "module", "trtexec", "onnxruntime"
+TENSORRT = "tensorrt"
 
 
 class Maker(NamedTuple):
-    """One of the two, and what it needs. `version`: TensorRT's, as exact as it is known; `trtexec`: its path."""
+    """One of the three, and what it needs.
+
+    `version`: TensorRT's, as exact as it is known, or ONNX Runtime's; `trtexec`: its path.
+    """
 
     kind: str
     version: str
@@ -21,15 +26,27 @@ class Maker(NamedTuple):
     @property
     def builder(self) -> str:
         """Return how identities name it."""
-        return "tensorrt module" if self.kind == MODULE else "trtexec"
+        return "tensorrt module" if self.kind == MODULE else self.kind
+
+    @property
+    def backend(self) -> str:
+        """Return what its engines are of, as identities and targets name it."""
+        return ONNXRUNTIME if self.kind == ONNXRUNTIME else TENSORRT
 
 
-def choose_maker(module: Optional[str], version: Optional[str], trtexec: Optional[str], wanted: str = "") -> Maker:
-    """Return what to build with: `wanted` ("module", "trtexec"), or the better of what is there.
+def choose_maker(probe: Probe, backend: str, wanted: str = "") -> Maker:
+    """Return what makes engines of `backend` here: `wanted` ("module", "trtexec"), or the better of what is there.
 
-    `module`: version of the Python module, None where there is none; `version`: the most exact one; `trtexec`: path.
     Raises CoopexportError when there is nothing, or not what is wanted.
     """
+    if backend == ONNXRUNTIME:
+        return _onnxruntime(probe, wanted)
+    if backend != TENSORRT:
+        raise UnsupportedError(
+            "this agent makes no engines of {}".format(backend),
+            fix="copy the agent of the coopexport that ordered them",
+        )
+    module, version, trtexec = probe.tensorrt.module, probe.tensorrt.version, probe.trtexec
     if module is not None and wanted != TRTEXEC:
         return Maker(MODULE, version or module)
     if trtexec is not None and wanted != MODULE:
@@ -45,10 +62,28 @@ def choose_maker(module: Optional[str], version: Optional[str], trtexec: Optiona
     )
 
 
+def _onnxruntime(probe: Probe, wanted: str) -> Maker:
+    if wanted:
+        raise InputError(
+            "--with {} is about TensorRT, and this order is for ONNX Runtime".format(wanted), fix="leave it out"
+        )
+    if probe.onnxruntime is None:
+        raise UnsupportedError(probe.unknown[ONNXRUNTIME])
+    return Maker(ONNXRUNTIME, probe.onnxruntime)
+
+
 def build_item(
     maker: Maker, item: EngineSpec, graph: bytes, settings: BuildSettings, on_progress: OnProgress
 ) -> BuiltEngine:
-    """Build one item's engine with `settings`; raises CoopexportError with the builder's own words."""
+    """Build one item's engine with `settings`; raises CoopexportError with the builder's own words.
+
+    ONNX Runtime's is the graph itself, which has to load.
+    """
+    if maker.kind == ONNXRUNTIME:
+        from jetson.onnxruntime_engines.session import FLAGS, load_on_cpu
+
+        load_on_cpu(graph).close()
+        return BuiltEngine(graph, maker.version, dict(settings.to_json(), **FLAGS), [])
     if maker.kind == TRTEXEC:
         from jetson.agent.trtexec_engines import Trtexec
 
@@ -63,6 +98,10 @@ def build_item(
 
 def load_item(maker: Maker, item: EngineSpec, engine: bytes, dla_core: Optional[int]) -> Any:
     """Return an item's engine, loaded: a function from arrays to arrays, with `close()`; raises CoopexportError."""
+    if maker.kind == ONNXRUNTIME:
+        from jetson.onnxruntime_engines.session import load_on_cpu
+
+        return load_on_cpu(engine)
     if maker.kind == TRTEXEC:
         from jetson.agent.trtexec_engines import Trtexec
 

@@ -7,7 +7,7 @@ import os
 from datetime import datetime, timezone
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from jetson.agent.engine_maker import Maker
+from jetson.agent.engine_maker import TENSORRT, Maker
 from jetson.agent.item_process import run_step
 from jetson.agent.progress import Tell, relay
 from jetson.device.memory import Memory, read_memory
@@ -23,7 +23,6 @@ from jetson.store.key import engine_key
 from jetson.store.store import EngineStore, Hit, Obtained, find, obtain
 from jetson.version import VERSION
 
-BACKEND = "tensorrt"
 _WAITING = "another process builds it at the moment: waiting for that one"
 # In an identity's flags: what was checked, and why an engine was built for the GPU.
 _CHECKED, _WITHOUT_DLA = "checked_sha256", "without_dla"
@@ -99,7 +98,7 @@ def _obtain(
 
 
 def _key(shop: Workshop, item: EngineSpec, settings: BuildSettings) -> Any:
-    return engine_key(item.graph_sha256, BACKEND, settings, shop.probe.machine, shop.maker.builder, VERSION)
+    return engine_key(item.graph_sha256, shop.maker.backend, settings, shop.probe.machine, shop.maker.builder, VERSION)
 
 
 def _built(
@@ -108,15 +107,16 @@ def _built(
     """Build one engine with the memory that is free, and check it on its golden data."""
     item = shop.request.items[number]
     started_at = datetime.now(timezone.utc).isoformat().split(".")[0] + "+00:00"
-    memory = read_memory(device_root())
-    limited = settings if memory is None else within_memory(settings, item.graph_bytes, memory)
+    limited = _limited(shop, item, settings)
     job = _job(shop, number, "building", limited)
     answer = run_step(job, relay(shop.tell, where, "building"))
     with open(job["engine"], "rb") as file:
         data = file.read()
     os.unlink(job["engine"])
     machine = shop.probe.machine
-    told = dict(answer["flags"], workspace_bytes=limited.workspace_bytes, header_version=answer["version"])
+    told = dict(answer["flags"])
+    if shop.maker.backend == TENSORRT:
+        told.update(workspace_bytes=limited.workspace_bytes, header_version=answer["version"])
     told.update(item.notes)
     told.update(flags)
     if answer["warnings"]:
@@ -131,9 +131,9 @@ def _built(
         layer=item.layer,
         role=item.role,
         target=shop.request.target.name,
-        backend=BACKEND,
-        backend_version=machine.backends[BACKEND],
-        compute_capabilities=() if machine.compute_capability is None else (machine.compute_capability,),
+        backend=shop.maker.backend,
+        backend_version=machine.backends[shop.maker.backend],
+        compute_capabilities=_compute_capabilities(shop),
         # As requested: the workspace that was free just then is in the flags, and the same order finds this engine.
         settings=settings,
         flags=told,
@@ -146,8 +146,21 @@ def _built(
         build_seconds=round(answer["seconds"], 3),
     )
     for problem in file_problems(identity, data):
-        raise UnsupportedError("the engine that was built {}: this TensorRT is not known here".format(problem))
+        raise UnsupportedError("the engine that was built {}: its builder is not known here".format(problem))
     return _checked(shop, number, where, identity, data), data
+
+
+def _limited(shop: Workshop, item: EngineSpec, settings: BuildSettings) -> BuildSettings:
+    """Return `settings` within the memory that is free, where the builder needs more than the graph itself."""
+    memory = read_memory(device_root())
+    if memory is None or shop.maker.backend != TENSORRT:
+        return settings
+    return within_memory(settings, item.graph_bytes, memory)
+
+
+def _compute_capabilities(shop: Workshop) -> Tuple[str, ...]:
+    capability = shop.probe.machine.compute_capability
+    return () if capability is None or shop.maker.backend != TENSORRT else (capability,)
 
 
 def _owned(shop: Workshop, number: int, where: Dict[str, Any], obtained: Obtained) -> EngineIdentity:
@@ -183,7 +196,7 @@ def _checked(
         os.unlink(job["engine"])
     flags = dict(identity.flags)
     flags[_CHECKED] = _what_is_checked(item)
-    parity = run_on(answer["parity"], shop.probe.machine, BACKEND)
+    parity = run_on(answer["parity"], shop.probe.machine, shop.maker.backend)
     return identity._replace(parity=parity, parity_reason=None, flags=flags)
 
 

@@ -49,7 +49,7 @@ def bench(request_path: str, result_path: str, output: str, rounds: int, maker_k
     request, probe = open_request(request_path), take_probe(device_root())
     more = {"rounds": rounds, "warm_up": _WARM_UP_ROUNDS}
     answers = dict(_do_all("measuring", request_path, result_path, maker_kind, probe, tell, more))
-    maker = choose_maker(probe.tensorrt.module, probe.tensorrt.version, probe.trtexec, maker_kind)
+    maker = choose_maker(probe, request.target.backend, maker_kind)
     items = []
     for item in request.items:
         answer = answers.get(item.name, {"failure": "it was not built"})
@@ -68,7 +68,7 @@ def bench(request_path: str, result_path: str, output: str, rounds: int, maker_k
         "started_at": started.isoformat().split(".")[0] + "+00:00",
         "target": request.target.name,
         "host": _host(probe, sorted({answer["timing"] for answer in answers.values() if "timing" in answer})),
-        "backend": "tensorrt",
+        "backend": maker.backend,
         "backend_version": maker.version,
         "threads": 1,
         # As they were, of the engine with the most. trtexec warms up by time, as `timing` says.
@@ -118,7 +118,7 @@ def _do_all(
         raise InputError(
             "{} is the result of another order than {}".format(result_path, request_path), path=result_path
         )
-    maker = choose_maker(probe.tensorrt.module, probe.tensorrt.version, probe.trtexec, maker_kind)
+    maker = choose_maker(probe, request.target.backend, maker_kind)
     numbers = {item.name: number for number, item in enumerate(request.items)}
     answers: List[Tuple[str, Dict[str, Any]]] = []
     with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
@@ -163,7 +163,7 @@ def _expected(request: BuildRequest, name: str) -> Expected:
     for item in request.items:
         if item.name == name:
             return Expected(
-                backend="tensorrt",
+                backend=request.target.backend,
                 target=request.target.name,
                 variant=item.variant,
                 layer=item.layer,

@@ -31,6 +31,8 @@ def check_device(target: RequestTarget, machine: Machine, jetpack: Optional[str]
 def device_differences(target: RequestTarget, machine: Machine, jetpack: Optional[str]) -> List[str]:
     """Return in words where a device is not the target; what one of them does not know is not compared."""
     found = []
+    if target.chip is None and target.architecture not in (None, machine.architecture):
+        found.append("its processor is {}, expected {}".format(machine.architecture, target.architecture))
     if target.chip is not None and machine.chip is None:
         found.append("it is not a Jetson ({})".format(machine.platform))
     elif target.chip is not None and target.chip != machine.chip:

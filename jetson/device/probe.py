@@ -8,6 +8,7 @@ from jetson.device.board import Board, read_board
 from jetson.device.clocks import Clocks, read_clocks, read_temperatures, read_throttle_events
 from jetson.device.memory import Memory, free_disk_bytes, read_memory
 from jetson.device.numpy_check import find_numpy
+from jetson.device.onnxruntime_check import find_onnxruntime
 from jetson.device.power_mode import PowerMode, read_power_mode
 from jetson.device.tegrastats import TegraStats, read_tegrastats
 from jetson.device.tensorrt_versions import InstalledTensorRT, find_tensorrt
@@ -21,8 +22,8 @@ _MEBIBYTE = 1 << 20
 class Probe(NamedTuple):
     """What is known of this machine. `unknown` holds by name why something is None.
 
-    `python`, `numpy`: versions; `trtexec`: its path; `temperatures`: Celsius by zone; `throttle_events`: since boot,
-    by guard; `free_disk_bytes`: where this user's files go.
+    `python`, `numpy`, `onnxruntime`: versions; `trtexec`: its path; `temperatures`: Celsius by zone;
+    `throttle_events`: since boot, by guard; `free_disk_bytes`: where this user's files go.
     """
 
     machine: Machine
@@ -39,6 +40,7 @@ class Probe(NamedTuple):
     tegrastats: Optional[TegraStats]
     unknown: Dict[str, str]
     numpy: Optional[str] = None
+    onnxruntime: Optional[str] = None
 
     def to_json(self) -> Dict[str, Any]:
         """Return the probe as `coopexport.probe/1.0` holds it."""
@@ -65,16 +67,16 @@ class Probe(NamedTuple):
             "throttle_events": self.throttle_events,
             "unknown": self.unknown,
         }
-        for key, value in (("jetpack", self.jetpack), ("trtexec", self.trtexec), ("numpy", self.numpy)):
-            if value is not None:
-                content[key] = value
+        for key in ("jetpack", "trtexec", "numpy", "onnxruntime"):
+            if getattr(self, key) is not None:
+                content[key] = getattr(self, key)
         content.update({key: part.to_json() for key, part in parts.items() if part is not None})
         return content
 
 
 def take_probe(root: str) -> Probe:
     """Look at everything once; takes seconds, most of them the import of TensorRT in another process."""
-    numpy = find_numpy()
+    numpy, onnxruntime = find_numpy(), find_onnxruntime()
     board = read_board(root)
     trtexec = find_trtexec(root)
     tensorrt = find_tensorrt(trtexec)
@@ -84,13 +86,13 @@ def take_probe(root: str) -> Probe:
     memory = read_memory(root)
     unknown = {"power_mode": why_no_mode, "clocks": why_no_clocks, "tegrastats": why_no_stats}
     unknown.update({"tensorrt_" + key: reason for key, reason in tensorrt.reasons.items()})
-    unknown["numpy"] = numpy.reason
+    unknown.update(numpy=numpy.reason, onnxruntime=onnxruntime.reason)
     unknown["board"] = "" if board.model else "there is no device tree: this is not a Jetson"
     unknown["l4t"] = "" if board.l4t else "neither /etc/nv_tegra_release nor the package nvidia-l4t-core names it"
     unknown["trtexec"] = "" if trtexec else "it is neither on PATH nor in /usr/src/tensorrt/bin"
     unknown["memory"] = "" if memory else "/proc/meminfo cannot be read"
     return Probe(
-        machine_of(board, tensorrt),
+        machine_of(board, tensorrt, onnxruntime.version),
         board.jetpack,
         platform.python_version(),
         tensorrt,
@@ -104,12 +106,13 @@ def take_probe(root: str) -> Probe:
         tegrastats,
         {key: reason for key, reason in unknown.items() if reason},
         numpy.version,
+        onnxruntime.version,
     )
 
 
-def machine_of(board: Board, tensorrt: InstalledTensorRT) -> Machine:
-    """Return this machine as engines' identities name it."""
-    version = tensorrt.version
+def machine_of(board: Board, tensorrt: InstalledTensorRT, onnxruntime: Optional[str] = None) -> Machine:
+    """Return this machine as engines' identities name it; `onnxruntime`: its version, None where there is none."""
+    backends = {"tensorrt": tensorrt.version, "onnxruntime": onnxruntime}
     return Machine(
         platform.system(),
         platform.machine(),
@@ -118,7 +121,7 @@ def machine_of(board: Board, tensorrt: InstalledTensorRT) -> Machine:
         l4t=board.l4t,
         compute_capability=board.compute_capability,
         cuda=tensorrt.cuda,
-        backends={} if version is None else {"tensorrt": version},
+        backends={name: version for name, version in backends.items() if version is not None},
     )
 
 
@@ -134,6 +137,7 @@ def describe_probe(probe: Probe) -> List[str]:
         ("trtexec", probe.trtexec),
         ("Python", "{} on {}".format(probe.python, machine.platform)),
         ("NumPy", probe.numpy),
+        ("ONNX Runtime", probe.onnxruntime),
         ("power mode", None if probe.power_mode is None else _power_mode(probe.power_mode)),
         ("clocks", None if probe.clocks is None else _clocks(probe.clocks)),
         ("memory", None if probe.memory is None else _memory(probe.memory)),

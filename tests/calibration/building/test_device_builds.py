@@ -63,8 +63,13 @@ def _ssh(project: Project, request: BuildProjectRequest, path: Path) -> object:
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        (BuildProjectRequest(targets=("cpu",)), "not built on a device but here, by onnxruntime"),
-        (BuildProjectRequest(), "not built on a device but here, by onnxruntime"),
+        (BuildProjectRequest(targets=("rtx-ada",)), "not built on a device but here, by tensorrt-rtx"),
+        (BuildProjectRequest(targets=("cuda",)), "not built on a device but here, by onnxruntime"),
+        (
+            BuildProjectRequest(),
+            'target "cpu" is the processor of this machine as well: give the device a target',
+        ),
+        (BuildProjectRequest(targets=("orin-nano-cpu",), precision="fp16"), "computes float16 in half under ONNX Runt"),
         (BuildProjectRequest(targets=("nano", "orin-nano")), r"name one target.*nano@4.6.1, orin-nano@6.2"),
         (BuildProjectRequest(targets=("nano",), use_store=False), "a device keeps its own store"),
         (BuildProjectRequest(targets=("nano",), precision="int8"), "int8 kernels"),

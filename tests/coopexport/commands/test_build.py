@@ -66,7 +66,7 @@ def test_precisions_and_batches_lie_beside_each_other(coopexport: Callable, fini
 def test_what_is_built_for_a_boards_processor_says_where_it_was_run(
     coopexport: Callable, finished_project: Path
 ) -> None:
-    build = ("build", "--target", "orin-nano-cpu", "--variant", "pruned", "--layer", "conv4_1")
+    build = ("build", "--variant", "pruned", "--layer", "conv4_1", "--target", "orin-nano-cpu")
     version = onnxruntime.__version__
     elsewhere = other_architecture("aarch64", this_machine())
     exact = coopexport(finished_project, *build)
@@ -74,7 +74,10 @@ def test_what_is_built_for_a_boards_processor_says_where_it_was_run(
     assert exact.output.count(f"golden data agree{'' if elsewhere is None else f' on {elsewhere}'} ") >= 3
     note = f"ONNX Runtime {version}; not run on the device (aarch64, ONNX Runtime 1.23.2)"
     assert (note in exact.output) == (elsewhere is not None)
-    half = coopexport(finished_project, *build, "--precision", "fp16", "--role", "tail")
+    refused = coopexport(finished_project, *build, "--precision", "fp16", "--role", "tail")
+    assert refused.code == 2
+    assert "the processor of orin-nano computes float16 in half under ONNX Runtime, which moves more" in refused.errors
+    half = coopexport(finished_project, *build[:-1], "nano-cpu", "--precision", "fp16", "--role", "tail")
     assert half.code == 0, half.errors
     table, _, notes = half.output.partition("note: ")
     assert "not run on the device" in table
@@ -82,7 +85,7 @@ def test_what_is_built_for_a_boards_processor_says_where_it_was_run(
     assert notes.startswith(
         "not run on the device: it holds float16, which ONNX Runtime computes as the processor does"
     )
-    identity = read_identity(str(finished_project / "out/pruned/engines/orin-nano-cpu@6.2/conv4_1.tail.fp16.onnx"))
+    identity = read_identity(str(finished_project / "out/pruned/engines/nano-cpu@4.6.1/conv4_1.tail.fp16.onnx"))
     assert identity.parity is None
     assert f"note: {identity.parity_reason}\n" in half.output
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from small_graphs import make_model, small_network
 
-from engines.building.evidence import Evidence, evidence, holds_float16, other_architecture
+from engines.building.evidence import Evidence, evidence, holds_float16, is_own, other_architecture
 from engines.targets.lookup import find_target, load_targets
 from jetson.engines.machine import Machine
 
@@ -21,7 +21,7 @@ SERVER = Machine("Linux", "aarch64")
 MAC = Machine("Darwin", "arm64")
 ORIN = Machine("Linux", "aarch64", board="NVIDIA Jetson Orin Nano Developer Kit", chip="tegra234", l4t="36.4.3")
 NANO = Machine("Linux", "aarch64", board="NVIDIA Jetson Nano Developer Kit", chip="tegra210", l4t="32.7.4")
-PROCESSORS = [target.name for target in load_targets().values() if target.name.partition("@")[0].endswith("-cpu")]
+PROCESSORS = [target.name for target in load_targets().values() if target.chip and target.backend == "onnxruntime"]
 ONE = numpy_helper.from_array(np.ones(3, np.float16), "one")
 
 
@@ -108,6 +108,16 @@ def test_a_board_needs_its_own_chip_for_float16_and_its_architecture_for_the_res
         assert half is (Evidence.OWN if machine is own else Evidence.NONE)
         rest = evidence(small_network(), target, machine, PC)
         assert rest is (Evidence.ELSEWHERE if machine is PC else Evidence.OWN)
+
+
+def test_a_target_is_another_machine_by_its_chip_or_by_its_architecture() -> None:
+    orin, any_arm = find_target("orin-nano-cpu"), find_target("arm64-cpu")
+    assert [is_own(orin, machine) for machine in (ORIN, NANO, SERVER, PC)] == [True, False, False, False]
+    assert [is_own(any_arm, machine) for machine in (ORIN, NANO, SERVER, MAC, PC)] == [True, True, True, True, False]
+    assert is_own(find_target("cpu"), PC)
+    for make in (small_network, with_casts):
+        assert evidence(make(), any_arm, SERVER, PC) is Evidence.OWN
+        assert evidence(make(), any_arm, PC, PC) is Evidence.ELSEWHERE
 
 
 @pytest.mark.parametrize("make", [small_network, with_casts])

@@ -31,12 +31,12 @@ def test_a_device_says_what_it_is_and_why_the_rest_is_not_known(orin: SshServer)
     assert found.device == orin.name
     assert (found.machine.board, found.machine.chip) == (ORIN_NANO_6_2.model, "tegra234")
     assert (found.machine.l4t, found.machine.compute_capability) == ("36.4.3", "8.7")
-    assert found.machine.backends == {"tensorrt": "10.3.0.30"}
+    assert found.machine.backends["tensorrt"] == "10.3.0.30"
     assert found.record["power_mode"] == {"name": "25W", "identifier": 1}
     assert found.record["machine"] == found.machine.to_json()
     assert found.record["memory"]["total_bytes"] > 1 << 30
     assert found.unknown == found.record["unknown"]
-    known = ("power_mode", "clocks", "memory", "trtexec", "numpy", "tegrastats")
+    known = ("power_mode", "clocks", "memory", "trtexec", "numpy", "onnxruntime", "tegrastats")
     assert {name for name in known if name not in found.record} == set(found.unknown) & set(known)
 
 

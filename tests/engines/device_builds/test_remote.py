@@ -52,7 +52,7 @@ def test_a_device_says_what_it_is(orin: tuple[FakeDevice, SshServer]) -> None:
     _, server = orin
     found = probe_device(server.name)
     assert found["machine"]["board"] == ORIN_NANO_6_2.model
-    assert found["machine"]["backends"] == {"tensorrt": "10.3.0.30"}
+    assert found["machine"]["backends"]["tensorrt"] == "10.3.0.30"
     assert found["power_mode"] == {"name": "25W", "identifier": 1}
 
 
@@ -293,6 +293,24 @@ def test_what_does_not_arrive_whole_replaces_nothing(
         ssh.send(connection, str(path), b"short")
     assert path.read_bytes() == b"short"
     path.unlink()
+
+
+def test_a_device_without_onnx_runtime_is_refused_before_anything_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = make_device(ORIN_NANO_6_2, tmp_path / "device", onnxruntime=True)
+    broken = tmp_path / "broken/onnxruntime"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libgomp.so.1 is missing')\n")
+    python = device.root / "usr/bin/python3"
+    python.write_text(python.read_text().replace("exec", f"PYTHONPATH={broken.parent} exec"))
+    target = find_target("orin-nano-cpu")
+    pending = small_request(tmp_path / "out", target)[:1]
+    with ssh_server(device, tmp_path / "sshd") as server:
+        monkeypatch.setenv("COOPEXPORT_SSH", server.client)
+        with pytest.raises(CoopexportError, match=r"ONNX Runtime .* cannot be imported \(libgomp.so.1 is missing\)"):
+            build_on_device(server.name, target, pending, lambda _: None)
+    assert not (device.home / ".cache/coopexport/agent/blobs").exists()
 
 
 def test_a_login_script_that_talks_is_named(

@@ -35,7 +35,7 @@ def test_every_target_has_a_backend_and_what_it_needs(name: str) -> None:
     is_jetson = target.kind == "jetson"
     for value in (target.board, target.chip, target.jetpack, target.l4t, target.last_l4t, target.cuda, target.python):
         assert (value is not None) == is_jetson
-    assert target.architecture == ("aarch64" if is_jetson else None)
+    assert target.architecture == ("aarch64" if is_jetson or name == "arm64-cpu" else None)
     assert (target.memory_bytes is not None) == is_jetson
     assert (target.tensorrt is not None) == (is_jetson and target.backend == "tensorrt")
     assert (target.onnxruntime is not None) == (is_jetson and target.backend == "onnxruntime")

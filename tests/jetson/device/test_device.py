@@ -224,3 +224,10 @@ def test_every_jetson_of_the_targets_is_told_apart() -> None:
     # Sizes of memory have the same model: "agx-orin-32gb" is an AGX Orin.
     kinds = {re.sub(r"-\d+gb$", "", board) for board in boards}
     assert len({frozenset(word or ()) for word in words.values()}) == len(kinds)
+
+
+def test_a_target_without_a_chip_is_compared_by_its_architecture() -> None:
+    target = request_target(find_target("arm64-cpu"))
+    assert (target.backend, target.architecture, target.chip) == ("onnxruntime", "aarch64", None)
+    assert device_differences(target, Machine("Linux", "aarch64", board="Raspberry Pi 4 Model B Rev 1.4"), None) == []
+    assert device_differences(target, Machine("Linux", "x86_64"), None) == ["its processor is x86_64, expected aarch64"]
