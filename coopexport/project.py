@@ -14,6 +14,7 @@ from exporter.progress import OnProgress, no_progress
 if TYPE_CHECKING:
     from benchmarks.demo.pair import PairResult
     from benchmarks.latency.bench_project import BenchResult
+    from benchmarks.latency.devices.bench_device import WrittenBenchOrder
     from benchmarks.latency.tables.project_table import AddResult, DiffResult, ExportResult, ShowResult
     from benchmarks.links.link import Link
     from benchmarks.links.measurement import LinkMeasurement
@@ -543,6 +544,51 @@ class Project:
         from benchmarks.latency.tables.project_table import export_table, table_of
 
         return export_table(table_of(self.file), Path(path))
+
+    def bench_on_device(
+        self,
+        device: str,
+        target: str,
+        *,
+        layers: Names = (),
+        variants: Names = (),
+        rounds: int | None = None,
+        warm_up: int | None = None,
+        on_progress: OnProgress = no_progress,
+    ) -> BenchResult:
+        """Measure on `device` ("user@host" or "user@host:port"), which is a `target`: `coopexport bench --device`.
+
+        What is missing there is built first. Rows that failed are in the run with their reasons.
+        """
+        from benchmarks.latency.bench_project import BenchRequest
+        from benchmarks.latency.devices.bench_device import bench_over_ssh
+
+        request = BenchRequest(_names(variants), _names(layers), target, rounds, warm_up)
+        return bench_over_ssh(self.file, request, device, on_progress)
+
+    def write_bench_order(
+        self,
+        path: str | Path,
+        target: str,
+        *,
+        layers: Names = (),
+        variants: Names = (),
+        rounds: int | None = None,
+        warm_up: int | None = None,
+        on_progress: OnProgress = no_progress,
+    ) -> WrittenBenchOrder:
+        """Write the .zip file by which a device without ssh builds and measures: `coopexport bench --order`."""
+        from benchmarks.latency.bench_project import BenchRequest
+        from benchmarks.latency.devices.bench_device import write_bench_order
+
+        request = BenchRequest(_names(variants), _names(layers), target, rounds, warm_up)
+        return write_bench_order(self.file, request, Path(path), on_progress)
+
+    def import_bench_run(self, path: str | Path) -> BenchResult:
+        """Put the run that a device made of an order into the latency table: `coopexport bench --result`."""
+        from benchmarks.latency.devices.bench_device import import_bench_run
+
+        return import_bench_run(self.file, Path(path))
 
     def select(
         self,

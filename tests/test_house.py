@@ -30,7 +30,9 @@ SHORT_FILES = {
     "jetson/cuda/choice.py": "it imports every way to device memory",
     "jetson/cuda/device_memory.py": "what every way to device memory is",
     "jetson/device/memory.py": "the agent reads it without the rest of the probe",
+    "jetson/runtime/cycle.py": "the host's stages and the device's take samples in turn by it",
     "jetson/runtime/steadiness.py": "the test that ends a warm-up, apart from taking samples",
+    "jetson/wire/image_message.py": "the one message that has no head and tail",
     "jetson/version.py": "the build reads it",
 }
 

@@ -13,6 +13,7 @@ from benchmarks.latency.stages import TimedStage, stages_of_layer, stages_of_who
 from benchmarks.latency.table import TABLE_FILE, import_run
 from engines.building.build import build
 from engines.building.build_items import WHOLE, BuildItem
+from engines.building.evidence import is_own
 from engines.building.project_items import items_of_project
 from engines.host.this_machine import this_machine
 from engines.targets.lookup import Target, find_target
@@ -21,6 +22,8 @@ from exporter.progress import OnProgress, no_progress
 from exporter.project.overrides import overridden
 from exporter.project.settings import Project
 from exporter.variants.choice import naming
+from jetson.engines.build_settings import BuildSettings
+from jetson.errors import InputError
 from jetson.files.atomic_files import sha256_of_file
 from jetson.runtime.sampling import until_steady
 
@@ -77,6 +80,7 @@ def bench_project(
     """
     settings = overridden(project.settings.bench, {"rounds": request.rounds, "warm_up": request.warm_up})
     target = find_target(request.target, own_targets(project.settings.targets))
+    _check_here(target)
     found = items_of_project(project, request.variants, request.layers)
     if on_left_out is not None:
         on_left_out(len(found.left_out))
@@ -91,20 +95,45 @@ def bench_project(
         lambda done, total: on_progress("measuring", done, total),
         reference_stage(target),
     )
+    return kept_run(project, run, len(found.left_out), on_result, on_written)
+
+
+def bench_settings(project: Project, target: Target) -> BuildSettings:
+    """Return how engines to measure are built: as the project says, but in float32 for one image."""
+    chosen = build_settings(target, project.settings.build)
+    return chosen._replace(precision="fp32", batches=(1, 1, 1), dla_core=None)  # no DLA computes in float32
+
+
+def kept_run(
+    project: Project,
+    run: LatencyRun,
+    left_out: int,
+    on_result: Callable[[LatencyRun], None] | None,
+    on_written: Callable[[Path], None] | None,
+) -> BenchResult:
+    """Write a run and put it into the latency table; callbacks as of `bench_project`."""
     if on_result is not None:
         on_result(run)
     path = write_run(project.output / RUNS_FOLDER, run)
     if on_written is not None:
         on_written(path)
     table = project.output / TABLE_FILE
-    return BenchResult(run, path, table, import_run(table, run, sha256_of_file(str(path))), len(found.left_out))
+    return BenchResult(run, path, table, import_run(table, run, sha256_of_file(str(path))), left_out)
+
+
+def _check_here(target: Target) -> None:
+    """Refuse to measure on this machine what is another machine's."""
+    if target.backend == "onnxruntime" and not is_own(target, this_machine()):
+        raise InputError(
+            f'target "{target.name}" is another machine than this one',
+            fix="measure there: coopexport bench --device user@host, or write an order for it with --order order.zip",
+        )
 
 
 def _build_all(project: Project, items: Sequence[BuildItem], target: Target, on_progress: OnProgress) -> None:
     """Build what is missing for the target, as the project says, but in float32 for one image."""
     machine = this_machine()
-    chosen = build_settings(target, project.settings.build)
-    settings = chosen._replace(precision="fp32", batches=(1, 1, 1), dla_core=None)  # no DLA computes in float32
+    settings = bench_settings(project, target)
     task = f"building for {target.name}"
     on_progress(task, 0, len(items))
     for done, item in enumerate(items, start=1):

@@ -1,4 +1,4 @@
-"""The command bench: latencies of heads, codecs and tails on this machine."""
+"""The command bench: latencies of heads, codecs and tails, on this machine or on a device."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from coopexport.commands.bench_printing import print_bench_order, print_conditions
+from coopexport.commands.build_printing import print_event
 from coopexport.commands.options import target_option
 from coopexport.output import (
     MAX_TABLES,
@@ -34,6 +37,19 @@ if TYPE_CHECKING:
 @target_option
 @click.option("--rounds", type=click.IntRange(min=8), help="How often each part is measured.")
 @click.option("--warm-up", type=click.IntRange(min=1), help="Least number of rounds before, until all is steady.")
+@click.option("--device", help="Measure on this device, user@host or user@host:port, over ssh.")
+@click.option(
+    "--order",
+    "order_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write what a device without ssh needs to build and measure, a .zip file, instead of measuring.",
+)
+@click.option(
+    "--result",
+    "run_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Take in the run that the device made of the order.",
+)
 def bench(
     project_file: Path | None,
     variant_names: tuple[str, ...],
@@ -41,25 +57,61 @@ def bench(
     target_name: str,
     rounds: int | None,
     warm_up: int | None,
+    device: str | None,
+    order_file: Path | None,
+    run_file: Path | None,
 ) -> None:
-    """Measure heads, codecs and tails on this machine, in float32, one image at a time, into the latency table."""
+    """Measure heads, codecs and tails, in float32, one image at a time, into the latency table.
+
+    On this machine, or on the device that the target is: over ssh with --device, by hand with --order and --result.
+    """
     from benchmarks.latency.bench_project import BenchRequest, bench_project
     from exporter.project.settings import load_project
+    from jetson.errors import InputError
 
+    if sum(item is not None for item in (device, order_file, run_file)) > 1:
+        raise InputError("give one of --device, --order and --result")
     request = BenchRequest(variant_names, layer_names, target_name, rounds, warm_up)
-    with progress_bar() as on_progress:
-        result = bench_project(
-            load_project(project_file), request, on_progress, print_run, lambda n: left_out(n, layer_names), wrote
-        )
+    project = load_project(project_file)
+
+    def say_left_out(count: int) -> None:
+        left_out(count, layer_names)
+
+    with progress_bar() as bar:
+        if order_file is not None:
+            from benchmarks.latency.devices.bench_device import write_bench_order
+
+            print_bench_order(write_bench_order(project, request, order_file, bar, say_left_out))
+            return
+        if device is not None:
+            from benchmarks.latency.devices.bench_device import bench_over_ssh
+
+            show = bar.above(print_device_run)
+            result = bench_over_ssh(project, request, device, bar, bar.above(print_event), show, say_left_out, wrote)
+        elif run_file is not None:
+            from benchmarks.latency.devices.bench_device import import_bench_run
+
+            given = click.get_current_context().get_parameter_source("target_name") is not ParameterSource.DEFAULT
+            named = target_name if given else None
+            result = import_bench_run(project, run_file, named, print_device_run, wrote)
+        else:
+            result = bench_project(project, request, bar, print_run, say_left_out, wrote)
     click.echo(f"added {result.rows_added} rows to {result.table.name}")
     next_step("coopexport select")
+
+
+def print_device_run(run: LatencyRun) -> None:
+    """Print a run on a device: its rows, then what the device was like."""
+    print_run(run)
+    print_conditions(run)
 
 
 def print_run(run: LatencyRun) -> None:
     """Print the median of every part of a run with its interval, and mark those that are in doubt, with the reasons."""
     found = summaries(run)
     marks = any(summary is not None and summary.flags for _, summary in found)
-    title = f"Latency on {run.host['processor']}, {run.threads} thread, {run.rounds} interleaved rounds"
+    rounds = f"{run.rounds} {'interleaved ' if run.interleaved else ''}rounds"
+    title = f"Latency on {run.host['processor']}, {run.threads} thread, {rounds}"
     many = len({item.variant for item in run.items}) > MAX_TABLES
     columns, rows, left = (_BY_CUT, rows_by_cut(found), 2) if many else (_BY_PART, rows_by_part(found), 3)
     if not marks:

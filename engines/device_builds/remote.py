@@ -1,19 +1,29 @@
-"""Building on a device over ssh: look at it, copy what it lacks, have the agent build, bring back what was built."""
+"""Building and measuring on a device over ssh: look at it, copy what it lacks, have the agent work, bring back what it
+made.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import shlex
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engines.device_builds import ssh
 from engines.device_builds.agent_file import agent_bytes
-from engines.device_builds.requests import InstalledEngine, PendingEngine, install_result, request_target, write_request
+from engines.device_builds.requests import (
+    InstalledEngine,
+    OrderedMeasurement,
+    PendingEngine,
+    install_result,
+    request_target,
+    write_request,
+)
 from engines.device_builds.ssh import Connection
 from engines.targets.target import Target
 from jetson.agent.progress import describe_event
@@ -27,6 +37,7 @@ from jetson.requests.build_request import RESULT_NAME, Result, ResultItem, open_
 from jetson.store.blobs import blob_path, list_blobs, write_blob
 
 PROBE_SCHEMA = "coopexport.probe/1.0"
+_RUN_NAME = "run.json"
 _FOLDER = '"${COOPEXPORT_AGENT_FOLDER:-${XDG_CACHE_HOME:-$HOME/.cache}/coopexport/agent}"'
 # Begins what the first command prints: whatever else stands there is a login script's.
 _MARK = "coopexport-agent"
@@ -56,6 +67,14 @@ class _Agent:
         return shlex.join(["python3", self.path, *arguments])
 
 
+@dataclass(frozen=True)
+class _Work:
+    """The agent at work for one command. `results`: the folder there of what it makes."""
+
+    agent: _Agent
+    results: str
+
+
 def probe_device(name: str) -> dict[str, Any]:
     """Return what the agent finds out about the device `name` (user@host:port); raises CoopexportError.
 
@@ -74,6 +93,43 @@ def build_on_device(
     anything is copied when the device is not the target or cannot import NumPy, and saying to run again when the
     connection is lost: engines that the device has finished are not built again.
     """
+    with _work_on(name, target) as work, tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
+        request_sha256 = _send_request(work.agent, target, pending, None, Path(folder), on_event)
+        _build(work, request_sha256, on_event)
+        fetched = _fetch_result(work.agent, work.results, pending, Path(folder))
+        return install_result(Path(fetched.archive.path), target, pending)
+
+
+def bench_on_device(
+    name: str,
+    target: Target,
+    pending: Sequence[PendingEngine],
+    measured: OrderedMeasurement,
+    on_event: OnEvent,
+    kept: Sequence[PendingEngine],
+) -> tuple[list[InstalledEngine], bytes]:
+    """Build engines on the device `name` and measure them; return what became of those `kept`, and the run as a file.
+
+    `kept`: those of `pending` that are installed here. Raises CoopexportError as `build_on_device` does. Rows that
+    failed are in the run, with their reasons.
+    """
+    with _work_on(name, target) as work, tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
+        request_sha256 = _send_request(work.agent, target, pending, measured, Path(folder), on_event)
+        _build(work, request_sha256, on_event)
+        fetched = _fetch_result(work.agent, work.results, kept, Path(folder))
+        installed = install_result(Path(fetched.archive.path), target, kept)
+        run = f"{work.results}/{_RUN_NAME}"
+        order, result = _request_path(work.agent, request_sha256), f"{work.results}/{RESULT_NAME}"
+        _have_done(work.agent, ["bench", order, result, "--output", run, "--json"], on_event)
+        return installed, ssh.fetch(work.agent.connection, run)
+
+
+@contextlib.contextmanager
+def _work_on(name: str, target: Target) -> Iterator[_Work]:
+    """Yield the agent on the device `name`, which is the target and has what it needs; clear up there afterwards.
+
+    Raises CoopexportError before anything but the agent is copied when it is another device, or lacks something.
+    """
     with ssh.connect(name) as connection:
         agent = _send_agent(connection)
         probe = _probe(agent)
@@ -83,15 +139,10 @@ def build_on_device(
             raise DeviceError(f"{name} does not say what machine it is ({error!r})") from None
         check_device(request_target(target), machine, probe.get("jetpack"), name)
         _check_packages(probe, name, target)
-        with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
-            request_sha256 = _send_request(agent, target, pending, Path(folder), on_event)
-            # Of this run alone: one that lost its connection may still be writing its own.
-            results = f"{agent.folder}/results/{secrets.token_hex(8)}"
-            _build(agent, request_sha256, results, on_event)
-            fetched = _fetch_result(agent, results, pending, Path(folder))
-            installed = install_result(Path(fetched.archive.path), target, pending)
-        _clear(agent, results)
-    return installed
+        # Of this run alone: one that lost its connection may still be writing its own.
+        work = _Work(agent, f"{agent.folder}/results/{secrets.token_hex(8)}")
+        yield work
+        _clear(agent, work.results)
 
 
 def _send_agent(connection: Connection) -> _Agent:
@@ -131,11 +182,16 @@ def _check_packages(probe: dict[str, Any], name: str, target: Target) -> None:
 
 
 def _send_request(
-    agent: _Agent, target: Target, pending: Sequence[PendingEngine], folder: Path, on_event: OnEvent
+    agent: _Agent,
+    target: Target,
+    pending: Sequence[PendingEngine],
+    measured: OrderedMeasurement | None,
+    folder: Path,
+    on_event: OnEvent,
 ) -> str:
     """Copy the build request and those of its files that the device lacks; return its SHA-256."""
     manifest = folder / "order.json"
-    request_sha256 = write_request(manifest, target, pending)
+    request_sha256 = write_request(manifest, target, pending, measured)
     blobs = archive.blobs_beside(str(manifest))
     files = list_blobs(blobs)
     missing = ssh.missing(agent.connection, agent.blobs, files)
@@ -152,8 +208,14 @@ def _request_path(agent: _Agent, request_sha256: str) -> str:
     return f"{agent.folder}/order-{request_sha256[:16]}.json"
 
 
-def _build(agent: _Agent, request_sha256: str, results: str, on_event: OnEvent) -> None:
-    """Have the agent build into the folder `results` there. Items that fail are in it, with the reason."""
+def _build(work: _Work, request_sha256: str, on_event: OnEvent) -> None:
+    """Have the agent build into the folder of results there. Items that fail are in it, with the reason."""
+    order, result = _request_path(work.agent, request_sha256), f"{work.results}/{RESULT_NAME}"
+    _have_done(work.agent, ["build", order, "--output", result, "--json"], on_event)
+
+
+def _have_done(agent: _Agent, arguments: Sequence[str], on_event: OnEvent) -> None:
+    """Run a command of the agent to its end; raises CoopexportError in its own words when it does not get there."""
     finished = []
 
     def on_line(line: str) -> None:
@@ -167,7 +229,6 @@ def _build(agent: _Agent, request_sha256: str, results: str, on_event: OnEvent) 
         else:
             on_event(event)
 
-    arguments = ["build", _request_path(agent, request_sha256), "--output", f"{results}/{RESULT_NAME}", "--json"]
     code, said = ssh.stream(agent.connection, agent.command(*arguments), on_line)
     if not finished:
         raise DeviceError(f"{agent.connection.name}: {said.removeprefix('coop-agent: error: ')} (exit code {code})")

@@ -45,17 +45,18 @@ def _run(options: Any) -> int:
 
         return build(options.order, options.output, options.maker, options.json)
     if options.command == "check":
-        from jetson.agent.result_commands import check
+        from jetson.agent.check_command import check
 
         return check(options.order, options.result, options.maker, options.json)
-    from jetson.agent.result_commands import bench
+    from jetson.agent.bench_command import BenchOptions, bench
 
-    return bench(options.order, options.result, options.output, options.rounds, options.maker, options.json)
+    given = BenchOptions(options.order, options.result or "", options.output or "", options.rounds, options.maker)
+    return bench(given, options.json)
 
 
 def _parser(version: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="coop-agent.pyz", description="Look at this Jetson, and build, check and measure engines on it."
+        prog="coop-agent.pyz", description="Look at this device, and build, check and measure engines on it."
     )
     parser.add_argument("--version", action="version", version="coop-agent " + version)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -63,14 +64,18 @@ def _parser(version: str) -> argparse.ArgumentParser:
     probe = commands.add_parser("probe", help="say what this device is: board, TensorRT, power mode, clocks, memory")
     build = commands.add_parser("build", help="build the engines of an order, check each, write them into one file")
     check = commands.add_parser("check", help="run the engines of a result on the golden data of their order")
-    bench = commands.add_parser("bench", help="measure the engines of a result")
+    bench = commands.add_parser("bench", help="measure what an order asks for, and build first what is missing")
     for command in (build, check, bench):
-        command.add_argument("order", help="the order: a file that `coopexport build --order` wrote")
-    for command in (check, bench):
-        command.add_argument("result", help="the result: a file that `build` wrote")
+        command.add_argument("order", help="the order: a file that `coopexport build --order`, or bench --order, wrote")
+    check.add_argument("result", help="the result: a file that `build` wrote")
+    bench.add_argument(
+        "result", nargs="?", help="the result of the order; default: build it, or take it from the store"
+    )
     build.add_argument("--output", help="where the result goes; default: beside the order, as ORDER.result.zip")
-    bench.add_argument("--output", help="where the latency run goes; default: beside the result, as RESULT.run.json")
-    bench.add_argument("--rounds", type=_positive, default=200, help="runs that are kept; default: 200")
+    bench.add_argument(
+        "--output", help="where the latency run goes; default: beside the result or order, as RESULT.run.json"
+    )
+    bench.add_argument("--rounds", type=_positive, help="runs that are kept; default: as the order says, or 200")
     for command in (build, check, bench):
         command.add_argument(
             "--with", dest="maker", choices=("module", "trtexec"), default="",

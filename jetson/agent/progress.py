@@ -8,7 +8,12 @@ from jetson.errors import one_line
 
 # An event: "event" and what belongs to it.
 Tell = Callable[[Dict[str, Any]], None]
-_STEPS = {"building": "building", "checking": "checking with golden data", "measuring": "measuring"}
+_STEPS = {
+    "building": "building",
+    "checking": "checking with golden data",
+    "timing": "measuring",
+    "measuring": "measuring",
+}
 # Between two lines of one step.
 _PAUSE_S = 1.0
 

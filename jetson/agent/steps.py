@@ -7,13 +7,13 @@ import os
 import time
 from typing import Any, Callable, Dict, Tuple
 
-from jetson.agent.engine_maker import TRTEXEC, Maker, build_item, load_item
+from jetson.agent.engine_maker import Maker, build_item, load_item
+from jetson.agent.measuring.sitting import measure_step
 from jetson.engines.build_settings import settings_from_json
-from jetson.engines.golden_check import compare_outputs, filled_up, run_in_batches
-from jetson.errors import DeviceError, StaleError
+from jetson.engines.golden_check import compare_outputs, run_in_batches
+from jetson.errors import StaleError
 from jetson.files.atomic_files import sha256_of_bytes, write_file
 from jetson.requests.build_request import BuildRequest, EngineSpec, open_request, read_graph, read_samples
-from jetson.runtime.sampling import sample_interleaved, until_steady
 
 Tell = Callable[[Dict[str, Any]], None]
 
@@ -54,42 +54,18 @@ def parity_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
     return {"parity": compare_outputs(item.forms, expected, found, "{} on this device".format(item.name))}
 
 
-def measure_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
-    """Measure the engine in `job["engine"]`; return milliseconds per run and how they were taken.
-
-    `job["warm_up"]` is the least number of rounds of the warm-up; the answer has how many there were, and, if they did
-    not end steady, why.
-    """
-    maker, request, item = _read(job)
+def trtexec_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
+    """Measure the engine in `job["engine"]` with trtexec; return milliseconds per run and what they are."""
+    maker, _, item = _read(job)
     settings = settings_from_json(job["settings"])
-    batch, rounds = settings.batches[1], int(job["rounds"])
-    if maker.kind == TRTEXEC:
-        from jetson.agent.trtexec_engines import WARM_UP_MS, Trtexec
+    from jetson.agent.trtexec_engines import TIMING, Trtexec
 
-        how = "trtexec's latency after {} ms of warm-up: inputs to the GPU, compute, outputs back".format(WARM_UP_MS)
-        trtexec = Trtexec(str(maker.trtexec), maker.version)
-        times = trtexec.measure(_engine(job), item.inputs, batch, rounds, settings.dla_core)
-        return {"samples_ms": times, "timing": how}
-    inputs, _ = read_samples(request, item)
-    arrays = [filled_up(one[:batch], batch) for one in inputs]
-    runner = load_item(maker, item, _engine(job), settings.dla_core)
-    try:
-        taken = sample_interleaved([(item.name, lambda: runner(arrays))], rounds, until_steady(int(job["warm_up"])))
-    finally:
-        runner.close()
-    if taken.failures:
-        raise DeviceError(taken.failures[item.name])
-    answer: Dict[str, Any] = {
-        "samples_ms": taken.samples_ms[item.name],
-        "timing": "wall time of a call: inputs to the GPU, compute, outputs back",
-        "warm_up_rounds": taken.warm_up_rounds,
-    }
-    if taken.unsteady:
-        answer["unsteady"] = taken.unsteady[item.name]
-    return answer
+    trtexec = Trtexec(str(maker.trtexec), maker.version)
+    times = trtexec.measure(_engine(job), item.inputs, settings.batches[1], int(job["rounds"]), settings.dla_core)
+    return {"samples_ms": times, "timing": TIMING}
 
 
-STEPS = {"building": build_step, "checking": parity_step, "measuring": measure_step}
+STEPS = {"building": build_step, "checking": parity_step, "timing": trtexec_step, "measuring": measure_step}
 
 
 def _read(job: Dict[str, Any]) -> Tuple[Maker, BuildRequest, EngineSpec]:

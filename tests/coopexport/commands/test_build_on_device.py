@@ -82,7 +82,7 @@ def test_without_ssh_two_files_do(
     ("options", "said"),
     [
         (["--target", "orin-nano"], "--device"),
-        (["--target", "cpu", "--device", "me@nano"], "not built on a device but here"),
+        (["--target", "cpu", "--device", "me@nano"], "give the device a target of its own"),
         (["--target", "nano", "--target", "orin-nano", "--order", "o.zip"], "name one target"),
         (["--target", "nano", "--order", "o.zip", "--result", "r.zip"], "one of --device, --order and --result"),
         (["--target", "nano", "--order", "order"], "an order is a .zip file"),

@@ -1,0 +1,1 @@
+"""Latencies of other machines: orders to devices, and the runs that come back."""

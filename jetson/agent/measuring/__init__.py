@@ -1,0 +1,1 @@
+"""What a device measures for an order: stages, timed against each other in sittings."""

@@ -1,0 +1,166 @@
+"""One sitting: all that is timed against each other, in one process, in interleaved rounds.
+
+What is at work is noted in a file that outlives the process: of one that a signal ends, the parent knows which stage
+ended it.
+"""
+
+import mmap
+import os
+import struct
+import time
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
+
+from jetson.agent.engine_maker import Maker, load_item
+from jetson.agent.measuring.stages import Run, Stage, open_stage, stages_of
+from jetson.device.memory import read_memory
+from jetson.engines.build_settings import settings_from_json
+from jetson.errors import CoopexportError, StaleError
+from jetson.files.atomic_files import sha256_of_bytes
+from jetson.files.system_files import device_root
+from jetson.requests.build_request import BuildRequest, EngineSpec, open_request
+from jetson.runtime.sampling import sample_interleaved, until_steady
+
+Tell = Callable[[Dict[str, Any]], None]
+NOTHING = 0xFFFFFFFF
+_NUMBER = struct.Struct("=I")
+# A loaded engine has its weights, a copy while it loads, and activations; the rest is for the system.
+_COPIES_OF_ENGINE = 3
+_SPARE_BYTES = 64 << 20
+
+
+class BuiltFile(NamedTuple):
+    """An engine to load: its file, its SHA-256, and its settings as JSON."""
+
+    path: str
+    sha256: str
+    settings: Dict[str, Any]
+
+
+def measure_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
+    """Time the stages whose numbers are `job["stages"]`; return what was found of each, by its number as text.
+
+    `job["engines"]`: the built files by item's name; `job["marker"]`: the file that says what is at work. Stages whose
+    engines do not fit into the memory beside the others are `left`, for another sitting.
+    """
+    request = open_request(job["order"])
+    if request.archive.sha256 != job["order_sha256"]:
+        raise StaleError("{} was changed meanwhile".format(job["order"]), fix="run this again")
+    files = {name: BuiltFile(**file) for name, file in job["engines"].items()}
+    with open(job["marker"], "r+b") as marker_file, mmap.mmap(marker_file.fileno(), _NUMBER.size) as marker:
+        opened = _open_all(request, Maker(**job["maker"]), files, job["stages"], marker, tell)
+        try:
+            return _time(request, opened, job, tell)
+        finally:
+            for runner in opened.runners:
+                runner.close()
+
+
+def read_marker(path: str) -> Optional[int]:
+    """Return the number of the stage that was at work, None when none was."""
+    with open(path, "rb") as file:
+        (number,) = _NUMBER.unpack(file.read(_NUMBER.size))
+    return None if number == NOTHING else int(number)
+
+
+def write_marker(path: str) -> None:
+    """Write the file that says that no stage is at work."""
+    with open(path, "wb") as file:
+        file.write(_NUMBER.pack(NOTHING))
+
+
+class _Opened(NamedTuple):
+    runs: Dict[int, Run]
+    load_ms: Dict[str, float]
+    failures: Dict[int, str]
+    left: List[int]
+    runners: List[Any]
+
+
+def _open_all(
+    request: BuildRequest, maker: Maker, files: Dict[str, BuiltFile], numbers: List[int], marker: Any, tell: Tell
+) -> _Opened:
+    """Open stages in their order, chain by chain, as long as there is memory."""
+    stages = stages_of(request)
+    opened = _Opened({}, {}, {}, [], [])
+
+    def load(item: EngineSpec) -> Any:
+        file = files[item.name]
+        with open(file.path, "rb") as source:
+            data = source.read()
+        if sha256_of_bytes(data) != file.sha256:
+            raise StaleError("{} was changed meanwhile".format(os.path.basename(file.path)), fix="run this again")
+        started = time.perf_counter()  # of the first one with its library, and what that has to set up
+        runner = load_item(maker, item, data, settings_from_json(file.settings).dla_core)
+        opened.load_ms[item.name] = 1000.0 * (time.perf_counter() - started)
+        opened.runners.append(runner)
+        return runner
+
+    chains = [stages[number].chain for number in numbers]
+    for place, number in enumerate(numbers):
+        stage = stages[number]
+        begins = chains[:place][-1:] != [stage.chain]
+        if opened.left or (begins and opened.runners and not _fits(_chain_bytes(stages, numbers, stage, files))):
+            opened.left.append(number)
+            continue
+        marker[:] = _NUMBER.pack(number)
+        tell({"phase": "load", "done": len(opened.runs) + 1, "steps": len(numbers)})
+        try:
+            run = open_stage(request, stage, load)
+        except CoopexportError as error:
+            opened.failures[number] = str(error)
+        except MemoryError:
+            opened.failures[number] = "memory ran out while it was loaded"
+        else:
+            opened.runs[number] = _marked(run, marker, _NUMBER.pack(number))
+    return opened
+
+
+def _time(request: BuildRequest, opened: _Opened, job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
+    stages = stages_of(request)
+    told = [0.0]
+
+    def on_round(done: int, total: int) -> None:
+        if time.monotonic() - told[0] >= 1.0:  # between rounds, and not more often than somebody reads it
+            told[0] = time.monotonic()
+            tell({"phase": "rounds", "done": done, "steps": total})
+
+    taken = sample_interleaved(
+        [(str(number), run) for number, run in opened.runs.items()],
+        int(job["rounds"]),
+        until_steady(int(job["warm_up"])),
+        on_round,
+        lambda name: stages[int(name)].chain,
+    )
+    found: Dict[str, Dict[str, Any]] = {str(number): {"failure": why} for number, why in opened.failures.items()}
+    found.update({name: {"failure": why} for name, why in taken.failures.items()})
+    for name, samples in taken.samples_ms.items():
+        found[name] = {"samples_ms": samples}
+        item = stages[int(name)].item
+        if item is not None:
+            found[name]["load_ms"] = opened.load_ms[item.name]
+        if taken.unsteady and name in taken.unsteady:
+            found[name]["unsteady"] = taken.unsteady[name]
+    return {"stages": found, "left": opened.left, "warm_up": taken.warm_up_rounds, "steady": taken.steady}
+
+
+def _marked(run: Run, marker: Any, number: bytes) -> Run:
+    """Return a function that notes that a stage is at work (0.15 microseconds on a desktop), and runs it."""
+
+    def marked() -> None:
+        marker[:] = number
+        run()
+
+    return marked
+
+
+def _chain_bytes(stages: List[Stage], numbers: List[int], stage: Stage, files: Dict[str, BuiltFile]) -> int:
+    """Return the size of all engines of a stage's chain."""
+    chain = [stages[number] for number in numbers if stages[number].chain == stage.chain]
+    return sum(os.path.getsize(files[one.item.name].path) for one in chain if one.item is not None)
+
+
+def _fits(engine_bytes: int) -> bool:
+    memory = read_memory(device_root())
+    return (
+        memory is None or not engine_bytes or memory.available_bytes >= _COPIES_OF_ENGINE * engine_bytes + _SPARE_BYTES
+    )

@@ -1,0 +1,143 @@
+"""A project measured on a fake Jetson, over a real OpenSSH server and by hand: both end in the table as its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+from fake_jetson.boards import ORIN_NANO_6_2
+from fake_jetson.device import FakeDevice, make_device
+from fake_jetson.ssh_server import SERVER, SshServer, ssh_server
+
+from benchmarks.latency.bench_project import BenchRequest, bench_project
+from benchmarks.latency.devices.bench_device import bench_over_ssh, write_bench_order
+from benchmarks.latency.devices.bench_order import bench_order
+from benchmarks.latency.reference import reference_sha256
+from benchmarks.latency.run import read_run
+from benchmarks.latency.table import latest
+from engines.building.build import build
+from engines.building.open_engine import open_engine
+from engines.building.project_items import items_of_project
+from engines.device_builds.agent_file import AgentRequest, write_agent
+from engines.targets.lookup import find_target
+from exporter.progress import no_progress
+from exporter.project.settings import Project, load_project
+from jetson.engines.build_settings import BuildSettings
+from jetson.errors import CoopexportError
+from jetson.requests.measurement import CodedTensor
+
+ON_ORIN = BenchRequest(("pruned",), ("conv4_1",), "orin-nano-cpu", 8, 2)
+PARTS = [
+    ("conv4_1", "head"), ("conv4_1", "encode"), ("conv4_1", "decode"), ("conv4_1", "tail"),
+    ("whole", "preprocess"), ("whole", "whole"), ("whole", "encode"), ("whole", "decode"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def project(finished_project: Path) -> Project:
+    return load_project(finished_project / "coopexport.toml")
+
+
+@pytest.fixture
+def orin(tmp_path: Path) -> FakeDevice:
+    return make_device(ORIN_NANO_6_2, tmp_path / "device", onnxruntime=True)
+
+
+@pytest.fixture
+def server(orin: FakeDevice, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshServer]:
+    with ssh_server(orin, tmp_path / "sshd") as running:
+        monkeypatch.setenv("COOPEXPORT_SSH", running.client)
+        yield running
+
+
+@pytest.mark.system
+@pytest.mark.skipif(not Path(SERVER).exists(), reason="left out: apt-get install openssh-server")
+def test_over_ssh_a_run_comes_back_and_is_in_the_table_as_the_devices(project: Project, server: SshServer) -> None:
+    events: list[dict[str, Any]] = []
+    result = bench_over_ssh(project, ON_ORIN, server.name, on_event=events.append)
+    run = read_run(result.path)
+    assert run == result.run
+    assert [(item.layer, item.part) for item in run.items] == PARTS
+    assert {len(item.samples_ms or ()) for item in run.items} == {8}
+    assert (run.target, run.host["processor"]) == ("orin-nano-cpu@6.2", ORIN_NANO_6_2.model)
+    assert run.host["probe"]["machine"]["l4t"] == "36.4.3"
+    assert run.conditions["power_mode"] == {"name": "25W", "identifier": 1}
+    assert run.reference is not None
+    assert (run.reference.source_sha256, len(run.reference.samples_ms or ())) == (reference_sha256(), 8)
+    assert result.rows_added == 8
+    assert [(row.layer, row.part) for row in latest(result.table) if row.target == run.target] == PARTS
+    assert sum(event["event"] == "measured" for event in events) == 9
+    # The rows are of what is here: the same graphs as those that this machine measured.
+    here = {(row.layer, row.part): row.source_sha256 for row in latest(result.table) if row.target == "cpu"}
+    assert all(item.source_sha256 == here[item.layer, item.part] for item in run.items)
+    # Its engines are here with what the device has shown, and a build here does not replace them by less.
+    target = find_target("orin-nano-cpu")
+    for item in items_of_project(project, ("pruned",), ("conv4_1",)).items:
+        again = build(item, target)
+        assert again.reused
+        assert [check["run_on"].partition(",")[0] for check in again.identity.parity or []] == [ORIN_NANO_6_2.model]
+        open_engine(item, target).close()
+    left = Path(server.log.parent.parent / "device/home/jetson user/.cache/coopexport/agent/results")
+    assert list(left.iterdir()) == []
+
+
+def test_by_hand_the_run_is_taken_in_once(
+    coopexport: Callable[..., Any], finished_project: Path, orin: FakeDevice, tmp_path: Path
+) -> None:
+    settings = finished_project / "coopexport.toml"
+    settings.write_text(
+        settings.read_text() + '\n[targets.fast-orin]\nbase = "orin-nano-cpu"\npower_mode = "MAXN_SUPER"\n'
+    )
+    order, run_file = tmp_path / "order.zip", tmp_path / "run.json"
+    bench = ("bench", "--variant", "pruned", "--layer", "conv4_1", "--rounds", "8", "--warm-up", "2")
+    written = coopexport(finished_project, *bench, "--target", "fast-orin", "--order", str(order))
+    assert written.code == 0, written.errors
+    assert "3 graphs to build and measure" in written.output
+    write_agent(AgentRequest(tmp_path / "coop-agent.pyz"))
+    ended = orin.agent(tmp_path / "coop-agent.pyz", "bench", order, "--output", run_file)
+    assert ended.returncode == 0, ended.stderr
+    taken = coopexport(finished_project, "bench", "--result", str(run_file), "--target", "fast-orin")
+    assert taken.code == 0, taken.errors
+    assert "Latency on NVIDIA Jetson Orin Nano" in taken.output
+    told = f"fast-orin: onnxruntime {onnxruntime.__version__}; power mode MAXN_SUPER (25W is back); clocks not held"
+    assert told in taken.output
+    assert "a sample is: wall time of a call on one thread\n" in taken.output
+    assert "added 8 rows" in taken.output
+    assert "added 0 rows" in coopexport(finished_project, "bench", "--result", str(run_file)).output
+    other = coopexport(finished_project, "bench", "--result", str(run_file), "--target", "cpu")
+    assert (other.code, "run.json is of target fast-orin, and --target says cpu" in other.errors) == (2, True)
+    both = coopexport(finished_project, "bench", "--result", str(run_file), "--order", str(order))
+    assert (both.code, "give one of --device, --order and --result" in both.errors) == (2, True)
+
+
+def test_another_machine_is_not_measured_here(project: Project) -> None:
+    for target in ("orin-nano-cpu", "nano-cpu"):
+        with pytest.raises(CoopexportError, match="is another machine than this one; measure there: coopexport bench"):
+            bench_project(project, BenchRequest(("pruned",), ("conv4_1",), target))
+
+
+@pytest.mark.parametrize("take", [lambda *given: bench_over_ssh(*given[:2], "nobody@nowhere"), write_bench_order])
+def test_what_no_device_measures_is_refused_before_any_work(
+    project: Project, tmp_path: Path, take: Callable[..., object]
+) -> None:
+    for target, said in (("cpu", "give the device a target of its own"), ("rtx-ada", "by tensorrt-rtx")):
+        with pytest.raises(CoopexportError, match=said):
+            take(project, BenchRequest(("pruned",), target=target), tmp_path / "order.zip")
+    with pytest.raises(CoopexportError, match=r"an order is a \.zip file; call it order\.zip"):
+        write_bench_order(project, ON_ORIN, tmp_path / "order")
+    assert list(tmp_path.glob("order*")) == []
+
+
+def test_a_device_without_uint8_codes_what_its_engines_give(project: Project) -> None:
+    items = items_of_project(project, ("pruned",), ("conv4_1",)).items
+    nano = bench_order(items, find_target("nano"), BuildSettings(), 8, 2, no_progress)
+    orin = bench_order(items, find_target("orin-nano"), BuildSettings(), 8, 2, no_progress)
+    (of_nano,), (of_orin,) = (order.measured.measurement.cuts for order in (nano, orin))
+    assert of_orin.tensors[0].packing == "none"
+    assert of_nano.tensors == (of_orin.tensors[0]._replace(packing="words"),)
+    assert isinstance(of_nano.tensors[0], CodedTensor)
+    assert [one.item.variant for one in nano.pending] == ["pruned", "pruned", "pruned", "reference"]
+    assert nano.kept == nano.pending[:-1]
