@@ -61,11 +61,15 @@ class Sources:
 
 @dataclass(frozen=True)
 class PartTime:
-    """The time of one part in milliseconds, and where it comes from."""
+    """The time of one part in milliseconds, and where it comes from.
+
+    `is_scaled`: it is the edge's, and the device's is the slowdown times as long.
+    """
 
     part: str
     ms: float
     origin: Origin
+    is_scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,8 +86,8 @@ def sum_of(sources: Sources, *parts: PartTime | None) -> SideTime:
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return SideTime(None, None)
-    measured = sum(part.ms for part in known if part.origin != "scaled")
-    scaled = [part for part in known if part.origin == "scaled"]
+    measured = sum(part.ms for part in known if not part.is_scaled)
+    scaled = [part for part in known if part.is_scaled]
     # One product for all that is scaled, so that a sum of medians is rounded once.
     total = measured + sources.device_slowdown * sum(part.ms for part in scaled)
     origins = [part.origin for part in known]
@@ -144,7 +148,9 @@ class PartTimes:
             if predicted is not None and self._fits(predicted):
                 return PartTime(part, median_ms(predicted), "predicted")
         here = self.edge(part, codec)
-        return here if here is None else PartTime(part, here.ms, "scaled")
+        if here is None:
+            return None
+        return PartTime(part, here.ms, "predicted" if here.origin == "predicted" else "scaled", is_scaled=True)
 
     def reason(self) -> str:
         """Return why a latency made of these parts is not known, or nothing."""

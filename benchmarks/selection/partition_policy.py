@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.latency.table import Latency
 from benchmarks.selection.baselines import baselines
 from benchmarks.selection.candidates import VariantFiles
 from benchmarks.selection.project_selection import ProjectSelection
@@ -85,8 +86,23 @@ def _assumptions(result: ProjectSelection) -> dict[str, Any]:
         "device_ms": device,
         "edge_ms": f"measured on target {result.target} here",
         "latency_runs": sorted({row.run for row in result.rows}),
+        "comparison": comparison(result.rows),
         "ignored": ", ".join(what for what, is_ignored in ignored.items() if is_ignored),
     }
+
+
+def comparison(rows: Sequence[Latency]) -> str:
+    """Return in words how far the times of `rows` can be compared: those of a target, taken in one sitting or more."""
+    sittings = {target: {row.run for row in rows if row.target == target} for target in {row.target for row in rows}}
+    if all(len(runs) == 1 for runs in sittings.values()):
+        return "all times of a target are of one sitting"
+    alone = [row for row in rows if row.factor is None and len(sittings[row.target]) > 1]
+    if alone:
+        return (
+            f"{len(alone)} of {len(rows)} times are of sittings without a reference network in common with the newest "
+            "one, and as far off as the machine moved in between; measure all in one sitting with: coopexport bench"
+        )
+    return "times of earlier sittings are multiplied by how much the reference network of both changed"
 
 
 def plan_inputs(result: ProjectSelection) -> dict[str, str]:

@@ -128,6 +128,8 @@ def select(
 
 def print_selection(result: ProjectSelection) -> None:
     """Print the choice and its baselines for each link, and the goodputs at which the choice changes."""
+    from benchmarks.selection.partition_policy import comparison
+
     columns = ["link", "", "candidate", "bytes", result.metric, "latency ms"]
     print_table(_title(result), columns, result_rows(result), left=3)
     for choice in result.selection.links:
@@ -138,6 +140,8 @@ def print_selection(result: ProjectSelection) -> None:
         print_table(_heading(envelope, result.selection), ["from Mbit/s", "to", "candidate"], rows, left=3)
     for line in times_of_chosen(result.selection):
         click.echo(line)
+    if len({row.run for row in result.rows}) > 1:
+        click.echo(f"sittings: {comparison(result.rows)}")
 
 
 def _title(result: ProjectSelection) -> str:
