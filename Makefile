@@ -10,10 +10,13 @@ RUN := $(VENV)/bin/python
 # Compiled once, the tests and the processes that they start begin seconds sooner.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check check-full coverage system-packages clean
+.PHONY: demo demo-pays test check check-full coverage system-packages clean
 
 demo: $(STAMP)
 	$(VENV)/bin/coopexport demo demo
+
+demo-pays: $(STAMP)
+	$(VENV)/bin/coopexport demo --larger demo-pays
 
 test: check system-packages
 	$(RUN) -m pytest -n auto -m "not full" --durations=20
@@ -45,4 +48,4 @@ $(STAMP): pyproject.toml constraints.txt tests/requirements-without-dependencies
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .coverage demo dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .coverage demo demo-pays dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.figures.ways import map_ways
 from benchmarks.selection.project_selection import select_for_project
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, LinkChoice, latency_ms
 from calibration.metrics import metric
@@ -24,6 +25,8 @@ from exporter.variants.layer_graphs import trained_records
 from exporter.variants.plans import ORIGINAL, STEP_ONE
 from exporter.variants.record import VariantRecord
 from jetson.engines.golden_check import run_in_batches
+
+_GOODPUTS_BPS = np.geomspace(1e5, 1e8, 121)
 
 
 @dataclass(frozen=True)
@@ -126,3 +129,23 @@ def _least_ms(candidates: Sequence[Candidate], layer: str, link: LinkChoice) -> 
     """Return the latency of the fastest candidate cut at `layer` that may be chosen."""
     allowed = [item for item in candidates if item.layer == layer and not item.reason]
     return min((latency_ms(item, link.goodput_bps, link.round_trip_ms) for item in allowed), default=float("inf"))
+
+
+@dataclass(frozen=True)
+class WhereItPays:
+    """The goodput at which the best split is the most times as fast as the best without a cut."""
+
+    goodput_bps: float
+    gain: float
+
+
+def where_it_pays(project: Project) -> WhereItPays:
+    """Return where a split pays most, of goodputs from 100 kbit/s to 100 Mbit/s, a device as slow as assumed.
+
+    Raises CoopexportError as `select_for_project`.
+    """
+    selected = select_for_project(project, project.settings.select, "cpu")
+    slowdown = selected.settings.device_slowdown
+    found = map_ways(selected.selection.candidates, slowdown, [slowdown], _GOODPUTS_BPS)
+    best = int(found.gains[0].argmax())
+    return WhereItPays(float(_GOODPUTS_BPS[best]), float(found.gains[0, best]))

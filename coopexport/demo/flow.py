@@ -15,10 +15,12 @@ import click
 from benchmarks.demo.pair import (
     PairResult,
     PredictedLatency,
+    WhereItPays,
     narrowest,
     predict_latencies,
     run_pair,
     strongest_bottleneck,
+    where_it_pays,
 )
 from benchmarks.demo.prepare import Recipe, prepare_project
 from benchmarks.selection.selector import describe
@@ -77,6 +79,7 @@ def run_demo(folder: Path, recipe: Recipe | None = None) -> PairResult:
         result = run_pair(project, variant, layer)
         print_pair(result)
     print_predictions(predict_latencies(project, result))
+    print_where_it_pays(where_it_pays(project))
     return result
 
 
@@ -156,3 +159,10 @@ def print_predictions(predicted: tuple[PredictedLatency, ...]) -> None:
     ]
     columns = ["link", "pair ms", "device only ms", "edge only ms", "gain", "chosen"]
     print_table("Predicted latency per network: the pair, and the best without a cut", columns, rows)
+
+
+def print_where_it_pays(found: WhereItPays) -> None:
+    """Print at which goodput a split pays most."""
+    where = f"at {found.goodput_bps / 1e6:.3g} Mbit/s: {found.gain:.2f}x the speed of the best without a cut"
+    said = "A split pays most" if found.gain > 1 else "A split does not pay on any link; it comes nearest"
+    click.echo(f"{said} {where}. The map of goodputs and slower devices is in report.html.")

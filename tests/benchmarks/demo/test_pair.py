@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from example_variants import step2
 
-from benchmarks.demo.pair import narrowest, predict_latencies, run_pair, strongest_bottleneck
+from benchmarks.demo.pair import narrowest, predict_latencies, run_pair, strongest_bottleneck, where_it_pays
 from exporter.bundles.bundle import read_split
 from exporter.project.settings import Project, load_project
 from exporter.variants.record import write_variant_record
@@ -63,3 +64,22 @@ def test_the_narrowest_keeps_the_bound(finished_project: Path) -> None:
     assert project.settings.select.maximum_loss_points == 1.0
     assert narrowest(project, "conv4_1") == "conv4_1-4"  # 0.6 points lost; the next loses 2.6
     assert narrowest(project, "conv5_1") == "step1"
+
+
+def test_a_split_pays_most_where_no_other_goodput_gains_more(project: Project) -> None:
+    found = where_it_pays(project)
+    plan = read_partition_policy(str(project.output / "plan.json"))
+
+    def least_ms(goodput_bps: float, layers: Callable[[str], bool]) -> float:
+        return min(
+            one["device_ms"] + 8000 * one["wire_bytes"] / goodput_bps + one["edge_ms"]
+            for one in plan.candidates
+            if layers(one["layer"]) and not one.get("reason")
+        )
+
+    def gain(goodput_bps: float) -> float:
+        uncut = least_ms(goodput_bps, lambda layer: layer in ("input", "output"))
+        return uncut / least_ms(goodput_bps, lambda layer: layer not in ("input", "output"))
+
+    assert found.gain == pytest.approx(gain(found.goodput_bps))
+    assert found.gain >= max(map(gain, (1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8))) * 0.99  # between the goodputs asked

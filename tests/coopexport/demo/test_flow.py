@@ -115,6 +115,9 @@ def test_the_pair_is_as_good_as_its_bundle_says(finished_demo: tuple[Path, PairR
     assert f"{lost} images lost, {won} won" in printed
     assert run_pair(project, result.variant, result.layer) == result
     assert printed.count("The pair of ") == 2  # and the narrowest of step 2
+    assert re.search(
+        r"A split (pays most|does not pay on any link; it comes nearest) at [\d.e+]+ Mbit/s: \d+\.\d\dx", printed
+    )
 
 
 def test_a_refusal_in_the_background_is_told(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
