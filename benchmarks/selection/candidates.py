@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.planning.latency_model import INPUT, OUTPUT, Candidate
-from benchmarks.selection.part_times import PartTimes, Sources, sum_of
+from benchmarks.selection.part_times import PartTimes, SideTime, Sources, sum_of
 from engines.building.build_items import WHOLE
 from exporter.bundles.bundle import SplitFile, WholeFile, images_sha256, read_split, read_whole, split_layers
 from exporter.project.freshness import FORMAT, changed_inputs
@@ -85,7 +85,7 @@ def _unsplit(whole: WholeFile, sources: Sources, reference: float) -> list[Candi
         found.append(
             Candidate(
                 whole.variant, INPUT, label, item.payload_bytes.mean, device.ms, edge.ms, item.metric.value, loss,
-                parts.reason(), device_origin=device.origin, edge_origin=edge.origin, note=device.note,
+                parts.reason(), device_origin=device.origin, edge_origin=edge.origin, note=_notes(device, edge),
             )
         )  # fmt: skip
     parts = PartTimes(sources, whole.variant, WHOLE, hashes)
@@ -112,8 +112,12 @@ def _split(split: SplitFile, whole: WholeFile, sources: Sources, reference: floa
     return Candidate(
         split.variant, split.layer, split.coding, split.payload_bytes.mean, device.ms, edge.ms, split.metric.value,
         100.0 * (reference - split.metric.value), reason, device_origin=device.origin, edge_origin=edge.origin,
-        note=device.note,
+        note=_notes(device, edge),
     )  # fmt: skip
+
+
+def _notes(*sides: SideTime) -> str:
+    return "; ".join(side.note for side in sides if side.note)
 
 
 def _outdated(split: SplitFile, whole: WholeFile) -> str:

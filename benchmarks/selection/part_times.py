@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.latency.table import Latency
 from benchmarks.planning.latency_model import Origin
@@ -63,13 +63,14 @@ class Sources:
 class PartTime:
     """The time of one part in milliseconds, and where it comes from.
 
-    `is_scaled`: it is the edge's, and the device's is the slowdown times as long.
+    `is_scaled`: it is the edge's, and the device's is the slowdown times as long. `note`: how sure a prediction is.
     """
 
     part: str
     ms: float
     origin: Origin
     is_scaled: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,10 @@ def sum_of(sources: Sources, *parts: PartTime | None) -> SideTime:
     total = measured + sources.device_slowdown * sum(part.ms for part in scaled)
     origins = [part.origin for part in known]
     origin: Origin = "predicted" if "predicted" in origins else "scaled" if scaled else "measured"
-    if sources.device is None or not scaled:
-        return SideTime(total, origin)
-    return SideTime(total, origin, f"{', '.join(part.part for part in scaled)} not measured on {sources.device.target}")
+    notes = [f"{part.part} {part.note}" for part in known if part.note]
+    if sources.device is not None and scaled:
+        notes.append(f"{', '.join(part.part for part in scaled)} not measured on {sources.device.target}")
+    return SideTime(total, origin, "; ".join(notes))
 
 
 class PartTimes:
@@ -124,7 +126,7 @@ class PartTimes:
             return PartTime(part, median_ms(row), "measured")
         predicted = times.predicted.get(key)
         if predicted is not None and self._fits(predicted):
-            return PartTime(part, median_ms(predicted), "predicted")
+            return PartTime(part, median_ms(predicted), "predicted", note="; ".join(predicted.flags))
         if row is None and key in times.expired:
             self._expired.append(f"{part} was measured under other conditions ({times.expired[key]})")
         else:
@@ -146,11 +148,11 @@ class PartTimes:
             if row is not None and self._fits(row):
                 return PartTime(part, median_ms(row), "measured")
             if predicted is not None and self._fits(predicted):
-                return PartTime(part, median_ms(predicted), "predicted")
+                return PartTime(part, median_ms(predicted), "predicted", note="; ".join(predicted.flags))
         here = self.edge(part, codec)
         if here is None:
             return None
-        return PartTime(part, here.ms, "predicted" if here.origin == "predicted" else "scaled", is_scaled=True)
+        return replace(here, origin="predicted" if here.origin == "predicted" else "scaled", is_scaled=True)
 
     def reason(self) -> str:
         """Return why a latency made of these parts is not known, or nothing."""

@@ -23,7 +23,8 @@ def predicted_latencies(
 ) -> list[Latency]:
     """Return the predicted times of the heads, tails and whole networks that `rows` have none of on `target`.
 
-    Nothing where all were measured, or where too little was to predict from: then the parts count as not measured.
+    Each says in its flags how sure it is. Nothing where all were measured, or where too little was to predict from:
+    then the parts count as not measured.
     """
     own = [row for row in rows if row.target == target]
     measured = {(row.variant, row.layer, row.part, row.source_sha256 or "") for row in own}
@@ -48,5 +49,5 @@ def _row(target: str, prediction: Prediction) -> Latency:
     key = prediction.key
     return Latency(
         "predicted", target, key.variant, key.layer, key.part, "", prediction.source_sha256, None, prediction.ms, None,
-        prediction.low_ms, prediction.high_ms, precision=key.precision, batch=key.batch,
+        prediction.low_ms, prediction.high_ms, precision=key.precision, batch=key.batch, flags=(prediction.text(),),
     )  # fmt: skip

@@ -192,8 +192,8 @@ def times_of_chosen(selection: Selection) -> list[str]:
 
 def _origins(candidate: Candidate) -> str:
     note = f" ({candidate.note})" if candidate.note else ""
-    sides = [f"device {candidate.device_origin}{note}"] if candidate.device_origin else []
-    return ", ".join([*sides, *([f"edge {candidate.edge_origin}"] if candidate.edge_origin else [])])
+    sides = (("device", candidate.device_origin), ("edge", candidate.edge_origin))
+    return ", ".join(f"{side} {origin}" for side, origin in sides if origin) + note
 
 
 def result_rows(result: ProjectSelection) -> list[tuple[str, ...]]:

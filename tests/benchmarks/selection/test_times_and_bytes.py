@@ -131,6 +131,8 @@ def test_a_head_that_was_not_measured_is_predicted_and_marked(finished: Project,
     (predicted,) = [row for row in predictions if (row.variant, row.layer, row.part) == missing]
     assert predicted.p50_ms > 0
     assert candidate.device_origin == "predicted"
+    assert candidate.note.startswith(f"head {predicted.p50_ms:.3f} ms predicted (")
+    assert "error at measured cuts: median " in candidate.note
     import_run(table, sitting(rows, 2, 0.5))
     measured = candidate_of(selected(finished), "pruned", "conv4_1")
     assert measured.device_origin == "scaled"

@@ -49,7 +49,7 @@ def test_it_is_said_where_the_times_of_what_was_chosen_come_from() -> None:
     choice = replace(selection.links[0], candidate=0)
     other = replace(selection, candidates=(mixed, *selection.candidates[1:]), links=(choice, choice))
     assert times_of_chosen(other) == [
-        f"times of {describe(mixed)}: device scaled (encode not measured on orin), edge measured"
+        f"times of {describe(mixed)}: device scaled, edge measured (encode not measured on orin)"
     ]
 
 
