@@ -75,6 +75,7 @@ def _item(stage: TimedStage, name: str, taken: Taken) -> RunItem:
         samples_ms=tuple(taken.samples_ms[name]) if name in taken.samples_ms else None,
         failure=taken.failures.get(name),
         unsteady=(taken.unsteady or {}).get(name),
+        load_ms=stage.load_ms,
     )
 
 

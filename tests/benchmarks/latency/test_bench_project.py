@@ -38,6 +38,10 @@ def test_what_was_asked_for_is_measured_and_kept(finished: Project) -> None:
     assert read_run(result.path) == result.run
     assert result.rows_added == 12
     assert sum(row.run == result.run.run for row in latest(result.table)) == 12
+    loaded = {item.part for item in result.run.items if item.load_ms is not None}
+    assert loaded == {"head", "tail", "whole"}  # what has an engine
+    assert min(item.load_ms for item in result.run.items if item.load_ms is not None) > 0
+    assert sum(row.load_ms is not None for row in latest(result.table) if row.run == result.run.run) == 3
     assert told[:4] == [("building for cpu", done, 3) for done in range(4)]
     measuring = told[4:]
     assert measuring[0] == ("measuring", 0, 10)
