@@ -18,6 +18,7 @@ from benchmarks.latency.devices.bench_order import bench_order
 from benchmarks.latency.reference import reference_sha256
 from benchmarks.latency.run import read_run
 from benchmarks.latency.table import latest
+from benchmarks.selection.select_project import SelectRequest, select_project
 from engines.building.build import build
 from engines.building.open_engine import open_engine
 from engines.building.project_items import items_of_project
@@ -28,6 +29,7 @@ from exporter.project.settings import Project, load_project
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 from jetson.requests.measurement import CodedTensor
+from jetson.runtime.partition_policy import read_partition_policy
 
 ON_ORIN = BenchRequest(("pruned",), ("conv4_1",), "orin-nano-cpu", 8, 2)
 PARTS = [
@@ -70,6 +72,16 @@ def test_over_ssh_a_run_comes_back_and_is_in_the_table_as_the_devices(project: P
     assert result.rows_added == 8
     assert [(row.layer, row.part) for row in latest(result.table) if row.target == run.target] == PARTS
     assert sum(event["event"] == "measured" for event in events) == 9
+    # They are the device's times in the plan, which says so; the original was not measured there.
+    request = SelectRequest(device_target=run.target, maximum_loss_points=100)
+    plan = read_partition_policy(str(select_project(project, request).path))
+    medians_ms = {(row.layer, row.part): row.p50_ms for row in latest(result.table) if row.target == run.target}
+    of_cut = {one["variant"]: one for one in plan.candidates if one["layer"] == "conv4_1"}
+    parts = [("whole", "preprocess"), ("conv4_1", "head"), ("conv4_1", "encode")]
+    assert of_cut["pruned"]["device_ms"] == pytest.approx(sum(medians_ms[part] for part in parts))
+    assert (of_cut["pruned"]["device_origin"], of_cut["pruned"]["edge_origin"]) == ("measured", "measured")
+    assert of_cut["original"]["device_origin"] == "scaled"
+    assert f"measured on target {run.target}" in plan.content["assumptions"]["device_ms"]
     # The rows are of what is here: the same graphs as those that this machine measured.
     here = {(row.layer, row.part): row.source_sha256 for row in latest(result.table) if row.target == "cpu"}
     assert all(item.source_sha256 == here[item.layer, item.part] for item in run.items)
