@@ -15,9 +15,9 @@ from torch import nn
 from benchmarks.studies.page_command import deliver, page_parser, say
 from benchmarks.studies.paper.networks import INPUT_SHAPE, example_images, random_vgg, shrink_to
 from benchmarks.studies.paper.published import ORIGINAL, STEP1, STEP2, PublishedModel
+from benchmarks.studies.paper.timing import RUNS_PER_BLOCK
 from benchmarks.studies.paper.two_step_cells import measure
 from benchmarks.studies.paper.two_step_page import page
-from jetson.runtime.sampling import until_steady
 from jetson.wire.image_message import raw_payload
 
 MODELS = (ORIGINAL, STEP1, *STEP2)
@@ -43,7 +43,7 @@ def picture_bytes() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study; returns the exit code."""
     parser = page_parser(__doc__, "docs/paper_two_step.md")
-    parser.add_argument("--rounds", type=int, default=40, help="how often each part is timed")
+    parser.add_argument("--rounds", type=int, default=16, help="rounds in which each part is timed")
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error("the number of rounds must be at least 1")
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     images = example_images()
 
     def make_page() -> str:
-        return page(measure(networks(MODELS, images), images, options.rounds, until_steady(3)), picture_bytes())
+        return page(measure(networks(MODELS, images), images, options.rounds, RUNS_PER_BLOCK), picture_bytes())
 
     return deliver(make_page, options.output)
 

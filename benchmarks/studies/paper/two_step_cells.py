@@ -11,13 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.latency.bench import run_benchmark
-from benchmarks.latency.reference import reference_stage
-from benchmarks.latency.run import LatencyRun
 from benchmarks.latency.stages import TimedStage
-from benchmarks.latency.statistics import summarise
 from benchmarks.studies.page_command import say
 from benchmarks.studies.paper.published import PublishedModel
+from benchmarks.studies.paper.timing import measure_blocks
 from calibration.ranges.clip_methods import ClipSettings
 from calibration.ranges.clip_range import calibrate
 from engines.target_files.target_file import target_file
@@ -28,8 +25,6 @@ from exporter.layers.candidates import Layer
 from exporter.layers.export import ExportedGraph, export
 from exporter.layers.names import display_name
 from exporter.onnx_graphs.session import open_session
-from jetson.errors import DeviceError
-from jetson.runtime.sampling import WarmUp
 from jetson.wire.feature import FeatureCodec
 
 WHOLE = "whole"
@@ -64,11 +59,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Measured:
-    """All cells, and of each network the median of the whole, in milliseconds; `run`: the run that they come from."""
+    """All cells, and of each network the median of the whole, in milliseconds.
+
+    `rounds`, `runs`: every part ran so many times in a row in each of so many rounds.
+    """
 
     cells: tuple[Cell, ...]
     whole_ms: Mapping[str, float]
-    run: LatencyRun
+    rounds: int
+    runs: int
 
     def cells_of(self, network: str) -> tuple[Cell, ...]:
         """Return the cells of one network, in its order."""
@@ -86,9 +85,12 @@ class _Cut:
 
 
 def measure(
-    networks: Sequence[tuple[PublishedModel, nn.Module]], images: torch.Tensor, rounds: int, warm_up: WarmUp
+    networks: Sequence[tuple[PublishedModel, nn.Module]], images: torch.Tensor, rounds: int, runs: int
 ) -> Measured:
-    """Cut every network and time all pairs and wholes in interleaved rounds.
+    """Cut every network and time all pairs and wholes against each other.
+
+    Each part runs `runs` times in a row in each of `rounds` rounds, as on a machine that runs it for every image; the
+    last third of them counts.
 
     `networks`: the original and step 1 are cut after every convolution and pool, a network of step 2 after the layer
     that it was made narrow for and the pool behind it. `images`: N x 3 x 32 x 32, float32. Raises CoopexportError when
@@ -104,13 +106,8 @@ def measure(
             cuts[model.name, cut.layer] = cut
             stages += cut.stages
     say(f"timing {len(stages)} parts in {rounds} rounds")
-    target = find_target("cpu")
-    run = run_benchmark(stages, target, rounds, warm_up, reference=reference_stage(target))
-    times_ms: dict[tuple[str, str, str], float] = {}
-    for item in run.items:
-        if item.samples_ms is None:
-            raise DeviceError(f"{item.part} of {item.variant} at {item.layer} cannot be measured: {item.failure}")
-        times_ms[item.variant, item.layer, item.part] = summarise(item.samples_ms).p50_ms
+    taken = measure_blocks({stage.key: stage.run for stage in stages}, stages[0].key, rounds, runs)
+    times_ms = {(stage.variant, stage.layer, stage.part): taken[stage.key].steady_ms for stage in stages}
     cells = [
         Cell(
             *key,
@@ -120,7 +117,9 @@ def measure(
         )
         for key, cut in cuts.items()
     ]
-    return Measured(tuple(cells), {model.name: times_ms[model.name, WHOLE, WHOLE] for model, _ in networks}, run)
+    return Measured(
+        tuple(cells), {model.name: times_ms[model.name, WHOLE, WHOLE] for model, _ in networks}, rounds, runs
+    )
 
 
 def cut_layers(model: PublishedModel, layers: Sequence[Layer]) -> list[Layer]:

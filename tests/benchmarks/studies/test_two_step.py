@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.latency.run import LatencyRun
 from benchmarks.selection.selector import INPUT, OUTPUT
 from benchmarks.studies.paper.networks import example_images, random_vgg
 from benchmarks.studies.paper.published import ORIGINAL, STEP2, PublishedModel
@@ -22,13 +21,8 @@ from benchmarks.studies.paper.two_step_page import (
     transmission_ratios,
 )
 from exporter.layers.export import export
-from jetson.runtime.sampling import fixed
 
 NARROW = STEP2[7]  # conv4_1
-RUN = LatencyRun(
-    run="run", started_at="now", target="cpu", host={}, backend="onnxruntime", backend_version="1", threads=1,
-    warm_up=1, rounds=8, interleaved=True, items=(),
-)  # fmt: skip
 PICTURE_BYTES = 3077
 
 
@@ -39,7 +33,7 @@ def measured() -> Measured:
         Cell("step 1", "conv4_1", 1888, 1893, 0.5, 0.1, 0.1, 0.3),
         Cell(NARROW.name, "conv4_1", 352, 357, 0.4, 0.1, 0.1, 0.2),
     )
-    return Measured(cells, {"original": 5.0, "step 1": 0.8, NARROW.name: 0.6}, RUN)
+    return Measured(cells, {"original": 5.0, "step 1": 0.8, NARROW.name: 0.6}, 8, 24)
 
 
 def test_the_terms_are_the_devices_the_links_and_the_edges(measured: Measured) -> None:
@@ -97,6 +91,9 @@ def test_the_sweep_is_bytes_over_goodput(measured: Measured) -> None:
 
 def test_the_page_says_all_of_it(measured: Measured) -> None:
     text = page(measured, PICTURE_BYTES)
+    assert "of the original: 1.00 to 1.00 times its 5.00 ms; of step 1: 1.00 to 1.00 times its 0.80 ms" in " ".join(
+        text.split()
+    )
     assert "| conv4_1 | 8,197 | 1,893 | 357 | 3.100 + 2.200 | 0.600 + 0.400 | 0.500 + 0.300 |" in text
 
 
@@ -112,7 +109,7 @@ def test_real_pairs_are_timed_and_their_messages_counted() -> None:
     torch.manual_seed(0)
     widths = (4,) * 13
     small = PublishedModel("step 2 at conv4_1", widths, "conv4_1")
-    found = measure([(small, random_vgg(widths))], example_images(4), rounds=2, warm_up=fixed(1))
+    found = measure([(small, random_vgg(widths))], example_images(4), rounds=2, runs=2)
     (cell,) = found.cells
     assert (cell.layer, cell.elements) == ("conv4_1", 4 * 4 * 4)
     assert 0 < cell.payload_bytes - cell.elements <= 8  # the message's own
