@@ -104,16 +104,6 @@ def latest(path: Path, precision: str = "fp32", batch: int = 1) -> list[Latency]
     return list(current_latencies(path, precision, batch).rows)
 
 
-def failures(path: Path, precision: str = "fp32", batch: int = 1) -> dict[Key, str]:
-    """Return why each part that failed in its newest run did so, as `current_latencies` does."""
-    return current_latencies(path, precision, batch).failures
-
-
-def expired(path: Path, precision: str = "fp32", batch: int = 1, graphs: Graphs | None = None) -> dict[Key, str]:
-    """Return for each part whose newest row no longer counts what changed since, as `current_latencies` does."""
-    return current_latencies(path, precision, batch, graphs).expired
-
-
 def _latency(found: JudgedRow) -> Latency:
     run, row = found.run, found.row
     assert row.p50_ms is not None  # of a row that succeeded

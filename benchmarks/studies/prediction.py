@@ -8,13 +8,12 @@ at random. Nothing is measured anew. Without `--output` the page is printed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.latency.table import TABLE_FILE, Latency, latest
+from benchmarks.latency.table import TABLE_FILE, latest
 from benchmarks.prediction.nnls import Floats
 from benchmarks.prediction.predict import measured_cells, times_of
 from benchmarks.prediction.project_cells import project_cells, rows_of_today
@@ -30,29 +29,10 @@ _FEW_CUTS = (3, 4, 6, 8, 12)
 _DRAWS = 50
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of the latency table; `latest` returns those in float32 of one image at a time."""
-
-    target: str
-    variant: str
-    layer: str
-    part: str
-    source_sha256: str | None
-    p50_ms: float
-    precision: str = "fp32"
-    batch: int = 1
-
-
-def rows_of(latencies: Iterable[Latency]) -> list[Row]:
-    """Return the rows of a table as predictions take them."""
-    return [Row(row.target, row.variant, row.layer, row.part, row.source_sha256, row.p50_ms) for row in latencies]
-
-
 def measured_of(project: Project, target: str) -> list[Measured]:
     """Return the measured cells of a project on a target; raises CoopexportError when there is no table."""
     cells = project_cells(project)
-    rows = [row for row in rows_of(latest(project.output / TABLE_FILE)) if row.target == target and row.part in _PARTS]
+    rows = [row for row in latest(project.output / TABLE_FILE) if row.target == target and row.part in _PARTS]
     return measured_cells(cells, times_of(rows_of_today(rows, cells)))
 
 

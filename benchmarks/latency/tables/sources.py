@@ -8,8 +8,6 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from benchmarks.latency.run import SCHEMA, LatencyRun
 from benchmarks.latency.run import read_run as read_run_file
 from benchmarks.latency.tables.columns import check_record
@@ -18,6 +16,7 @@ from benchmarks.latency.tables.database import open_to_read
 from benchmarks.latency.tables.from_run import recorded_run
 from benchmarks.latency.tables.records import RecordedRun
 from benchmarks.latency.tables.rows import FILL_AGAIN, read_runs
+from exporter.bundles.records import record_of
 from jetson.errors import DamagedFileError, InputError
 from jetson.files.atomic_files import sha256_of_bytes, sha256_of_file
 from jetson.files.json_files import decode_json
@@ -86,13 +85,7 @@ def _of_archive(path: Path) -> Iterator[RecordedRun]:
 
 
 def _parsed(data: bytes, name: str) -> RecordedRun:
-    content = decode_json(data, SCHEMA, name)
-    try:
-        run = LatencyRun.model_validate(content)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
-        raise DamagedFileError(f"{name}: {key}: {problem['msg'].removeprefix('Value error, ')}", path=name) from None
+    run = record_of(LatencyRun, decode_json(data, SCHEMA, name), name)
     return recorded_run(run, sha256_of_bytes(data))
 
 

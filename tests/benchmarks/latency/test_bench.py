@@ -13,7 +13,7 @@ from benchmarks.latency.host import allowed_cpus, describe_host
 from benchmarks.latency.reference import reference_sha256, reference_stage
 from benchmarks.latency.run import read_run, write_run
 from benchmarks.latency.stages import TimedStage, stages_of_layer, stages_of_whole
-from benchmarks.latency.table import failures, import_run, latest
+from benchmarks.latency.table import current_latencies, import_run, latest
 from engines.targets.lookup import find_target
 from exporter.bundles.bundle import images_sha256, read_golden, read_split, read_whole
 from jetson.errors import CoopexportError
@@ -139,7 +139,7 @@ def test_a_part_that_fails_becomes_a_row_with_its_reason(tmp_path: Path, breaks_
     assert read_run(write_run(tmp_path, run)) == run
     import_run(tmp_path / "latency.sqlite", run)
     assert [row.part for row in latest(tmp_path / "latency.sqlite")] == ["tail"]
-    assert list(failures(tmp_path / "latency.sqlite").values()) == ["RuntimeError: out of memory"]
+    assert list(current_latencies(tmp_path / "latency.sqlite").failures.values()) == ["RuntimeError: out of memory"]
 
 
 def test_two_parts_of_one_name_are_refused() -> None:

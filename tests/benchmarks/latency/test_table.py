@@ -13,7 +13,7 @@ from small_runs import HOST, item, run_of
 
 from benchmarks.latency.run import LatencyRun, RunItem
 from benchmarks.latency.statistics import summarise
-from benchmarks.latency.table import expired, failures, import_run, latest
+from benchmarks.latency.table import current_latencies, import_run, latest
 from jetson.errors import CoopexportError
 
 
@@ -106,7 +106,7 @@ def test_a_power_mode_that_somebody_changed_meanwhile_is_like_no_other(table: Pa
     modes = {"power_mode": {"name": "MAXN"}, "power_mode_after": {"name": "15W"}}
     import_run(table, run_of(item("tail"), minute=1, conditions={"power_mode": {"name": "MAXN"}}))
     import_run(table, run_of(item("head"), minute=2, conditions=modes))
-    assert list(expired(table).values()) == ["power mode was MAXN, is MAXN, then 15W"]
+    assert list(current_latencies(table).expired.values()) == ["power mode was MAXN, is MAXN, then 15W"]
 
 
 def test_importing_twice_changes_nothing(table: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_failure_is_a_row_with_a_reason_and_no_number(table: Path) -> None:
     found = rows(table, "status, reason, count, p50_ms, p90_ms, p99_ms, mean_ms, cv")[1]
     assert found == ("failed", "RuntimeError: no memory", *[None] * 6)
     assert [row.part for row in latest(table)] == ["head"]
-    assert failures(table) == {("cpu", "pruned", "conv4_1", "tail", ""): "RuntimeError: no memory"}
+    assert current_latencies(table).failures == {("cpu", "pruned", "conv4_1", "tail", ""): "RuntimeError: no memory"}
 
 
 def test_the_newest_run_wins(table: Path) -> None:
@@ -157,10 +157,10 @@ def test_a_newest_failure_is_not_covered_by_an_older_success(table: Path) -> Non
     import_run(table, run_of(item("head"), item("tail"), minute=1))
     import_run(table, run_of(item("head", failure="it broke"), minute=2))
     assert medians(table) == {"tail": 3.0}
-    assert list(failures(table)) == [("cpu", "pruned", "conv4_1", "head", "")]
+    assert list(current_latencies(table).failures) == [("cpu", "pruned", "conv4_1", "head", "")]
     import_run(table, run_of(item("head", samples_ms=(4.0,)), minute=3))
     assert medians(table) == {"head": 4.0, "tail": 3.0}
-    assert failures(table) == {}
+    assert current_latencies(table).failures == {}
 
 
 @settings(max_examples=20)
@@ -176,7 +176,9 @@ def test_latest_is_a_dictionary_that_runs_overwrite(
         import_run(path, run_of(made, minute=minute))
         expected[part] = milliseconds
     assert medians(path) == {part: value for part, value in expected.items() if value is not None}
-    assert {key[3] for key in failures(path)} == {part for part, value in expected.items() if value is None}
+    assert {key[3] for key in current_latencies(path).failures} == {
+        part for part, value in expected.items() if value is None
+    }
 
 
 @pytest.mark.parametrize(

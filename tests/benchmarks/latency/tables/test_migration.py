@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from small_runs import item, run_of
 
-from benchmarks.latency.table import expired, failures, import_run, latest
+from benchmarks.latency.table import current_latencies, import_run, latest
 from benchmarks.latency.tables.adding import add_runs
 from benchmarks.latency.tables.sources import read_records
 from jetson.errors import CoopexportError
@@ -65,8 +65,8 @@ def check_old_rows(path: Path) -> None:
     (row,) = latest(path)
     assert (row.run, row.part, row.p50_ms, row.count, row.cv) == (NEW, "head", 3.0, 5, 0.47140452079103173)
     assert (row.source_sha256, row.p50_low_ms, row.factor, row.origin) == ("sha of head", None, None, "measured")
-    assert failures(path) == {(*KEY, "encode", "raw"): "it broke"}
-    assert expired(path) == {(*KEY, "tail", ""): "backend version was 1.19.0, is 1.20.0"}
+    assert current_latencies(path).failures == {(*KEY, "encode", "raw"): "it broke"}
+    assert current_latencies(path).expired == {(*KEY, "tail", ""): "backend version was 1.19.0, is 1.20.0"}
 
 
 def test_reading_leaves_an_old_table_as_it_is(old: Path) -> None:

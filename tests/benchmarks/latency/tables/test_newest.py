@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tables import row, sitting
 
-from benchmarks.latency.table import current_latencies, expired, failures, latest
+from benchmarks.latency.table import current_latencies, latest
 from benchmarks.latency.tables.adding import add_runs
 from benchmarks.latency.tables.newest import all_rows, newest_rows
 from benchmarks.latency.tables.records import RecordedRun
@@ -106,8 +106,8 @@ def test_a_changed_power_mode_expires_the_old_rows_by_name(tmp_path: Path) -> No
     assert {found.part for found in latest(path)} == {"head", "tail"}
     add_runs(path, [sitting(row("head", 2.0), minute=2, power_mode="MAXN")])
     assert [(found.part, found.p50_ms) for found in latest(path)] == [("head", 2.0)]
-    assert failures(path) == {}
-    assert expired(path) == {("cpu", "pruned", "conv4_1", "tail", ""): "power mode was 15W, is MAXN"}
+    assert current_latencies(path).failures == {}
+    assert current_latencies(path).expired == {("cpu", "pruned", "conv4_1", "tail", ""): "power mode was 15W, is MAXN"}
     add_runs(path, [sitting(row("head", 4.0), minute=3, power_mode="15W")])  # turned back: they count again
     assert {found.part: found.p50_ms for found in latest(path)} == {"head": 4.0, "tail": 3.0}
 
@@ -125,7 +125,7 @@ def test_a_changed_power_mode_expires_the_old_rows_by_name(tmp_path: Path) -> No
 def test_whatever_else_changed_is_named(tmp_path: Path, fields: dict[str, Any], reason: str) -> None:
     path = tmp_path / "latency.sqlite"
     add_runs(path, [sitting(row("tail"), minute=1), sitting(row("head"), minute=2, **fields)])
-    assert list(expired(path).values()) == [reason]
+    assert list(current_latencies(path).expired.values()) == [reason]
     assert [found.part for found in latest(path)] == ["head"]
 
 
@@ -143,7 +143,7 @@ def test_brought_numbers_do_not_expire_measured_ones_and_stand_where_there_are_n
     brought = sitting(row("tail", 9.0, count=None), minute=9, origin="imported", processor=None)
     add_runs(path, [sitting(row("head"), minute=1), brought])
     assert [found.part for found in latest(path)] == ["head"]
-    assert list(expired(path).values()) == ["processor was not recorded, is Some CPU"]
+    assert list(current_latencies(path).expired.values()) == ["processor was not recorded, is Some CPU"]
     add_runs(path, [replace(brought, run=replace(brought.run, run="of a board", target="board"))])
     (found,) = [one for one in latest(path) if one.target == "board"]
     assert (found.origin, found.count, found.cv, found.p50_ms) == ("imported", None, None, 9.0)
@@ -181,4 +181,4 @@ def test_of_several_changed_power_modes_the_newest_row_is_the_expired_one(tmp_pa
     turned = [*modes, modes[0]]  # and back again
     sittings = [sitting(row("tail"), minute=minute, power_mode=mode) for minute, mode in enumerate(turned, start=1)]
     add_runs(path, [*sittings, sitting(row("head"), minute=9, power_mode="30W")])
-    assert list(expired(path).values()) == [f"power mode was {turned[-1]}, is 30W"]
+    assert list(current_latencies(path).expired.values()) == [f"power mode was {turned[-1]}, is 30W"]

@@ -11,7 +11,7 @@ from small_runs import item, run_of
 from small_tables import row, sitting
 
 from benchmarks.latency.run import write_run
-from benchmarks.latency.table import expired, latest
+from benchmarks.latency.table import current_latencies, latest
 from benchmarks.latency.tables.adding import add_runs
 from benchmarks.latency.tables.csv_files import csv_blocks
 from benchmarks.latency.tables.project_table import AddRequest, add_to_table
@@ -48,7 +48,7 @@ def test_two_devices_tables_merge_and_each_power_mode_stays_its_own(tmp_path: Pa
     add_runs(second, [sitting(row("head", 5.0), minute=2, target="nano", host="two", power_mode="5W")])
     add_to_table(tmp_path / "both.sqlite", AddRequest((second, first)))
     assert [(found.part, found.p50_ms) for found in latest(tmp_path / "both.sqlite")] == [("head", 5.0)]
-    assert list(expired(tmp_path / "both.sqlite").values()) == ["power mode was MAXN, is 5W"]
+    assert list(current_latencies(tmp_path / "both.sqlite").expired.values()) == ["power mode was MAXN, is 5W"]
 
 
 def test_one_bad_file_keeps_all_others_out(tmp_path: Path) -> None:
