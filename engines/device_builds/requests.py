@@ -12,7 +12,7 @@ from engines.building.prepared_file import PreparedFile
 from engines.targets.target import Target
 from jetson.engines.identity import EngineIdentity, identity_path
 from jetson.engines.machine import machine_from_json
-from jetson.engines.verification import Expected, verify_engine
+from jetson.engines.verification import verify_engine
 from jetson.errors import DamagedFileError, InputError, StaleError
 from jetson.files.atomic_files import sha256_of_bytes, temporary_folder_beside, write_files
 from jetson.requests import build_request
@@ -163,17 +163,7 @@ def _install(
         raise DamagedFileError(
             f"{result.archive.path} does not say of which machine it is ({error!r})", path=result.archive.path
         ) from None
-    expected = Expected(
-        backend=target.backend,
-        target=target.name,
-        variant=item.variant,
-        layer=item.layer,
-        role=item.role,
-        source_sha256=item.source_sha256,
-        target_file_sha256=item.graph_sha256,
-        precision=item.settings.precision,
-        batch=item.settings.batches[1],
-    )
+    expected = item.expected(target.backend, target.name)
     names = one.path.name, Path(identity_path(str(one.path))).name
     one.path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder_beside(str(one.path)) as folder:

@@ -45,15 +45,5 @@ def _expected(request: BuildRequest, name: str) -> Expected:
     """Return what the engine of the item called `name` has to be; raises CoopexportError when none was requested."""
     for item in request.items:
         if item.name == name:
-            return Expected(
-                backend=request.target.backend,
-                target=request.target.name,
-                variant=item.variant,
-                layer=item.layer,
-                role=item.role,
-                source_sha256=item.source_sha256,
-                target_file_sha256=item.graph_sha256,
-                precision=item.settings.precision,
-                batch=item.settings.batches[1],
-            )
+            return item.expected(request.target.backend, request.target.name)
     raise InputError("it is not in the order")

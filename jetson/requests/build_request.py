@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tu
 
 from jetson.engines.build_settings import BuildSettings, settings_from_json
 from jetson.engines.golden_check import OutputForm, form_from_json
+from jetson.engines.verification import Expected
 from jetson.errors import DamagedFileError
 from jetson.requests.archive import Archive, open_archive, read_member, write_archive
 from jetson.requests.measurement import Measurement, measured_items, measurement_from_json, measurement_to_json
@@ -66,6 +67,20 @@ class EngineSpec(NamedTuple):
     outputs: Tuple[TensorInfo, ...]
     forms: Tuple[OutputForm, ...]
     notes: Dict[str, Any] = {}
+
+    def expected(self, backend: str, target: str) -> Expected:
+        """Return what its engine has to say of itself, built by `backend` for the target called `target`."""
+        return Expected(
+            backend=backend,
+            target=target,
+            variant=self.variant,
+            layer=self.layer,
+            role=self.role,
+            source_sha256=self.source_sha256,
+            target_file_sha256=self.graph_sha256,
+            precision=self.settings.precision,
+            batch=self.settings.batches[1],
+        )
 
 
 class BuildRequest(NamedTuple):

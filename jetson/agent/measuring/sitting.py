@@ -85,11 +85,11 @@ def _open_all(
 
     def load(item: EngineSpec) -> Any:
         file = files[item.name]
+        started = time.perf_counter()  # of the first one with its library, and what that has to set up
         with open(file.path, "rb") as source:
             data = source.read()
         if sha256_of_bytes(data) != file.sha256:
             raise StaleError("{} was changed meanwhile".format(os.path.basename(file.path)), fix="run this again")
-        started = time.perf_counter()  # of the first one with its library, and what that has to set up
         runner = load_item(maker, item, data, settings_from_json(file.settings).dla_core)
         opened.load_ms[item.name] = 1000.0 * (time.perf_counter() - started)
         opened.runners.append(runner)
