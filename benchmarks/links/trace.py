@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,19 +56,8 @@ class GoodputDistribution:
 
 def distribution(trace: Trace) -> GoodputDistribution:
     """Return the empirical distribution of a trace, weighted by how long each goodput held."""
-    return _weighted(trace.goodput_bps, trace.durations_s)
-
-
-def distribution_of_samples(goodput_bps: Sequence[float]) -> GoodputDistribution:
-    """Return the empirical distribution of samples that weigh the same; raises InputError for none or bad ones."""
-    if not goodput_bps or not all(math.isfinite(value) and value > 0 for value in goodput_bps):
-        raise InputError("samples of goodput have to be positive numbers of bits per second, at least one")
-    return _weighted(goodput_bps, [1.0] * len(goodput_bps))
-
-
-def _weighted(goodput_bps: Sequence[float], weights: Sequence[float]) -> GoodputDistribution:
-    values, where = np.unique(np.asarray(goodput_bps, dtype=np.float64), return_inverse=True)
-    sums = np.bincount(where.ravel(), weights=np.asarray(weights, dtype=np.float64))
+    values, where = np.unique(np.asarray(trace.goodput_bps, dtype=np.float64), return_inverse=True)
+    sums = np.bincount(where.ravel(), weights=np.asarray(trace.durations_s, dtype=np.float64))
     return GoodputDistribution(tuple(values.tolist()), tuple((sums / sums.sum()).tolist()))
 
 

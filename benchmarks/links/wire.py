@@ -31,7 +31,7 @@ class Framing:
 
 # Measured with a payload of 62 bytes. The measured replies held an output of a few bytes, which is not subtracted: a
 # reply counts as that much too long.
-_MEASURED = "Open Inference Protocol, a request of 62 bytes to Triton 2.51, bytes counted without TCP/IP"
+_MEASURED = "Open Inference Protocol, a request of 62 bytes to a real Triton, bytes counted without TCP/IP"
 FRAMINGS: dict[Protocol, Framing] = {
     "framed": Framing(32, 32, False, "at most, each way: length, release and cut"),
     "http": Framing(371 - 62, 276, False, _MEASURED),

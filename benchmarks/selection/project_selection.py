@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from benchmarks.latency.table import TABLE_FILE, Latency, current_latencies
-from benchmarks.links.project_links import project_links
+from benchmarks.links.link import Link
+from benchmarks.links.project_links import project_links, trace_distribution
 from benchmarks.links.wire import wire_bytes
+from benchmarks.planning.quantiles import goodput_at_percentile
 from benchmarks.selection.candidates import VariantFiles, WireBytes, list_candidates, read_variant
 from benchmarks.selection.part_times import Sources, TargetTimes, times_of_target
 from benchmarks.selection.predicted_times import predicted_latencies
@@ -89,12 +91,23 @@ def select_for_project(
     reference = original.whole.metric.value
     candidates = list_candidates(found, sources, reference, wire_bytes_of(settings))
     if links is None and project.settings.links:
-        links = project_links(project)
+        links = _links_of(project, settings.latency_percentile)
     given = settings.goodput_bps if links is None else links
     selection = select(candidates, given, settings.maximum_loss_points, options_of(settings))
     return ProjectSelection(
         selection, tuple(found), rows, settings, target, reference, original.whole.metric.name, sources, records
     )
+
+
+def _links_of(project: Project, percentile: float) -> list[Link]:
+    """Return the project's links, and for each trace the goodput that a percentile of latency is taken at."""
+    found = list(project_links(project))
+    for link in project_links(project):
+        if project.settings.links[link.name].trace is not None:
+            over_time = trace_distribution(project, link.name)
+            goodput_bps = goodput_at_percentile(over_time.goodput_bps, percentile, over_time.shares)
+            found.append(replace(link, name=f"{link.name}, p{percentile:g} over its trace", goodput_bps=goodput_bps))
+    return found
 
 
 def wire_bytes_of(settings: SelectSection) -> WireBytes:

@@ -13,7 +13,6 @@ from benchmarks.links.trace import (
     GoodputDistribution,
     Trace,
     distribution,
-    distribution_of_samples,
     read_trace,
 )
 from jetson.errors import CoopexportError, DamagedFileError, InputError
@@ -44,16 +43,11 @@ def test_quantiles_and_mean_are_those_of_every_second(steps: list[tuple[int, flo
 
 
 def test_equal_samples_are_one_value() -> None:
-    assert distribution_of_samples([2e6, 1e6, 2e6, 2e6]) == GoodputDistribution((1e6, 2e6), (0.25, 0.75))
+    trace = Trace((0.0, 1.0, 2.0, 3.0), (2e6, 1e6, 2e6, 2e6))
+    assert distribution(trace) == GoodputDistribution((1e6, 2e6), (0.25, 0.75))
     assert distribution(Trace((4.0,), (3e6,))) == GoodputDistribution((3e6,), (1.0,))
     with pytest.raises(ValueError, match="no share"):
-        distribution_of_samples([1e6]).quantile(1.5)
-
-
-@pytest.mark.parametrize("samples", [[], [0.0], [1e6, -1.0], [float("nan")]])
-def test_samples_that_are_none(samples: list[float]) -> None:
-    with pytest.raises(InputError, match="positive numbers of bits per second"):
-        distribution_of_samples(samples)
+        distribution(trace).quantile(1.5)
 
 
 def test_a_trace_is_read_as_it_is_written(tmp_path: Path) -> None:

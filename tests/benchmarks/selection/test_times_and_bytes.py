@@ -81,6 +81,20 @@ def test_the_links_of_the_project_file_are_chosen_for(finished: Project) -> None
     assert [choice.link for choice in given.selected.selection.links] == ["mine"]
 
 
+def test_a_trace_adds_a_percentile_of_latency_over_it(finished: Project) -> None:
+    file = finished.folder / "coopexport.toml"
+    # 1 Mbit/s for 10 of 100 seconds: nine tenths of the latencies are no longer than that at 5 Mbit/s.
+    (finished.folder / "field.csv").write_text("time_s,goodput_bps\n0,1e6\n10,5e6\n60,9e6\n99,9e6\n100,9e6\n")
+    file.write_text(f'{file.read_text()}\n[links.field]\ntrace = "field.csv"\nround_trip_ms = 3\n')
+    result = selected(load_project(file), latency_percentile=80)
+    assert [(choice.link, choice.goodput_bps) for choice in result.selection.links] == [
+        ("field", 5e6),
+        ("field, p80 over its trace", 5e6),
+    ]
+    slow = selected(load_project(file), latency_percentile=99).selection.links[1]
+    assert (slow.link, slow.goodput_bps, slow.round_trip_ms) == ("field, p99 over its trace", 1e6, 3)
+
+
 def test_times_of_an_earlier_sitting_are_compared_through_the_reference(finished: Project, rows: list[Latency]) -> None:
     table = finished.output / "latency.sqlite"
     of_pruned = [row for row in rows if row.variant == "pruned"]
