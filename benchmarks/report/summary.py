@@ -222,7 +222,7 @@ def foundations(result: ProjectSelection, hosts: list[str], doubts: list[str]) -
         ["measured on", " and ".join(hosts) or "a machine whose latency runs are not here"],
         ["target of the edge", result.target],
         [f"device_slowdown, {'assumed, not measured' if scaled else 'for times that were not measured'}",
-         f"{result.settings.device_slowdown:g}"],
+         f"{result.settings.device_slowdown:.3g}"],
         [f"{result.metric} of the unpruned network", f"{100 * result.reference:.2f}"],
         ["accuracy bound, points below that", f"{result.settings.maximum_loss_points:g}"],
         ["images counted", ", ".join(map(str, samples))],
@@ -249,7 +249,9 @@ def _origin_sentences(result: ProjectSelection) -> list[str]:
     elif device:
         said.append(f"Device times of candidates: {_counted(device)}.")
         if device["scaled"]:
-            said.append(f"Scaled: measured on the machine of the edge, times {slowdown:g} (device_slowdown), assumed.")
+            parts = result.sources.compared_parts
+            how = f"the median ratio of {parts} parts that both measured" if parts else "assumed"
+            said.append(f"Scaled: measured on the machine of the edge, times {slowdown:.3g} (device_slowdown), {how}.")
     if edge:
         said.append(f"Edge times of candidates: {_counted(edge)}, on target {result.target}.")
     return said

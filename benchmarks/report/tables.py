@@ -38,12 +38,13 @@ def intervals(result: ProjectSelection) -> list[str]:
 
 
 def slowdowns(result: ProjectSelection) -> list[str]:
-    """Return as HTML what would be chosen were the device slower or faster than assumed."""
+    """Return as HTML what would be chosen were the device slower or faster than assumed, or measured."""
     assumed = result.settings.device_slowdown
+    how = "measured" if result.sources.compared_parts else "assumed"
     again = other_slowdowns(result)
     rows = [
         [
-            f"{slowdown:g}" + (" (assumed)" if slowdown == assumed else ""),
+            f"{slowdown:.3g}" + (f" ({how})" if slowdown == assumed else ""),
             *(
                 f"{choice.latency_ms:.3f} ms: {describe(selection.candidates[choice.candidate])}"
                 for choice in selection.links
@@ -58,6 +59,6 @@ def slowdowns(result: ProjectSelection) -> list[str]:
     )
     return [
         heading("Were the device slower or faster"),
-        paragraph("The same selection for other device_slowdown than the assumed one; all else stays."),
+        paragraph(f"The same selection for other device_slowdown than the {how} one; all else stays."),
         folded(f"Choices at {len(rows)} slowdowns", listed),
     ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from benchmarks.latency.table import Latency
 from benchmarks.planning.latency_model import Origin
+from engines.building.build_items import WHOLE
 
 # Target, variant, layer, part, codec: what names a row of the latency table.
 Key = tuple[str, str, str, str, str]
@@ -52,11 +54,29 @@ class Sources:
     """Where times come from: the edge's target, and the device's, or how many times slower the device is taken to be.
 
     Without a device, and for parts that were not measured on it, the device takes `device_slowdown` times the edge's.
+    `compared_parts`: over how many parts that both measured it is the median ratio; 0 where it is assumed.
     """
 
     edge: TargetTimes
     device_slowdown: float
     device: TargetTimes | None = None
+    compared_parts: int = 0
+
+
+def measured_slowdown(device: TargetTimes, edge: TargetTimes) -> tuple[float, int] | None:
+    """Return how many times slower the device is, and over how many parts: the median ratio of those both measured.
+
+    Over networks (head, tail, whole) where there are any, and else over all parts; None without a part in common on the
+    same graph. An assumed slowdown beside measured times would let what was never run there win by a guess.
+    """
+    ratios = {
+        key: median_ms(row) / median_ms(edge.rows[key])
+        for key, row in device.rows.items()
+        if key in edge.rows and row.source_sha256 == edge.rows[key].source_sha256 and median_ms(edge.rows[key]) > 0
+    }
+    of_networks = [ratio for (_, _, part, _), ratio in ratios.items() if part in ("head", "tail", WHOLE)]
+    chosen = of_networks or list(ratios.values())
+    return (statistics.median(chosen), len(chosen)) if chosen else None
 
 
 @dataclass(frozen=True)

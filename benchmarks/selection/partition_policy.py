@@ -74,6 +74,8 @@ def _assumptions(result: ProjectSelection) -> dict[str, Any]:
     device = f"measured on target {result.target} here, times device_slowdown: not measured on a device"
     if settings.device_target is not None:
         device = f"measured on target {settings.device_target}; where device_origin is scaled, some parts {device}"
+    if result.sources.compared_parts:
+        device += f"; device_slowdown is the median of {result.sources.compared_parts} parts that both measured"
     counted = any(candidate.crossing_bytes > candidate.payload_bytes for candidate in candidates)
     ignored = {
         "transmission of the result": not counted,

@@ -12,7 +12,7 @@ from benchmarks.links.project_links import project_links, trace_distribution
 from benchmarks.links.wire import wire_bytes
 from benchmarks.planning.quantiles import goodput_at_percentile
 from benchmarks.selection.candidates import VariantFiles, WireBytes, list_candidates, read_variant
-from benchmarks.selection.part_times import Sources, TargetTimes, times_of_target
+from benchmarks.selection.part_times import Sources, TargetTimes, measured_slowdown, times_of_target
 from benchmarks.selection.predicted_times import predicted_latencies
 from benchmarks.selection.selector import Constraints, LinkLike, Options, Selection, select
 from exporter.layers.names import display_name
@@ -88,6 +88,8 @@ def select_for_project(
         )
     _check_same_data(found, original)
     rows, sources = _times(project, found, target, settings)
+    # What the two machines measured both says how much slower the device is, and no assumption does.
+    settings = settings.model_copy(update={"device_slowdown": sources.device_slowdown})
     reference = original.whole.metric.value
     candidates = list_candidates(found, sources, reference, wire_bytes_of(settings))
     if links is None and project.settings.links:
@@ -138,7 +140,10 @@ def _times(
                 f"device_target: the latency table has nothing of {settings.device_target}; it has {known}", path=table
             )
     taken = tuple(row for row in current.rows if row.target in (target, settings.device_target))
-    return taken, Sources(times(target), settings.device_slowdown, device)
+    edge = times(target)
+    compared = None if device is None else measured_slowdown(device, edge)
+    slowdown, parts = compared or (settings.device_slowdown, 0)
+    return taken, Sources(edge, slowdown, device, parts)
 
 
 def _check_same_data(variants_found: Sequence[VariantFiles], original: VariantFiles) -> None:

@@ -148,8 +148,10 @@ def _title(result: ProjectSelection) -> str:
     settings = result.settings
     device = f"device assumed {settings.device_slowdown:g}x slower than this machine"
     if settings.device_target is not None:
+        parts = result.sources.compared_parts
+        how = f"({parts} parts measured on both)" if parts else "(assumed)"
         device = (
-            f"device as measured on {settings.device_target}, the rest assumed {settings.device_slowdown:g}x slower"
+            f"device as measured on {settings.device_target}, the rest {settings.device_slowdown:.3g}x slower {how}"
         )
     bound = f"at most {settings.maximum_loss_points:g} points below {100 * result.reference:.2f}"
     if settings.maximum_latency_ms is not None:

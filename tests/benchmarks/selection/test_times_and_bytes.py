@@ -12,6 +12,7 @@ from benchmarks.latency.run import LatencyRun, RunItem
 from benchmarks.latency.table import Latency, import_run, latest
 from benchmarks.links.wire import wire_bytes
 from benchmarks.selection import predicted_times
+from benchmarks.selection.part_times import TargetTimes, measured_slowdown, times_of_target
 from benchmarks.selection.partition_policy import comparison
 from benchmarks.selection.project_selection import ProjectSelection, select_for_project
 from benchmarks.selection.select_project import SelectRequest, select_project
@@ -155,6 +156,37 @@ def test_a_head_that_was_not_measured_is_predicted_and_marked(finished: Project,
     head_ms = next(row.p50_ms for row in rows if (row.variant, row.layer, row.part) == missing)
     # Only the head differs, and the device takes five times as long as this machine.
     assert candidate.device_ms - measured.device_ms == pytest.approx(5 * (predicted.p50_ms - head_ms))
+
+
+def test_what_a_device_did_not_measure_is_scaled_by_what_it_did(finished: Project) -> None:
+    """One network measured there, 30 times as slow: the other is not taken to be five times as slow beside it."""
+    table = finished.output / "latency.sqlite"
+    rows = latest(table)
+    here = [row for row in rows if row.variant == "pruned" and not (row.layer == "whole" and row.part == "whole")]
+    import_run(table, sitting(here, 1, 9.0, times=30.0, target="board", started_at="2031-01-01T00:00:00+00:00"))
+    result = selected(finished, device_target="board", device_slowdown=5.0)
+    compared = sum(row.part in ("head", "tail") for row in here)
+    assert (result.sources.device_slowdown, result.sources.compared_parts) == (pytest.approx(30), compared)
+    edge_ms = {(row.layer, row.part): row.p50_ms for row in rows if row.variant == "original" and not row.codec}
+    whole_ms = edge_ms["whole", "preprocess"] + edge_ms["whole", "whole"]
+    scaled = candidate_of(result, "original", OUTPUT)
+    assert scaled.device_ms == pytest.approx(30 * whole_ms)
+    assert scaled.device_origin == "scaled"
+    assert result.settings.device_slowdown == pytest.approx(30)
+    assert candidate_of(selected(finished), "original", OUTPUT).device_ms == pytest.approx(5 * whole_ms)
+
+
+def test_a_ratio_is_of_the_same_graph_and_of_networks_first() -> None:
+    def row(part: str, ms: float, sha256: str = "a") -> Latency:
+        return Latency("run", "t", "v", "l", part, "", sha256, 9, ms, 0.0)
+
+    def times(*rows: Latency) -> TargetTimes:
+        return times_of_target("t", rows, {})
+
+    edge = times(row("head", 1.0), row("tail", 2.0), row("whole", 4.0), row("encode", 1.0))
+    assert measured_slowdown(times(row("head", 10.0), row("tail", 40.0), row("encode", 500.0)), edge) == (15.0, 2)
+    assert measured_slowdown(times(row("encode", 7.0), row("head", 10.0, "b")), edge) == (7.0, 1)
+    assert measured_slowdown(times(row("head", 10.0, "b")), edge) is None
 
 
 def test_where_nothing_is_missing_nothing_is_predicted(finished: Project) -> None:
