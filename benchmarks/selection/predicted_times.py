@@ -12,7 +12,7 @@ from benchmarks.selection.candidates import VariantFiles
 from benchmarks.selection.part_times import median_ms
 from engines.building.build_items import WHOLE
 from exporter.project.settings import Project
-from jetson.errors import CoopexportError
+from jetson.errors import InputError
 
 # Variant, layer, part, and the graph that runs.
 _Graph = tuple[str, str, str, str]
@@ -24,7 +24,7 @@ def predicted_latencies(
     """Return the predicted times of the heads, tails and whole networks that `rows` have none of on `target`.
 
     Each says in its flags how sure it is. Nothing where all were measured, or where too little was to predict from:
-    then the parts count as not measured.
+    then the parts count as not measured. Raises CoopexportError when a graph that is to be read is damaged or missing.
     """
     own = [row for row in rows if row.target == target]
     measured = {(row.variant, row.layer, row.part, row.source_sha256 or "") for row in own}
@@ -32,7 +32,7 @@ def predicted_latencies(
         return []
     try:
         found = predicted_rows(project, [replace(row, p50_ms=median_ms(row)) for row in own], target)
-    except CoopexportError:
+    except InputError:  # a time that nothing can be fitted to
         return []
     return [_row(target, item) for item in found.made]
 

@@ -17,6 +17,7 @@ from benchmarks.studies.paper.published import PublishedModel
 from benchmarks.studies.paper.timing import measure_blocks
 from calibration.ranges.clip_methods import ClipSettings
 from calibration.ranges.clip_range import calibrate
+from engines.building.build_items import WHOLE
 from engines.target_files.target_file import target_file
 from engines.targets.lookup import find_target
 from exporter.cutting.split import CutTensor, split
@@ -27,7 +28,6 @@ from exporter.layers.names import display_name
 from exporter.onnx_graphs.session import open_session
 from jetson.wire.feature import FeatureCodec
 
-WHOLE = "whole"
 _BATCH = (1, 1, 1)
 
 
