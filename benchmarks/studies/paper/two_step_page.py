@@ -164,15 +164,19 @@ def explanations(found: Sequence[Choice]) -> list[str]:
     lines = []
     for link in LINKS_BPS:
         original, step1, both = (_of(found, link, family) for family in FAMILIES)
-        saved = Terms(
-            original.terms.device_ms - both.terms.device_ms,
-            original.terms.transmission_ms - both.terms.transmission_ms,
-            original.terms.edge_ms - both.terms.edge_ms,
+        before, after = original.terms, both.terms
+        changes = ", ".join(
+            f"{abs(less):.2f} ms {'less' if less > 0 else 'more'} {where}"
+            for less, where in (
+                (before.device_ms - after.device_ms, "on the device"),
+                (before.transmission_ms - after.transmission_ms, "on the link"),
+                (before.edge_ms - after.edge_ms, "on the edge"),
+            )
+            if less
         )
         text = (
             f"{link}: {original.terms.total_ms:.2f} ms ({way(original.candidate)}) become {both.terms.total_ms:.2f} "
-            f"({way(both.candidate)}). Saved on the device {saved.device_ms:+.2f} ms, on the link "
-            f"{saved.transmission_ms:+.2f}, on the edge {saved.edge_ms:+.2f}. Step 2 adds "
+            f"({way(both.candidate)}): {changes}. Step 2 adds "
             f"{step1.terms.total_ms / both.terms.total_ms:.2f}x to step 1's "
             f"{original.terms.total_ms / step1.terms.total_ms:.2f}x."
         )

@@ -73,8 +73,8 @@ def test_ratios_stand_beside_what_is_claimed(measured: Measured) -> None:
 def test_a_gain_without_a_cut_is_called_that_of_a_smaller_network(measured: Measured) -> None:
     lines = explanations(choices(measured, PICTURE_BYTES))
     assert lines[0] == (
-        "3G: 25.00 ms (original, all on the device) become 4.00 (step 1, all on the device). Saved on the device "
-        "+21.00 ms, on the link +0.00, on the edge +0.00. Step 2 adds 1.00x to step 1's 6.25x. The pruned network is "
+        "3G: 25.00 ms (original, all on the device) become 4.00 (step 1, all on the device): 21.00 ms less "
+        "on the device. Step 2 adds 1.00x to step 1's 6.25x. The pruned network is "
         "not cut here: the gain is that of a smaller network, not of cooperation."
     )
 
