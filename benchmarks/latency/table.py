@@ -85,8 +85,8 @@ def current_latencies(
     A part that failed in its newest run has no latency: an older number says nothing about what fails now. Runs are
     comparable only when they were taken alike: of each target, those with the processor, number of threads, backend
     and version, driver, L4T and power mode of its newest run; rows of others have expired. With `graphs` (by variant,
-    layer, part and codec), those of other graphs have, too. Raises CoopexportError when there is no table, or it is
-    damaged.
+    layer, part, codec and precision), those of other graphs have, too. Raises CoopexportError when there is no table,
+    or it is damaged.
     """
     rows = newest_rows(path, precision, batch, graphs)
     reasons: dict[str, dict[Key, str]] = {"failed": {}, "expired": {}}

@@ -16,8 +16,8 @@ from benchmarks.latency.tables.rows import FILL_AGAIN, ROW_SELECTION, RUN_SELECT
 from jetson.errors import DamagedFileError
 
 State = Literal["current", "failed", "expired", "older"]
-# By variant, layer, part and codec ("" for none): the graph that there is now, of float32.
-Graphs = Mapping[tuple[str, str, str, str], str]
+# By variant, layer, part, codec ("" for none) and precision: the graph that there is now.
+Graphs = Mapping[tuple[str, str, str, str, str], str]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class _Reader:
         self, run: TableRun, row: TableRow, now: TableRun, graphs: Graphs, before: tuple[int, int] | None
     ) -> JudgedRow:
         """Return a row taken as the newest run was; `before`: numbers of run and part of the sitting before."""
-        graph = graphs.get((row.variant, row.layer, row.part, row.codec)) if row.precision == "fp32" else None
+        graph = graphs.get((row.variant, row.layer, row.part, row.codec, row.precision))
         then = provenance_of(run, row.source_sha256)
         reason = None if graph is None else expiry_reason(then, provenance_of(now, graph))
         if reason is not None:

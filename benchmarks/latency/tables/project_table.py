@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,9 @@ from benchmarks.latency.tables.newest import JudgedRow, all_rows, newest_rows
 from benchmarks.latency.tables.records import RecordedRun, TableRow, TableRun
 from benchmarks.latency.tables.rows import read_runs
 from benchmarks.latency.tables.sources import read_records
-from engines.building.build_items import WHOLE
-from exporter.bundles.bundle import images_sha256, read_split, read_whole, split_layers
+from engines.building.build_items import FLOAT32, WHOLE
+from exporter.bundles.bundle import FileRecord, images_sha256, read_split, read_whole, split_layers
+from exporter.bundles.precision_file import PRECISIONS, precision_file_name, read_precision
 from exporter.project.settings import Project
 from exporter.variants.layer_graphs import variants
 from jetson.errors import InputError, StaleError
@@ -166,13 +167,13 @@ def _refuse_nothing(table: Path, request: ShowRequest) -> None:
     raise InputError(f"no row of {table} is all of that at once", path=table, fix="ask for less")
 
 
-def project_graphs(project: Project) -> dict[tuple[str, str, str, str], str]:
-    """Return the SHA-256 that float32 rows of today name, by variant, layer, part and codec ("" for none).
+def project_graphs(project: Project) -> dict[tuple[str, str, str, str, str], str]:
+    """Return the SHA-256 that rows of today name, by variant, layer, part, codec ("" for none) and precision.
 
     Of heads and tails their graphs; of parts that handle images a hash over golden data, preprocessing and qualities.
     Variants that are not split yet are left out. Raises CoopexportError when a bundle is damaged.
     """
-    found: dict[tuple[str, str, str, str], str] = {}
+    found: dict[tuple[str, str, str, str, str], str] = {}
     for variant in variants(project):
         folder = project.variant_folder(variant)
         if (folder / "whole.json").is_file():
@@ -180,15 +181,30 @@ def project_graphs(project: Project) -> dict[tuple[str, str, str, str], str]:
     return found
 
 
-def _of_variant(folder: Path) -> dict[tuple[str, str, str, str], str]:
+def _of_variant(folder: Path) -> dict[tuple[str, str, str, str, str], str]:
     whole = read_whole(folder)
-    images = images_sha256(whole)
-    found = {(whole.variant, WHOLE, WHOLE, ""): whole.model.sha256, (whole.variant, WHOLE, "preprocess", ""): images}
+    images, key = images_sha256(whole), (whole.variant, WHOLE)
+    found = {(*key, "preprocess", "", FLOAT32): images}
     for coding in whole.inputs:
-        found.update({(whole.variant, WHOLE, part, coding): images for part in ("encode", "decode")})
+        found.update({(*key, part, coding, FLOAT32): images for part in ("encode", "decode")})
+    for precision, graphs in _forms(folder, WHOLE, {WHOLE: whole.model}):
+        found[(*key, WHOLE, "", precision)] = graphs[WHOLE].sha256
     for layer in split_layers(folder):
         split = read_split(folder, layer)
         key = (split.variant, layer)
-        found[(*key, "head", "")] = found[(*key, "encode", split.codec)] = split.head.sha256
-        found[(*key, "tail", "")] = found[(*key, "decode", split.codec)] = split.tail.sha256
+        for precision, graphs in _forms(folder, layer, {"head": split.head, "tail": split.tail}):
+            for role, coding_part in (("head", "encode"), ("tail", "decode")):
+                found[(*key, role, "", precision)] = graphs[role].sha256
+                found[(*key, coding_part, split.codec, precision)] = graphs[role].sha256
     return found
+
+
+def _forms(
+    folder: Path, layer: str, float32: Mapping[str, FileRecord]
+) -> Iterator[tuple[str, Mapping[str, FileRecord]]]:  # fmt: skip
+    """Yield each precision that a bundle has a form in, float32 first, and its graphs by role."""
+    yield FLOAT32, float32
+    for precision in PRECISIONS:
+        if (folder / precision_file_name(layer, precision)).is_file():
+            roles = read_precision(folder, layer, precision).roles
+            yield precision, {role: made.file for role, made in roles.items()}

@@ -132,7 +132,8 @@ def test_whatever_else_changed_is_named(tmp_path: Path, fields: dict[str, Any], 
 def test_rows_of_another_graph_than_the_present_one_have_expired(tmp_path: Path) -> None:
     path = tmp_path / "latency.sqlite"
     add_runs(path, [sitting(row("head"), row("tail"), row("whole", layer="whole"))])
-    graphs = {("pruned", "conv4_1", "head", ""): "sha of head", ("pruned", "conv4_1", "tail", ""): "a new one"}
+    key = ("pruned", "conv4_1")
+    graphs = {(*key, "head", "", "fp32"): "sha of head", (*key, "tail", "", "fp32"): "a new one"}
     found = current_latencies(path, graphs=graphs)
     assert [one.part for one in found.rows] == ["head", "whole"]
     assert found.expired == {("cpu", "pruned", "conv4_1", "tail", ""): "measured on another graph"}
