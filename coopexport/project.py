@@ -13,7 +13,7 @@ from exporter.progress import OnProgress, no_progress
 
 if TYPE_CHECKING:
     from benchmarks.demo.pair import PairResult
-    from benchmarks.latency.bench_project import BenchResult
+    from benchmarks.latency.bench_project import BenchRequest, BenchResult
     from benchmarks.latency.devices.bench_device import WrittenBenchOrder
     from benchmarks.latency.tables.project_table import AddResult, DiffResult, ExportResult, ShowResult
     from benchmarks.links.link import Link
@@ -498,16 +498,18 @@ class Project:
         target: str = "cpu",
         rounds: int | None = None,
         warm_up: int | None = None,
+        precisions: Sequence[settings.Precision] | None = None,
+        batches: Sequence[int] | None = None,
         on_progress: OnProgress = no_progress,
     ) -> BenchResult:
         """Measure heads, codecs and tails here, interleaved, and add them to the latency table.
 
-        In float32, one image at a time. `target`: what runs here. `rounds`: how often each part is measured, after
-        `warm_up` rounds that are not kept.
+        `target`: what runs here. `rounds`: how often each part is measured, after `warm_up` rounds that are not kept.
+        `precisions`: in which the networks are; `batches`: images at once, whose times are the batch's.
         """
-        from benchmarks.latency.bench_project import BenchRequest, bench_project
+        from benchmarks.latency.bench_project import bench_project
 
-        request = BenchRequest(_names(variants), _names(layers), target, rounds, warm_up)
+        request = _bench_request(variants, layers, target, rounds, warm_up, precisions, batches)
         return bench_project(self.file, request, on_progress)
 
     def add_latencies(self, files: str | Path | Sequence[str | Path]) -> AddResult:
@@ -554,16 +556,17 @@ class Project:
         variants: Names = (),
         rounds: int | None = None,
         warm_up: int | None = None,
+        precisions: Sequence[settings.Precision] | None = None,
+        batches: Sequence[int] | None = None,
         on_progress: OnProgress = no_progress,
     ) -> BenchResult:
         """Measure on `device` ("user@host" or "user@host:port"), which is a `target`: `coopexport bench --device`.
 
         What is missing there is built first. Rows that failed are in the run with their reasons.
         """
-        from benchmarks.latency.bench_project import BenchRequest
         from benchmarks.latency.devices.bench_device import bench_over_ssh
 
-        request = BenchRequest(_names(variants), _names(layers), target, rounds, warm_up)
+        request = _bench_request(variants, layers, target, rounds, warm_up, precisions, batches)
         return bench_over_ssh(self.file, request, device, on_progress)
 
     def write_bench_order(
@@ -575,13 +578,14 @@ class Project:
         variants: Names = (),
         rounds: int | None = None,
         warm_up: int | None = None,
+        precisions: Sequence[settings.Precision] | None = None,
+        batches: Sequence[int] | None = None,
         on_progress: OnProgress = no_progress,
     ) -> WrittenBenchOrder:
         """Write the .zip file by which a device without ssh builds and measures: `coopexport bench --order`."""
-        from benchmarks.latency.bench_project import BenchRequest
         from benchmarks.latency.devices.bench_device import write_bench_order
 
-        request = BenchRequest(_names(variants), _names(layers), target, rounds, warm_up)
+        request = _bench_request(variants, layers, target, rounds, warm_up, precisions, batches)
         return write_bench_order(self.file, request, Path(path), on_progress)
 
     def import_bench_run(self, path: str | Path) -> BenchResult:
@@ -725,3 +729,20 @@ def _build_request(
     return BuildProjectRequest(
         _names(variants), _names(layers), _names(targets), tuple(roles), precision, batches, use_store
     )
+
+
+def _bench_request(
+    variants: Names,
+    layers: Names,
+    target: str,
+    rounds: int | None,
+    warm_up: int | None,
+    precisions: Sequence[settings.Precision] | None,
+    batches: Sequence[int] | None,
+) -> BenchRequest:
+    from benchmarks.latency.bench_project import BenchRequest
+
+    return BenchRequest(
+        _names(variants), _names(layers), target, rounds, warm_up, None if precisions is None else tuple(precisions),
+        None if batches is None else tuple(batches),
+    )  # fmt: skip

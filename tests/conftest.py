@@ -184,6 +184,19 @@ def split_project(tmp_path_factory: pytest.TempPathFactory, fresh_project: Path)
 
 
 @pytest.fixture(scope="session")
+def converted_project(tmp_path_factory: pytest.TempPathFactory, split_project: Path) -> Path:
+    """The same with conv4_1 of the pruned variant, and all of it, in float16 and int8. Do not write into it."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(split_project, folder, dirs_exist_ok=True)
+        chosen = ("--variant", "pruned", "--layer", "conv4_1", "--whole", "--maximum-loss", "100")
+        result = run_coopexport(folder, "precision", *chosen)
+        assert result.code == 0, result.errors
+
+    return _shared(tmp_path_factory, "converted-project", make)
+
+
+@pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
 

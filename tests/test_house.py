@@ -15,7 +15,6 @@ FEWEST_LINES = 40
 # Files below FEWEST_LINES that have a reason of their own.
 SHORT_FILES = {
     "benchmarks/links/link.py": "what other wings need of links",
-    "benchmarks/latency/summaries.py": "it knows runs; statistics.py knows samples only",
     "engines/backends/registry.py": "it imports every backend; whoever needs one only must not",
     "engines/building/open_engine.py": "the one place where a project's engines are opened",
     "engines/targets/lookup.py": "what other rooms need of targets",
@@ -29,6 +28,7 @@ SHORT_FILES = {
     "jetson/agent/probe_command.py": "it needs no NumPy",
     "jetson/cuda/choice.py": "it imports every way to device memory",
     "jetson/cuda/device_memory.py": "what every way to device memory is",
+    "jetson/device/half_arithmetic.py": "the host's bench and the device's ask it",
     "jetson/device/memory.py": "the agent reads it without the rest of the probe",
     "jetson/runtime/cycle.py": "the host's stages and the device's take samples in turn by it",
     "jetson/runtime/steadiness.py": "the test that ends a warm-up, apart from taking samples",

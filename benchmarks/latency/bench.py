@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,9 @@ from benchmarks.latency.summaries import with_flags
 from engines.building.build import builder_version
 from engines.building.build_items import WHOLE
 from engines.targets.lookup import Target
+from jetson.device.half_arithmetic import computes_in_half
 from jetson.errors import DeviceError
+from jetson.files.system_files import device_root
 from jetson.runtime.sampling import OnRound, Taken, WarmUp, sample_interleaved, until_steady
 from jetson.wire.rans import rans_implementation
 
@@ -37,7 +40,7 @@ def run_benchmark(
     other, right after they all ran untimed. `reference` is in the same rounds, a chain of its own.
     """
     started = datetime.now(timezone.utc)
-    host = {**describe_host(), "rans": rans_implementation().name}
+    host = {**describe_host(), "rans": rans_implementation().name, **_float16(stages, target)}
     named = {stage.key: stage for stage in stages}
     chains: dict[str, object] = {name: _chain(stage) for name, stage in named.items()}
     items = [(stage.key, stage.run) for stage in stages]
@@ -64,6 +67,14 @@ def run_benchmark(
     )
 
 
+def _float16(stages: Sequence[TimedStage], target: Target) -> dict[str, str]:
+    """Return in what ONNX Runtime computes float16 on this processor, where that is asked and is not float16."""
+    on_cpu = target.backend == "onnxruntime" and target.providers == ("CPUExecutionProvider",)
+    if not on_cpu or not any(stage.precision == "fp16" for stage in stages):
+        return {}
+    return {} if computes_in_half(platform.machine(), device_root()) else {"float16": "float32"}
+
+
 def _item(stage: TimedStage, name: str, taken: Taken) -> RunItem:
     """Return what was measured of a stage that was called `name`."""
     return RunItem(
@@ -71,6 +82,8 @@ def _item(stage: TimedStage, name: str, taken: Taken) -> RunItem:
         layer=stage.layer,
         part=stage.part,
         codec=stage.codec,
+        precision=stage.precision,
+        batch=stage.batch,
         source_sha256=stage.source_sha256,
         samples_ms=tuple(taken.samples_ms[name]) if name in taken.samples_ms else None,
         failure=taken.failures.get(name),
@@ -79,11 +92,12 @@ def _item(stage: TimedStage, name: str, taken: Taken) -> RunItem:
     )
 
 
-def _chain(stage: TimedStage) -> tuple[str, str, str]:
-    """Return what runs with a stage for one image: on the device, on the edge, or with a picture codec."""
+def _chain(stage: TimedStage) -> tuple[object, ...]:
+    """Return what runs with a stage for one batch: on the device, on the edge, or with a picture codec."""
+    where = stage.codec or ""
     if stage.layer != WHOLE:
-        return stage.variant, stage.layer, "device" if stage.part in ("head", "encode") else "edge"
-    return stage.variant, stage.layer, stage.codec or ""
+        where = "device" if stage.part in ("head", "encode") else "edge"
+    return stage.variant, stage.layer, where, stage.precision, stage.batch
 
 
 def time_functions(

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from benchmarks.latency.bench import run_benchmark
+from benchmarks.latency.measured_items import MeasuredItems, item_settings, items_to_measure
 from benchmarks.latency.reference import reference_stage
 from benchmarks.latency.run import LatencyRun, write_run
 from benchmarks.latency.stages import TimedStage, stages_of_layer, stages_of_whole
 from benchmarks.latency.table import TABLE_FILE, import_run
 from engines.building.build import build
-from engines.building.build_items import WHOLE, BuildItem
+from engines.building.build_items import FLOAT32, WHOLE
 from engines.building.evidence import is_own
-from engines.building.project_items import items_of_project
 from engines.host.this_machine import this_machine
 from engines.targets.lookup import Target, find_target
 from engines.targets.project_targets import build_settings, own_targets
-from exporter.progress import OnProgress, no_progress
+from exporter.progress import OnProgress, counter, no_progress
 from exporter.project.overrides import overridden
-from exporter.project.settings import Project
+from exporter.project.settings import BenchSection, Precision, Project
 from exporter.variants.choice import naming
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import InputError
@@ -28,6 +30,8 @@ from jetson.files.atomic_files import sha256_of_file
 from jetson.runtime.sampling import until_steady
 
 RUNS_FOLDER = "runs"
+# Gets in words which bundles were not converted to which precision.
+OnWithoutForm: TypeAlias = Callable[[tuple[str, ...]], None]
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,8 @@ class BenchRequest:
 
     `variants`: names or patterns, none for all; `layers`: bundles, none for all; `target`: what runs here. `rounds`:
     how often each part is measured; `warm_up`: the least number of rounds before those that are kept, which go on until
-    all parts are steady; None: as the project file says.
+    all parts are steady; `precisions`: in which networks are measured; `batches`: images at once. None: as the project
+    file says.
     """
 
     variants: tuple[str, ...] = ()
@@ -44,6 +49,8 @@ class BenchRequest:
     target: str = "cpu"
     rounds: int | None = None
     warm_up: int | None = None
+    precisions: tuple[Precision, ...] | None = None
+    batches: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class BenchResult:
     """What was measured (parts that failed are in `run` with their reasons), and where it is kept.
 
     `path`: the run's file; `table`: the latency table, and `rows_added` to it; `left_out`: how many variants are not
-    for any of the layers.
+    for any of the layers; `without_form`: in words, which bundles were not converted to which precision.
     """
 
     run: LatencyRun
@@ -59,6 +66,7 @@ class BenchResult:
     table: Path
     rows_added: int
     left_out: int
+    without_form: tuple[str, ...] = ()
 
 
 def bench_project(
@@ -68,24 +76,24 @@ def bench_project(
     on_result: Callable[[LatencyRun], None] | None = None,
     on_left_out: Callable[[int], None] | None = None,
     on_written: Callable[[Path], None] | None = None,
+    on_without_form: OnWithoutForm | None = None,
 ) -> BenchResult:
-    """Measure in float32, one image at a time, on one thread; build what is missing for it, and keep every sample.
+    """Measure on one thread, in each precision and batch; build what is missing for it, and keep every sample.
 
     The reference network is in all rounds; where the target does not take it, the run says so.
 
-    `on_result` gets the run before anything of it is written, `on_written` the run's file once it is; `on_left_out`,
-    before all else, how many variants are not for any of the layers. Raises CoopexportError when a variant, a layer or
-    the target is unknown, a bundle is missing or stale, an engine cannot be built, or the table is none; OSError when a
-    file cannot be written.
+    `on_result` gets the run before anything of it is written, `on_written` the run's file once it is; before all else
+    `on_left_out` gets how many variants are not for any of the layers, and `on_without_form`, in words, which bundles
+    were not converted to which precision, if any. Raises CoopexportError when a variant, a layer or the target is
+    unknown, a bundle is missing or stale, nothing has a form in a precision, an engine cannot be built, or the table is
+    none; OSError when a file cannot be written.
     """
-    settings = overridden(project.settings.bench, {"rounds": request.rounds, "warm_up": request.warm_up})
+    settings = bench_section(project, request)
     target = find_target(request.target, own_targets(project.settings.targets))
     _check_here(target)
-    found = items_of_project(project, request.variants, request.layers)
-    if on_left_out is not None:
-        on_left_out(len(found.left_out))
-    _build_all(project, found.items, target, on_progress)
-    stages = _parts(found.items, target)
+    found = found_items(project, request, settings, on_left_out, on_without_form)
+    _build_all(project, found, target, settings.batches, on_progress)
+    stages = _parts(found, target, settings.batches)
     on_progress("measuring", 0, settings.warm_up + settings.rounds)
     run = run_benchmark(
         stages,
@@ -95,30 +103,63 @@ def bench_project(
         lambda done, total: on_progress("measuring", done, total),
         reference_stage(target),
     )
-    return kept_run(project, run, len(found.left_out), on_result, on_written)
+    return kept_run(project, run, found, on_result, on_written)
+
+
+def bench_section(project: Project, request: BenchRequest) -> BenchSection:
+    """Return `[bench]` with what the request says; raises CoopexportError for a value that is not allowed."""
+    return overridden(
+        project.settings.bench,
+        {
+            "rounds": request.rounds,
+            "warm_up": request.warm_up,
+            "precisions": request.precisions,
+            "batches": request.batches,
+        },
+    )
+
+
+def found_items(
+    project: Project,
+    request: BenchRequest,
+    settings: BenchSection,
+    on_left_out: Callable[[int], None] | None,
+    on_without_form: OnWithoutForm | None,
+) -> MeasuredItems:
+    """Return what a request measures, and tell what it leaves out; errors and callbacks as of `bench_project`."""
+    found = items_to_measure(project, request.variants, request.layers, settings.precisions)
+    if on_left_out is not None:
+        on_left_out(len(found.left_out))
+    if on_without_form is not None and found.without_form:
+        on_without_form(found.without_form)
+    return found
 
 
 def bench_settings(project: Project, target: Target) -> BuildSettings:
-    """Return how engines to measure are built: as the project says, but in float32 for one image."""
-    chosen = build_settings(target, project.settings.build)
-    return chosen._replace(precision="fp32", batches=(1, 1, 1), dla_core=None)  # no DLA computes in float32
+    """Return how engines to measure are built, before `item_settings`: as the project says, but float32, one image."""
+    return build_settings(target, project.settings.build)._replace(precision=FLOAT32, batches=(1, 1, 1))
 
 
 def kept_run(
     project: Project,
     run: LatencyRun,
-    left_out: int,
+    found: MeasuredItems | None,
     on_result: Callable[[LatencyRun], None] | None,
     on_written: Callable[[Path], None] | None,
 ) -> BenchResult:
-    """Write a run and put it into the latency table; callbacks as of `bench_project`."""
+    """Write a run and put it into the latency table; callbacks as of `bench_project`.
+
+    `found`: what was to be measured, None for a run that somebody brings.
+    """
     if on_result is not None:
         on_result(run)
     path = write_run(project.output / RUNS_FOLDER, run)
     if on_written is not None:
         on_written(path)
     table = project.output / TABLE_FILE
-    return BenchResult(run, path, table, import_run(table, run, sha256_of_file(str(path))), left_out)
+    rows = import_run(table, run, sha256_of_file(str(path)))
+    left_out, without_form = (0, ()) if found is None else (len(found.left_out), found.without_form)
+    return BenchResult(run, path, table, rows, left_out, without_form)
 
 
 def _check_here(target: Target) -> None:
@@ -130,25 +171,30 @@ def _check_here(target: Target) -> None:
         )
 
 
-def _build_all(project: Project, items: Sequence[BuildItem], target: Target, on_progress: OnProgress) -> None:
-    """Build what is missing for the target, as the project says, but in float32 for one image."""
+def _build_all(
+    project: Project, found: MeasuredItems, target: Target, batches: Sequence[int], on_progress: OnProgress
+) -> None:
+    """Build what is missing for the target, as the project says, for batches of fixed sizes."""
     machine = this_machine()
     settings = bench_settings(project, target)
-    task = f"building for {target.name}"
-    on_progress(task, 0, len(items))
-    for done, item in enumerate(items, start=1):
+    on_item = counter(on_progress, f"building for {target.name}", len(found.items) * len(batches))
+    on_item(0)
+    for done, (item, batch) in enumerate(itertools.product(found.items, batches), start=1):
         with naming(item.variant):
-            build(item, target, settings, machine=machine)
-        on_progress(task, done, len(items))
+            build(item, target, item_settings(settings, item.precision, batch), machine=machine)
+        on_item(done)
 
 
-def _parts(items: Sequence[BuildItem], target: Target) -> list[TimedStage]:
-    """Return what is timed: head, encode, decode and tail of every cut, and the whole network of every variant."""
+def _parts(found: MeasuredItems, target: Target, batches: Sequence[int]) -> list[TimedStage]:
+    """Return what is timed: the parts of every cut, and of every variant its images and its whole network."""
     stages: list[TimedStage] = []
-    for item in items:
-        with naming(item.variant):
-            if item.role == "head":
-                stages += stages_of_layer(item.folder, item.layer, target)
-            elif item.role == WHOLE:
-                stages += stages_of_whole(item.folder, target)
+    for folder in found.folders:
+        items = [item for item in found.items if item.folder == folder]
+        with naming(items[0].variant):
+            for item, batch in itertools.product(items, batches):
+                if item.role == "head":
+                    stages += stages_of_layer(folder, item.layer, target, item.precision, batch)
+            whole = [item.precision for item in items if item.role == WHOLE]
+            for batch in batches:
+                stages += stages_of_whole(folder, target, whole, batch)
     return stages

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.latency.dip import dip
 
-FlagKind = Literal["drift", "bimodal", "outliers", "few samples", "unsteady", "throttled"]
+FlagKind = Literal["drift", "bimodal", "outliers", "few samples", "unsteady", "throttled", "float16"]
 
 _MATTERS = 0.05
 # Of the normal distribution: 1 in 1,000 is farther from 0.

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from calibration.codecs.input_coding import PICTURE_PAYLOADS, PictureCodec, decode_picture
 from engines.backends.interface import Runner
-from engines.building.build_items import WHOLE, BuildItem, item_of_whole, items_of_layer
+from engines.building.build_items import FLOAT32, WHOLE, BuildItem, item_of_whole, items_of_layer
 from engines.building.open_engine import open_engine
-from engines.building.pair import network_input
 from engines.targets.lookup import Target
 from exporter.bundles.bundle import (
     WholeFile,
@@ -26,13 +25,15 @@ from exporter.bundles.bundle import (
     read_whole,
 )
 from exporter.bundles.golden import golden_head_outputs, golden_tail_inputs
-from jetson.runtime.cycle import Cycle
+from jetson.engines.golden_check import in_batches
+from jetson.runtime import preprocessing
+from jetson.runtime.cycle import Cycle, calls_in_turn
 from jetson.wire.image_message import decode_raw, raw_payload
 
 
 @dataclass(frozen=True)
 class TimedStage:
-    """One thing to time: its key in the table and a function without arguments.
+    """One thing to time: its key in the table and a function without arguments, which handles a whole batch.
 
     `load_ms`: how long its engine took to check and to load, None for what has none.
     """
@@ -44,67 +45,97 @@ class TimedStage:
     source_sha256: str
     run: Callable[[], Any]
     load_ms: float | None = None
+    precision: str = FLOAT32
+    batch: int = 1
 
     @property
     def key(self) -> str:
         """Return a name that no other part of the run has."""
-        return f"{self.variant}/{self.layer}/{self.part}/{self.codec or ''}"
+        return f"{self.variant}/{self.layer}/{self.part}/{self.codec or ''}/{self.precision}/{self.batch}"
 
 
-def stages_of_layer(folder: Path, layer: str, target: Target) -> list[TimedStage]:
-    """Return head, encode, decode and tail of a split bundle, on its golden data.
+def stages_of_layer(
+    folder: Path, layer: str, target: Target, precision: str = FLOAT32, batch: int = 1
+) -> list[TimedStage]:  # fmt: skip
+    """Return head, encode, decode and tail of a split bundle in a precision, on that precision's golden data.
 
-    `encode` and `decode` are entropy coding and message; quantisation is part of head and tail.
-    Raises CoopexportError when an engine is missing or stale.
+    `batch`: images at once. `encode` and `decode` are entropy coding and message; quantisation is part of head and
+    tail. Raises CoopexportError when an engine is missing or stale.
     """
     bundle = read_split(folder, layer)
-    golden = read_golden(folder, bundle.golden)
-    (head, head_load_ms), (tail, tail_load_ms) = (_opened(item, target) for item in items_of_layer(folder, layer))
-    codec = read_feature_codec(folder, bundle)
-    singles = _samples(golden_head_outputs(golden))
-    inputs, head_outputs = Cycle(_singles(golden["inputs"])), Cycle(singles)
-    tail_inputs = Cycle(_samples(golden_tail_inputs(golden)))
-    messages = Cycle([codec.encode(item) for item in singles])
-    head_sha256, tail_sha256 = bundle.head.sha256, bundle.tail.sha256
+    head_item, tail_item = items_of_layer(folder, layer, precision)
+    golden = read_golden(folder, head_item.golden)
+    (head, head_load_ms), (tail, tail_load_ms) = (_opened(item, target, batch) for item in (head_item, tail_item))
+    codec = read_feature_codec(folder, bundle, batch)
+    sent = in_batches(golden_head_outputs(golden), batch)
+    inputs, head_outputs = Cycle(in_batches([golden["inputs"]], batch)), Cycle(sent)
+    tail_inputs = Cycle(in_batches(golden_tail_inputs(golden), batch))
+    messages = Cycle([codec.encode(outputs) for outputs in sent])
+
+    def stage(
+        part: str, coded: str | None, item: BuildItem, run: Callable[[], Any], load_ms: float | None = None
+    ) -> TimedStage:
+        return TimedStage(bundle.variant, layer, part, coded, item.graph.sha256, run, load_ms, precision, batch)
+
     return [
-        TimedStage(bundle.variant, layer, "head", None, head_sha256, lambda: head([inputs()]), head_load_ms),
-        TimedStage(bundle.variant, layer, "encode", bundle.codec, head_sha256, lambda: codec.encode(head_outputs())),
-        TimedStage(bundle.variant, layer, "decode", bundle.codec, tail_sha256, lambda: codec.decode(messages())),
-        TimedStage(bundle.variant, layer, "tail", None, tail_sha256, lambda: tail(tail_inputs()), tail_load_ms),
+        stage("head", None, head_item, lambda: head(inputs()), head_load_ms),
+        stage("encode", bundle.codec, head_item, lambda: codec.encode(head_outputs())),
+        stage("decode", bundle.codec, tail_item, lambda: codec.decode(messages())),
+        stage("tail", None, tail_item, lambda: tail(tail_inputs()), tail_load_ms),
     ]
 
 
-def stages_of_whole(folder: Path, target: Target) -> list[TimedStage]:
-    """Return the whole network, the preprocessing, and the coding of the image itself, on the golden data."""
+def stages_of_whole(
+    folder: Path, target: Target, precisions: Sequence[str] = (FLOAT32,), batch: int = 1
+) -> list[TimedStage]:  # fmt: skip
+    """Return preprocessing, the whole network in each precision, and the coding of the image itself, on golden data.
+
+    `batch`: images at once. What handles images does not depend on precision, and is called float32.
+    """
     whole = read_whole(folder)
     golden = read_golden(folder, whole.golden)
     declaration = whole.declared_preprocessing()
-    runner, load_ms = _opened(item_of_whole(folder), target)
     images = list(golden["images"])
     shape = images[0].shape
-    inputs, to_prepare = Cycle(_singles(golden["inputs"])), Cycle(images)
-    to_raw = Cycle(images)
-    raws = Cycle([raw_payload(image) for image in images])
-    key = (whole.variant, WHOLE)
+    to_prepare = Cycle([group[0] for group in in_batches([golden["images"]], batch)])
+    raws = [raw_payload(image) for image in images]
     sha256 = images_sha256(whole)
+
+    def stage(part: str, codec: str | None, run: Callable[[], Any]) -> TimedStage:
+        return TimedStage(whole.variant, WHOLE, part, codec, sha256, run, batch=batch)
+
     return [
-        TimedStage(*key, "preprocess", None, sha256, lambda: network_input(declaration, to_prepare())),
-        TimedStage(*key, WHOLE, None, whole.model.sha256, lambda: runner([inputs()]), load_ms),
-        TimedStage(*key, "encode", "raw", sha256, lambda: raw_payload(to_raw())),
-        TimedStage(*key, "decode", "raw", sha256, lambda: decode_raw(raws(), shape)),
+        stage(
+            "preprocess",
+            None,
+            lambda: preprocessing.apply(declaration, to_prepare()).astype(np.float32, copy=False),
+        ),
+        *(_network_stage(item_of_whole(folder, precision), target, batch) for precision in precisions),
+        stage("encode", "raw", calls_in_turn(raw_payload, images, batch)),
+        stage("decode", "raw", calls_in_turn(lambda payload: decode_raw(payload, shape), raws, batch)),
         *(
-            stage
+            stage(part, codec, run)
             for codec in PICTURE_PAYLOADS
             if (quality := _quality(whole, codec)) is not None
-            for stage in _picture_stages(key, codec, quality, sha256, images)
+            for part, run in _picture_runs(codec, quality, images, batch)
         ),
     ]
 
 
-def _opened(item: BuildItem, target: Target) -> tuple[Runner, float]:
+def _network_stage(item: BuildItem, target: Target, batch: int) -> TimedStage:
+    """Return the whole network in the precision of `item`, on that precision's golden inputs."""
+    runner, load_ms = _opened(item, target, batch)
+    inputs = Cycle(in_batches([read_golden(item.folder, item.golden)["inputs"]], batch))
+    sha256 = item.graph.sha256
+    return TimedStage(
+        item.variant, WHOLE, WHOLE, None, sha256, lambda: runner(inputs()), load_ms, item.precision, batch
+    )
+
+
+def _opened(item: BuildItem, target: Target, batch: int) -> tuple[Runner, float]:
     """Return the engine of an item, checked and loaded, and how many milliseconds that took."""
     started = time.perf_counter()
-    runner = open_engine(item, target)
+    runner = open_engine(item, target, (batch, batch, batch))
     return runner, 1000.0 * (time.perf_counter() - started)
 
 
@@ -114,26 +145,13 @@ def _quality(whole: WholeFile, codec: PictureCodec) -> int | None:
     return None if found is None else found.quality
 
 
-def _picture_stages(
-    key: tuple[str, str],
-    codec: PictureCodec,
-    quality: int,
-    sha256: str,
-    images: Sequence[NDArray[np.uint8]],
-) -> list[TimedStage]:
-    """Return coding and decoding of the image by a picture codec."""
+def _picture_runs(
+    codec: PictureCodec, quality: int, images: Sequence[NDArray[np.uint8]], batch: int
+) -> list[tuple[str, Callable[[], Any]]]:
+    """Return coding and decoding of `batch` images by a picture codec."""
     payload = PICTURE_PAYLOADS[codec]
-    to_code, coded = Cycle(images), Cycle([payload(image, quality) for image in images])
+    coded = [payload(image, quality) for image in images]
     return [
-        TimedStage(*key, "encode", codec, sha256, lambda: payload(to_code(), quality)),
-        TimedStage(*key, "decode", codec, sha256, lambda: decode_picture(coded())),
+        ("encode", calls_in_turn(lambda image: payload(image, quality), images, batch)),
+        ("decode", calls_in_turn(decode_picture, coded, batch)),
     ]
-
-
-def _samples(tensors: Sequence[NDArray[Any]]) -> list[list[NDArray[Any]]]:
-    """Return what several tensors hold of each sample."""
-    return [list(sample) for sample in zip(*map(_singles, tensors), strict=True)]
-
-
-def _singles(batch: NDArray[Any]) -> list[NDArray[Any]]:
-    return [batch[index : index + 1] for index in range(len(batch))]

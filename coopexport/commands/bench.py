@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from coopexport.commands.bench_printing import print_bench_order, print_conditions
+from coopexport.commands.bench_printing import print_bench_order, print_conditions, print_without_form
 from coopexport.commands.build_printing import print_event
 from coopexport.commands.options import target_option
 from coopexport.output import (
@@ -26,6 +26,7 @@ from coopexport.output import (
 if TYPE_CHECKING:
     from benchmarks.latency.run import LatencyRun, RunItem
     from benchmarks.latency.statistics import Summary
+    from exporter.project.settings import Precision
 
     Summaries = Sequence[tuple[RunItem, Summary | None]]
 
@@ -37,6 +38,14 @@ if TYPE_CHECKING:
 @target_option
 @click.option("--rounds", type=click.IntRange(min=8), help="How often each part is measured.")
 @click.option("--warm-up", type=click.IntRange(min=1), help="Least number of rounds before, until all is steady.")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(["fp32", "fp16", "int8"]),
+    help="Of the networks, as coopexport precision made them; repeatable.",
+)
+@click.option("--batch", "batches", multiple=True, type=click.IntRange(min=1), help="Images at once; repeatable.")
 @click.option("--device", help="Measure on this device, user@host or user@host:port, over ssh.")
 @click.option(
     "--order",
@@ -57,13 +66,16 @@ def bench(
     target_name: str,
     rounds: int | None,
     warm_up: int | None,
+    precisions: tuple[Precision, ...],
+    batches: tuple[int, ...],
     device: str | None,
     order_file: Path | None,
     run_file: Path | None,
 ) -> None:
-    """Measure heads, codecs and tails, in float32, one image at a time, into the latency table.
+    """Measure heads, codecs and tails into the latency table.
 
-    On this machine, or on the device that the target is: over ssh with --device, by hand with --order and --result.
+    In float32, one image at a time, unless [bench], --precision or --batch say otherwise. On this machine, or on the
+    device that the target is: over ssh with --device, by hand with --order and --result.
     """
     from benchmarks.latency.bench_project import BenchRequest, bench_project
     from exporter.project.settings import load_project
@@ -71,7 +83,9 @@ def bench(
 
     if sum(item is not None for item in (device, order_file, run_file)) > 1:
         raise InputError("give one of --device, --order and --result")
-    request = BenchRequest(variant_names, layer_names, target_name, rounds, warm_up)
+    request = BenchRequest(
+        variant_names, layer_names, target_name, rounds, warm_up, precisions or None, batches or None
+    )
     project = load_project(project_file)
 
     def say_left_out(count: int) -> None:
@@ -81,13 +95,15 @@ def bench(
         if order_file is not None:
             from benchmarks.latency.devices.bench_device import write_bench_order
 
-            print_bench_order(write_bench_order(project, request, order_file, bar, say_left_out))
+            print_bench_order(write_bench_order(project, request, order_file, bar, say_left_out, print_without_form))
             return
         if device is not None:
             from benchmarks.latency.devices.bench_device import bench_over_ssh
 
             show = bar.above(print_device_run)
-            result = bench_over_ssh(project, request, device, bar, bar.above(print_event), show, say_left_out, wrote)
+            result = bench_over_ssh(
+                project, request, device, bar, bar.above(print_event), show, say_left_out, wrote, print_without_form
+            )
         elif run_file is not None:
             from benchmarks.latency.devices.bench_device import import_bench_run
 
@@ -95,7 +111,7 @@ def bench(
             named = target_name if given else None
             result = import_bench_run(project, run_file, named, print_device_run, wrote)
         else:
-            result = bench_project(project, request, bar, print_run, say_left_out, wrote)
+            result = bench_project(project, request, bar, print_run, say_left_out, wrote, print_without_form)
     click.echo(f"added {result.rows_added} rows to {result.table.name}")
     next_step("coopexport select")
 
@@ -120,9 +136,11 @@ def print_run(run: LatencyRun) -> None:
     if many:
         for item in run.items:
             if item.failure is not None:
-                click.echo(f"failed: {item.variant} {item.layer} {item.part}: {item.failure}", err=True)
+                click.echo(f"failed: {item.variant} {item.layer} {_name(item)}: {item.failure}", err=True)
     for line in reasons(found):
         click.echo(line)
+    if any(item.batch != 1 for item in run.items):
+        click.echo("times of a batch are those of all its images together")
     click.echo(reference_line(run))
 
 
@@ -160,14 +178,16 @@ def rows_by_cut(found: Summaries) -> list[tuple[str, ...]]:
     cuts: dict[tuple[str, str], dict[str, str]] = {}
     marked = set()
     for item, summary in found:
-        key = item.variant, item.layer
+        key = item.variant, " ".join([item.layer, *_form(item)])
         cells = cuts.setdefault(key, {})
         if item.layer != "whole" or item.part == "whole":  # encode and decode of images: the same for all variants
             cells[item.part] = "failed" if summary is None else f"{summary.p50_ms:.4f}"
         if summary is not None and summary.flags:
             marked.add(key)
     return [
-        (*key, *(cells.get(part, "") for part in _PARTS), _MARK if key in marked else "") for key, cells in cuts.items()
+        (*key, *(cells.get(part, "") for part in _PARTS), _MARK if key in marked else "")
+        for key, cells in cuts.items()
+        if cells or key in marked
     ]
 
 
@@ -211,4 +231,10 @@ def summaries(run: LatencyRun) -> Summaries:
 
 
 def _name(item: RunItem) -> str:
-    return item.part if item.codec is None else f"{item.part} {item.codec}"
+    return " ".join([item.part, *([] if item.codec is None else [item.codec]), *_form(item)])
+
+
+def _form(item: RunItem) -> list[str]:
+    """Return precision and batch of an item in words, where they are not float32 and one image."""
+    precision = [] if item.precision == "fp32" else [item.precision]
+    return precision if item.batch == 1 else [*precision, f"batch {item.batch}"]

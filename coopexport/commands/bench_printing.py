@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from benchmarks.latency.run import LatencyRun
 
 
+_MOST_NAMED = 3
+
+
 def print_conditions(run: LatencyRun) -> None:
     """Print power mode, clocks, temperatures and throttling of a run on a device, and what its samples are."""
     click.echo(f"{run.target}: {'; '.join([run.backend + ' ' + run.backend_version, *_conditions(run)])}")
@@ -21,6 +24,13 @@ def print_conditions(run: LatencyRun) -> None:
         click.echo(f"a sample is: {timing}")
     if not run.interleaved:
         click.echo("note: not interleaved: ratios between rows hold less exactly than in one sitting")
+
+
+def print_without_form(found: tuple[str, ...]) -> None:
+    """Say in one line what was not converted, and so is not measured."""
+    more = "" if len(found) <= _MOST_NAMED else f" and {len(found) - _MOST_NAMED} more"
+    named = ", ".join(found[:_MOST_NAMED])
+    click.echo(f"left out, not converted: {named}{more} (coopexport precision does that)", err=True)
 
 
 def print_bench_order(written: WrittenBenchOrder) -> None:

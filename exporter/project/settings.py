@@ -195,10 +195,20 @@ class TargetSection(_Section):
 
 
 class BenchSection(_Section):
-    """`[bench]`: how often to measure, and how many rounds come before at least: they go on until all is steady."""
+    """`[bench]`: how often to measure, and how many rounds come before at least: they go on until all is steady.
+
+    `precisions`: in which networks are measured, where `coopexport precision` made them; `batches`: images at once.
+    """
 
     rounds: int = Field(default=100, ge=8)
     warm_up: int = Field(default=10, ge=1)
+    precisions: tuple[Precision, ...] = Field(default=("fp32",), min_length=1)
+    batches: tuple[PositiveInt, ...] = Field(default=(1,), min_length=1)
+
+    @field_validator("precisions", "batches")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(values))
 
 
 Quality = Annotated[int, Field(ge=1, le=100)] | Literal["lowest"]

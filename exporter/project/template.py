@@ -131,6 +131,8 @@ batches = [1, 1, 1]                   # min, opt and max at a time; three equal 
 [bench]
 rounds = 100
 warm_up = 10                          # at least; it goes on until all parts are steady
+precisions = ["fp32"]                 # and "fp16", "int8", where `coopexport precision` made them
+batches = [1]                         # images at once; latencies are those of the whole batch
 
 [select]
 device_slowdown = 5.0                 # how much slower the device is than this machine: an assumption, recorded

@@ -7,12 +7,13 @@ from datetime import datetime, timezone
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from jetson.agent.build_command import build_items, folder_for
-from jetson.agent.engine_maker import Maker, choose_maker
+from jetson.agent.engine_maker import ONNXRUNTIME, Maker, choose_maker
 from jetson.agent.measuring.sittings import measure
-from jetson.agent.measuring.stages import REFERENCE, WHOLE, Stage, stages_of
+from jetson.agent.measuring.stages import FLOAT32, REFERENCE, WHOLE, Stage, stages_of
 from jetson.agent.progress import Tell, open_progress
 from jetson.agent.result_engines import CheckedEngine, check_engine, open_result_of
 from jetson.device.conditions import describe_conditions, read_conditions
+from jetson.device.half_arithmetic import computes_in_half
 from jetson.device.matching import check_device
 from jetson.device.power_mode import PowerMode
 from jetson.device.power_mode_change import power_mode
@@ -101,7 +102,7 @@ def _measured_run(
         "run": "{:%Y%m%dT%H%M%SZ}-{}".format(started, os.urandom(4).hex()),
         "started_at": started.isoformat().split(".")[0] + "+00:00",
         "target": request.target.name,
-        "host": _host(probe, measured.timings),
+        "host": dict(_host(probe, measured.timings), **_float16(maker, probe, stages)),
         "backend": maker.backend,
         "backend_version": maker.version,
         "threads": 1,
@@ -141,7 +142,17 @@ def _is_reference(stage: Stage, how: Measurement) -> bool:
 
 
 def _row_name(row: Dict[str, Any]) -> str:
-    return " ".join(str(row[key]) for key in ("variant", "layer", "part", "codec") if key in row)
+    words = [str(row[key]) for key in ("variant", "layer", "part", "codec") if key in row]
+    words += [row["precision"]] if row["precision"] != FLOAT32 else []
+    words += ["batch {}".format(row["batch"])] if row["batch"] != 1 else []
+    return " ".join(words)
+
+
+def _float16(maker: Maker, probe: Probe, stages: List[Stage]) -> Dict[str, str]:
+    """Return in what ONNX Runtime computes float16 on this processor, where that is asked and is not float16."""
+    if maker.kind != ONNXRUNTIME or not any(stage.precision == "fp16" for stage in stages):
+        return {}
+    return {} if computes_in_half(probe.machine.architecture, device_root()) else {"float16": "float32"}
 
 
 def _host(probe: Probe, timings: Tuple[str, ...]) -> Dict[str, Any]:

@@ -53,6 +53,13 @@ def run_in_batches(runner: Runner, inputs: Sequence[Any], batch: int) -> Arrays:
     return [np.concatenate([part[index] for part in parts]) for index in range(len(parts[0]))]
 
 
+def in_batches(arrays: Sequence[Any], batch: int) -> List[Arrays]:
+    """Return N x ... arrays as lists of `batch` samples each, the last sample repeated where they do not fill one."""
+    return [
+        [filled_up(one[start : start + batch], batch) for one in arrays] for start in range(0, len(arrays[0]), batch)
+    ]
+
+
 def filled_up(samples: Any, batch: int) -> Any:
     """Return `samples` (1 to `batch` of them x ...), the last one repeated until they are `batch`."""
     return np.concatenate([samples, np.repeat(samples[-1:], batch - len(samples), axis=0)])

@@ -8,17 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.latency.bench_project import BenchRequest, BenchResult, bench_settings, kept_run
+from benchmarks.latency.bench_project import (
+    BenchRequest,
+    BenchResult,
+    OnWithoutForm,
+    bench_section,
+    bench_settings,
+    found_items,
+    kept_run,
+)
 from benchmarks.latency.devices.bench_order import BenchOrder, bench_order
+from benchmarks.latency.measured_items import MeasuredItems
 from benchmarks.latency.run import LatencyRun, read_run
-from engines.building.project_items import items_of_project
 from engines.device_builds.remote import bench_on_device
 from engines.device_builds.requests import check_device_target, write_request
 from engines.targets.lookup import find_target
 from engines.targets.project_targets import own_targets
 from engines.targets.target import Target
 from exporter.progress import OnProgress, ignore, no_progress
-from exporter.project.overrides import overridden
 from exporter.project.settings import Project
 from jetson.errors import InputError
 
@@ -43,22 +50,23 @@ def bench_over_ssh(
     on_result: Callable[[LatencyRun], None] | None = None,
     on_left_out: Callable[[int], None] | None = None,
     on_written: Callable[[Path], None] | None = None,
+    on_without_form: OnWithoutForm | None = None,
 ) -> BenchResult:
     """Measure on `device` (user@host:port), which is the request's target; build what is missing there.
 
-    Heads, tails and whole networks in float32 for one image, the codec, preprocessing and the raw image, with the
+    Heads, tails and whole networks in each precision and batch, the codec, preprocessing and the raw image, with the
     reference network in the same rounds. `on_event` gets what the agent tells (`jetson.agent.progress`), other
     callbacks as of `bench_project`. What failed is in the run with its reason. Raises CoopexportError when the device
     is not the target, or the connection is lost: finished engines are not built again.
     """
     target = _device_target(project, request)
-    order, left_out = _order(project, request, target, on_progress, on_left_out)
+    order, found = _order(project, request, target, on_progress, on_left_out, on_without_form)
     _, data = bench_on_device(device, target, order.pending, order.measured, on_event or ignore, order.kept)
     with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
         path = Path(folder) / "run.json"
         path.write_bytes(data)
         run = read_run(path)
-    return kept_run(project, run, left_out, on_result, on_written)
+    return kept_run(project, run, found, on_result, on_written)
 
 
 def write_bench_order(
@@ -67,6 +75,7 @@ def write_bench_order(
     path: Path,
     on_progress: OnProgress = no_progress,
     on_left_out: Callable[[int], None] | None = None,
+    on_without_form: OnWithoutForm | None = None,
 ) -> WrittenBenchOrder:
     """Write what a device without ssh needs to build and to measure into a .zip file.
 
@@ -75,9 +84,9 @@ def write_bench_order(
     if path.suffix != ".zip":
         raise InputError(f"--order {path}: an order is a .zip file", path=path, fix=f"call it {path.name}.zip")
     target = _device_target(project, request)
-    order, left_out = _order(project, request, target, on_progress, on_left_out)
+    order, found = _order(project, request, target, on_progress, on_left_out, on_without_form)
     write_request(path, target, order.pending, order.measured)
-    return WrittenBenchOrder(path, len(order.kept), path.stat().st_size, left_out, order.without_reference)
+    return WrittenBenchOrder(path, len(order.kept), path.stat().st_size, len(found.left_out), order.without_reference)
 
 
 def import_bench_run(
@@ -96,7 +105,7 @@ def import_bench_run(
         target = find_target(target_name, own_targets(project.settings.targets))
         if run.target != target.name:
             raise InputError(f"{path} is of target {run.target}, and --target says {target.name}", path=path)
-    return kept_run(project, run, 0, on_result, on_written)
+    return kept_run(project, run, None, on_result, on_written)
 
 
 def _device_target(project: Project, request: BenchRequest) -> Target:
@@ -111,11 +120,11 @@ def _order(
     target: Target,
     on_progress: OnProgress,
     on_left_out: Callable[[int], None] | None,
-) -> tuple[BenchOrder, int]:
-    """Return what goes to the device, and how many variants are left out."""
-    how = overridden(project.settings.bench, {"rounds": request.rounds, "warm_up": request.warm_up})
-    found = items_of_project(project, request.variants, request.layers)
-    if on_left_out is not None:
-        on_left_out(len(found.left_out))
+    on_without_form: OnWithoutForm | None,
+) -> tuple[BenchOrder, MeasuredItems]:
+    """Return what goes to the device, and what it is made of."""
+    how = bench_section(project, request)
+    found = found_items(project, request, how, on_left_out, on_without_form)
     settings = bench_settings(project, target)
-    return bench_order(found.items, target, settings, how.rounds, how.warm_up, on_progress), len(found.left_out)
+    order = bench_order(found.items, target, settings, how.rounds, how.warm_up, on_progress, how.batches)
+    return order, found

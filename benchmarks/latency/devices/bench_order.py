@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.latency.measured_items import item_settings
 from benchmarks.latency.reference import REFERENCE, reference_model, reference_sha256
-from engines.building.build_items import WHOLE, BuildItem
+from engines.building.build_items import FLOAT32, WHOLE, BuildItem
 from engines.building.prepared_file import prepare
 from engines.device_builds.requests import OrderedMeasurement, PendingEngine, pending_engine
 from engines.preflight.check import buildable_graph_warnings
@@ -55,26 +57,31 @@ def bench_order(
     rounds: int,
     warm_up: int,
     on_progress: OnProgress,
+    batches: Sequence[int] = (1,),
 ) -> BenchOrder:
-    """Return what a device is to build and to measure of `items`; raises CoopexportError as `prepare` does."""
-    on_item = counter(on_progress, f"preparing for {target.name}", len(items))
+    """Return what a device is to build and to measure of `items`, each for every batch.
+
+    `settings`: for all, before `item_settings`. Raises CoopexportError as `prepare` does.
+    """
+    on_item = counter(on_progress, f"preparing for {target.name}", len(items) * len(batches))
     kept: list[PendingEngine] = []
     cuts: list[CutCoding] = []
-    images: list[ImageInput] = []
     files: dict[str, bytes] = {}
-    named = {(item.variant, item.layer, item.role): item for item in items}
-    for item in items:
+    named = {
+        (item.variant, item.layer, item.precision, batch, item.role): item
+        for item, batch in itertools.product(items, batches)
+    }
+    for (_, _, precision, batch, _), item in named.items():
         with naming(item.variant):
-            kept.append(pending_engine(prepare(item, target, settings)))
-            if item.role == WHOLE:
-                images.append(_image_input(item, files))
+            kept.append(pending_engine(prepare(item, target, item_settings(settings, precision, batch))))
         on_item(len(kept))
     names = {key: one.item.name for key, one in zip(named, kept, strict=True)}
-    for variant, layer, role in named:
-        if role == "head" and (variant, layer, "tail") in named:
-            pair = names[variant, layer, "head"], names[variant, layer, "tail"]
-            cuts.append(_cut_coding(named[variant, layer, "head"], pair, target, files))
-    reference, reason = _reference(target, settings)
+    for key, head in named.items():
+        tail_key = (*key[:-1], "tail")
+        if head.role == "head" and tail_key in named:
+            cuts.append(_cut_coding((head, names[key]), (named[tail_key], names[tail_key]), target, files))
+    images = [_image_input(folder, files) for folder in dict.fromkeys(item.folder for item in items)]
+    reference, reason = _reference(target, item_settings(settings, FLOAT32, 1))
     measurement = Measurement(
         rounds,
         warm_up,
@@ -88,17 +95,24 @@ def bench_order(
     return BenchOrder(tuple(kept), pending, OrderedMeasurement(measurement, files), reason)
 
 
-def _cut_coding(head: BuildItem, names: tuple[str, str], target: Target, files: dict[str, bytes]) -> CutCoding:
-    """Return what codes the feature of a cut in the form of the target's engines; its tables go into `files`."""
-    bundle = read_split(head.folder, head.layer)
-    codec = read_feature_codec(head.folder, bundle)
+def _cut_coding(
+    head: tuple[BuildItem, str], tail: tuple[BuildItem, str], target: Target, files: dict[str, bytes]
+) -> CutCoding:
+    """Return what codes the feature of a cut in the form of the target's engines; its tables go into `files`.
+
+    `head`, `tail`: graphs, and the names of their items in the order.
+    """
+    (item, head_name), (tail_item, tail_name) = head, tail
+    bundle = read_split(item.folder, item.layer)
+    codec = read_feature_codec(item.folder, bundle)
     return CutCoding(
-        head.variant,
-        head.layer,
+        item.variant,
+        item.layer,
         bundle.codec,
-        *names,
-        bundle.head.sha256,
-        bundle.tail.sha256,
+        head_name,
+        tail_name,
+        item.graph.sha256,
+        tail_item.graph.sha256,
         codec.associated_data.decode("ascii"),
         tuple(_coded(tensor if target.uint8 else without_uint8(tensor), files) for tensor in codec.tensors),
     )
@@ -114,14 +128,14 @@ def _coded(tensor: FeatureTensor, files: dict[str, bytes]) -> CodedTensor:
     return CodedTensor(*fields, sha256, len(tables))
 
 
-def _image_input(item: BuildItem, files: dict[str, bytes]) -> ImageInput:
-    """Return what images go through before the whole network; the golden images go into `files`."""
-    whole = read_whole(item.folder)
-    images = encode_images(read_golden(item.folder, whole.golden)["images"])
+def _image_input(folder: Path, files: dict[str, bytes]) -> ImageInput:
+    """Return what images go through before a variant's networks; the golden images go into `files`."""
+    whole = read_whole(folder)
+    images = encode_images(read_golden(folder, whole.golden)["images"])
     sha256 = sha256_of_bytes(images)
     files[sha256] = images
     declaration = preprocessing.to_json(whole.declared_preprocessing())
-    return ImageInput(item.variant, images_sha256(whole), declaration, sha256, len(images))
+    return ImageInput(whole.variant, images_sha256(whole), declaration, sha256, len(images))
 
 
 def _reference(target: Target, settings: BuildSettings) -> tuple[PendingEngine | None, str]:

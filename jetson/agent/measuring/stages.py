@@ -1,17 +1,18 @@
 """What a device times for an order: engines, the codec of each cut, and what images go through, as rows of a run."""
 
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
-from jetson.engines.golden_check import filled_up
+from jetson.engines.golden_check import in_batches
 from jetson.errors import ParityError
 from jetson.requests.build_request import BuildRequest, EngineSpec, read_samples
 from jetson.requests.measurement import CutCoding, ImageInput, Measurement, read_codec, read_images
 from jetson.runtime import preprocessing
-from jetson.runtime.cycle import Cycle
+from jetson.runtime.cycle import Cycle, calls_in_turn
 from jetson.wire.image_message import decode_raw, raw_payload
 
 WHOLE, REFERENCE = "whole", "reference"
-# On one device, for one image: what runs after each other.
+FLOAT32 = "fp32"
+# On one device, for one batch: what runs after each other.
 _DEVICE_SIDE = ("head", "encode")
 Run = Callable[[], Any]
 LoadEngine = Callable[[EngineSpec], Any]
@@ -35,7 +36,9 @@ class Stage(NamedTuple):
         """Return how it is called where people read it: "pruned/conv4_1.head"."""
         if self.item is not None:
             return self.item.name
-        return "{}/{}.{} {}".format(self.variant, self.layer, self.part, self.codec or "").strip()
+        form = [self.precision] if self.precision != FLOAT32 else []
+        form += ["batch {}".format(self.batch)] if self.batch != 1 else []
+        return " ".join(filter(None, ["{}/{}.{}".format(self.variant, self.layer, self.part), self.codec or ""] + form))
 
     def to_json(self) -> Dict[str, Any]:
         """Return the row's key as a latency run holds it."""
@@ -44,14 +47,18 @@ class Stage(NamedTuple):
 
 
 def stages_of(request: BuildRequest) -> List[Stage]:
-    """Return all rows, the reference network first; what runs after each other for one image is side by side."""
+    """Return all rows, the reference network first; what runs after each other for one batch is side by side.
+
+    What handles images does not depend on the network's precision: it is timed once for each batch.
+    """
     measurement = request.measurement
-    cuts = {(cut.variant, cut.layer): cut for cut in measurement.cuts} if measurement is not None else {}
+    cuts = {name: cut for cut in measurement.cuts for name in (cut.head, cut.tail)} if measurement is not None else {}
     images = {image.variant: image for image in measurement.images} if measurement is not None else {}
     reference = None if measurement is None else measurement.reference
     found: List[Stage] = []
+    with_images: Set[Tuple[str, int]] = set()
     for item in request.items:
-        cut = cuts.get((item.variant, item.layer))
+        cut = cuts.get(item.name)
         if item.name == reference:
             found.insert(0, _engine(item, (REFERENCE,)))
         elif item.role == "head":
@@ -61,10 +68,16 @@ def stages_of(request: BuildRequest) -> List[Stage]:
             found += [] if cut is None else [_coding(cut, "decode", item)]
             found.append(_engine(item, _chain(item, "edge")))
         else:
-            image = images.get(item.variant)
-            found += [] if image is None else [_of_images(image, "preprocess", None)]
-            found.append(_engine(item, (item.variant, WHOLE, "")))
-            found += [] if image is None else [_of_images(image, part, "raw") for part in ("encode", "decode")]
+            key = item.variant, item.settings.batches[1]
+            image = None if key in with_images else images.get(item.variant)
+            with_images.add(key)
+            engine = _engine(item, _whole_chain(item.variant, None, item.settings.precision, key[1]))
+            found += [engine] if image is None else _with_images(image, key[1], [engine])
+    for item in request.items:  # of variants whose uncut network is not among them
+        key = item.variant, item.settings.batches[1]
+        if key not in with_images and item.variant in images:
+            with_images.add(key)
+            found += _with_images(images[item.variant], key[1], [])
     return found
 
 
@@ -98,7 +111,7 @@ def _engine(item: EngineSpec, chain: Tuple[str, ...]) -> Stage:
 
 
 def _chain(item: EngineSpec, side: str) -> Tuple[str, ...]:
-    return (item.variant, item.layer, side, item.settings.precision)
+    return (item.variant, item.layer, side, item.settings.precision, str(item.settings.batches[1]))
 
 
 def _coding(cut: CutCoding, part: str, item: EngineSpec) -> Stage:
@@ -118,29 +131,38 @@ def _coding(cut: CutCoding, part: str, item: EngineSpec) -> Stage:
     )
 
 
-def _of_images(image: ImageInput, part: str, codec: Optional[str]) -> Stage:
-    return Stage(
-        image.variant, WHOLE, part, codec, "fp32", 1, image.source_sha256, None, (image.variant, WHOLE, codec or "")
-    )
+def _whole_chain(variant: str, codec: Optional[str], precision: str, batch: int) -> Tuple[str, ...]:
+    return (variant, WHOLE, codec or "", precision, str(batch))
+
+
+def _with_images(image: ImageInput, batch: int, networks: List[Stage]) -> List[Stage]:
+    """Return the rows of images around those of uncut networks."""
+    coding = [_of_images(image, part, "raw", batch) for part in ("encode", "decode")]
+    return [_of_images(image, "preprocess", None, batch)] + networks + coding
+
+
+def _of_images(image: ImageInput, part: str, codec: Optional[str], batch: int) -> Stage:
+    chain = _whole_chain(image.variant, codec, FLOAT32, batch)
+    return Stage(image.variant, WHOLE, part, codec, FLOAT32, batch, image.source_sha256, None, chain)
 
 
 def _open_engine(request: BuildRequest, item: EngineSpec, load: LoadEngine) -> Run:
     inputs, _ = read_samples(request, item)
-    in_turn = Cycle(_batches(inputs, item.settings.batches[1]))
+    in_turn = Cycle(in_batches(inputs, item.settings.batches[1]))
     runner = load(item)
     return lambda: runner(in_turn())
 
 
 def _open_codec(request: BuildRequest, measurement: Measurement, stage: Stage) -> Run:
-    cut = next(one for one in measurement.cuts if (one.variant, one.layer) == (stage.variant, stage.layer))
     items = {item.name: item for item in request.items}
+    cut = next(one for one in measurement.cuts if _is_coded_by(stage, one, items[one.head]))
     codec = read_codec(request.archive, cut, stage.batch)
-    sent = _batches(read_samples(request, items[cut.head])[1], stage.batch)
+    sent = in_batches(read_samples(request, items[cut.head])[1], stage.batch)
     if stage.part == "encode":
         head_outputs = Cycle(sent)
         return lambda: codec.encode(head_outputs())
     coded = [codec.encode(outputs) for outputs in sent]
-    taken = _batches(read_samples(request, items[cut.tail])[0], stage.batch)
+    taken = in_batches(read_samples(request, items[cut.tail])[0], stage.batch)
     for index, wanted in enumerate(taken):
         found = codec.decode(coded[index])
         if [(one.dtype, one.tobytes()) for one in found] != [(one.dtype, one.tobytes()) for one in wanted]:
@@ -149,21 +171,18 @@ def _open_codec(request: BuildRequest, measurement: Measurement, stage: Stage) -
     return lambda: codec.decode(messages())
 
 
+def _is_coded_by(stage: Stage, cut: CutCoding, head: EngineSpec) -> bool:
+    form = head.settings.precision, head.settings.batches[1]
+    return (stage.variant, stage.layer, stage.precision, stage.batch) == (cut.variant, cut.layer) + form
+
+
 def _open_images(request: BuildRequest, image: ImageInput, stage: Stage) -> Run:
     images = read_images(request.archive, image)
     if stage.part == "preprocess":
         declaration = preprocessing.from_json(image.preprocessing)
-        to_prepare = Cycle([one[None] for one in images])
+        to_prepare = Cycle([group for (group,) in in_batches([images], stage.batch)])
         return lambda: preprocessing.apply(declaration, to_prepare()).astype("float32", copy=False)
     if stage.part == "encode":
-        to_code = Cycle(list(images))
-        return lambda: raw_payload(to_code())
-    payloads, shape = Cycle([raw_payload(one) for one in images]), images[0].shape
-    return lambda: decode_raw(payloads(), shape)
-
-
-def _batches(arrays: List[Any], batch: int) -> List[List[Any]]:
-    """Return N x ... arrays as lists of `batch` samples each, the last sample repeated where they do not fill one."""
-    return [
-        [filled_up(one[start : start + batch], batch) for one in arrays] for start in range(0, len(arrays[0]), batch)
-    ]
+        return calls_in_turn(raw_payload, list(images), stage.batch)
+    payloads, shape = [raw_payload(one) for one in images], images[0].shape
+    return calls_in_turn(lambda payload: decode_raw(payload, shape), payloads, stage.batch)

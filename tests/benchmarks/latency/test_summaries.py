@@ -49,3 +49,16 @@ def test_an_unsteady_item_is_flagged_after_what_its_samples_show() -> None:
 def test_what_failed_has_no_summary() -> None:
     broken = item("head", failure="RuntimeError: no")
     assert summarise_item(run_of(broken), broken) is None
+
+
+@pytest.mark.parametrize("part", ["head", "tail", "whole", "encode"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("computed_in", ["float32", None])
+def test_float16_that_was_computed_in_float32_is_flagged(part: str, precision: str, computed_in: str | None) -> None:
+    host = HOST if computed_in is None else {**HOST, "float16": computed_in}
+    one = item(part, precision=precision, samples_ms=SAMPLES)
+    summary = summarise_item(run_of(one, host=host), one)
+    assert summary is not None
+    wrong = (part != "encode", precision, computed_in) == (True, "fp16", "float32")
+    text = "float16: computed in float32, as ONNX Runtime does on this processor"
+    assert summary.flags == ((Flag("float16", text),) if wrong else ())

@@ -8,6 +8,7 @@ from small_runs import item, run_of
 
 from benchmarks.latency.run import LatencyRun
 from coopexport.commands.bench import print_run, reasons, rows_by_cut, rows_by_part, summaries
+from coopexport.commands.bench_printing import print_without_form
 
 DRIFTING = tuple(np.linspace(1.0, 2.0, 100).tolist())
 STEADY = tuple([2.0, 2.02] * 50)
@@ -104,3 +105,39 @@ def test_of_many_variants_failures_are_still_told(capsys: pytest.CaptureFixture[
     assert len(rows) == 11
     assert rows[-1][:5] == ["conv4_1-3", "│", "conv4_1", "│", "failed"]
     assert "failed: conv4_1-3 conv4_1 head: CoopexportError: it broke" in captured.err
+
+
+def test_precision_and_batch_are_named_where_they_are_not_float32_and_one_image(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    forms = [("fp32", 1), ("int8", 1), ("int8", 4)]
+    parts = [
+        item(part, codec=codec, samples_ms=STEADY, precision=precision, batch=batch)
+        for precision, batch in forms
+        for part, codec in (("head", None), ("encode", "rans"))
+    ]
+    images = item("preprocess", layer="whole", batch=4, samples_ms=STEADY)
+    run = run_of(*parts, images)
+    assert [row[1:3] for row in rows_by_part(summaries(run))] == [
+        ("conv4_1", "head"), ("conv4_1", "encode rans"),
+        ("conv4_1", "head int8"), ("conv4_1", "encode rans int8"),
+        ("conv4_1", "head int8 batch 4"), ("conv4_1", "encode rans int8 batch 4"),
+        ("whole", "preprocess batch 4"),
+    ]  # fmt: skip
+    assert [row[1:4] for row in rows_by_cut(summaries(run))] == [
+        ("conv4_1", "2.0100", "2.0100"),
+        ("conv4_1 int8", "2.0100", "2.0100"),
+        ("conv4_1 int8 batch 4", "2.0100", "2.0100"),
+    ]
+    assert "times of a batch are those of all its images together" in lines_of(run, capsys)
+    assert "times of a batch" not in "".join(lines_of(run_of(*parts[:4]), capsys))
+
+
+def test_what_was_not_converted_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_without_form(("pruned pool3 in int8",))
+    print_without_form(tuple(f"v{number} whole in fp16" for number in range(5)))
+    assert capsys.readouterr().err.splitlines() == [
+        "left out, not converted: pruned pool3 in int8 (coopexport precision does that)",
+        "left out, not converted: v0 whole in fp16, v1 whole in fp16, v2 whole in fp16 and 2 more "
+        "(coopexport precision does that)",
+    ]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packed_examples import WIDTHS, packed_by_hand
 
-from jetson.engines.golden_check import OutputForm, compare_outputs, form_from_json, run_in_batches
+from jetson.engines.golden_check import OutputForm, compare_outputs, form_from_json, in_batches, run_in_batches
 from jetson.errors import CoopexportError
 
 
@@ -95,3 +95,15 @@ def test_batches_give_one_result_for_each_sample(count: int, batch: int) -> None
     sums, same = run_in_batches(fixed_batch, [values], batch)
     assert np.array_equal(sums, values.sum(axis=1, keepdims=True))
     assert np.array_equal(same, values)
+
+
+@given(st.integers(1, 9), st.integers(1, 5))
+def test_batches_hold_all_samples_in_their_order_and_the_last_one_again(count: int, batch: int) -> None:
+    first, second = np.arange(2 * count).reshape(count, 2), -np.arange(count)
+    groups = in_batches([first, second], batch)
+    assert all([len(array) for array in group] == [batch, batch] for group in groups)
+    for index, array in enumerate((first, second)):
+        joined = np.concatenate([group[index] for group in groups])
+        assert np.array_equal(joined[:count], array)
+        assert (joined[count:] == array[-1]).all()
+        assert len(joined) - count < batch
