@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from benchmarks.figures.palette import LIGHT, OUTLINE
 from benchmarks.figures.report_figure import FigureData, ReportFigure
 from benchmarks.figures.svg import WIDE, Layout, label, literal, ms, title_panel
+from benchmarks.planning.latency_model import joined
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT
 from benchmarks.selection.terms import CHOSEN, Entry, Terms, best, compared, is_split
@@ -54,7 +55,7 @@ def _data(result: ProjectSelection) -> FigureData:
                     entry.name,
                     candidate.variant,
                     candidate.layer,
-                    candidate.coding,
+                    joined(candidate.coding, candidate.form),
                     f"{candidate.payload_bytes:.1f}",
                     f"{100 * candidate.metric:.2f}",
                     f"{terms.device_ms:.4f}",
@@ -192,9 +193,10 @@ def _name_of(entry: Entry) -> str:
     if entry.name == CHOSEN:
         machine = "edge" if candidate.layer == INPUT else "device"
         where = f"cut after {layer}" if is_split(candidate) else f"all on the {machine}"
-        return label(f"chosen: {label(candidate.variant, 26)}, {where}", 56)
+        return label(joined(f"chosen: {label(candidate.variant, 26)}, {where}", candidate.form), 56)
     which = layer if is_split(candidate) else ""
     if candidate.family:  # which of it; the name of a variant of step 2 says the layer, too
         variant = label(candidate.variant, 26)
         which = variant if not which or candidate.layer in candidate.variant else f"{variant}, {which}"
+    which = joined(which, candidate.form)
     return label(entry.name + (f" ({which})" if which else ""), 54) + (" *" if candidate.reason else "")

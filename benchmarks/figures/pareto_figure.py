@@ -11,6 +11,7 @@ from benchmarks.figures.report_figure import FigureData, ReportFigure
 from benchmarks.figures.svg import Layout, label, literal, short_bytes, title_panel
 from benchmarks.figures.ways import WAYS, Way, way_of
 from benchmarks.figures.ways_drawing import NAMES
+from benchmarks.planning.latency_model import joined
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import Candidate
 
@@ -184,7 +185,7 @@ def _data(result: ProjectSelection) -> FigureData:
                 str(number),
                 candidate.variant,
                 candidate.layer,
-                candidate.coding,
+                joined(candidate.coding, candidate.form),
                 f"{candidate.payload_bytes:.1f}",
                 f"{100 * candidate.metric:.2f}",
                 f"{candidate.loss_points:.2f}",

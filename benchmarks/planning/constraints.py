@@ -71,6 +71,8 @@ def judged(
     _check_numbers(constraints)
     _check_patterns(candidates, constraints.cuts)
     found = list(candidates)
+    if all(item.batch == constraints.batch for item in found):  # nothing to ask each of them
+        constraints = replace(constraints, batch=None)
     usable = _usable(columns)
     allowed = usable & np.array([not item.reason for item in found], dtype=np.bool_)
     # A candidate is looked at by itself only where there is something to ask, or to say.

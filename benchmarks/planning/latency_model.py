@@ -20,6 +20,11 @@ BYTE_MS = 1000.0 * BITS_PER_BYTE
 Origin = Literal["measured", "scaled", "predicted"]
 
 
+def joined(*words: str) -> str:
+    """Return those words that say something, commas between."""
+    return ", ".join(filter(None, words))
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One way to run the network.
@@ -28,11 +33,11 @@ class Candidate:
     `payload_bytes`: mean message, 0 where nothing crosses. `device_ms` and `edge_ms`: medians, the device's already
     in its own, slower time. `loss_points`: how far its metric lies below the reference, in points. `reason` is
     empty, or says why the candidate cannot be chosen; `device_ms` and `edge_ms` are None where they are not known.
-    `family`: what it is compared as with others, empty for its variant. `wire_bytes`: all bytes that cross for one
-    image, with reply and protocol; None for the payload alone. `device_origin`, `edge_origin`: where the times come
+    `family`: what it is compared as with others, empty for its variant. `wire_bytes`: all bytes that cross, with reply
+    and protocol; None for the payload alone. `device_origin`, `edge_origin`: where the times come
     from, None where that is not said; `note`: what else is to be said of them. `device_memory_bytes`, `device_mj`:
     peak memory, and energy of one run, on the device, None where they were not measured. `precision`: of what computes;
-    `batch`: images that are computed at once.
+    `batch`: images that are computed at once. Times, bytes and energy are those of the whole batch.
     """
 
     variant: str
@@ -60,13 +65,24 @@ class Candidate:
         return self.family or self.variant
 
     @property
+    def form(self) -> str:
+        """Return precision and batch in words; float32 and a batch of 1 go without saying."""
+        return joined(
+            "" if self.precision == "fp32" else self.precision, "" if self.batch == 1 else f"batch of {self.batch}"
+        )
+
+    @property
     def crossing_bytes(self) -> float:
-        """Return all bytes that cross for one image: `wire_bytes`, or the payload where they are not given."""
+        """Return all bytes that cross: `wire_bytes`, or the payload where they are not given."""
         return self.payload_bytes if self.wire_bytes is None else self.wire_bytes
 
 
 def describe(candidate: Candidate) -> str:
     """Return a candidate in a few words, for tables."""
+    return joined(_where(candidate), candidate.form)
+
+
+def _where(candidate: Candidate) -> str:
     if candidate.layer == OUTPUT:
         return f"{candidate.variant}, all on the device"
     if candidate.layer == INPUT:

@@ -59,7 +59,8 @@ def _of_the_chosen(result: ProjectSelection, found: list[Mark]) -> list[str]:
 
 def is_part_of(row: Latency, candidate: Candidate) -> bool:
     """Tell whether a candidate's times are made of a row's."""
-    if row.variant != candidate.variant:
+    is_of_images = row.layer == WHOLE and row.part != WHOLE
+    if row.variant != candidate.variant or (row.precision != candidate.precision and not is_of_images):
         return False
     if is_split(candidate):
         return row.layer == candidate.layer or (row.layer == WHOLE and row.part == "preprocess")

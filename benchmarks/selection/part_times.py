@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from benchmarks.latency.table import Latency
 from benchmarks.planning.latency_model import Origin
-from engines.building.build_items import WHOLE
+from engines.building.build_items import FLOAT32, WHOLE
 
 # Target, variant, layer, part, codec: what names a row of the latency table.
 Key = tuple[str, str, str, str, str]
@@ -17,7 +17,10 @@ _Part = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class TargetTimes:
-    """What is known of one target: its rows, why others failed or do not count any more, and what was predicted."""
+    """What is known of one target in one precision and batch.
+
+    Its rows, why others failed or do not count any more, and what was predicted.
+    """
 
     target: str
     rows: Mapping[_Part, Latency]
@@ -54,13 +57,27 @@ class Sources:
     """Where times come from: the edge's target, and the device's, or how many times slower the device is taken to be.
 
     Without a device, and for parts that were not measured on it, the device takes `device_slowdown` times the edge's.
-    `compared_parts`: over how many parts that both measured it is the median ratio; 0 where it is assumed.
+    `compared_parts`: over how many parts that both measured it is the median ratio; 0 where it is assumed. All is of
+    one precision (what handles images is of float32) and of batches of `batch` images. `others`: by name the sources of
+    other precisions. `slowdown_from`: the precision that `device_slowdown` was measured in, where that is another.
     """
 
     edge: TargetTimes
     device_slowdown: float
     device: TargetTimes | None = None
     compared_parts: int = 0
+    batch: int = 1
+    others: Mapping[str, Sources] = field(default_factory=dict)
+    slowdown_from: str = ""
+
+    def of(self, precision: str) -> Sources:
+        """Return the sources of a precision; raises KeyError when it has none."""
+        return self if precision == FLOAT32 else self.others[precision]
+
+    def with_slowdown(self, device_slowdown: float) -> Sources:
+        """Return the same with another slowdown, in all precisions."""
+        others = {name: one.with_slowdown(device_slowdown) for name, one in self.others.items()}
+        return replace(self, device_slowdown=device_slowdown, others=others)
 
 
 def measured_slowdown(device: TargetTimes, edge: TargetTimes) -> tuple[float, int] | None:
@@ -83,13 +100,15 @@ def measured_slowdown(device: TargetTimes, edge: TargetTimes) -> tuple[float, in
 class PartTime:
     """The time of one part in milliseconds, and where it comes from.
 
-    `is_scaled`: it is the edge's, and the device's is the slowdown times as long. `note`: how sure a prediction is.
+    `slowdown`: it is the edge's, and the device's is so many times as long; None: it is not scaled. `slowdown_from`: as
+    in its sources. `note`: how sure a prediction is.
     """
 
     part: str
     ms: float
     origin: Origin
-    is_scaled: bool = False
+    slowdown: float | None = None
+    slowdown_from: str = ""
     note: str = ""
 
 
@@ -107,26 +126,35 @@ def sum_of(sources: Sources, *parts: PartTime | None) -> SideTime:
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return SideTime(None, None)
-    measured = sum(part.ms for part in known if not part.is_scaled)
-    scaled = [part for part in known if part.is_scaled]
-    # One product for all that is scaled, so that a sum of medians is rounded once.
-    total = measured + sources.device_slowdown * sum(part.ms for part in scaled)
+    total = sum(part.ms for part in known if part.slowdown is None)
+    scaled = [part for part in known if part.slowdown is not None]
+    # One product for all that is scaled alike, so that a sum of medians is rounded once.
+    for slowdown in dict.fromkeys(part.slowdown for part in scaled if part.slowdown is not None):
+        total += slowdown * sum(part.ms for part in scaled if part.slowdown == slowdown)
     origins = [part.origin for part in known]
     origin: Origin = "predicted" if "predicted" in origins else "scaled" if scaled else "measured"
     notes = [f"{part.part} {part.note}" for part in known if part.note]
     if sources.device is not None and scaled:
         notes.append(f"{', '.join(part.part for part in scaled)} not measured on {sources.device.target}")
+    notes += [
+        f"{', '.join(part.part for part in scaled if part.slowdown_from == precision)} scaled as in {precision}"
+        for precision in dict.fromkeys(part.slowdown_from for part in scaled if part.slowdown_from)
+    ]
     return SideTime(total, origin, "; ".join(notes))
 
 
 class PartTimes:
     """Medians of one layer's parts; remembers which failed, were missing or stale.
 
-    `hashes`: by part what it has to have been measured on, "" for the parts that are not named.
+    `hashes`: by part what it has to have been measured on, "" for the parts that are not named. `precision`: of the
+    networks; what handles images does not depend on it.
     """
 
-    def __init__(self, sources: Sources, variant: str, layer: str, hashes: Mapping[str, str]) -> None:
+    def __init__(
+        self, sources: Sources, variant: str, layer: str, hashes: Mapping[str, str], precision: str = FLOAT32
+    ) -> None:
         self._sources = sources
+        self._precision = precision
         self._key = (variant, layer)
         self._hashes = hashes
         self._failed: list[str] = []
@@ -137,7 +165,7 @@ class PartTimes:
     def edge(self, part: str, codec: str = "") -> PartTime | None:
         """Return a part's median on the edge, None when it is missing or of another graph."""
         key = (*self._key, part, codec)
-        times = self._sources.edge
+        times = self._sources_of(part).edge
         row = times.rows.get(key)
         if row is None and key in times.failed:
             self._failed.append(f"{part} failed when it was measured ({times.failed[key]})")
@@ -158,7 +186,8 @@ class PartTimes:
 
         A part that failed on the device has no time there: one of another machine would hide that it does not run.
         """
-        times = self._sources.device
+        sources = self._sources_of(part)
+        times = sources.device
         key = (*self._key, part, codec)
         if times is not None:
             if key not in times.rows and key in times.failed:
@@ -172,19 +201,35 @@ class PartTimes:
         here = self.edge(part, codec)
         if here is None:
             return None
-        return replace(here, origin="predicted" if here.origin == "predicted" else "scaled", is_scaled=True)
+        return replace(
+            here,
+            origin="predicted" if here.origin == "predicted" else "scaled",
+            slowdown=sources.device_slowdown,
+            slowdown_from=sources.slowdown_from,
+        )
 
     def reason(self) -> str:
         """Return why a latency made of these parts is not known, or nothing."""
         if self._failed:
             return "; ".join(self._failed)
         if self._expired:
-            return f"{'; '.join(self._expired)}; run: coopexport bench"
+            return f"{'; '.join(self._expired)}; run: {self._command()}"
         if self._missing:
-            return f"{', '.join(self._missing)} not measured; run: coopexport bench"
+            return f"{', '.join(self._missing)} not measured; run: {self._command()}"
         if self._stale:
-            return f"{', '.join(self._stale)} measured on an older graph or other images; run: coopexport bench"
+            return f"{', '.join(self._stale)} measured on an older graph or other images; run: {self._command()}"
         return ""
+
+    def _command(self) -> str:
+        """Return what measures these parts."""
+        precision = "" if self._precision == FLOAT32 else f" --precision {self._precision}"
+        batch = "" if self._sources.batch == 1 else f" --batch {self._sources.batch}"
+        return f"coopexport bench{precision}{batch}"
+
+    def _sources_of(self, part: str) -> Sources:
+        """Return where the times of a part come from: preprocessing and coded images have no precision."""
+        _, layer = self._key
+        return self._sources if layer == WHOLE and part != WHOLE else self._sources.of(self._precision)
 
     def _fits(self, row: Latency) -> bool:
         return row.source_sha256 == self._hashes.get(row.part, self._hashes[""])

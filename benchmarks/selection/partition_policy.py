@@ -12,6 +12,7 @@ from benchmarks.selection.baselines import baselines
 from benchmarks.selection.candidates import VariantFiles
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import IDLE, INPUT, OUTPUT, Candidate
+from engines.building.build_items import WHOLE
 from exporter.project.freshness import FORMAT, digest
 from exporter.project.settings import Project
 from exporter.variants.plans import ORIGINAL
@@ -76,6 +77,9 @@ def _assumptions(result: ProjectSelection) -> dict[str, Any]:
         device = f"measured on target {settings.device_target}; where device_origin is scaled, some parts {device}"
     if result.sources.compared_parts:
         device += f"; device_slowdown is the median of {result.sources.compared_parts} parts that both measured"
+    for precision, sources in result.sources.others.items():
+        if sources.compared_parts:
+            device += f"; in {precision} it is {sources.device_slowdown:.4g}, of {sources.compared_parts} parts"
     counted = any(candidate.crossing_bytes > candidate.payload_bytes for candidate in candidates)
     ignored = {
         "transmission of the result": not counted,
@@ -109,7 +113,7 @@ def comparison(rows: Sequence[Latency]) -> str:
 
 def plan_inputs(result: ProjectSelection) -> dict[str, str]:
     """Return what the plan is made from: the bundles with all that they record, the latencies and the settings."""
-    bundles = [[item.whole, *item.splits] for item in result.variants]
+    bundles = [[item.whole, *item.splits, *item.forms] for item in result.variants]
     links = [[choice.link, choice.goodput_bps, choice.round_trip_ms] for choice in result.selection.links]
     return {
         "bundles": digest([[bundle.model_dump(mode="json") for bundle in one] for one in bundles]),
@@ -122,7 +126,11 @@ def plan_inputs(result: ProjectSelection) -> dict[str, str]:
 def _files(variants_found: Sequence[VariantFiles], candidate: Candidate) -> dict[str, str]:
     """Return the graphs that a candidate runs, by role, relative to the plan's folder."""
     files = next(item for item in variants_found if item.variant == candidate.variant)
-    if candidate.layer in (INPUT, OUTPUT):
+    layer = WHOLE if candidate.layer in (INPUT, OUTPUT) else candidate.layer
+    for form in files.forms:
+        if (form.layer, form.precision) == (layer, candidate.precision):
+            return {role: f"{files.variant}/{made.file.file}" for role, made in form.roles.items()}
+    if layer == WHOLE:
         return {"whole": f"{files.variant}/{files.whole.model.file}"}
     split = next(item for item in files.splits if item.layer == candidate.layer)
     return {"head": f"{files.variant}/{split.head.file}", "tail": f"{files.variant}/{split.tail.file}"}

@@ -43,6 +43,9 @@ def _graphs(variants: Iterable[VariantFiles]) -> Iterable[_Graph]:
         for split in files.splits:
             yield split.variant, split.layer, "head", split.head.sha256
             yield split.variant, split.layer, "tail", split.tail.sha256
+        for form in files.forms:
+            for role, made in form.roles.items():
+                yield form.variant, form.layer, role, made.file.sha256
 
 
 def _row(target: str, prediction: Prediction) -> Latency:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from benchmarks.latency.table import TABLE_FILE, Latency, current_latencies
+from benchmarks.latency.table import TABLE_FILE, CurrentLatencies, Latency, current_latencies
 from benchmarks.links.link import Link
 from benchmarks.links.project_links import project_links, trace_distribution
 from benchmarks.links.wire import wire_bytes
 from benchmarks.planning.quantiles import goodput_at_percentile
-from benchmarks.selection.candidates import VariantFiles, WireBytes, list_candidates, read_variant
+from benchmarks.selection.candidates import VariantFiles, WireBytes, list_candidates, read_variant, with_forms
 from benchmarks.selection.part_times import Sources, TargetTimes, measured_slowdown, times_of_target
 from benchmarks.selection.predicted_times import predicted_latencies
 from benchmarks.selection.selector import Constraints, LinkLike, Options, Selection, select
+from engines.building.build_items import FLOAT32
+from exporter.bundles.precision_file import PRECISIONS
 from exporter.layers.names import display_name
 from exporter.project.freshness import changed_inputs
 from exporter.project.settings import Project, SelectSection
@@ -87,7 +89,10 @@ def select_for_project(
             f"variant {ORIGINAL} is not split: losses are counted from it", fix="run: coopexport split --all"
         )
     _check_same_data(found, original)
-    rows, sources = _times(project, found, target, settings)
+    current = _current(project, settings.batch, [target, settings.device_target])
+    others = [precision for precision in current if precision != FLOAT32]
+    found = [with_forms(files, project.variant_folder(files.variant), others) for files in found]
+    rows, sources = _times(project, found, current, target, settings)
     # What the two machines measured both says how much slower the device is, and no assumption does.
     settings = settings.model_copy(update={"device_slowdown": sources.device_slowdown})
     reference = original.whole.metric.value
@@ -117,33 +122,76 @@ def wire_bytes_of(settings: SelectSection) -> WireBytes:
     return lambda payload_bytes, reply_bytes: wire_bytes(payload_bytes, reply_bytes, settings.protocol)
 
 
+def _current(project: Project, batch: int, targets: Sequence[str | None]) -> dict[str, CurrentLatencies]:
+    """Return what the table says of a batch by precision: float32, and others that `targets` have parts in."""
+    table = project.output / TABLE_FILE
+    found = {FLOAT32: current_latencies(table, batch=batch)}
+    for precision in PRECISIONS:
+        other = current_latencies(table, precision, batch)
+        if {row.target for row in other.rows}.union(key[0] for key in (*other.failures, *other.expired)) & {*targets}:
+            found[precision] = other
+    return found
+
+
 def _times(
-    project: Project, variants_found: Sequence[VariantFiles], target: str, settings: SelectSection
+    project: Project,
+    variants_found: Sequence[VariantFiles],
+    current: Mapping[str, CurrentLatencies],
+    target: str,
+    settings: SelectSection,
 ) -> tuple[tuple[Latency, ...], Sources]:
     """Return the rows of both machines, and where candidates take their times from.
 
     Raises InputError when the table has no row of the device's target.
     """
-    table = project.output / TABLE_FILE
-    current = current_latencies(table)
-
-    def times(name: str) -> TargetTimes:
-        predicted = predicted_latencies(project, variants_found, current.rows, name)
-        return times_of_target(name, current.rows, current.failures, predicted, current.expired)
-
+    rows = tuple(row for one in current.values() for row in one.rows)
+    edge = _of_target(project, variants_found, current, rows, target)
     device = None
     if settings.device_target is not None:
-        device = times(settings.device_target)
-        if not device.rows and not device.failed:
-            known = ", ".join(sorted({row.target for row in current.rows})) or "none at all"
+        device = _of_target(project, variants_found, current, rows, settings.device_target)
+        if not any(times.rows or times.failed for times in device.values()):
+            known = ", ".join(sorted({row.target for row in rows})) or "none at all"
+            which = "" if settings.batch == 1 else f" in batches of {settings.batch}"
             raise InputError(
-                f"device_target: the latency table has nothing of {settings.device_target}; it has {known}", path=table
+                f"device_target: the latency table has nothing of {settings.device_target}{which}; it has {known}",
+                path=project.output / TABLE_FILE,
             )
-    taken = tuple(row for row in current.rows if row.target in (target, settings.device_target))
-    edge = times(target)
-    compared = None if device is None else measured_slowdown(device, edge)
-    slowdown, parts = compared or (settings.device_slowdown, 0)
-    return taken, Sources(edge, slowdown, device, parts)
+    taken = tuple(row for row in rows if row.target in (target, settings.device_target))
+    return taken, _sources(edge, device, settings)
+
+
+def _of_target(
+    project: Project,
+    variants_found: Sequence[VariantFiles],
+    current: Mapping[str, CurrentLatencies],
+    rows: Sequence[Latency],
+    name: str,
+) -> dict[str, TargetTimes]:
+    """Return what is known of a target, by precision."""
+    predicted = predicted_latencies(project, variants_found, rows, name)
+    return {
+        precision: times_of_target(
+            name, one.rows, one.failures, [row for row in predicted if row.precision == precision], one.expired
+        )
+        for precision, one in current.items()
+    }
+
+
+def _sources(
+    edge: Mapping[str, TargetTimes], device: Mapping[str, TargetTimes] | None, settings: SelectSection
+) -> Sources:
+    """Return where times come from; a slowdown is that of the same precision, or says of which other it is."""
+    found: dict[str, Sources] = {}
+    for precision, times in edge.items():
+        there = None if device is None else device[precision]
+        slowdown, parts, slowdown_from = settings.device_slowdown, 0, ""
+        compared = None if there is None else measured_slowdown(there, times)
+        if compared is not None:
+            slowdown, parts = compared
+        elif precision != FLOAT32 and found[FLOAT32].compared_parts:
+            slowdown, slowdown_from = found[FLOAT32].device_slowdown, FLOAT32
+        found[precision] = Sources(times, slowdown, there, parts, settings.batch, slowdown_from=slowdown_from)
+    return replace(found.pop(FLOAT32), others=found)
 
 
 def _check_same_data(variants_found: Sequence[VariantFiles], original: VariantFiles) -> None:
@@ -171,7 +219,7 @@ def other_slowdowns(result: ProjectSelection) -> list[tuple[float, Selection]]:
     links = [_SameLink(choice.link, choice.goodput_bps, choice.round_trip_ms) for choice in result.selection.links]
     found = []
     for slowdown in sorted({*SLOWDOWNS, result.settings.device_slowdown}):
-        sources = replace(result.sources, device_slowdown=slowdown)
+        sources = result.sources.with_slowdown(slowdown)
         others = list_candidates(result.variants, sources, result.reference, wire_bytes_of(result.settings))
         pairs = zip(result.selection.candidates, others, strict=True)
         scaled = [replace(candidate, device_ms=other.device_ms) for candidate, other in pairs]

@@ -52,9 +52,10 @@ def select(
 
     `source`: a project, its file, or candidates; of a project the plan is written, too, as `coopexport select` does.
     All else are keys of `[select]` (docs/formats.md). Where they are None, the project file decides; for candidates
-    that have no project, the defaults of `[select]`: three links, one point of accuracy. `target`, `device_target` and
-    `device_slowdown` say where a project's times come from; candidates have theirs. Raises CoopexportError when a value
-    is not allowed, something is missing or stale, or no candidate keeps the bounds: then it names the nearest.
+    that have no project, the defaults of `[select]`: three links, one point of accuracy, batches of 1. `target`,
+    `device_target` and `device_slowdown` say where a project's times come from; candidates have theirs. Raises
+    CoopexportError when a value is not allowed, something is missing or stale, or no candidate keeps the bounds: then
+    it names the nearest.
     """
     request = SelectRequest(
         target or "cpu", device_slowdown, maximum_loss_points, goodput_bps, device_target, round_trip_ms,

@@ -57,7 +57,7 @@ def _pairs(sign: str) -> Callable[[click.Context, click.Parameter, tuple[str, ..
 @click.option("--percentile", "latency_percentile", type=float, help="Of latency over select.goodput_samples_bps.")
 @click.option("--maximum-device-memory-bytes", type=float, help="Bound on peak memory on the device, where measured.")
 @click.option("--maximum-device-mj", type=float, help="Bound on the energy of one run on the device, where measured.")
-@click.option("--batch", type=int, help="Only what computes so many images at once.")
+@click.option("--batch", type=int, help="Only what computes so many images at once; 1 without it.")
 @click.option(
     "--precision",
     "precisions",
@@ -208,7 +208,7 @@ def result_rows(result: ProjectSelection) -> list[tuple[str, ...]]:
         for position, entry in enumerate(compared(result.selection, choice)):
             candidate = entry.candidate
             link = f"{choice.link} {choice.goodput_bps / 1e6:g} Mbit/s" if position == 0 else ""
-            named = entry.name.startswith(("best", "chosen")) or candidate.family
+            named = entry.name.startswith(("best", "chosen")) or candidate.family or candidate.form
             rows.append(
                 (
                     link,

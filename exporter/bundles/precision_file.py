@@ -90,7 +90,7 @@ def precision_file_name(layer: str, precision: str) -> str:
 
 def read_precision(folder: Path, layer: str, precision: str) -> PrecisionFile:
     """Read the manifest of a layer in a precision; raises CoopexportError when it is missing or malformed."""
-    command = _command(layer, precision)
+    command = conversion_command(layer, precision)
     path = folder / precision_file_name(layer, precision)
     if not path.is_file():
         raise StaleError(f"there is no {path}", path=path, fix=f"make it with: {command}")
@@ -110,10 +110,11 @@ def precision_inputs(bundle: SplitFile | WholeFile) -> dict[str, str | None]:
 def check_precision(record: PrecisionFile, bundle: SplitFile | WholeFile) -> None:
     """Raise StaleError when a form in another precision is older than what the bundle is, or is made from."""
     what = f"{record.layer} of {record.variant} in {record.precision} was made"
-    command = _command(record.layer, record.precision)
+    command = conversion_command(record.layer, record.precision)
     check_fresh(what, record.made_from, precision_inputs(bundle), command, record.layer)
 
 
-def _command(layer: str, precision: str) -> str:
+def conversion_command(layer: str, precision: str) -> str:
+    """Return the command that converts a layer ("whole": the network that is not cut) to a precision."""
     where = "--whole" if layer == "whole" else f"--layer {layer}"
     return f"coopexport precision --precision {precision} {where}"

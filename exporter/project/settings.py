@@ -224,8 +224,9 @@ class SelectSection(_Section):
     `goodput_bps`: of links by name, where there are no sections `[links.<name>]`; `protocol`: what carries messages.
     `device_target`: whose rows of the latency table are the device's times; what it has none of is the edge's time,
     times `device_slowdown`. `maximum_latency_ms`: choose the most accurate candidate within it, and not the fastest.
-    `cuts`: layers by variants, both as patterns: where these variants may be cut. `device_loads`, `edge_loads`: factors
-    on the times of a machine by the name of a load.
+    `batch`: images that are computed at once; latencies are those of the batch. `cuts`: layers by variants, both as
+    patterns: where these variants may be cut. `device_loads`, `edge_loads`: factors on the times of a machine by the
+    name of a load.
     """
 
     goodput_bps: dict[str, float] = Field(
@@ -241,7 +242,7 @@ class SelectSection(_Section):
     maximum_latency_ms: float | None = Field(default=None, gt=0)
     maximum_device_memory_bytes: float | None = Field(default=None, gt=0)
     maximum_device_mj: float | None = Field(default=None, gt=0)
-    batch: int | None = Field(default=None, ge=1)
+    batch: int = Field(default=1, ge=1)
     precisions: tuple[Precision, ...] = ()
     upload: bool = True
     cuts: dict[str, tuple[str, ...]] = Field(default_factory=dict)

@@ -149,7 +149,7 @@ hysteresis_percent = 5.0              # by how much another choice has to be bet
 upload = true                         # false: the input may not leave the device
 # cuts = {{ "conv4_1-*" = ["conv4_1"] }}  # where these variants may be cut; input and output are layers, too
 # precisions = ["fp32", "fp16"]       # only these
-# batch = 1                           # only what computes so many images at once
+batch = 1                             # only what computes so many images at once; latencies are the batch's
 # maximum_device_memory_bytes = 100_000_000  # of one run, where it was measured
 # maximum_device_mj = 500
 # device_loads = {{ busy = 2.5 }}       # how many times slower a machine is under a load; idle is 1

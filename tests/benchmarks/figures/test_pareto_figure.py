@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from example_selection import example_selection
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.figures.links_figure import links_figure
 from benchmarks.figures.pareto_figure import front, pareto_figure
 from benchmarks.figures.svg import WIDE
 from benchmarks.selection.selector import latency_ms
@@ -53,6 +56,26 @@ def test_every_candidate_is_in_the_table_with_its_latencies_and_its_reason() -> 
     assert chosen == {choice.link: str(choice.candidate) for choice in result.selection.links}
     for row in rows:  # what is fastest within the bound is on the front, unless one beyond the bound is faster
         assert (row["front"] == "") or row["3G, total_ms"]
+
+
+def test_precision_and_batch_are_named_where_they_are_not_float32_and_one_image() -> None:
+    result = example_selection(("conv4_1",))
+    int8 = tuple(
+        replace(one, precision="int8", batch=4 if one.layer == "input" else 1) for one in result.selection.candidates
+    )
+    result = replace(result, selection=replace(result.selection, candidates=int8))
+    codings = {row[3] for row in pareto_figure(result).data.rows}
+    assert codings == {
+        "raw, int8, batch of 4",
+        "jpeg q90, int8, batch of 4",
+        "nothing, int8",
+        "8-bit zlib-huffman, int8",
+    }
+    assert {row[5] for row in links_figure(result).data.rows} <= codings
+    named = [text.get_text() for axes in links_figure(result).draw(WIDE).axes for text in axes.get_yticklabels()]
+    assert "device only, pruned (int8)" in named
+    assert "edge only raw, pruned (int8, batch of 4)" in named
+    assert all("int8" in name for name in named)
 
 
 def test_a_panel_for_each_link_and_one_for_bytes_with_the_chosen_ringed() -> None:

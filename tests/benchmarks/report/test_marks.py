@@ -99,3 +99,14 @@ def test_marks_of_what_is_chosen_are_named_first() -> None:
     said = mark_sentences(result, found)
     chosen = describe(result.selection.candidates[choice.candidate])
     assert said[1:] == [f"Marked of {chosen}, which is chosen: head (drift)."]
+
+
+def test_rows_of_another_precision_are_no_parts_but_those_of_images_are() -> None:
+    result = example_selection()
+    head = next(row for row in result.rows if row.part == "head")
+    images = next(row for row in result.rows if (row.variant, row.part) == (head.variant, "preprocess"))
+    cut = next(one for one in result.selection.candidates if (one.variant, one.layer) == (head.variant, head.layer))
+    int8 = replace(cut, precision="int8")
+    assert (is_part_of(head, cut), is_part_of(head, int8)) == (True, False)
+    assert is_part_of(replace(head, precision="int8"), int8)
+    assert is_part_of(images, cut) and is_part_of(images, int8)

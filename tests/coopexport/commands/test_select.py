@@ -10,7 +10,7 @@ import pytest
 from example_selection import example_selection
 from example_variants import two_step_selection
 
-from benchmarks.selection.selector import describe
+from benchmarks.selection.selector import OUTPUT, describe
 from coopexport.commands.select import interval_rows, result_rows, times_of_chosen
 from jetson.runtime.partition_policy import read_partition_policy
 
@@ -35,6 +35,17 @@ def test_the_table_says_which_of_a_family_it_is() -> None:
     rows = {(row[1], row[2]) for row in result_rows(two_step_selection())}
     assert ("device only, original", "") in rows
     assert any(name == "device only, step 2" and "all on the device" in which for name, which in rows)
+
+
+def test_the_table_says_the_precision_where_it_is_not_float32() -> None:
+    result = example_selection(("conv4_1",))
+    found = tuple(
+        replace(one, precision="int8") if (one.variant, one.layer) == ("pruned", OUTPUT) else one
+        for one in result.selection.candidates
+    )
+    changed = replace(result, selection=replace(result.selection, candidates=found))
+    rows = {row[1]: row[2] for row in result_rows(changed)}
+    assert (rows["device only, original"], rows["device only, pruned"]) == ("", "pruned, all on the device, int8")
 
 
 def test_it_is_said_where_the_times_of_what_was_chosen_come_from() -> None:

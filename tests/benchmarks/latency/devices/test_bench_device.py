@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ from fake_jetson.device import FakeDevice, make_device
 from fake_jetson.ssh_server import SERVER, SshServer, ssh_server
 
 from benchmarks.latency.bench_project import BenchRequest, bench_project
-from benchmarks.latency.devices.bench_device import bench_over_ssh, write_bench_order
+from benchmarks.latency.devices.bench_device import bench_over_ssh, import_bench_run, write_bench_order
 from benchmarks.latency.devices.bench_order import bench_order
+from benchmarks.latency.measured_items import items_to_measure
 from benchmarks.latency.reference import reference_sha256
 from benchmarks.latency.run import read_run
-from benchmarks.latency.table import latest
+from benchmarks.latency.table import import_run, latest
+from benchmarks.latency.tables.project_table import project_graphs
 from benchmarks.selection.select_project import SelectRequest, select_project
 from engines.building.build import build
 from engines.building.open_engine import open_engine
@@ -123,6 +126,73 @@ def test_by_hand_the_run_is_taken_in_once(
     assert (other.code, "run.json is of target fast-orin, and --target says cpu" in other.errors) == (2, True)
     both = coopexport(finished_project, "bench", "--result", str(run_file), "--order", str(order))
     assert (both.code, "give one of --device, --order and --result" in both.errors) == (2, True)
+
+
+def test_a_precision_and_a_batch_are_measured_on_the_device(
+    converted_project: Path, orin: FakeDevice, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(converted_project, tmp_path / "project"))
+    project = load_project(folder / "coopexport.toml")
+    order, run_file = tmp_path / "order.zip", tmp_path / "run.json"
+    request = BenchRequest(("pruned",), ("conv4_1",), "orin-nano-cpu", 8, 2, ("int8",), (4,))
+    assert write_bench_order(project, request, order).count == 3
+    write_agent(AgentRequest(tmp_path / "coop-agent.pyz"))
+    ended = orin.agent(tmp_path / "coop-agent.pyz", "bench", order, "--output", run_file)
+    assert ended.returncode == 0, ended.stderr
+    taken = import_bench_run(project, run_file)
+    target = taken.run.target
+    assert [(item.layer, item.part) for item in taken.run.items] == PARTS
+    assert {len(item.samples_ms or ()) for item in taken.run.items} == {8}
+    of_images = [item.layer == "whole" and item.part != "whole" for item in taken.run.items]
+    assert [item.precision == "fp32" for item in taken.run.items] == of_images
+    assert {item.batch for item in taken.run.items} == {4}
+    # They are rows of the graphs that are here, and the device's times of the candidates of that batch.
+    graphs = project_graphs(project)
+    for item in taken.run.items:
+        key = (item.variant, item.layer, item.part, item.codec or "", item.precision)
+        assert graphs[key] == item.source_sha256
+    here = taken.run.model_copy(update={"run": "here", "target": "cpu", "started_at": "2031-01-01T00:00:00+00:00"})
+    import_run(taken.table, here)
+    rows = [*latest(taken.table, batch=4), *latest(taken.table, "int8", 4)]
+    medians_ms = {(row.layer, row.part): row.p50_ms for row in rows if row.target == target}
+    chosen = SelectRequest(device_target=target, maximum_loss_points=100, batch=4, precisions=("int8",))
+    plan = read_partition_policy(str(select_project(project, chosen).path))
+    int8 = [one for one in plan.candidates if one["precision"] == "int8"]
+    (cut,) = [one for one in int8 if (one["variant"], one["layer"]) == ("pruned", "conv4_1")]
+    parts = [("whole", "preprocess"), ("conv4_1", "head"), ("conv4_1", "encode")]
+    assert cut["device_ms"] == pytest.approx(sum(medians_ms[part] for part in parts))
+    assert (cut["device_origin"], cut["edge_origin"], cut["batch"]) == ("measured", "measured", 4)
+
+
+def test_an_order_codes_each_cut_in_each_form_with_the_engines_of_that_form(converted_project: Path) -> None:
+    project = load_project(converted_project / "coopexport.toml")
+    found = items_to_measure(project, ("pruned",), ("conv4_1",), ("fp32", "int8"))
+    order = bench_order(found.items, find_target("orin-nx"), BuildSettings(dla_core=0), 8, 2, no_progress, (1, 4))
+    items = {one.item.name: one.item for one in order.pending}
+    forms = [("fp32", 1), ("fp32", 4), ("int8", 1), ("int8", 4)]
+    measurement = order.measured.measurement
+    coded = [
+        [
+            (items[name].settings.precision, items[name].settings.batches, items[name].role)
+            for name in (cut.head, cut.tail)
+        ]
+        for cut in measurement.cuts
+    ]
+    assert sorted(coded) == [[(name, (n, n, n), role) for role in ("head", "tail")] for name, n in forms]
+    for cut in measurement.cuts:
+        assert (items[cut.head].source_sha256, items[cut.tail].source_sha256) == (cut.head_sha256, cut.tail_sha256)
+    assert [image.variant for image in measurement.images] == ["pruned"]
+    dla = {(item.settings.precision, item.settings.dla_core) for item in items.values()}
+    assert dla == {("fp32", None), ("int8", 0)}
+    assert items[str(measurement.reference)].settings == BuildSettings()
+
+
+def test_float16_that_a_device_computes_in_half_is_refused(converted_project: Path, tmp_path: Path) -> None:
+    converted = load_project(converted_project / "coopexport.toml")
+    request = BenchRequest(("pruned",), ("conv4_1",), "orin-nano-cpu", 8, 2, ("fp16",))
+    with pytest.raises(CoopexportError, match="computes float16 in half under ONNX Runtime"):
+        write_bench_order(converted, request, tmp_path / "order.zip")
+    assert not (tmp_path / "order.zip").exists()
 
 
 def test_another_machine_is_not_measured_here(project: Project) -> None:
