@@ -161,6 +161,25 @@ def apply(preprocessing: Preprocessing, images: Union[np.ndarray, Sequence[np.nd
     return inputs
 
 
+def resizes(preprocessing: Preprocessing) -> bool:
+    """Tell whether images are resized or cropped, so that they may be sent smaller than they are."""
+    return preprocessing.resize is not None or preprocessing.crop is not None
+
+
+def resized(preprocessing: Preprocessing, image: np.ndarray) -> np.ndarray:
+    """Return one image (height x width x 3, RGB, uint8) resized and cropped as declared, uint8.
+
+    `apply(after_resizing(preprocessing), ...)` of it gives the same bits as `apply(preprocessing, ...)` of the image.
+    Raises CoopexportError as `apply` does.
+    """
+    return _fit(preprocessing, image, 0)
+
+
+def after_resizing(preprocessing: Preprocessing) -> Preprocessing:
+    """Return what is left to do with an image that was resized and cropped already."""
+    return preprocessing._replace(resize=None, crop=None)
+
+
 def resize(image: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
     """Return `image` (height x width x channels, uint8) resampled to `height` x `width`, as uint8.
 

@@ -24,7 +24,7 @@ MODULES = sorted(
 )
 
 # Only on the device, and therefore only inside the functions that need them.
-DEVICE_MODULES = {"tensorrt", "pycuda", "cuda", "onnxruntime"}
+DEVICE_MODULES = {"tensorrt", "pycuda", "cuda", "onnxruntime", "PIL"}
 NEWER_STANDARD_LIBRARY = {
     "annotationlib",
     "compression",
