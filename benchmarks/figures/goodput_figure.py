@@ -26,6 +26,7 @@ _KINDS: dict[str, tuple[str, Literal["-", "--", "-.", ":"]]] = {
     "device only": (LIGHT["series-1"], "-."),
     "edge only raw": (LIGHT["series-4"], ":"),
     "edge only coded": (LIGHT["series-2"], "--"),
+    "edge only resized": (LIGHT["series-2"], "-."),
     "best split": (LIGHT["series-5"], "-"),
 }
 _PANEL_INCHES = 2.6

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from benchmarks.figures.palette import LIGHT
 from benchmarks.figures.report_figure import FigureData, ReportFigure
 from benchmarks.figures.svg import WIDE, Layout, label, literal, ms, short_bytes
 from benchmarks.selection.families import CutSeries, series_to_show
 from benchmarks.selection.project_selection import ProjectSelection
+from jetson.wire.image_message import ImageCoding
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,8 @@ _MARKERS = ("o", "s", "^", "D")
 _HATCHES = ("", "////", "", "....")
 _MAX_BARS_WITH_VALUES = 48
 
-_PICTURES = {"jpeg": "JPEG", "webp": "WebP"}
+_PICTURES = {"raw": "raw", "jpeg": "JPEG", "webp": "WebP"}
+_DASHES: dict[str, Literal["-", "--", ":"]] = {"raw": "-", "jpeg": "--", "webp": ":"}
 
 
 def layers_figure(result: ProjectSelection) -> ReportFigure:
@@ -161,14 +163,14 @@ def _draw_bytes(
                     ha="center", va="bottom", fontsize=7,
                     bbox={"facecolor": LIGHT["paper"], "edgecolor": "none", "pad": 0.4},
                 )  # fmt: skip
-    images = result.variants[0].whole.inputs
-    for kind, dashes in (("raw", "-"), ("jpeg", "--"), ("webp", ":")):
-        item_of_kind = {str(name): item for name, item in images.items()}.get(kind)
-        if item_of_kind is not None:
-            mean = item_of_kind.payload_bytes.mean
-            name = "raw image" if kind == "raw" else f"{_PICTURES[kind]} image, quality {item_of_kind.quality}"
-            axes.axhline(mean, color=_IMAGES, linestyle=dashes, label=f"{name} ({short_bytes(mean)})")
-            means.append(mean)
+    whole = result.variants[0].whole
+    for coding, item_of_kind in zip(whole.codings(), whole.inputs.values(), strict=True):
+        mean = item_of_kind.payload_bytes.mean
+        axes.axhline(
+            mean, color=_IMAGES, linestyle=_DASHES[coding.codec], linewidth=0.8 if coding.is_resized else 1.5,
+            label=f"{_named(coding)} ({short_bytes(mean)})",
+        )  # fmt: skip
+        means.append(mean)
     axes.set_yscale("log")
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(lambda value, _: short_bytes(value))
@@ -176,6 +178,12 @@ def _draw_bytes(
         axes.set_ylim(10 ** math.floor(math.log10(min(means)) - 0.1), max(means) * (6 if with_values else 1.5))
     axes.set_ylabel("mean payload, bytes")
     axes.grid(axis="y")
+
+
+def _named(coding: ImageCoding) -> str:
+    """Return what a line is called: "raw image", "resized JPEG image, quality 40"."""
+    size, quality = "resized " * coding.is_resized, f", quality {coding.quality}" * (coding.quality is not None)
+    return f"{size}{_PICTURES[coding.codec]} image{quality}"
 
 
 def _draw_times(axes: Axes, result: ProjectSelection, series: Sequence[CutSeries], layers: Sequence[str]) -> None:

@@ -22,6 +22,7 @@ from jetson.device.half_arithmetic import computes_in_half
 from jetson.errors import DeviceError
 from jetson.files.system_files import device_root
 from jetson.runtime.sampling import OnRound, Taken, WarmUp, sample_interleaved, until_steady
+from jetson.wire.pictures import picture_libraries
 from jetson.wire.rans import rans_implementation
 
 
@@ -40,7 +41,12 @@ def run_benchmark(
     other, right after they all ran untimed. `reference` is in the same rounds, a chain of its own.
     """
     started = datetime.now(timezone.utc)
-    host = {**describe_host(), "rans": rans_implementation().name, **_float16(stages, target)}
+    host = {
+        **describe_host(),
+        "rans": rans_implementation().name,
+        "pictures": picture_libraries(),
+        **_float16(stages, target),
+    }
     named = {stage.key: stage for stage in stages}
     chains: dict[str, object] = {name: _chain(stage) for name, stage in named.items()}
     items = [(stage.key, stage.run) for stage in stages]

@@ -8,16 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from calibration.codecs.input_coding import PICTURE_PAYLOADS, PictureCodec, decode_picture
 from engines.backends.interface import Runner
 from engines.building.build_items import FLOAT32, WHOLE, BuildItem, item_of_whole, items_of_layer
 from engines.building.open_engine import open_engine
 from engines.targets.lookup import Target
 from exporter.bundles.bundle import (
-    WholeFile,
     images_sha256,
     read_feature_codec,
     read_golden,
@@ -26,9 +21,8 @@ from exporter.bundles.bundle import (
 )
 from exporter.bundles.golden import golden_head_outputs, golden_tail_inputs
 from jetson.engines.golden_check import in_batches
-from jetson.runtime import preprocessing
-from jetson.runtime.cycle import Cycle, calls_in_turn
-from jetson.wire.image_message import decode_raw, raw_payload
+from jetson.runtime.cycle import Cycle
+from jetson.runtime.image_parts import PREPROCESS, image_parts, open_image_part
 
 
 @dataclass(frozen=True)
@@ -90,35 +84,23 @@ def stages_of_whole(
 ) -> list[TimedStage]:  # fmt: skip
     """Return preprocessing, the whole network in each precision, and the coding of the image itself, on golden data.
 
-    `batch`: images at once. What handles images does not depend on precision, and is called float32.
+    `batch`: images at once. What handles images does not depend on precision, and is called float32. A picture codec
+    that the variant was split without is left out.
     """
     whole = read_whole(folder)
     golden = read_golden(folder, whole.golden)
     declaration = whole.declared_preprocessing()
-    images = list(golden["images"])
-    shape = images[0].shape
-    to_prepare = Cycle([group[0] for group in in_batches([golden["images"]], batch)])
-    raws = [raw_payload(image) for image in images]
+    images, codings = list(golden["images"]), whole.codings()
     sha256 = images_sha256(whole)
 
-    def stage(part: str, codec: str | None, run: Callable[[], Any]) -> TimedStage:
+    def of_images(part: str, codec: str | None) -> TimedStage:
+        run = open_image_part(declaration, images, part, codec, codings, batch)
         return TimedStage(whole.variant, WHOLE, part, codec, sha256, run, batch=batch)
 
     return [
-        stage(
-            "preprocess",
-            None,
-            lambda: preprocessing.apply(declaration, to_prepare()).astype(np.float32, copy=False),
-        ),
+        of_images(PREPROCESS, None),
         *(_network_stage(item_of_whole(folder, precision), target, batch) for precision in precisions),
-        stage("encode", "raw", calls_in_turn(raw_payload, images, batch)),
-        stage("decode", "raw", calls_in_turn(lambda payload: decode_raw(payload, shape), raws, batch)),
-        *(
-            stage(part, codec, run)
-            for codec in PICTURE_PAYLOADS
-            if (quality := _quality(whole, codec)) is not None
-            for part, run in _picture_runs(codec, quality, images, batch)
-        ),
+        *(of_images(part, codec) for part, codec in image_parts(codings)),
     ]
 
 
@@ -137,21 +119,3 @@ def _opened(item: BuildItem, target: Target, batch: int) -> tuple[Runner, float]
     started = time.perf_counter()
     runner = open_engine(item, target, (batch, batch, batch))
     return runner, 1000.0 * (time.perf_counter() - started)
-
-
-def _quality(whole: WholeFile, codec: PictureCodec) -> int | None:
-    """Return the quality of a picture codec; None where the variant was split before there was such a codec."""
-    found = whole.inputs.get(codec)
-    return None if found is None else found.quality
-
-
-def _picture_runs(
-    codec: PictureCodec, quality: int, images: Sequence[NDArray[np.uint8]], batch: int
-) -> list[tuple[str, Callable[[], Any]]]:
-    """Return coding and decoding of `batch` images by a picture codec."""
-    payload = PICTURE_PAYLOADS[codec]
-    coded = [payload(image, quality) for image in images]
-    return [
-        ("encode", calls_in_turn(lambda image: payload(image, quality), images, batch)),
-        ("decode", calls_in_turn(decode_picture, coded, batch)),
-    ]

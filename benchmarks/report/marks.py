@@ -10,6 +10,7 @@ from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import Candidate, describe
 from benchmarks.selection.terms import is_split
 from engines.building.build_items import WHOLE
+from jetson.wire.image_message import RESIZED, is_resized
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ def is_part_of(row: Latency, candidate: Candidate) -> bool:
     if row.variant != candidate.variant or (row.precision != candidate.precision and not is_of_images):
         return False
     if is_split(candidate):
-        return row.layer == candidate.layer or (row.layer == WHOLE and row.part == "preprocess")
+        return row.layer == candidate.layer or (row.layer == WHOLE and row.part == "preprocess" and not row.codec)
     coding = candidate.coding.split(" ")[0]
+    if row.layer == WHOLE and row.part == "preprocess":
+        return (row.codec == RESIZED) == is_resized(coding)
     return row.layer == WHOLE and (not row.codec or row.codec == coding)

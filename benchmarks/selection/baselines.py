@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, Selection, latency_ms
+from jetson.wire.image_message import RAW, is_resized
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,12 @@ def baselines(selection: Selection, goodput_bps: float, round_trip_ms: float = 0
     found = []
     for family in dict.fromkeys(candidate.compared_as for candidate in selection.candidates):
         indexed = [(i, c) for i, c in enumerate(selection.candidates) if c.compared_as == family and _timed(c)]
+        uploads = [(i, c) for i, c in indexed if c.layer == INPUT]
         kinds = {
             f"device only, {family}": [i for i, c in indexed if c.layer == OUTPUT],
-            f"edge only raw, {family}": [i for i, c in indexed if c.layer == INPUT and c.coding == "raw"],
-            f"edge only coded, {family}": [i for i, c in indexed if c.layer == INPUT and c.coding != "raw"],
+            f"edge only raw, {family}": [i for i, c in uploads if c.coding == RAW],
+            f"edge only coded, {family}": [i for i, c in uploads if c.coding != RAW and not is_resized(c.coding)],
+            f"edge only resized, {family}": [i for i, c in uploads if is_resized(c.coding)],
             f"best split, {family}": [i for i, c in indexed if c.layer not in (INPUT, OUTPUT) and not c.reason],
         }
         for name, indices in kinds.items():

@@ -18,6 +18,7 @@ from exporter.bundles.precision_file import (
     read_precision,
 )
 from exporter.project.freshness import FORMAT, changed_inputs
+from jetson.wire.image_message import RESIZED, is_resized
 
 # From the bytes of a payload and of its reply to all bytes that cross.
 WireBytes = Callable[[float, float], float]
@@ -107,7 +108,7 @@ def list_candidates(
 def _unsplit(
     whole: WholeFile, sources: Sources, reference: float, form: PrecisionFile | None = None
 ) -> list[Candidate]:  # fmt: skip
-    """Return everything on the edge, for each coding of the input, and everything on the device.
+    """Return everything on the edge, for each way to send the image, and everything on the device.
 
     `form`: the network in another precision. Its metric is that of the raw input; of coded ones nobody measured it.
     """
@@ -123,7 +124,8 @@ def _unsplit(
         # Each candidate asks for its own parts, so that what another lacks is not held against it.
         parts = PartTimes(sources, whole.variant, WHOLE, hashes, precision)
         device = sum_of(sources, parts.device("encode", coding))
-        edge = sum_of(sources, parts.edge("decode", coding), parts.edge("preprocess"), parts.edge(WHOLE))
+        preprocess = parts.edge("preprocess", RESIZED if is_resized(coding) else "")
+        edge = sum_of(sources, parts.edge("decode", coding), preprocess, parts.edge(WHOLE))
         label = coding if item.quality is None else f"{coding} q{item.quality}"
         loss = 100.0 * (reference - metric.value)
         found.append(

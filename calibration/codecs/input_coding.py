@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from exporter.bundles.accuracy_bound import keeps_bound
 from exporter.bundles.bundle import PayloadBytes
+from jetson.wire.pictures import decode_picture, encode_picture
 
 # Above it JPEG files grow for nothing.
 HIGHEST_QUALITY = 95
 # Of coded images, where many networks ask for the same ones.
 _KEPT_BYTES = 1 << 28
-PictureCodec: TypeAlias = Literal["jpeg", "webp"]
-
-
-def jpeg_payload(image: NDArray[np.uint8], quality: int) -> bytes:
-    """Return one image (height x width x 3, uint8) as a JPEG file, optimised tables, Pillow's 4:2:0.
-
-    The file is the whole payload: JPEG brings its own header.
-    """
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="JPEG", quality=quality, optimize=True)
-    return buffer.getvalue()
-
-
-def webp_payload(image: NDArray[np.uint8], quality: int) -> bytes:
-    """Return one image (height x width x 3, uint8) as a lossy WebP file, the slowest and smallest method."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="WEBP", quality=quality, method=6)
-    return buffer.getvalue()
-
-
-# Bytes of an image at a quality, by what `whole.json` calls the codec.
-PICTURE_PAYLOADS: dict[PictureCodec, Callable[[NDArray[np.uint8], int], bytes]] = {
-    "jpeg": jpeg_payload,
-    "webp": webp_payload,
-}
 
 
 class CodedPictures:
@@ -52,9 +25,9 @@ class CodedPictures:
         kept = max(1, _KEPT_BYTES // max(1, images.nbytes))
         self._images, self.coded = images, lru_cache(kept)(self._coded)
 
-    def _coded(self, codec: PictureCodec, quality: int) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+    def _coded(self, codec: str, quality: int) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
         """Return the images as they arrive, and the bytes of each."""
-        payloads = [PICTURE_PAYLOADS[codec](image, quality) for image in self._images]
+        payloads = [encode_picture(codec, image, quality) for image in self._images]
         return np.stack([decode_picture(payload) for payload in payloads]), tuple(map(len, payloads))
 
 
@@ -71,12 +44,6 @@ def lowest_quality(loss_points: Callable[[int], float], maximum_loss_points: flo
         else:
             low = middle + 1
     return high
-
-
-def decode_picture(payload: bytes) -> NDArray[np.uint8]:
-    """Return the image (height x width x 3, uint8) of a JPEG or WebP file."""
-    with Image.open(io.BytesIO(payload)) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def payload_statistics(sizes: Sequence[int]) -> PayloadBytes:

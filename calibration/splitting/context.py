@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from calibration.codecs.input_coding import CodedPictures
 from calibration.metrics import metric
 from calibration.metrics.metric import Score
 from calibration.ranges.calibration_file import clip_ranges
+from calibration.splitting.sent_images import SentImages, resized_images
 from exporter.bottleneck.design import bounded_encoding
 from exporter.bottleneck.plan import BottleneckFile
 from exporter.bundles.bundle import Metric, golden_bytes
@@ -74,14 +74,14 @@ class SplitData:
         return network_inputs(self.project, self.evaluation)
 
     @cached_property
-    def calibration_pictures(self) -> CodedPictures:
-        """Return the images to calibrate with as picture codecs send them."""
-        return CodedPictures(self.calibration.images)
+    def sent(self) -> SentImages:
+        """Return the images as they are, as a device sends them."""
+        return SentImages(self.project, self.calibration, self.evaluation)
 
     @cached_property
-    def evaluation_pictures(self) -> CodedPictures:
-        """Return the images to measure with as picture codecs send them."""
-        return CodedPictures(self.evaluation.images)
+    def sent_resized(self) -> SentImages | None:
+        """Return the images as a device sends them that resizes them first; None where they get no smaller."""
+        return resized_images(self.sent)
 
     @cached_property
     def metric(self) -> tuple[str, metric.MetricFunction]:

@@ -24,8 +24,11 @@ from jetson.runtime.bundle_manifest import SPLIT_SCHEMA, RecordedFile
 from jetson.runtime.preprocessing import Preprocessing
 from jetson.store.blobs import BlobStore, blob_name, sha256_of_name, verify_blob
 from jetson.wire.feature import FeatureCodec, FeatureTensor
+from jetson.wire.image_message import ImageCoding
 
 WHOLE_SCHEMA = "coopexport.whole/1.1"
+# Where preprocessing resizes or crops: with inputs that are sent resized, where that makes them smaller.
+RESIZING_WHOLE_SCHEMA = "coopexport.whole/1.2"
 WEIGHTS_FOLDER = "weights"
 
 
@@ -127,11 +130,15 @@ class SplitFile(_Record):
 
 
 class InputCoding(_Record):
-    """One way to send the image itself: bytes, and the metric with what arrives."""
+    """One way to send the image itself: bytes, and the metric with what arrives; `quality` of a picture codec."""
 
     payload_bytes: PayloadBytes
     metric: Metric
     quality: int | None = None
+
+
+# IMAGE_CODINGS of jetson/wire/image_message.py.
+_ImageCodingName = Literal["raw", "jpeg", "webp", "resized-raw", "resized-jpeg", "resized-webp"]
 
 
 class WholeFile(_Record):
@@ -142,12 +149,16 @@ class WholeFile(_Record):
     model: FileRecord
     preprocessing: dict[str, Any]
     metric: Metric
-    inputs: dict[Literal["raw", "jpeg", "webp"], InputCoding]
+    inputs: dict[_ImageCodingName, InputCoding]
     golden: FileRecord
 
     def declared_preprocessing(self) -> Preprocessing:
         """Return the preprocessing that inputs of the network go through."""
         return preprocessing_steps.from_json(self.preprocessing)
+
+    def codings(self) -> list[ImageCoding]:
+        """Return how the image can be sent, raw first."""
+        return [ImageCoding(name, item.quality) for name, item in self.inputs.items()]
 
 
 def images_sha256(whole: WholeFile) -> str:
@@ -156,6 +167,9 @@ def images_sha256(whole: WholeFile) -> str:
     content = [whole.golden.sha256, whole.preprocessing, None if jpeg is None else jpeg.quality]
     if webp is not None:  # files of earlier versions have none, and keep their hash
         content.append(webp.quality)
+    resized = {coding.name: coding.quality for coding in whole.codings() if coding.is_resized}
+    if resized:
+        content.append(resized)
     return sha256_of_bytes(json.dumps(content, sort_keys=True).encode())
 
 

@@ -8,8 +8,9 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from jetson.engines.golden_check import in_batches
 from jetson.runtime import preprocessing
-from jetson.runtime.cycle import Cycle
+from jetson.runtime.cycle import Cycle, calls_in_turn
 from jetson.runtime.preprocessing import Preprocessing
 from jetson.wire.image_message import RESIZED, ImageCoding, decode_image, encode_image
 
@@ -36,30 +37,32 @@ def as_sent(declaration: Preprocessing, coding: ImageCoding, image: Any) -> Any:
     return preprocessing.resized(declaration, image) if coding.is_resized else image
 
 
-def preprocess(declaration: Preprocessing, image: Any) -> Any:
-    """Return one image (height x width x 3, RGB, uint8) as exported graphs take it: 1 x ..., always float32."""
-    return preprocessing.apply(declaration, image[None]).astype(np.float32, copy=False)
-
-
 def open_image_part(
-    declaration: Preprocessing, images: Sequence[Any], part: str, codec: Optional[str], codings: Sequence[ImageCoding]
+    declaration: Preprocessing,
+    images: Sequence[Any],
+    part: str,
+    codec: Optional[str],
+    codings: Sequence[ImageCoding],
+    batch: int = 1,
 ) -> Callable[[], Any]:
-    """Return what runs when a part is timed, on each of `images` (height x width x 3, RGB, uint8) in turn.
+    """Return what runs when a part is timed, on `batch` of `images` (height x width x 3, RGB, uint8) at a time in turn.
 
     `part`, `codec`: of `image_parts(codings)`, or "preprocess" without a codec. Raises CoopexportError when an image is
     too small to crop, and what Pillow raises where it lacks a picture codec.
     """
     if part == PREPROCESS and codec is None:
-        arrived = Cycle(images)
-        return lambda: preprocess(declaration, arrived())
+        return _prepare_in_turn(declaration, images, batch)
     if part == PREPROCESS:
-        left = preprocessing.after_resizing(declaration)
-        resized = Cycle([preprocessing.resized(declaration, image) for image in images])
-        return lambda: preprocess(left, resized())
+        resized = [preprocessing.resized(declaration, image) for image in images]
+        return _prepare_in_turn(preprocessing.after_resizing(declaration), resized, batch)
     coding = next(one for one in codings if one.name == codec)
     if part == ENCODE:
-        to_code = Cycle(images)
-        return lambda: encode_image(coding, as_sent(declaration, coding, to_code()))
+        return calls_in_turn(lambda image: encode_image(coding, as_sent(declaration, coding, image)), images, batch)
     sent = [as_sent(declaration, coding, image) for image in images]
-    payloads, shape = Cycle([encode_image(coding, image) for image in sent]), sent[0].shape
-    return lambda: decode_image(coding, payloads(), shape)
+    payloads, shape = [encode_image(coding, image) for image in sent], sent[0].shape
+    return calls_in_turn(lambda payload: decode_image(coding, payload, shape), payloads, batch)
+
+
+def _prepare_in_turn(declaration: Preprocessing, images: Sequence[Any], batch: int) -> Callable[[], Any]:
+    groups = Cycle([group for (group,) in in_batches([np.stack(images)], batch)])
+    return lambda: preprocessing.apply(declaration, groups()).astype(np.float32, copy=False)

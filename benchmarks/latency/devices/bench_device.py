@@ -54,8 +54,8 @@ def bench_over_ssh(
 ) -> BenchResult:
     """Measure on `device` (user@host:port), which is the request's target; build what is missing there.
 
-    Heads, tails and whole networks in each precision and batch, the codec, preprocessing and the raw image, with the
-    reference network in the same rounds. `on_event` gets what the agent tells (`jetson.agent.progress`), other
+    Heads, tails and whole networks in each precision and batch, the codec, preprocessing and the image as it is sent,
+    with the reference network in the same rounds. `on_event` gets what the agent tells (`jetson.agent.progress`), other
     callbacks as of `bench_project`. What failed is in the run with its reason. Raises CoopexportError when the device
     is not the target, or the connection is lost: finished engines are not built again.
     """

@@ -24,6 +24,7 @@ from exporter.project.settings import Project
 from exporter.variants.layer_graphs import variants
 from jetson.errors import InputError, StaleError
 from jetson.files.atomic_files import write_blocks
+from jetson.runtime.image_parts import image_parts
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,8 @@ def _of_variant(folder: Path) -> dict[tuple[str, str, str, str, str], str]:
     whole = read_whole(folder)
     images, key = images_sha256(whole), (whole.variant, WHOLE)
     found = {(*key, "preprocess", "", FLOAT32): images}
-    for coding in whole.inputs:
-        found.update({(*key, part, coding, FLOAT32): images for part in ("encode", "decode")})
+    for part, codec in image_parts(whole.codings()):
+        found[(*key, part, codec or "", FLOAT32)] = images
     for precision, graphs in _forms(folder, WHOLE, {WHOLE: whole.model}):
         found[(*key, WHOLE, "", precision)] = graphs[WHOLE].sha256
     for layer in split_layers(folder):

@@ -91,6 +91,17 @@ def test_the_parts_of_a_candidate_are_those_its_times_are_made_of() -> None:
         assert candidate.edge_ms == pytest.approx(edge_ms)
 
 
+def test_an_image_that_is_sent_resized_has_its_own_preprocessing() -> None:
+    result = example_selection()
+    row = next(row for row in result.rows if (row.variant, row.part) == ("original", "preprocess"))
+    left = replace(row, codec="resized")
+    own = [one for one in result.selection.candidates if one.variant == "original"]
+    jpeg = next(one for one in own if one.coding.startswith("jpeg"))
+    resized = replace(jpeg, coding="resized-jpeg q60")
+    assert (is_part_of(left, resized), is_part_of(row, resized)) == (True, False)
+    assert {(is_part_of(left, one), is_part_of(row, one)) for one in own} == {(False, True)}
+
+
 def test_marks_of_what_is_chosen_are_named_first() -> None:
     result = example_selection()
     choice = result.selection.links[1]  # pruned, cut after pool1

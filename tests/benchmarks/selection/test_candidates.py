@@ -187,6 +187,31 @@ def test_image_parts_go_stale_with_images_preprocessing_and_quality() -> None:
     assert images_sha256(whole.model_copy(update={"made_from": {}})) == images_sha256(whole)
 
 
+def with_resized(quality: int = 60) -> VariantFiles:
+    """Return the variant with its image sent resized as well."""
+    resized = FILES.whole.inputs["jpeg"].model_copy(update={"quality": quality})
+    inputs = {**FILES.whole.inputs, "resized-jpeg": resized}
+    return replace(FILES, whole=FILES.whole.model_copy(update={"inputs": inputs}))
+
+
+def test_an_image_that_is_sent_resized_needs_what_is_left_of_preprocessing() -> None:
+    files = with_resized()
+    assert images_sha256(with_resized(50).whole) != images_sha256(files.whole) != images_sha256(FILES.whole)
+    rows = latency_rows(files, 4.0)
+    times_ms = {"encode": ("resized-jpeg", 0.5), "decode": ("resized-jpeg", 0.25), "preprocess": ("resized", 0.125)}
+    resized = [
+        replace(rows[0], part=part, codec=codec, source_sha256=images_sha256(files.whole), p50_ms=p50_ms)
+        for part, (codec, p50_ms) in times_ms.items()
+    ]
+    found = candidates([*rows, *resized], files)
+    assert found[INPUT, "resized-jpeg q60"].device_ms == pytest.approx(5 * 0.5)
+    assert found[INPUT, "resized-jpeg q60"].edge_ms == pytest.approx(0.25 + 0.125 + 4.0)
+    for lost in resized:
+        without = candidates([*rows, *(row for row in resized if row is not lost)], files)
+        assert without[INPUT, "resized-jpeg q60"].reason == f"{lost.part} not measured; run: coopexport bench"
+        assert [name for name, item in without.items() if item.reason] == [(INPUT, "resized-jpeg q60")]
+
+
 @pytest.mark.parametrize("name", ["graph", "evaluation data", "metric"])
 def test_a_bundle_of_another_network_or_other_data_is_left_out(name: str) -> None:
     split = FILES.splits[0]

@@ -11,13 +11,20 @@ import onnx
 import pytest
 from tests_support import files_below
 
-from calibration.codecs.input_coding import decode_picture, jpeg_payload, webp_payload
 from calibration.metrics.metric import Score, top1
 from calibration.splitting import split_variant
 from calibration.splitting.context import SplitContext, calibrated_cut_tensors, open_context
 from calibration.splitting.split_variant import check_loss, finished_split, write_split
 from calibration.splitting.whole_variant import write_whole
-from exporter.bundles.bundle import SplitFile, WholeFile, read_feature_codec, read_golden, read_split, read_whole
+from exporter.bundles.bundle import (
+    WHOLE_SCHEMA,
+    SplitFile,
+    WholeFile,
+    read_feature_codec,
+    read_golden,
+    read_split,
+    read_whole,
+)
 from exporter.cutting.split import CutTensor
 from exporter.data.datasets import load_dataset
 from exporter.encoding.specification import decode, encode
@@ -29,6 +36,7 @@ from exporter.variants.layer_graphs import layer_graph
 from jetson.errors import CoopexportError, InputError, ParityError
 from jetson.runtime import preprocessing
 from jetson.wire.image_message import raw_payload
+from jetson.wire.pictures import decode_picture, encode_picture
 
 VARIANTS = ("original", "pruned")
 LAYERS = ("conv4_1", "pool3")
@@ -144,13 +152,15 @@ def test_whole_file_measures_raw_and_coded_input(finished: Project, variant: str
     assert whole.metric.loss_points == 0
     raw = whole.inputs["raw"]
     assert (raw.metric, raw.quality) == (whole.metric, None)
+    # Nothing resizes here: files, and what they were made from, are as they were.
+    assert (list(whole.inputs), whole.made_from["format"]) == (["raw", "jpeg", "webp"], WHOLE_SCHEMA)
     assert raw.payload_bytes.min == raw.payload_bytes.max == len(raw_payload(evaluation.images[0]))
 
-    for codec, payload in (("jpeg", jpeg_payload), ("webp", webp_payload)):
+    for codec in ("jpeg", "webp"):
         coded = whole.inputs[codec]
         assert coded.quality is not None
         assert coded.metric.loss_points <= finished.settings.select.maximum_loss_points + 1e-6 or coded.quality == 95
-        files = [payload(image, coded.quality) for image in evaluation.images]
+        files = [encode_picture(codec, image, coded.quality) for image in evaluation.images]
         arrived = right(np.stack([decode_picture(file) for file in files]))
         assert coded.metric.value == pytest.approx(arrived.mean())
         assert coded.metric.reference == whole.metric.value
@@ -187,7 +197,7 @@ def test_jpeg_is_coded_at_the_projects_quality(context: SplitContext, quality: i
     changed = dataclasses.replace(context.project, settings=settings.model_copy(update={"select": select}))
     _, whole = write_whole(dataclasses.replace(context, project=changed))
     evaluation = context.data.evaluation
-    payloads = [jpeg_payload(image, quality) for image in evaluation.images]
+    payloads = [encode_picture("jpeg", image, quality) for image in evaluation.images]
     arrived = np.stack([decode_picture(payload) for payload in payloads])
     outputs = graph_outputs(
         context.graph.folder / "model.onnx", preprocessing.apply(whole.declared_preprocessing(), arrived)
