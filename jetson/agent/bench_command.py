@@ -4,11 +4,11 @@ import contextlib
 import os
 import sys
 from datetime import datetime, timezone
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from jetson.agent.build_command import build_items, folder_for
 from jetson.agent.engine_maker import ONNXRUNTIME, Maker, choose_maker
-from jetson.agent.measuring.sittings import measure
+from jetson.agent.measuring.sittings import Measured, measure
 from jetson.agent.measuring.stages import FLOAT32, REFERENCE, WHOLE, Stage, stages_of
 from jetson.agent.progress import Tell, open_progress
 from jetson.agent.result_engines import CheckedEngine, check_engine, open_result_of
@@ -102,7 +102,7 @@ def _measured_run(
         "run": "{:%Y%m%dT%H%M%SZ}-{}".format(started, os.urandom(4).hex()),
         "started_at": started.isoformat().split(".")[0] + "+00:00",
         "target": request.target.name,
-        "host": dict(_host(probe, measured.timings), **_float16(maker, probe, stages)),
+        "host": dict(_host(probe, measured), **_float16(maker, probe, stages)),
         "backend": maker.backend,
         "backend_version": maker.version,
         "threads": 1,
@@ -155,17 +155,18 @@ def _float16(maker: Maker, probe: Probe, stages: List[Stage]) -> Dict[str, str]:
     return {} if computes_in_half(probe.machine.architecture, device_root()) else {"float16": "float32"}
 
 
-def _host(probe: Probe, timings: Tuple[str, ...]) -> Dict[str, Any]:
+def _host(probe: Probe, measured: Measured) -> Dict[str, Any]:
     """Return the device as a latency run names its host."""
     machine = probe.machine
     system = machine.platform if machine.l4t is None else "{}, L4T {}".format(machine.platform, machine.l4t)
-    return {
+    host = {
         "name": os.uname().nodename,
         "processor": machine.board or machine.chip or machine.architecture,
         "cores": os.cpu_count(),
         "operating_system": system,
         "python": ".".join(str(number) for number in sys.version_info[:3]),
         "rans": rans_implementation().name,
-        "timing": "; ".join(timings),
+        "timing": "; ".join(measured.timings),
         "probe": probe.to_json(),
     }
+    return dict(host, pictures=measured.libraries) if measured.libraries else host

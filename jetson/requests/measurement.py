@@ -7,6 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 from jetson.errors import DamagedFileError
 from jetson.requests.archive import Archive, read_member
 from jetson.wire.feature import KINDS, FeatureCodec, FeatureTensor
+from jetson.wire.image_message import IMAGE_CODINGS, RAW, ImageCoding
 from jetson.wire.packing import PACKINGS
 from jetson.wire.specification import CODEC_NAMES
 from jetson.wire.symbol_model import model_from_bytes
@@ -46,11 +47,32 @@ class CutCoding(NamedTuple):
     tensors: Tuple[CodedTensor, ...]
 
 
+class CodedImages(NamedTuple):
+    """A coding of images, and what came of the first of them where the order was made.
+
+    `name`, `quality`: as jetson.wire.image_message.ImageCoding has them; `payload_bytes`: of each; `decoded_sha256`: of
+    the npz file with `images`, as they were decoded, n x height x width x 3, RGB, uint8; `pillow`: the version of what
+    coded pictures.
+    """
+
+    name: str
+    quality: Optional[int]
+    payload_bytes: Tuple[int, ...]
+    decoded_sha256: str
+    decoded_bytes: int
+    pillow: Optional[str] = None
+
+    @property
+    def coding(self) -> ImageCoding:
+        """Return how they are coded."""
+        return ImageCoding(self.name, self.quality)
+
+
 class ImageInput(NamedTuple):
     """What images go through before a variant's whole network. `preprocessing`: as jetson.runtime.preprocessing has it.
 
     `source_sha256`: what rows of the latency table are about; `images_sha256`: of the npz file with `images`, N x
-    height x width x 3, RGB, uint8.
+    height x width x 3, RGB, uint8. `coded`: how they are sent beside raw.
     """
 
     variant: str
@@ -58,6 +80,12 @@ class ImageInput(NamedTuple):
     preprocessing: Dict[str, Any]
     images_sha256: str
     images_bytes: int
+    coded: Tuple[CodedImages, ...] = ()
+
+    @property
+    def codings(self) -> Tuple[ImageCoding, ...]:
+        """Return all ways to send them, raw first."""
+        return (ImageCoding(RAW),) + tuple(one.coding for one in self.coded)
 
 
 class Measurement(NamedTuple):
@@ -82,7 +110,9 @@ def measurement_to_json(measurement: Measurement) -> Dict[str, Any]:
     content["cuts"] = [
         dict(cut._asdict(), tensors=[dict(tensor._asdict()) for tensor in cut.tensors]) for cut in measurement.cuts
     ]
-    content["images"] = [dict(image._asdict()) for image in measurement.images]
+    content["images"] = [
+        dict(image._asdict(), coded=[dict(one._asdict()) for one in image.coded]) for image in measurement.images
+    ]
     return content
 
 
@@ -90,7 +120,7 @@ def measurement_from_json(content: Dict[str, Any]) -> Measurement:
     """Return what `measurement_to_json` wrote; raises TypeError, ValueError or KeyError for anything else."""
     known = {key: value for key, value in content.items() if key in Measurement._fields}
     known["cuts"] = tuple(_cut(item) for item in content["cuts"])
-    known["images"] = tuple(ImageInput(**_known(ImageInput, item)) for item in content["images"])
+    known["images"] = tuple(_image(item) for item in content["images"])
     measurement = Measurement(**known)
     for count in (measurement.rounds, measurement.warm_up):
         if type(count) is not int or count < 1:
@@ -118,9 +148,18 @@ def read_codec(archive: Archive, cut: CutCoding, batch: int = 1) -> FeatureCodec
 
 def read_images(archive: Archive, image: ImageInput) -> Any:
     """Return the images of a variant, N x height x width x 3, uint8; raises CoopexportError when they are damaged."""
+    return _read_npz(archive, image.variant, image.images_sha256, image.images_bytes)
+
+
+def read_decoded(archive: Archive, image: ImageInput, coded: CodedImages) -> Any:
+    """Return the first images of a variant as they were decoded where the order was made; raises as `read_images`."""
+    return _read_npz(archive, image.variant, coded.decoded_sha256, coded.decoded_bytes)
+
+
+def _read_npz(archive: Archive, variant: str, sha256: str, size_bytes: int) -> Any:
     import numpy as np
 
-    data = read_member(archive, image.images_sha256, image.images_bytes)
+    data = read_member(archive, sha256, size_bytes)
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             images = arrays["images"]
@@ -128,7 +167,7 @@ def read_images(archive: Archive, image: ImageInput) -> Any:
             raise ValueError("they are {} of shape {}".format(images.dtype, images.shape))
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise DamagedFileError(
-            "{}: the images of {} are unusable: {}".format(archive.path, image.variant, error),
+            "{}: the images of {} are unusable: {}".format(archive.path, variant, error),
             path=archive.path,
             fix="make the order again",
         ) from None
@@ -154,6 +193,22 @@ def _cut(content: Dict[str, Any]) -> CutCoding:
     cut = CutCoding(**dict(_known(CutCoding, content), tensors=tuple(tensors)))
     cut.associated_data.encode("ascii")
     return cut
+
+
+def _image(content: Dict[str, Any]) -> ImageInput:
+    coded = []
+    for item in content.get("coded", ()):
+        fields = dict(_known(CodedImages, item), payload_bytes=tuple(int(size) for size in item["payload_bytes"]))
+        one = CodedImages(**fields)
+        is_picture = type(one.quality) is int and 1 <= one.quality <= 100
+        if (
+            one.name not in IMAGE_CODINGS
+            or is_picture != (one.coding.codec != RAW)
+            or not all(one.payload_bytes or [0])
+        ):
+            raise ValueError("{} is not a coding of images".format(one))
+        coded.append(one)
+    return ImageInput(**dict(_known(ImageInput, content), coded=tuple(coded)))
 
 
 def _known(kind: Any, content: Dict[str, Any]) -> Dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.latency.measured_items import item_settings
 from benchmarks.latency.reference import REFERENCE, reference_model, reference_sha256
@@ -17,7 +18,7 @@ from engines.device_builds.requests import OrderedMeasurement, PendingEngine, pe
 from engines.preflight.check import buildable_graph_warnings
 from engines.target_files.target_file import describe_values, target_file
 from engines.targets.target import Target
-from exporter.bundles.bundle import images_sha256, read_feature_codec, read_golden, read_split, read_whole
+from exporter.bundles.bundle import WholeFile, images_sha256, read_feature_codec, read_golden, read_split, read_whole
 from exporter.onnx_graphs.session import open_session, run
 from exporter.parity import BUILD_BOUND
 from exporter.progress import OnProgress, counter
@@ -27,14 +28,19 @@ from jetson.engines.golden_check import OutputForm
 from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.requests.build_request import EngineSpec, encode_samples
-from jetson.requests.measurement import CodedTensor, CutCoding, ImageInput, Measurement, encode_images
+from jetson.requests.measurement import CodedImages, CodedTensor, CutCoding, ImageInput, Measurement, encode_images
 from jetson.runtime import preprocessing
+from jetson.runtime.image_parts import as_sent
 from jetson.tensorrt_engines.tensor_info import declared_tensors
 from jetson.wire.feature import FeatureTensor, without_uint8
+from jetson.wire.image_message import RAW, ImageCoding, decode_image, encode_image
+from jetson.wire.pictures import picture_libraries
 from jetson.wire.symbol_model import model_to_bytes
 
 # What the reference network's engine is checked on, as every other one.
 _REFERENCE_SAMPLES, _REFERENCE_SEED = 8, 20190312
+# Enough to see another quality, chroma or order of colours, and few bytes.
+_COMPARED_IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -131,11 +137,28 @@ def _coded(tensor: FeatureTensor, files: dict[str, bytes]) -> CodedTensor:
 def _image_input(folder: Path, files: dict[str, bytes]) -> ImageInput:
     """Return what images go through before a variant's networks; the golden images go into `files`."""
     whole = read_whole(folder)
-    images = encode_images(read_golden(folder, whole.golden)["images"])
+    golden = read_golden(folder, whole.golden)["images"]
+    images = encode_images(golden)
     sha256 = sha256_of_bytes(images)
     files[sha256] = images
     declaration = preprocessing.to_json(whole.declared_preprocessing())
-    return ImageInput(whole.variant, images_sha256(whole), declaration, sha256, len(images))
+    coded = tuple(_coded_images(whole, coding, golden, files) for coding in whole.codings() if coding.name != RAW)
+    return ImageInput(whole.variant, images_sha256(whole), declaration, sha256, len(images), coded)
+
+
+def _coded_images(
+    whole: WholeFile, coding: ImageCoding, images: NDArray[np.uint8], files: dict[str, bytes]
+) -> CodedImages:  # fmt: skip
+    """Return what a device compares its own coding with; the first images as they are decoded here go into `files`."""
+    declaration = whole.declared_preprocessing()
+    sent = [as_sent(declaration, coding, image) for image in images[:_COMPARED_IMAGES]]
+    payloads = [encode_image(coding, image) for image in sent]
+    decoded = [decode_image(coding, payload, image.shape) for payload, image in zip(payloads, sent, strict=True)]
+    data = encode_images(np.stack(decoded))
+    sha256 = sha256_of_bytes(data)
+    files[sha256] = data
+    pillow = None if coding.quality is None else picture_libraries()["pillow"]
+    return CodedImages(coding.name, coding.quality, tuple(map(len, payloads)), sha256, len(data), pillow)
 
 
 def _reference(target: Target, settings: BuildSettings) -> tuple[PendingEngine | None, str]:

@@ -19,6 +19,8 @@ from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.system_files import device_root
 from jetson.requests.build_request import BuildRequest, EngineSpec, open_request
 from jetson.runtime.sampling import sample_interleaved, until_steady
+from jetson.wire.image_message import ImageCoding
+from jetson.wire.pictures import PICTURE_CODECS, picture_libraries
 
 Tell = Callable[[Dict[str, Any]], None]
 NOTHING = 0xFFFFFFFF
@@ -40,7 +42,8 @@ def measure_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
     """Time the stages whose numbers are `job["stages"]`; return what was found of each, by its number as text.
 
     `job["engines"]`: the built files by item's name; `job["marker"]`: the file that says what is at work. Stages whose
-    engines do not fit into the memory beside the others are `left`, for another sitting.
+    engines do not fit into the memory beside the others are `left`, for another sitting. `libraries`: what coded
+    pictures, by name with its version.
     """
     request = open_request(job["order"])
     if request.archive.sha256 != job["order_sha256"]:
@@ -49,7 +52,7 @@ def measure_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
     with open(job["marker"], "r+b") as marker_file, mmap.mmap(marker_file.fileno(), _NUMBER.size) as marker:
         opened = _open_all(request, Maker(**job["maker"]), files, job["stages"], marker, tell)
         try:
-            return _time(request, opened, job, tell)
+            return dict(_time(request, opened, job, tell), libraries=_libraries(stages_of(request), opened))
         finally:
             for runner in opened.runners:
                 runner.close()
@@ -141,6 +144,12 @@ def _time(request: BuildRequest, opened: _Opened, job: Dict[str, Any], tell: Tel
         if taken.unsteady and name in taken.unsteady:
             found[name]["unsteady"] = taken.unsteady[name]
     return {"stages": found, "left": opened.left, "warm_up": taken.warm_up_rounds, "steady": taken.steady}
+
+
+def _libraries(stages: List[Stage], opened: _Opened) -> Dict[str, str]:
+    """Return the versions of what codes pictures, if any are timed."""
+    timed = [stages[number].codec or "" for number in opened.runs]
+    return picture_libraries() if any(ImageCoding(codec).codec in PICTURE_CODECS for codec in timed) else {}
 
 
 def _marked(run: Run, marker: Any, number: bytes) -> Run:

@@ -29,7 +29,8 @@ class Measured(NamedTuple):
     """What was found of each stage, by its number: `samples_ms` and what belongs to them, or `failure`.
 
     `warm_up`: rounds, of the sitting with the most; `steady`: None where nobody looked. `interleaved`: whether all
-    were timed against each other in one sitting. `timings`: in words, what a sample is.
+    were timed against each other in one sitting. `timings`: in words, what a sample is. `libraries`: versions of what
+    coded pictures, by name.
     """
 
     found: Found
@@ -37,6 +38,7 @@ class Measured(NamedTuple):
     steady: Optional[bool]
     interleaved: bool
     timings: Tuple[str, ...]
+    libraries: Dict[str, str] = {}
 
 
 def measure(
@@ -63,6 +65,7 @@ def measure(
     }
     left = [number for number, _ in enumerate(stages) if number not in found]
     warm_up, steady, sittings = 0, None, 0
+    libraries: Dict[str, str] = {}
     while left:
         answer = _sit(dict(base, stages=left), stages, found, tell)
         if answer is None:
@@ -73,6 +76,7 @@ def measure(
         if answer["stages"]:
             sittings += 1
             timings.add(_CALL[maker.kind])
+        libraries.update(answer["libraries"])
         warm_up = max(warm_up, answer["warm_up"])
         if answer["steady"] is not None:
             steady = answer["steady"] and steady is not False
@@ -80,7 +84,7 @@ def measure(
     if sittings > 1:
         timings.add("in {} sittings, as not all engines fit into the memory at once".format(sittings))
     _tell_of_all(stages, found, tell)
-    return Measured(found, warm_up, steady, interleaved and sittings <= 1, tuple(sorted(timings)))
+    return Measured(found, warm_up, steady, interleaved and sittings <= 1, tuple(sorted(timings)), libraries)
 
 
 def _write_engines(stages: List[Stage], engines: List[CheckedEngine], folder: str, found: Found) -> Dict[str, Any]:

@@ -2,13 +2,14 @@
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
+from jetson.agent.measuring.coding_check import check_coding
 from jetson.engines.golden_check import in_batches
 from jetson.errors import ParityError
 from jetson.requests.build_request import BuildRequest, EngineSpec, read_samples
 from jetson.requests.measurement import CutCoding, ImageInput, Measurement, read_codec, read_images
 from jetson.runtime import preprocessing
-from jetson.runtime.cycle import Cycle, calls_in_turn
-from jetson.wire.image_message import decode_raw, raw_payload
+from jetson.runtime.cycle import Cycle
+from jetson.runtime.image_parts import image_parts, open_image_part
 
 WHOLE, REFERENCE = "whole", "reference"
 FLOAT32 = "fp32"
@@ -84,7 +85,8 @@ def stages_of(request: BuildRequest) -> List[Stage]:
 def open_stage(request: BuildRequest, stage: Stage, load: LoadEngine) -> Run:
     """Return what runs when a stage is timed, on its golden data; `load` opens an item's engine.
 
-    Raises CoopexportError when the engine does not load, or a codec does not give back what it was given.
+    Raises CoopexportError when the engine does not load, a codec does not give back what it was given, or a picture
+    codec is missing or does not code as it did where the order was made.
     """
     measurement = request.measurement
     if stage.item is not None:
@@ -137,7 +139,7 @@ def _whole_chain(variant: str, codec: Optional[str], precision: str, batch: int)
 
 def _with_images(image: ImageInput, batch: int, networks: List[Stage]) -> List[Stage]:
     """Return the rows of images around those of uncut networks."""
-    coding = [_of_images(image, part, "raw", batch) for part in ("encode", "decode")]
+    coding = [_of_images(image, part, codec, batch) for part, codec in image_parts(image.codings)]
     return [_of_images(image, "preprocess", None, batch)] + networks + coding
 
 
@@ -177,12 +179,9 @@ def _is_coded_by(stage: Stage, cut: CutCoding, head: EngineSpec) -> bool:
 
 
 def _open_images(request: BuildRequest, image: ImageInput, stage: Stage) -> Run:
-    images = read_images(request.archive, image)
-    if stage.part == "preprocess":
-        declaration = preprocessing.from_json(image.preprocessing)
-        to_prepare = Cycle([group for (group,) in in_batches([images], stage.batch)])
-        return lambda: preprocessing.apply(declaration, to_prepare()).astype("float32", copy=False)
-    if stage.part == "encode":
-        return calls_in_turn(raw_payload, list(images), stage.batch)
-    payloads, shape = [raw_payload(one) for one in images], images[0].shape
-    return calls_in_turn(lambda payload: decode_raw(payload, shape), payloads, stage.batch)
+    images = list(read_images(request.archive, image))
+    declaration = preprocessing.from_json(image.preprocessing)
+    for coded in image.coded:
+        if coded.name == stage.codec:
+            check_coding(request.archive, image, coded, images)
+    return open_image_part(declaration, images, stage.part, stage.codec, image.codings, stage.batch)

@@ -23,7 +23,7 @@ from engines.targets.lookup import find_target
 from jetson.engines.build_settings import BuildSettings
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.requests.build_request import ResultItem, open_request, open_result, read_engine, write_result
-from jetson.requests.measurement import CodedTensor, CutCoding, ImageInput, Measurement, encode_images
+from jetson.requests.measurement import CodedImages, CodedTensor, CutCoding, ImageInput, Measurement, encode_images
 from jetson.runtime.preprocessing import Preprocessing, to_json
 
 BATCH = BuildSettings(batches=(SAMPLES, SAMPLES, SAMPLES))
@@ -58,6 +58,17 @@ def small_measurement(power_mode: str | None = None) -> OrderedMeasurement:
     cut = CutCoding("small", "conv1", "zlib-huffman", *pair, "a" * 64, "b" * 64, "a b", (tensor,))
     image = ImageInput("small", "c" * 64, to_json(Preprocessing(scale=1 / 255)), sha256, len(images))
     return OrderedMeasurement(Measurement(12, 10, power_mode, "reference/whole", (cut,), (image,)), {sha256: images})
+
+
+def with_jpeg(measured: OrderedMeasurement) -> OrderedMeasurement:
+    """Return the same with the images sent as JPEG as well."""
+    (image,) = measured.measurement.images
+    pixels = np.zeros((1, 6, 6, 3), np.uint8)  # nobody gets so far as to compare them
+    decoded = encode_images(pixels)
+    sha256 = sha256_of_bytes(decoded)
+    jpeg = CodedImages("jpeg", 70, (600,), sha256, len(decoded))
+    measurement = measured.measurement._replace(images=(image._replace(coded=(jpeg,)),))
+    return OrderedMeasurement(measurement, {**measured.files, sha256: decoded})
 
 
 Built = tuple[dict[str, Any], tuple[ResultItem, ...], list[tuple[str, bytes]]]
@@ -166,18 +177,25 @@ def test_an_order_is_built_and_measured_in_the_devices_own_onnx_runtime(tmp_path
 def test_a_stage_that_ends_its_process_is_a_row_and_the_others_are_measured(
     tmp_path: Path, by_onnxruntime: Built
 ) -> None:
-    bench = Device(tmp_path, ORIN_NANO_6_2, "orin-nano-cpu", small_measurement())
+    bench = Device(tmp_path, ORIN_NANO_6_2, "orin-nano-cpu", with_jpeg(small_measurement()))
     dying = bench.device.home / "dying"
     dying.mkdir()
     (dying / "onnxruntime.py").write_text(DYING_TAIL)
-    ended = bench.device.run("env", f"PYTHONPATH={dying}", "python3", bench.agent_file, "bench", bench.order,
+    broken = bench.device.home / "broken"
+    broken.mkdir()
+    (broken / "PIL.py").write_text("raise ImportError('libjpeg.so.8: cannot open shared object file')")
+    ended = bench.device.run("env", f"PYTHONPATH={dying}:{broken}", "python3", bench.agent_file, "bench", bench.order,
                              bench.with_result(by_onnxruntime), "--output", bench.output)  # fmt: skip
     assert ended.returncode == 2
-    assert "1 of 8 rows failed; the others are in" in ended.stderr.splitlines()[-1]
-    failed = {(item.layer, item.part): item.failure for item in bench.run().items if item.samples_ms is None}
-    assert list(failed) == [("conv1", "tail")]
-    assert "signal 11 ended its process" in str(failed["conv1", "tail"])
-    assert {len(item.samples_ms or ()) for item in bench.run().items} == {0, 12}
+    assert "3 of 10 rows failed; the others are in" in ended.stderr.splitlines()[-1]
+    run = bench.run()
+    failed = {(item.part, item.codec): item.failure for item in run.items if item.samples_ms is None}
+    assert list(failed) == [("tail", None), ("encode", "jpeg"), ("decode", "jpeg")]
+    assert "signal 11 ended its process" in str(failed["tail", None])
+    said = "Pillow cannot be imported (libjpeg.so.8: cannot open shared object file); install it anew: "
+    assert str(failed["encode", "jpeg"]).startswith(said)
+    assert {len(item.samples_ms or ()) for item in run.items} == {0, 12}
+    assert "pictures" not in run.host
 
 
 def test_engines_that_do_not_fit_into_the_memory_together_are_measured_in_several_sittings(

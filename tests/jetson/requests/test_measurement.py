@@ -14,12 +14,14 @@ from jetson.errors import CoopexportError
 from jetson.files.atomic_files import sha256_of_bytes
 from jetson.requests.build_request import RequestTarget, open_request, write_request
 from jetson.requests.measurement import (
+    CodedImages,
     CodedTensor,
     CutCoding,
     ImageInput,
     Measurement,
     encode_images,
     read_codec,
+    read_decoded,
     read_images,
 )
 from jetson.wire.symbol_model import model_to_bytes
@@ -28,13 +30,15 @@ IMAGES = np.arange(2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 3, 4, 3)
 FILE = encode_images(IMAGES)
 TABLES = model_to_bytes(fit_symbol_model(np.arange(64, dtype=np.uint8).reshape(4, 1, 4, 4) % 16, 4, False))
 TENSOR = CodedTensor("f", (1, 4, 4), "affine", 4, "none", "rans", sha256_of_bytes(TABLES), len(TABLES))
+CODED = CodedImages("jpeg", 70, (12, 13), sha256_of_bytes(FILE), len(FILE), "11.0")
+RESIZED = CodedImages("resized-raw", None, (41, 41), sha256_of_bytes(FILE), len(FILE))
 MEASUREMENT = Measurement(
     30,
     10,
     "25W",
     None,
     (CutCoding("v", "conv1", "rans", "v/conv1.head", "v/conv1.tail", "a" * 64, "b" * 64, "a b", (TENSOR,)),),
-    (ImageInput("v", "c" * 64, {"layout": "NCHW"}, sha256_of_bytes(FILE), len(FILE)),),
+    (ImageInput("v", "c" * 64, {"layout": "NCHW"}, sha256_of_bytes(FILE), len(FILE), (CODED, RESIZED)),),
 )
 
 
@@ -49,6 +53,8 @@ def test_it_comes_out_as_it_went_in(tmp_path: Path) -> None:
     request = open_request(str(order(tmp_path, whole)))
     assert (request.measurement, request.target.backend) == (whole, "onnxruntime")
     assert np.array_equal(read_images(request.archive, whole.images[0]), IMAGES)
+    assert np.array_equal(read_decoded(request.archive, whole.images[0], CODED), IMAGES)
+    assert [coding.name for coding in whole.images[0].codings] == ["raw", "jpeg", "resized-raw"]
     codec = read_codec(request.archive, MEASUREMENT.cuts[0])
     symbols = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4)
     assert np.array_equal(codec.decode(codec.encode([symbols]))[0], symbols)

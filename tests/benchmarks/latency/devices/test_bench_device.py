@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime
 import pytest
 from fake_jetson.boards import ORIN_NANO_6_2
 from fake_jetson.device import FakeDevice, make_device
 from fake_jetson.ssh_server import SERVER, SshServer, ssh_server
+from PIL import Image
 
 from benchmarks.latency.bench_project import BenchRequest, bench_project
 from benchmarks.latency.devices.bench_device import bench_over_ssh, import_bench_run, write_bench_order
@@ -27,17 +30,19 @@ from engines.building.open_engine import open_engine
 from engines.building.project_items import items_of_project
 from engines.device_builds.agent_file import AgentRequest, write_agent
 from engines.targets.lookup import find_target
+from exporter.bundles.bundle import read_golden, read_whole
 from exporter.progress import no_progress
 from exporter.project.settings import Project, load_project
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
 from jetson.requests.measurement import CodedTensor
 from jetson.runtime.partition_policy import read_partition_policy
+from jetson.wire.pictures import picture_libraries
 
 ON_ORIN = BenchRequest(("pruned",), ("conv4_1",), "orin-nano-cpu", 8, 2)
 PARTS = [
     ("conv4_1", "head"), ("conv4_1", "encode"), ("conv4_1", "decode"), ("conv4_1", "tail"),
-    ("whole", "preprocess"), ("whole", "whole"), ("whole", "encode"), ("whole", "decode"),
+    ("whole", "preprocess"), ("whole", "whole"), *[("whole", "encode"), ("whole", "decode")] * 3,
 ]  # fmt: skip
 
 
@@ -69,12 +74,13 @@ def test_over_ssh_a_run_comes_back_and_is_in_the_table_as_the_devices(project: P
     assert {len(item.samples_ms or ()) for item in run.items} == {8}
     assert (run.target, run.host["processor"]) == ("orin-nano-cpu@6.2", ORIN_NANO_6_2.model)
     assert run.host["probe"]["machine"]["l4t"] == "36.4.3"
+    assert run.host["pictures"] == picture_libraries()
     assert run.conditions["power_mode"] == {"name": "25W", "identifier": 1}
     assert run.reference is not None
     assert (run.reference.source_sha256, len(run.reference.samples_ms or ())) == (reference_sha256(), 8)
-    assert result.rows_added == 8
+    assert result.rows_added == 12
     assert [(row.layer, row.part) for row in latest(result.table) if row.target == run.target] == PARTS
-    assert sum(event["event"] == "measured" for event in events) == 9
+    assert sum(event["event"] == "measured" for event in events) == 13
     # They are the device's times in the plan, which says so; the original was not measured there.
     request = SelectRequest(device_target=run.target, maximum_loss_points=100)
     plan = read_partition_policy(str(select_project(project, request).path))
@@ -120,7 +126,7 @@ def test_by_hand_the_run_is_taken_in_once(
     told = f"fast-orin: onnxruntime {onnxruntime.__version__}; power mode MAXN_SUPER (25W is back); clocks not held"
     assert told in taken.output
     assert "a sample is: wall time of a call on one thread\n" in taken.output
-    assert "added 8 rows" in taken.output
+    assert "added 12 rows" in taken.output
     assert "added 0 rows" in coopexport(finished_project, "bench", "--result", str(run_file)).output
     other = coopexport(finished_project, "bench", "--result", str(run_file), "--target", "cpu")
     assert (other.code, "run.json is of target fast-orin, and --target says cpu" in other.errors) == (2, True)
@@ -223,3 +229,21 @@ def test_a_device_without_uint8_codes_what_its_engines_give(project: Project) ->
     assert isinstance(of_nano.tensors[0], CodedTensor)
     assert [one.item.variant for one in nano.pending] == ["pruned", "pruned", "pruned", "reference"]
     assert nano.kept == nano.pending[:-1]
+
+
+def test_pictures_go_along_as_they_are_coded_and_decoded_here(project: Project) -> None:
+    items = items_of_project(project, ("pruned",), ("conv4_1",)).items
+    ordered = bench_order(items, find_target("orin-nano"), BuildSettings(), 8, 2, no_progress).measured
+    (image,) = ordered.measurement.images
+    whole = read_whole(project.variant_folder("pruned"))
+    images = read_golden(project.variant_folder("pruned"), whole.golden)["images"][:4]
+    assert [one.name for one in image.coded] == ["jpeg", "webp"]
+    for one, settings in zip(image.coded, ({"optimize": True}, {"method": 6}), strict=True):
+        assert one.quality == whole.inputs[one.name].quality  # type: ignore[index]
+        files = [io.BytesIO() for _ in images]
+        for pixels, file in zip(images, files, strict=True):
+            Image.fromarray(pixels).save(file, one.name, quality=one.quality, **settings)
+        assert one.payload_bytes == tuple(len(file.getvalue()) for file in files)
+        with np.load(io.BytesIO(ordered.files[one.decoded_sha256])) as content:
+            decoded = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+            assert np.array_equal(content["images"], decoded)
