@@ -70,13 +70,12 @@ def bench(options: BenchOptions, as_json: bool) -> int:
         with folder_for(output) as folder:
             run = _measured_run(request, probe, maker, engines, options, folder, tell)
     write_json(output, RUN_SCHEMA, run)
-    failures = ["{}: {}".format(_row_name(row), row["failure"]) for row in run["items"] if "failure" in row]
+    failed = [row for row in run["items"] if "failure" in row]
     count = len(run["items"])
-    tell({"event": "done", "succeeded": count - len(failures), "count": count, "output": output})
-    if failures:
-        raise DeviceError(
-            "{} of {} rows failed; the others are in {}; {}".format(len(failures), count, output, "; ".join(failures))
-        )
+    tell({"event": "done", "succeeded": count - len(failed), "count": count, "output": output})
+    if failed:
+        said = "{} of {} rows failed; the others are in {}; {}"
+        raise DeviceError(said.format(len(failed), count, output, "; ".join(_reasons(failed))))
     return 0
 
 
@@ -139,6 +138,15 @@ def _in_mode(name: Optional[str], tell: Tell) -> Iterator[Optional[PowerMode]]:
 
 def _is_reference(stage: Stage, how: Measurement) -> bool:
     return stage.item is not None and stage.item.name == how.reference
+
+
+def _reasons(failed: List[Dict[str, Any]]) -> List[str]:
+    """Return each reason once, with the first row that it is of, and of how many more."""
+    rows: Dict[str, List[str]] = {}
+    for row in failed:
+        rows.setdefault(row["failure"], []).append(_row_name(row))
+    more = {why: " and {} more".format(len(names) - 1) if names[1:] else "" for why, names in rows.items()}
+    return ["{}{}: {}".format(names[0], more[why], why) for why, names in rows.items()]
 
 
 def _row_name(row: Dict[str, Any]) -> str:

@@ -187,7 +187,9 @@ def test_a_stage_that_ends_its_process_is_a_row_and_the_others_are_measured(
     ended = bench.device.run("env", f"PYTHONPATH={dying}:{broken}", "python3", bench.agent_file, "bench", bench.order,
                              bench.with_result(by_onnxruntime), "--output", bench.output)  # fmt: skip
     assert ended.returncode == 2
-    assert "3 of 10 rows failed; the others are in" in ended.stderr.splitlines()[-1]
+    last = ended.stderr.splitlines()[-1]
+    assert "3 of 10 rows failed; the others are in" in last
+    assert last.count("; small whole encode jpeg and 1 more: Pillow cannot be imported") == last.count("Pillow") == 1
     run = bench.run()
     failed = {(item.part, item.codec): item.failure for item in run.items if item.samples_ms is None}
     assert list(failed) == [("tail", None), ("encode", "jpeg"), ("decode", "jpeg")]
