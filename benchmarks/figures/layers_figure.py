@@ -135,9 +135,9 @@ def draw_bytes_and_time(result: ProjectSelection, layout: Layout = WIDE) -> Figu
         zip(*above.get_legend_handles_labels(), strict=True), key=lambda entry: isinstance(entry[0], Line2D)
     )
     handles, labels = zip(*entries, strict=True) if entries else ((), ())
-    legend = figure.legend(
-        handles, labels, loc="outside upper center", ncols=1 if layout.is_narrow else 3, frameon=False
-    )
+    has_long_names = any(coding.is_resized for coding in result.variants[0].whole.codings())
+    columns = 1 if layout.is_narrow else 2 if has_long_names else 3
+    legend = figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False)
     literal(legend.get_texts())
     return figure
 
