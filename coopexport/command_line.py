@@ -101,9 +101,15 @@ def check_no_hidden_rooms() -> None:
 
 
 def import_own_rooms() -> None:
-    """Import our packages from where this file lies, whatever hides them: for `doctor`, which names what does."""
+    """Import our packages from where this file lies, whatever hides them: for `doctor`, which names what does.
+
+    One that is imported already stays: under another object of its name its modules would not be found.
+    """
     for room in ROOMS:
         source = own_source(room)
+        file = getattr(sys.modules.get(room), "__file__", None)
+        if file is not None and Path(file).resolve() == source:
+            continue
         spec = importlib.util.spec_from_file_location(room, source, submodule_search_locations=[str(source.parent)])
         assert spec is not None
         assert spec.loader is not None

@@ -225,7 +225,11 @@ def test_names_that_hide_ours_are_named(coopexport: Callable, tmp_path: Path, pr
     assert len(result.error_lines) == 1
     assert '"benchmarks"' in result.errors
     assert "rename" in result.errors
+    ours = {name: sys.modules[name] for name in command_line.ROOMS}
     assert "benchmarks" in coopexport(project, "doctor").output
+    assert {
+        name: sys.modules[name] for name in command_line.ROOMS
+    } == ours  # where the running process finds its modules
 
 
 def test_what_python_finds_before_ours_is_refused_and_doctor_still_runs_and_names_it(tmp_path: Path) -> None:
