@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from benchmarks.latency.tables.database import open_to_write
-from benchmarks.latency.tables.records import RecordedRun, TableRow, TableRun, part_key
+from benchmarks.latency.tables.records import RecordedRun, TableRow, TableRun, key_values, part_key
 from benchmarks.latency.tables.rows import Inserter, read_run
 from jetson.errors import InputError
 
@@ -45,10 +45,10 @@ def add_runs(path: Path, records: Iterable[RecordedRun]) -> Added:
 
 def _add(connection: sqlite3.Connection, inserter: Inserter, record: RecordedRun, path: Path, added: Added) -> Added:
     run = record.run
-    keys = [part_key(run.target, row) for row in record.rows]
+    keys = list(map(key_values, record.rows))
     if len(set(keys)) < len(keys):
         twice = next(key for index, key in enumerate(keys) if key in keys[:index])
-        named = " ".join(str(value) for value in twice[1:] if value != "")
+        named = " ".join(str(value) for value in twice if value != "")
         raise InputError(f"run {run.run} has {named} twice", path=path, fix="a run has one row for each part")
     stored = read_run(connection, run.run, path)
     if stored is not None:

@@ -96,6 +96,7 @@ ROW_NAMES = tuple(field.name for field in fields(TableRow))
 KEY_NAMES = ROW_NAMES[:6]
 run_values: Callable[[TableRun], tuple[Any, ...]] = attrgetter(*RUN_NAMES)
 row_values: Callable[[TableRow], tuple[Any, ...]] = attrgetter(*ROW_NAMES)
+key_values: Callable[[TableRow], tuple[Any, ...]] = attrgetter(*KEY_NAMES)
 
 
 def part_key(target: str, row: TableRow) -> PartKey:

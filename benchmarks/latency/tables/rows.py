@@ -30,6 +30,8 @@ _KEYS = len(KEY_NAMES)
 _IS_NUMBER = tuple(ROW_COLUMNS[name].sql == "REAL" for name in ROW_NAMES)
 _NUMBERS_OF = itemgetter(*(index for index, is_number in enumerate(_IS_NUMBER) if is_number))
 _OTHERS_OF = itemgetter(*(index for index, is_number in enumerate(_IS_NUMBER) if not is_number))
+_SAME = ROW_NAMES.index("reason")  # from here on rows of a part differ from run to run
+_REST_OF = itemgetter(*(index for index, is_number in enumerate(_IS_NUMBER) if not is_number and index >= _SAME))
 _PACK = struct.Struct(f"<{sum(_IS_NUMBER)}d").pack
 _UNKNOWN = float("nan")
 _FLAGS = ROW_NAMES.index("flags")
@@ -55,11 +57,13 @@ RUN_WIDTH = len(RUN_NAMES) + 1
 
 
 class Inserter:
-    """Inserts runs into one table, in the transaction that is open; remembers the numbers of parts."""
+    """Inserts runs into one table, in the transaction that is open; remembers what their rows have in common."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._part_ids: dict[tuple[Any, ...], int] = {}
+        # By target and what stays the same from run to run, the part's key, its graph and "ok": the part's number, and
+        # how the text begins that the checksum of such a row is over.
+        self._parts: dict[str, dict[tuple[Any, ...], tuple[int, str]]] = {}
 
     def insert(self, record: RecordedRun) -> None:
         """Insert a run that is not there yet, and its rows; raises sqlite3.Error.
@@ -71,21 +75,26 @@ class Inserter:
         values = _stored_run(run)
         cursor = self._connection.execute(_INSERT_RUN, (*values, started_us, setting, _checksum(values)))
         run_id, target, head = cursor.lastrowid, run.target, _checksum((run.run, run.target, started_us))
+        parts = self._parts.setdefault(target, {})
         rows = []
         for row in record.rows:
             stored = _stored_row(row)
-            part_id = self._part_id((target, *stored[:_KEYS]))
-            rows.append((run_id, part_id, setting, started_us, *stored[_KEYS:], _row_checksum(stored, head)))
+            same = tuple(stored[:_SAME])
+            found = parts.get(same)
+            if found is None:
+                found = parts[same] = self._part_id((target, *same[:_KEYS])), repr(same)[:-1]
+            part_id, begin = found
+            text = f"{begin}, {repr(_REST_OF(stored))[1:]}"  # as of one tuple
+            checksum = zlib.crc32(_packed(_NUMBERS_OF(stored)), zlib.crc32(text.encode(), head))
+            rows.append((run_id, part_id, setting, started_us, *stored[_KEYS:], checksum))
         self._connection.executemany(_INSERT_ROW, rows)
 
     def _part_id(self, key: tuple[Any, ...]) -> int:
-        if key not in self._part_ids:
+        row = self._connection.execute(_PART_ID, key).fetchone()
+        if row is None:
+            self._connection.execute(_INSERT_PART, key)
             row = self._connection.execute(_PART_ID, key).fetchone()
-            if row is None:
-                self._connection.execute(_INSERT_PART, key)
-                row = self._connection.execute(_PART_ID, key).fetchone()
-            self._part_ids[key] = row[0]
-        return self._part_ids[key]
+        return int(row[0])
 
 
 def _checksum(values: tuple[Any, ...], before: int = 0) -> int:
@@ -93,13 +102,20 @@ def _checksum(values: tuple[Any, ...], before: int = 0) -> int:
     return zlib.crc32(repr(values).encode(), before)
 
 
-def _row_checksum(stored: Sequence[Any], head: int) -> int:
-    """Return the CRC-32 of a row; `head`: that of its run's id, target and start.
+def _packed(numbers: tuple[float | None, ...]) -> bytes:
+    """Return numbers as IEEE 754 doubles, in half the time that their digits take, what is not known as NaN.
 
-    Numbers go in as IEEE 754 doubles, in half the time that their digits take, and what is not known as NaN.
+    Raises struct.error or OverflowError for what is none.
     """
+    if None in numbers:
+        numbers = tuple([_UNKNOWN if value is None else value for value in numbers])
+    return _PACK(*numbers)
+
+
+def _row_checksum(stored: Sequence[Any], head: int) -> int:
+    """Return the CRC-32 of a row, -1 where it cannot have one; `head`: that of its run's id, target and start."""
     try:
-        numbers = _PACK(*[_UNKNOWN if value is None else value for value in _NUMBERS_OF(stored)])
+        numbers = _packed(_NUMBERS_OF(stored))
     except (struct.error, OverflowError):  # of a damaged row
         return -1
     return zlib.crc32(numbers, _checksum(_OTHERS_OF(stored), head))
@@ -164,10 +180,11 @@ def _stored_run(run: TableRun) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _stored_row(row: TableRow) -> tuple[Any, ...]:
-    values = row_values(row)
-    flags = json.dumps(values[_FLAGS], ensure_ascii=False) if values[_FLAGS] else None
-    return (*values[:_FLAGS], flags, *values[_FLAGS + 1 :])
+def _stored_row(row: TableRow) -> list[Any]:
+    stored = list(row_values(row))
+    flags = stored[_FLAGS]
+    stored[_FLAGS] = json.dumps(flags, ensure_ascii=False) if flags else None
+    return stored
 
 
 def _damaged(path: object, what: str) -> DamagedFileError:
