@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from benchmarks.selection.selector import Candidate, LinkChoice, Origin, Selection
+from benchmarks.selection.selector import IDLE, Candidate, Interval, LinkChoice, Origin, Selection
 from benchmarks.selection.terms import Terms, terms_of
+
+# Figures over goodput hold for one round trip: so many are drawn.
+MOST_ROUND_TRIPS = 4
 
 
 def terms_on(candidate: Candidate, link: LinkChoice) -> Terms:
@@ -18,9 +21,42 @@ def ms_on(candidate: Candidate, link: LinkChoice) -> float:
     return terms_on(candidate, link).total_ms
 
 
-def plan_round_trip_ms(selection: Selection) -> float:
-    """Return the round trip that the plan's intervals over goodput are for, in milliseconds: the first link's."""
-    return selection.envelopes[0].round_trip_ms if selection.envelopes else 0.0
+def round_trips_ms(selection: Selection) -> tuple[float, ...]:
+    """Return the round trips that the plan has intervals over goodput for, in milliseconds, rising."""
+    return tuple(sorted({envelope.round_trip_ms for envelope in selection.envelopes})) or (0.0,)
+
+
+def drawn_round_trips_ms(selection: Selection) -> tuple[float, ...]:
+    """Return the round trips that figures over goodput are drawn for, rising: those that most links have."""
+    links = Counter(choice.round_trip_ms for choice in selection.links)
+    by_links = sorted(round_trips_ms(selection), key=lambda trip: -links[trip])
+    return tuple(sorted(by_links[:MOST_ROUND_TRIPS]))
+
+
+def intervals_at(selection: Selection, round_trip_ms: float) -> tuple[Interval, ...]:
+    """Return the plan's intervals over goodput for one round trip, both machines idle."""
+    for envelope in selection.envelopes:
+        if (envelope.device_load, envelope.edge_load, envelope.round_trip_ms) == (IDLE, IDLE, round_trip_ms):
+            return envelope.intervals
+    return selection.intervals
+
+
+def links_at(selection: Selection, round_trip_ms: float) -> tuple[LinkChoice, ...]:
+    """Return the links with a round trip."""
+    return tuple(choice for choice in selection.links if choice.round_trip_ms == round_trip_ms)
+
+
+def not_drawn(selection: Selection) -> list[str]:
+    """Return in a sentence which links are in no figure over goodput, because their round trip is not drawn."""
+    drawn = drawn_round_trips_ms(selection)
+    links = [
+        f"{choice.link} ({choice.round_trip_ms:g} ms)"
+        for choice in selection.links
+        if choice.round_trip_ms not in drawn
+    ]
+    if not links:
+        return []
+    return [f"Not drawn, because of their round trips: {', '.join(links)}; their latencies are in the bars per link."]
 
 
 def device_is_measured(selection: Selection) -> bool:

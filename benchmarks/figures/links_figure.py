@@ -41,8 +41,8 @@ def links_figure(result: ProjectSelection) -> ReportFigure:
 
 def _data(result: ProjectSelection) -> FigureData:
     columns = (
-        "link", "goodput_bps", "compared", "variant", "cut", "coding", "payload_bytes", f"{result.metric}_percent",
-        "device_ms", "transmission_ms", "edge_ms", "total_ms", "left_out",
+        "link", "goodput_bps", "round_trip_ms", "compared", "variant", "cut", "coding", "payload_bytes",
+        f"{result.metric}_percent", "device_ms", "transmission_ms", "edge_ms", "total_ms", "left_out",
     )  # fmt: skip
     rows = []
     for choice in result.selection.links:
@@ -52,6 +52,7 @@ def _data(result: ProjectSelection) -> FigureData:
                 (
                     choice.link,
                     f"{choice.goodput_bps:.10g}",
+                    f"{choice.round_trip_ms:.10g}",
                     entry.name,
                     candidate.variant,
                     candidate.layer,
@@ -65,7 +66,7 @@ def _data(result: ProjectSelection) -> FigureData:
                     candidate.reason,
                 )
             )
-    return FigureData(columns, tuple(rows), ("goodput_bps", *columns[6:12]))
+    return FigureData(columns, tuple(rows), (*columns[1:3], *columns[7:13]))
 
 
 def draw_latency(result: ProjectSelection, layout: Layout = WIDE) -> Figure:
@@ -82,7 +83,8 @@ def draw_latency(result: ProjectSelection, layout: Layout = WIDE) -> Figure:
     figure = Figure(figsize=(layout.width_inches, 1.0 + 0.19 * sum(heights)), layout="constrained")
     panels = figure.subplots(len(links), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (choice, entries) in zip(panels, links, strict=True):
-        title_panel(axes, f"{label(choice.link)}, {choice.goodput_bps / 1e6:g} Mbit/s")
+        trip = f", round trip {choice.round_trip_ms:g} ms" if choice.round_trip_ms > 0 else ""
+        title_panel(axes, f"{label(choice.link)}, {choice.goodput_bps / 1e6:g} Mbit/s{trip}")
         room = 0.25 if layout.is_narrow else 0.14  # for the numbers behind the bars
         end = most * (most / start) ** room if logarithmic else most * (1 + room)
         _draw_link(axes, entries, start, end, layout)

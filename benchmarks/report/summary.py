@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.figures.candidate_times import count_origins, counts_protocol, device_is_measured
+from benchmarks.figures.candidate_times import count_origins, counts_protocol, device_is_measured, intervals_at
 from benchmarks.report.html import bullets, folded, heading, paragraph, table, warning
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import LinkChoice, Origin, Selection, describe
@@ -62,8 +62,9 @@ class Gain:
 
 
 def link_name(choice: LinkChoice) -> str:
-    """Return a link and its goodput, for example `4G (5.85 Mbit/s)`."""
-    return f"{choice.link} ({choice.goodput_bps / 1e6:g} Mbit/s)"
+    """Return a link, its goodput and its round trip where it has one, for example `4G (5.85 Mbit/s, 50 ms)`."""
+    trip = f", {choice.round_trip_ms:g} ms" if choice.round_trip_ms > 0 else ""
+    return f"{choice.link} ({choice.goodput_bps / 1e6:g} Mbit/s{trip})"
 
 
 def gains(selection: Selection, choice: LinkChoice) -> tuple[Gain, Gain]:
@@ -88,9 +89,10 @@ def splitting_pays(selection: Selection, choice: LinkChoice) -> Literal["yes", "
 def switch_point_nearby(selection: Selection, choice: LinkChoice) -> tuple[float, float] | None:
     """Return the nearest switch point within `NEAR_SWITCH_POINT` of a link's goodput, and the goodput over it minus 1.
 
-    Both neighbours take the same time at a switch point, in bits per second.
+    Both neighbours take the same time at a switch point, in bits per second; those at the link's round trip count.
     """
-    points = [after.from_bps for _, after in itertools.pairwise(selection.intervals)]
+    intervals = intervals_at(selection, choice.round_trip_ms)
+    points = [after.from_bps for _, after in itertools.pairwise(intervals)]
     near = [(point, choice.goodput_bps / point - 1.0) for point in points]
     near = [item for item in near if abs(item[1]) < NEAR_SWITCH_POINT]
     return min(near, key=lambda item: abs(item[1]), default=None)

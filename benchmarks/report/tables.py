@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks.figures.candidate_times import intervals_at, links_at, round_trips_ms
 from benchmarks.report.html import folded, heading, paragraph, table
 from benchmarks.report.summary import link_name
 from benchmarks.selection.project_selection import ProjectSelection, other_slowdowns
@@ -9,13 +10,31 @@ from benchmarks.selection.selector import describe
 
 
 def intervals(result: ProjectSelection) -> list[str]:
-    """Return as HTML which candidate is best at which goodput, and which of the links lie there."""
+    """Return as HTML for each round trip which candidate is best at which goodput, and which links lie there."""
+    trips = round_trips_ms(result.selection)
+    listed = []
+    for trip in trips:
+        rows = _interval_rows(result, trip)
+        at_trip = f" at a round trip of {trip:g} ms" if len(trips) > 1 or trip > 0 else ""
+        columns = ["from Mbit/s", "to Mbit/s", "candidate", "links"]
+        listed.append(folded(f"The plan's {len(rows)} rows{at_trip}", table(columns, rows, columns[:2])))
+    return [
+        heading("Best by goodput"),
+        paragraph(
+            "The choice changes at these goodputs; at a switch point both neighbours take the same time. A device "
+            "picks its row in plan.json from the goodput that it measures."
+        ),
+        *listed,
+    ]
+
+
+def _interval_rows(result: ProjectSelection, round_trip_ms: float) -> list[list[str]]:
     rows = []
-    for interval in result.selection.intervals:
+    for interval in intervals_at(result.selection, round_trip_ms):
         upto = interval.upto_bps
         inside = [
             link_name(choice)
-            for choice in result.selection.links
+            for choice in links_at(result.selection, round_trip_ms)
             if interval.from_bps <= choice.goodput_bps and (upto is None or choice.goodput_bps < upto)
         ]
         rows.append(
@@ -26,15 +45,7 @@ def intervals(result: ProjectSelection) -> list[str]:
                 ", ".join(inside),
             ]
         )
-    listed = table(["from Mbit/s", "to Mbit/s", "candidate", "links"], rows, ["from Mbit/s", "to Mbit/s"])
-    return [
-        heading("Best by goodput"),
-        paragraph(
-            "The choice changes at these goodputs; at a switch point both neighbours take the same time. A device "
-            "picks its row in plan.json from the goodput that it measures."
-        ),
-        folded(f"The plan's {len(rows)} rows", listed),
-    ]
+    return rows
 
 
 def slowdowns(result: ProjectSelection) -> list[str]:

@@ -9,11 +9,13 @@ import pytest
 from example_selection import example_selection
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from round_trips import FIVE_TRIPS, TWO_TRIPS, with_links
 from ways import DEVICE, EDGE, FEATURE, SPLIT
 
-from benchmarks.figures.svg import WIDE
+from benchmarks.figures.svg import NARROW, WIDE, Layout
 from benchmarks.figures.ways import WayMap, map_ways, way_of
 from benchmarks.figures.ways_figure import project_map, ways_figure
+from benchmarks.links.link import Link
 from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, describe, latency_ms, select
 
 LAYERS = st.sampled_from((INPUT, OUTPUT, "conv1", "pool2"))
@@ -163,3 +165,44 @@ def test_times_measured_on_the_device_are_not_called_assumed() -> None:
     assert found.slowdowns[row] == pytest.approx(1.0, rel=0.1)
     best = min(float(times[row, column]) for times in found.fastest_ms.values())
     assert best == pytest.approx(here["3G"], rel=0.15)
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_links_of_different_round_trips_have_a_map_each(layout: Layout) -> None:
+    result = with_links(example_selection(), TWO_TRIPS)
+    figure = ways_figure(result)
+    drawing = figure.draw(layout)
+    marked = [
+        {line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"} for axes in drawing.axes
+    ]  # fmt: skip
+    assert marked == [{1.1, 18.88}, {5.85}]
+    titles = [part.get_suptitle() for part in drawing.subfigs]
+    assert titles == ["round trip 2 ms", "round trip 60 ms"]
+    assert "At a round trip of 2 ms the fastest way is" in figure.sentences[0]
+    assert "At a round trip of 60 ms the fastest way is" in figure.sentences[0]
+
+
+def test_the_table_holds_what_is_fastest_at_each_round_trip() -> None:
+    result = with_links(example_selection(), TWO_TRIPS)
+    figure = ways_figure(result)
+    rows = [dict(zip(figure.data.columns, row, strict=True)) for row in figure.data.rows]
+    assert {row["round_trip_ms"] for row in rows} == {"2", "60"}
+    for row in rows[::131]:
+        scaled = [
+            replace(one, device_ms=one.device_ms and one.device_ms / 5 * float(row["device_slowdown"]))
+            for one in result.selection.candidates
+        ]
+        here = Link("here", float(row["goodput_bps"]), float(row["round_trip_ms"]))
+        choice = select(scaled, [here], 1.0).links[0]
+        assert float(row[f"{row['fastest']}_ms"]) == pytest.approx(choice.latency_ms, rel=2e-3)
+        assert row["candidate"] == describe(result.selection.candidates[choice.candidate])
+
+
+def test_of_many_round_trips_those_of_most_links_are_drawn_and_the_others_named() -> None:
+    result = with_links(example_selection(), FIVE_TRIPS)
+    figure = ways_figure(result)
+    assert len(figure.draw(WIDE).axes) == 4
+    assert {row[0] for row in figure.data.rows} == {"10", "20", "30", "40"}
+    assert figure.sentences[-1] == (
+        "Not drawn, because of their round trips: link 5 (50 ms); their latencies are in the bars per link."
+    )

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 from example_selection import example_selection
+from round_trips import with_links
 
+from benchmarks.links.link import Link
 from benchmarks.report.summary import (
     Gain,
     foundations,
@@ -118,6 +120,21 @@ def test_a_goodput_near_a_switch_point_shows_it() -> None:
         assert switch_point_nearby(near.selection, choice_of(near, link)) == pytest.approx((switch, distance))
     assert switch_point_nearby(near.selection, choice_of(near, "far")) is None
     assert f"{switch / 1e6:.3f} Mbit/s (-3.0 %)" in "".join(summary(near))
+
+
+def test_a_switch_point_is_that_of_the_links_own_round_trip() -> None:
+    """One round trip more makes the device alone best up to a higher goodput."""
+    result = with_links(example_selection(), [Link("first", 5e6, 0.0), Link("there", 5e6, 1.0)])
+    first, slow = result.selection.envelopes
+    switch = slow.intervals[1].from_bps
+    assert switch not in {interval.from_bps for interval in first.intervals}
+    near = with_links(result, [Link("first", 5e6, 0.0), Link("there", 1.02 * switch, 1.0)])
+    there = choice_of(near, "there")
+    assert switch_point_nearby(near.selection, there) == pytest.approx((switch, 0.02))
+    of_first = [interval.from_bps for interval in first.intervals[1:]]
+    found = switch_point_nearby(near.selection, replace(there, round_trip_ms=0.0))
+    assert found is None or found[0] in of_first
+    assert sentences(near, "there").startswith(f"there ({1.02 * switch / 1e6:g} Mbit/s, 1 ms): ")
 
 
 # --- Sentences ---

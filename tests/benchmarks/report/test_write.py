@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 
 import pytest
 from example_selection import RUN, VGG_LAYERS, example_selection
+from round_trips import TWO_TRIPS, with_links
 
 from benchmarks.figures.report_figure import DrawnFigure
 from benchmarks.latency.run import LatencyRun, write_run
@@ -213,9 +214,9 @@ def test_the_numbers_in_the_tables_are_the_selectors(tmp_path, options):
         assert [entry.name for entry in entries][-1] == "chosen"
         assert entries[-1].terms.total_ms == choice.latency_ms
         for row, entry in zip(rows, entries, strict=True):
-            _, goodput, name, variant, cut, coding, size, metric, device_ms, transmission_ms, edge_ms, total_ms, out = (
-                row
-            )
+            _, goodput, trip, name, *of_candidate, device_ms, transmission_ms, edge_ms, total_ms, out = row
+            variant, cut, coding, size, metric = of_candidate
+            assert float(trip) == choice.round_trip_ms == 0
             candidate = result.selection.candidates[entry.index]
             assert float(goodput) == choice.goodput_bps
             assert (name, variant, cut, coding) == (entry.name, candidate.variant, candidate.layer, candidate.coding)
@@ -247,6 +248,22 @@ def test_intervals_and_their_switch_points_are_in_the_report(tmp_path):
     assert sorted(", ".join(row[3] for row in rows if row[3]).split(", ")) == [
         "3G (1.1 Mbit/s)", "4G (5.85 Mbit/s)", "WiFi (18.88 Mbit/s)",
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_intervals_of_each_round_trip_have_the_links_with_it(tmp_path):
+    result = with_links(example_selection(), TWO_TRIPS)
+    page = report_of(tmp_path, result)
+    tables = page.table("from Mbit/s", "to Mbit/s")
+    links = [", ".join(row[3] for row in rows if row[3]) for rows in tables]
+    assert links[0].split(", ")[::2] == ["3G (1.1 Mbit/s", "WiFi (18.88 Mbit/s"]
+    assert links[1] == "4G (5.85 Mbit/s, 60 ms)"
+    for trip, rows in zip((2, 60), tables, strict=True):
+        assert f"rows at a round trip of {trip} ms" in page.text
+        envelope = next(one for one in result.selection.envelopes if one.round_trip_ms == trip)
+        assert [row[0] for row in rows] == [f"{item.from_bps / 1e6:.3f}" for item in envelope.intervals]
+    [rows] = page.table("transmission_ms", "total_ms")
+    assert {(row[0], row[2]) for row in rows} == {("4G", "60"), ("WiFi", "2"), ("3G", "2")}
 
 
 # --- Assumptions and provenance ---
