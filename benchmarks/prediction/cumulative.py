@@ -5,7 +5,7 @@ Figure 3 of the 2-step pruning paper (Shi et al. 2019) draws it beside the bytes
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,12 +58,15 @@ def cumulative_times(
     that it meets both.
     """
     order = sorted(layers, key=lambda layer: ends[layer.name])
-    predicted = np.array([model.ms([kernel for kernel in whole if kernel.node <= ends[item.name]]) for item in order])
-    predicted = np.maximum.accumulate(np.array([model.ms(()), *predicted, model.ms(whole)]))
+    call_ms = model.ms(())
+    nodes = np.array([kernel.node for kernel in whole], dtype=np.int64)
+    own_ms = np.array([model.ms((kernel,)) - call_ms for kernel in whole])
+    until = [call_ms + float(own_ms[nodes <= ends[item.name]].sum()) for item in order]
+    predicted = np.maximum.accumulate(np.array([call_ms, *until, call_ms + own_ms.sum()]))
     # Anchors by their place: what every call takes comes first, the whole network last.
-    measured = {0: model.ms(())}
+    measured = {0: call_ms}
     measured |= {
-        place: _without_encoding(heads[layer.name], model)
+        place: without_encoding_ms(heads[layer.name], model)
         for place, layer in enumerate(order, start=1)
         if layer.name in heads
     }
@@ -75,6 +78,31 @@ def cumulative_times(
         LayerTime(layer.name, layer.feature_bytes, time_ms, "measured" if layer.name in heads else "predicted")
         for layer, time_ms in zip(order, times_ms[1:-1], strict=True)
     )
+
+
+def cumulative_errors(
+    layers: Sequence[Layer],
+    ends: Mapping[str, int],
+    whole: Sequence[Kernel],
+    model: Fit,
+    heads: Mapping[str, MeasuredHead],
+    whole_ms: float | None,
+    model_without: Callable[[str], Fit | None],
+) -> tuple[float, ...]:
+    """Return predicted / measured - 1 of each layer that a measured head ends behind, as if that was not measured.
+
+    `model_without`: of a layer, what was fitted to the cells of all other cuts; None where those are too few: then the
+    layer has no error. All else as for `cumulative_times`.
+    """
+    errors = []
+    for name, head in heads.items():
+        other, measured_ms = model_without(name), without_encoding_ms(head, model)
+        if other is None or other.missing(whole) or measured_ms <= 0:
+            continue
+        left = {layer: one for layer, one in heads.items() if layer != name}
+        times = cumulative_times(layers, ends, whole, other, left, whole_ms)
+        errors.append(next(item.ms for item in times if item.layer == name) / measured_ms - 1.0)
+    return tuple(errors)
 
 
 def isotonic(values: Floats) -> Floats:
@@ -94,7 +122,7 @@ def isotonic(values: Floats) -> Floats:
     return np.repeat(np.array(means, dtype=np.float64), counts)
 
 
-def _without_encoding(head: MeasuredHead, model: Fit) -> float:
+def without_encoding_ms(head: MeasuredHead, model: Fit) -> float:
     """Return the time of a head without its encoding: that is nothing of the network's."""
     network = [kernel for kernel in head.kernels if kernel.kind != "encoding"]
     encoding_ms = model.ms(head.kernels) - model.ms(network)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from benchmarks.figures.layers_figure import shown_variants, timed_target
+from benchmarks.prediction.project_layers import network_times
 from benchmarks.report.write import write_report
+from benchmarks.selection.part_times import median_ms
 from benchmarks.selection.project_selection import ProjectSelection, select_for_project
 from exporter.project.settings import Project, load_project
 
@@ -32,7 +35,9 @@ def report_project(project: Project, request: ReportRequest = ReportRequest()) -
     OSError when the files cannot be written.
     """
     selected = select_for_project(project, project.settings.select, request.target)
-    paths = write_report(project.output, selected, project.settings.model.name)
+    rows = [replace(row, p50_ms=median_ms(row)) for row in selected.rows]
+    times = network_times(project, shown_variants(selected), rows, timed_target(selected))
+    paths = write_report(project.output, selected, project.settings.model.name, times)
     return ReportResult(selected, tuple(paths))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.figures.gains_figure import gains_figure
@@ -11,6 +12,7 @@ from benchmarks.figures.links_figure import links_figure
 from benchmarks.figures.pareto_figure import pareto_figure
 from benchmarks.figures.report_figure import ReportFigure, drawn
 from benchmarks.figures.ways_figure import ways_figure
+from benchmarks.prediction.project_layers import NetworkTimes
 from benchmarks.report.html import figure, page
 from benchmarks.report.marks import mark_sentences, marks
 from benchmarks.report.provenance import hosts, provenance, read_runs
@@ -23,19 +25,25 @@ from jetson.files.atomic_files import write_files
 REPORT_FILE = "report.html"
 
 
-def report_figures(result: ProjectSelection) -> list[ReportFigure]:
-    """Return the figures of a report in the page's order."""
-    makers = (ways_figure, links_figure, goodput_figure, gains_figure, pareto_figure, layers_figure)
-    return [maker(result) for maker in makers]
+LayerTimes = Mapping[str, NetworkTimes | str]
 
 
-def write_report(project_output: Path, result: ProjectSelection, title: str) -> list[Path]:
+def report_figures(result: ProjectSelection, layer_times: LayerTimes | None = None) -> list[ReportFigure]:
+    """Return the figures of a report in the page's order; `layer_times`: what `layers_figure` takes."""
+    makers = (ways_figure, links_figure, goodput_figure, gains_figure, pareto_figure)
+    return [*(maker(result) for maker in makers), layers_figure(result, layer_times)]
+
+
+def write_report(
+    project_output: Path, result: ProjectSelection, title: str, layer_times: LayerTimes | None = None
+) -> list[Path]:
     """Write report.html and each figure as SVG, PNG and CSV into `project_output`, all or nothing; return their paths.
 
-    `title`: the network's name. Host and rounds of the latency runs are read from `runs/` there; the report says so
-    when a run's file is missing. Raises CoopexportError without matplotlib, OSError when it cannot be written.
+    `title`: the network's name; `layer_times`: what `layers_figure` takes. Host and rounds of the latency runs are read
+    from `runs/` there; the report says so when a run's file is missing. Raises CoopexportError without matplotlib,
+    OSError when it cannot be written.
     """
-    figures = {item.name: drawn(item) for item in report_figures(result)}
+    figures = {item.name: drawn(item) for item in report_figures(result, layer_times)}
     shown = {name: [figure(item)] for name, item in figures.items()}
     runs = read_runs(project_output / "runs", result)
     found = marks(result)

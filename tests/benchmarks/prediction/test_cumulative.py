@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
-from benchmarks.prediction.cumulative import MeasuredHead, cumulative_times, isotonic
+from benchmarks.prediction.cumulative import MeasuredHead, cumulative_errors, cumulative_times, isotonic
 from benchmarks.prediction.regression import fit
 from exporter.layers.candidates import Layer
 
@@ -86,3 +86,15 @@ def test_what_encodes_at_the_cut_is_taken_off() -> None:
     heads = {"layer6": head(6, 1.0, 10**5)}
     found = {item.layer: item.ms for item in cumulative_times(layers(), ENDS, CHAIN, MODEL, heads)}
     assert found["layer6"] == pytest.approx(1.0 - encoding_ms)
+
+
+def test_an_error_is_what_is_predicted_between_the_other_layers() -> None:
+    heads = {"layer3": head(3, 0.9), "layer5": head(5, 1.5, 10**5), "layer8": head(8, 1.7)}
+    found = cumulative_errors(layers(), ENDS, CHAIN, MODEL, heads, 2.5, lambda name: MODEL)
+    predicted = [MODEL.ms(CHAIN[: node + 1]) for node in range(len(CHAIN))]
+    share = (predicted[5] - predicted[3]) / (predicted[8] - predicted[3])
+    encoding_ms = MODEL.ms([kernel("encoding", moved_bytes=10**5)]) - MODEL.ms([])
+    assert len(found) == 3
+    assert found[1] == pytest.approx((0.9 + share * 0.8) / (1.5 - encoding_ms) - 1.0)
+    some = cumulative_errors(layers(), ENDS, CHAIN, MODEL, heads, 2.5, lambda name: None if name == "layer5" else MODEL)
+    assert some == (found[0], found[2])

@@ -13,7 +13,8 @@ import pytest
 from benchmarks.latency.table import latest
 from benchmarks.prediction.kernels import kernels_of
 from benchmarks.prediction.predict import CellKey
-from benchmarks.prediction.project_cells import layer_times, predicted_rows, project_cells
+from benchmarks.prediction.project_cells import predicted_rows, project_cells
+from benchmarks.prediction.project_layers import layer_times, network_times
 from exporter.bundles.bundle import read_split, read_whole
 from exporter.layers.names import display_name
 from exporter.project.settings import Project, load_project
@@ -139,6 +140,21 @@ def test_layer_times_rise_to_the_whole_networks(project: Project, rows: list[Row
     assert list(measured) == ["pool3", "conv4_1"]
     assert 0 < measured["pool3"] <= 1.0 < measured["conv4_1"] <= 2.0  # less what encodes at the cut
     assert found[-1].ms == pytest.approx(4.0)
+
+
+def test_networks_are_timed_with_the_error_of_layers_left_out(project: Project, rows: list[Row]) -> None:
+    found = network_times(project, ["original", "pruned", "nobody"], rows, "cpu")
+    assert found["nobody"] == "variant nobody is not split; run: coopexport split --all"
+    pruned = found["pruned"]
+    assert not isinstance(pruned, str)
+    layers = read_layer_graph(project.variant_folder("pruned"), "pruned").layers
+    plain = layer_times(project, "pruned", rows, "cpu")
+    assert [item.layer for item in pruned.times] == [
+        display_name(layers, next(layer for layer in layers if layer.name == item.layer)) for item in plain
+    ]
+    assert [item.ms for item in pruned.times] == [item.ms for item in plain]
+    assert pruned.errors == ()  # one of two cuts left out, the other one and whole networks are too little
+    assert network_times(project, ["pruned"], [], "cpu")["pruned"].startswith("too few times were measured")
 
 
 def test_what_cannot_be_known_is_refused(project: Project, rows: list[Row], finished_project: Path) -> None:
