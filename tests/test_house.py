@@ -15,6 +15,7 @@ FEWEST_LINES = 40
 # Files below FEWEST_LINES that have a reason of their own.
 SHORT_FILES = {
     "benchmarks/links/link.py": "what other wings need of links",
+    "benchmarks/latency/entropy_coders.py": "it reads files of runs, which predictions know nothing of",
     "engines/backends/registry.py": "it imports every backend; whoever needs one only must not",
     "engines/building/open_engine.py": "the one place where a project's engines are opened",
     "engines/targets/lookup.py": "what other rooms need of targets",

@@ -37,6 +37,14 @@ def non_negative_least_squares(matrix: Floats, wanted: Floats) -> Floats:
     return result
 
 
+def relative_least_squares(matrix: Floats, times: Floats) -> Floats:
+    """Return the x >= 0 that makes the squares of matrix x / times - 1 least.
+
+    `matrix`: rows x columns, `times`: rows, above 0; float64. Short times count as much as long ones.
+    """
+    return non_negative_least_squares(matrix / times[:, None], np.ones(len(times)))
+
+
 def _descend(scaled: Floats, wanted: Floats, found: Floats, free: NDArray[np.bool_]) -> Floats:
     """Return the best solution on `free`, from which columns that would become negative are taken, in place."""
     while free.any():

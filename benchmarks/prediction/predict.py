@@ -24,7 +24,7 @@ _LEAST_RATIO = 0.01
 
 
 class CellKey(NamedTuple):
-    """What names a cell. `part`: head, tail or whole; `layer`: the cut, or "whole"."""
+    """What names a cell. `part`: head, tail, whole, encode or decode; `layer`: the cut, or "whole"."""
 
     variant: str
     layer: str
@@ -66,7 +66,8 @@ class Prediction:
     The errors are those of cuts that were measured, each predicted from the others: `error_share` and
     `worst_error_share`, median and largest, as shares of the measured time. `low_ms` to `high_ms`: where the time is
     when this prediction errs as nine of ten of those did. `cells`: how many measured cells it rests on. `beyond`: how
-    many times more work of some kind it has than any of them; above 1 the errors do not speak for it.
+    many times more work of some kind it has than any of them; above 1 the errors do not speak for it. `codec`: of
+    encode and decode, else empty.
     """
 
     key: CellKey
@@ -79,6 +80,7 @@ class Prediction:
     beyond: float
     source_sha256: str
     origin: Literal["predicted"] = "predicted"
+    codec: str = ""
 
     def text(self) -> str:
         """Return time, range and errors in one line."""
@@ -130,7 +132,7 @@ def key_of(row: MeasuredRow) -> CellKey:
 
 def times_of(rows: Iterable[MeasuredRow]) -> dict[CellKey, float]:
     """Return the time of each row's cell; raises CoopexportError when one is no positive number."""
-    return {key_of(row): _checked_ms(row) for row in rows}
+    return {key_of(row): checked_ms(row) for row in rows}
 
 
 def measured_cells(cells: Iterable[Cell], times_ms: Mapping[CellKey, float]) -> list[Measured]:
@@ -147,27 +149,39 @@ def _predicted(cell: Cell, model: Fit, measured: Sequence[Measured], errors: Flo
     missing = model.missing(cell.kernels)
     if missing:
         return f"no measured cell has {' or '.join(_with_article(kind) for kind in missing)}"
-    ms = model.ms(cell.kernels)
-    if ms <= 0.0:
-        return "the measured cells do not tell what a call takes"
     of_part = np.array([item.part == cell.key.part for item in measured])
     known = errors[np.isfinite(errors) & of_part]
     if len(known) < _LEAST_ERRORS:
-        known = errors[np.isfinite(errors)]
+        known = errors
+    beyond = model.beyond(cell.kernels)
+    return prediction_of(cell.key, model.ms(cell.kernels), known, len(measured), beyond, cell.source_sha256)
+
+
+def prediction_of(
+    key: CellKey, ms: float, errors: Floats, cells: int, beyond: float, source_sha256: str, codec: str = ""
+) -> Prediction | str:
+    """Return a prediction with what `errors` say of it, or why it is none.
+
+    `errors`: predicted / measured - 1 of measured cells that were left out; NaN where one could not be predicted.
+    """
+    if ms <= 0.0:
+        return "the measured cells do not tell what a call takes"
+    known = errors[np.isfinite(errors)]
     if len(known) == 0:
         return "no measured cut can be predicted from the others, so the error is not known"
     sizes = np.abs(known)
     least, most = np.quantile(known, _RANGE)
     return Prediction(
-        cell.key,
+        key,
         ms,
         ms / max(1.0 + float(most), 1.0),
         ms / max(min(1.0 + float(least), 1.0), _LEAST_RATIO),
         float(np.median(sizes)),
         float(sizes.max()),
-        len(measured),
-        model.beyond(cell.kernels),
-        cell.source_sha256,
+        cells,
+        beyond,
+        source_sha256,
+        codec=codec,
     )
 
 
@@ -175,7 +189,8 @@ def _with_article(kind: str) -> str:
     return kind if kind.startswith("movement") else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
-def _checked_ms(row: MeasuredRow) -> float:
+def checked_ms(row: MeasuredRow) -> float:
+    """Return a row's time; raises CoopexportError when it is no positive number."""
     if not (math.isfinite(row.p50_ms) and row.p50_ms > 0):
         where = row.part if row.layer == WHOLE else f"{row.layer} {row.part}"
         raise InputError(f"the time of {row.variant} {where} is {row.p50_ms} ms: nothing can be predicted from that")

@@ -9,16 +9,17 @@ from typing import Protocol, TypeVar
 
 import onnx
 
+from benchmarks.prediction.coding import CodingCell, CodingRow, predict_coding
 from benchmarks.prediction.kernels import kernels_of
 from benchmarks.prediction.predict import (
     Cell,
     CellKey,
-    MeasuredRow,
     Prediction,
     Predictions,
     key_of,
     predict,
 )
+from benchmarks.prediction.project_coding import coding_cells
 from engines.building.build_items import WHOLE, BuildItem, item_of_whole, items_of_layer
 from exporter.bundles.bundle import read_split, read_whole, split_layers, verify_file
 from exporter.onnx_graphs.tensor_types import TensorType, tensor_types
@@ -28,9 +29,10 @@ from jetson.errors import StaleError
 
 _Row = TypeVar("_Row", bound="TargetRow")
 NETWORK_PARTS = ("head", "tail", WHOLE)
+_CODING_PARTS = ("encode", "decode")
 
 
-class TargetRow(MeasuredRow, Protocol):
+class TargetRow(CodingRow, Protocol):
     """A row of the latency table that says which target and which graph it was measured on."""
 
     @property
@@ -51,25 +53,34 @@ def project_cells(project: Project, precision: str = "fp32", batch: int = 1) -> 
     )
 
 
-def predicted_rows(project: Project, rows: Iterable[TargetRow], target: str) -> Predictions:
-    """Predict the heads, tails and whole networks of a project that have no time on `target`.
+def predicted_rows(
+    project: Project, rows: Iterable[TargetRow], target: str, coders: Mapping[str, str] | None = None
+) -> Predictions:
+    """Predict the heads, tails, whole networks and entropy coding of a project that have no time on `target`.
 
     `rows`: of the latency table, of any targets. Those of the target whose graph is the bundle's of today are what
     is predicted from; those of older graphs count as not measured. Each precision and batch that the target has rows
-    of is predicted by itself. Raises CoopexportError as `project_cells` and `predict`.
+    of is predicted by itself. `coders`: as of `predict_coding`. Raises CoopexportError as `project_cells`,
+    `coding_cells` and `predict`.
     """
-    own = [row for row in rows if row.target == target and row.part in NETWORK_PARTS]
+    of_target = [row for row in rows if row.target == target]
+    own = [row for row in of_target if row.part in NETWORK_PARTS]
+    coded = [row for row in of_target if row.part in _CODING_PARTS and row.layer != WHOLE]
     made: list[Prediction] = []
     refused: dict[CellKey, str] = {}
     for precision, batch in dict.fromkeys((row.precision, row.batch) for row in own):
         cells = project_cells(project, precision, batch)
-        found = predict(rows_of_today(own, cells), cells)
-        made += found.made
-        refused |= found.refused
+        coding = coding_cells(project, cells)
+        for found in (
+            predict(rows_of_today(own, cells), cells),
+            predict_coding(rows_of_today(coded, coding), coding, coders),
+        ):
+            made += found.made
+            refused |= found.refused
     return Predictions(tuple(made), refused)
 
 
-def rows_of_today(rows: Iterable[_Row], cells: Iterable[Cell]) -> list[_Row]:
+def rows_of_today(rows: Iterable[_Row], cells: Iterable[Cell | CodingCell]) -> list[_Row]:
     """Return the rows that were measured on the graphs of `cells`."""
     graphs = {cell.key: cell.source_sha256 for cell in cells}
     return [row for row in rows if (sha256 := graphs.get(key_of(row))) is not None and sha256 == row.source_sha256]

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.prediction.columns import Column, columns_for, matrix_of
 from benchmarks.prediction.kernels import KINDS, Kernel, Kind
-from benchmarks.prediction.nnls import Floats, non_negative_least_squares
+from benchmarks.prediction.nnls import Floats, relative_least_squares
 from jetson.errors import InputError
 
 # Each cut is left out once: two others have to remain to tell work from what every call takes.
@@ -73,7 +73,7 @@ def fit(cells: Sequence[Measured], columns: Sequence[Column] | None = None) -> F
         )
     matrix = matrix_of(chosen, [cell.kernels for cell in cells])
     kinds = frozenset(kernel.kind for cell in cells for kernel in cell.kernels)
-    return Fit(chosen, _coefficients(matrix, _times_ms(cells)), kinds, matrix.max(axis=0))
+    return Fit(chosen, relative_least_squares(matrix, _times_ms(cells)), kinds, matrix.max(axis=0))
 
 
 def leave_one_cut_out(cells: Sequence[Measured], columns: Sequence[Column] | None = None) -> Floats:
@@ -88,17 +88,12 @@ def leave_one_cut_out(cells: Sequence[Measured], columns: Sequence[Column] | Non
     errors = np.full(len(cells), np.nan)
     for cut in dict.fromkeys(cell.cut for cell in cells):
         left_out = np.array([cell.cut == cut for cell in cells])
-        coefficients = _coefficients(matrix[~left_out], times_ms[~left_out])
+        coefficients = relative_least_squares(matrix[~left_out], times_ms[~left_out])
         known = frozenset[Kind]().union(*(kinds[index] for index in np.flatnonzero(~left_out)))
         for index in np.flatnonzero(left_out):
             if kinds[index] <= known:
                 errors[index] = matrix[index] @ coefficients / times_ms[index] - 1.0
     return errors
-
-
-def _coefficients(matrix: Floats, times_ms: Floats) -> Floats:
-    """Return what makes the squares of predicted / measured - 1 least."""
-    return non_negative_least_squares(matrix / times_ms[:, None], np.ones(len(times_ms)))
 
 
 def _times_ms(cells: Sequence[Measured]) -> Floats:

@@ -14,8 +14,10 @@ from benchmarks.latency.table import latest
 from benchmarks.prediction.kernels import kernels_of
 from benchmarks.prediction.predict import CellKey
 from benchmarks.prediction.project_cells import predicted_rows, project_cells
+from benchmarks.prediction.project_coding import coding_cells
 from benchmarks.prediction.project_layers import layer_times, network_times
-from exporter.bundles.bundle import read_split, read_whole
+from exporter.bundles.bundle import read_feature_codec, read_golden, read_split, read_whole
+from exporter.bundles.golden import golden_head_outputs
 from exporter.layers.names import display_name
 from exporter.project.settings import Project, load_project
 from exporter.variants.layer_graphs import read_layer_graph
@@ -30,6 +32,8 @@ class Row:
     part: str
     source_sha256: str | None
     p50_ms: float
+    codec: str
+    run: str
     precision: str = "fp32"
     batch: int = 1
 
@@ -42,7 +46,7 @@ def project(split_project: Path) -> Project:
 @pytest.fixture(scope="module")
 def rows(project: Project) -> list[Row]:
     return [
-        Row(row.target, row.variant, row.layer, row.part, row.source_sha256, row.p50_ms)
+        Row(row.target, row.variant, row.layer, row.part, row.source_sha256, row.p50_ms, row.codec, row.run)
         for row in latest(project.output / "latency.sqlite")
     ]
 
@@ -91,6 +95,35 @@ def test_a_bundle_of_another_graph_is_read_by_itself(finished_project: Path) -> 
     assert [cell.kernels for cell in found] == [*expected, *expected]
 
 
+def test_what_is_coded_is_what_a_message_holds(project: Project) -> None:
+    cells = project_cells(project)
+    found = coding_cells(project, cells)
+    halves = [cell for cell in cells if cell.key.part != "whole"]
+    assert [(cell.key.layer, cell.source_sha256) for cell in found] == [
+        (cell.key.layer, cell.source_sha256) for cell in halves
+    ]
+    for cell, half in zip(found, halves, strict=True):
+        folder = project.variant_folder(cell.key.variant)
+        bundle = read_split(folder, cell.key.layer)
+        codec = read_feature_codec(folder, bundle)
+        (symbols,) = codec.symbols(golden_head_outputs(read_golden(folder, bundle.golden)))
+        messages = [len(codec.encode([one[None]])) for one in symbols]
+        assert cell.work.symbols == symbols[0].size
+        assert min(messages) / 2 < cell.work.payload_bytes < 2 * max(messages)
+        (model,) = [tensor.model for tensor in codec.tensors]
+        assert cell.work.contexts == (0 if model is None else sum(len(table.frequencies) for table in model.tables))
+        graph = onnx.load(
+            str(folder / (bundle.head if half.key.part == "head" else bundle.tail).file), load_external_data=False
+        )
+        weights = [item for item in graph.graph.initializer if len(item.dims) >= 2]
+        assert cell.work.weight_bytes >= sum(4 * int(np.prod(item.dims)) for item in weights)
+        assert cell.key.part == {"head": "encode", "tail": "decode"}[half.key.part]
+        assert cell.codec == bundle.codec
+    of_four = coding_cells(project, project_cells(project, batch=4))
+    assert [cell.work.symbols for cell in of_four] == [4 * cell.work.symbols for cell in found]
+    assert of_four[0].work.contexts == found[0].work.contexts
+
+
 def test_what_has_a_form_in_a_precision_is_all_there_is(project: Project) -> None:
     assert project_cells(project, "fp16") == ()
 
@@ -121,8 +154,15 @@ def test_rows_of_other_graphs_and_targets_are_no_measurements(project: Project, 
 def test_too_few_rows_give_reasons_and_no_numbers(project: Project, rows: list[Row]) -> None:
     found = predicted_rows(project, [row for row in rows if row.layer == "pool3"], "cpu")
     assert found.made == ()
-    assert len(found.refused) == 6
-    assert all(": 4 of heads, tails and whole networks, at 1 cut; " in reason for reason in found.refused.values())
+    reasons = {(key.layer, key.part): reason for key, reason in found.refused.items()}
+    assert set(reasons) == {
+        ("whole", "whole"), *(("conv4_1", part) for part in ("head", "encode", "decode", "tail"))
+    }  # fmt: skip
+    for (_, part), reason in reasons.items():
+        counted = (
+            ": 2 at 1 cut; " if part in ("encode", "decode") else ": 4 of heads, tails and whole networks, at 1 cut; "
+        )
+        assert counted in reason
 
 
 def test_layer_times_rise_to_the_whole_networks(project: Project, rows: list[Row]) -> None:

@@ -17,6 +17,7 @@ from benchmarks.selection.partition_policy import comparison
 from benchmarks.selection.project_selection import ProjectSelection, select_for_project
 from benchmarks.selection.select_project import SelectRequest, select_project
 from benchmarks.selection.selector import OUTPUT, Candidate
+from calibration.splitting.split_project import SplitRequest, split_project
 from exporter.project.settings import Project, SelectSection, load_project
 
 REFERENCE_SHA256 = "0" * 64
@@ -156,6 +157,32 @@ def test_a_head_that_was_not_measured_is_predicted_and_marked(finished: Project,
     head_ms = next(row.p50_ms for row in rows if (row.variant, row.layer, row.part) == missing)
     # Only the head differs, and the device takes five times as long as this machine.
     assert candidate.device_ms - measured.device_ms == pytest.approx(5 * (predicted.p50_ms - head_ms))
+
+
+def test_coding_that_was_not_measured_is_predicted_from_three_cuts_on(finished: Project, rows: list[Latency]) -> None:
+    table = finished.output / "latency.sqlite"
+    missing = next(row for row in rows if (row.variant, row.layer, row.part) == ("pruned", "conv4_1", "encode"))
+    known = [row for row in rows if row is not missing]
+    import_run(table, sitting(known, 1, 0.5))  # of two cuts
+    assert candidate_of(selected(finished), "pruned", "conv4_1").reason == "encode not measured; run: coopexport bench"
+    (one,) = split_project(finished, SplitRequest(("pruned",), ("pool4",))).bundles
+    third = [
+        Latency("", "cpu", "pruned", "pool4", part, codec, file.sha256, 9, 0.05, 0.1)
+        for part, codec, file in (
+            ("head", "", one.head), ("encode", one.codec, one.head), ("decode", one.codec, one.tail),
+            ("tail", "", one.tail),
+        )
+    ]  # fmt: skip
+    import_run(table, sitting([*known, *third], 2, 0.5))
+    found = selected(finished)
+    candidate = candidate_of(found, "pruned", "conv4_1")
+    assert (candidate.device_origin, candidate.edge_origin, candidate.reason) == ("predicted", "measured", "")
+    assert candidate.note.startswith("encode ") and " ms predicted (" in candidate.note
+    (predicted,) = predicted_times.predicted_latencies(finished, found.variants, found.rows, "cpu")
+    assert (predicted.variant, predicted.part, predicted.codec) == ("pruned", "encode", missing.codec)
+    edge_ms = {(row.layer, row.part): row.p50_ms for row in found.rows if row.variant == "pruned"}
+    parts_ms = edge_ms["whole", "preprocess"] + edge_ms["conv4_1", "head"] + predicted.p50_ms
+    assert candidate.device_ms == pytest.approx(5 * parts_ms)
 
 
 def test_what_a_device_did_not_measure_is_scaled_by_what_it_did(finished: Project) -> None:
