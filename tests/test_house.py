@@ -15,7 +15,7 @@ FEWEST_LINES = 40
 # Files below FEWEST_LINES that have a reason of their own.
 SHORT_FILES = {
     "benchmarks/links/link.py": "what other wings need of links",
-    "benchmarks/latency/entropy_coders.py": "it reads files of runs, which predictions know nothing of",
+    "benchmarks/prediction/entropy_coders.py": "it reads files of runs; predictions themselves know rows only",
     "engines/backends/registry.py": "it imports every backend; whoever needs one only must not",
     "engines/building/open_engine.py": "the one place where a project's engines are opened",
     "engines/targets/lookup.py": "what other rooms need of targets",
@@ -33,7 +33,6 @@ SHORT_FILES = {
     "jetson/device/memory.py": "the agent reads it without the rest of the probe",
     "jetson/runtime/cycle.py": "the host's stages and the device's take samples in turn by it",
     "jetson/runtime/steadiness.py": "the test that ends a warm-up, apart from taking samples",
-    "jetson/wire/image_message.py": "the one message that has no head and tail",
     "jetson/version.py": "the build reads it",
 }
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from benchmarks.latency.bench_project import RUNS_FOLDER
-from benchmarks.latency.entropy_coders import entropy_coders
 from benchmarks.latency.table import Latency
+from benchmarks.prediction.entropy_coders import entropy_coders
 from benchmarks.prediction.predict import Prediction
 from benchmarks.prediction.project_cells import predicted_rows
 from benchmarks.selection.candidates import VariantFiles

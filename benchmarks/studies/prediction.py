@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.latency.bench_project import RUNS_FOLDER
-from benchmarks.latency.entropy_coders import entropy_coders
 from benchmarks.latency.table import TABLE_FILE, Latency, latest
 from benchmarks.prediction.coding import (
     COLUMNS,
@@ -24,6 +23,7 @@ from benchmarks.prediction.coding import (
     fit_coding,
     measured_coding,
 )
+from benchmarks.prediction.entropy_coders import entropy_coders
 from benchmarks.prediction.nnls import Floats
 from benchmarks.prediction.predict import Cell, measured_cells, times_of
 from benchmarks.prediction.project_cells import project_cells, rows_of_today

@@ -71,7 +71,8 @@ def test_precision_and_batch_are_named_where_they_are_not_float32_and_one_image(
         "nothing, int8",
         "8-bit zlib-huffman, int8",
     }
-    assert {row[5] for row in links_figure(result).data.rows} <= codings
+    links = links_figure(result).data
+    assert {row[links.columns.index("coding")] for row in links.rows} <= codings
     named = [text.get_text() for axes in links_figure(result).draw(WIDE).axes for text in axes.get_yticklabels()]
     assert "device only, pruned (int8)" in named
     assert "edge only raw, pruned (int8, batch of 4)" in named

@@ -165,7 +165,7 @@ def test_a_login_script_that_talks_is_named(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv("COOPEXPORT_SSH", other.client)
         session = tmp_path / "sshd/session.sh"
         session.write_text(session.read_text().replace("#!/bin/sh\n", "#!/bin/sh\necho Welcome to your Jetson\n"))
-        with pytest.raises(DeviceError, match=r"prints 'Welcome to your Jetson.*have its login script say nothing"):
+        with pytest.raises(DeviceError, match=r"prints ['\"]Welcome to your Jetson.*have its login script say nothing"):
             probe_link(LinkProbeRequest(other.name))
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from small_runs import HOST, item, run_of
 
-from benchmarks.latency.entropy_coders import entropy_coders
 from benchmarks.latency.run import write_run
+from benchmarks.prediction.entropy_coders import entropy_coders
 
 
 def test_runs_say_their_coder_the_earliest_first(tmp_path: Path) -> None:
