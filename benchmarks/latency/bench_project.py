@@ -11,6 +11,7 @@ from typing import TypeAlias
 from benchmarks.latency.bench import run_benchmark
 from benchmarks.latency.measured_items import MeasuredItems, item_settings, items_to_measure
 from benchmarks.latency.reference import reference_stage
+from benchmarks.latency.resources.peak_memory import measure_peak_memory, with_peak_memory
 from benchmarks.latency.run import LatencyRun, write_run
 from benchmarks.latency.stages import TimedStage, stages_of_layer, stages_of_whole
 from benchmarks.latency.table import TABLE_FILE, import_run
@@ -93,6 +94,7 @@ def bench_project(
     _check_here(target)
     found = found_items(project, request, settings, on_left_out, on_without_form)
     _build_all(project, found, target, settings.batches, on_progress)
+    peaks = measure_peak_memory(found.items, target, settings.batches) if settings.memory else {}
     stages = _parts(found, target, settings.batches)
     on_progress("measuring", 0, settings.warm_up + settings.rounds)
     run = run_benchmark(
@@ -103,6 +105,7 @@ def bench_project(
         lambda done, total: on_progress("measuring", done, total),
         reference_stage(target),
     )
+    run = with_peak_memory(run, peaks)
     return kept_run(project, run, found, on_result, on_written)
 
 

@@ -19,8 +19,10 @@ _Sample = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class RunItem(BaseModel):
     """One part of one candidate: its samples, or why there are none.
 
-    `load_ms`: how long its engine took to load; `peak_memory_bytes`: the most memory that it held; None where nobody
-    looked. `unsteady`: why its warm-up did not end steady, in words; None where it did, or where nobody looked.
+    `load_ms`: how long its engine took to load; `peak_memory_bytes`: the most memory that a process needed more while
+    it loaded and ran that engine; None where nobody looked. `unknown`: by the name of such a field why it is absent,
+    where somebody did. `unsteady`: why its warm-up did not end steady, in words; None where it did, or where nobody
+    looked.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,6 +38,7 @@ class RunItem(BaseModel):
     load_ms: _Sample | None = None
     peak_memory_bytes: Annotated[int, Field(ge=0)] | None = None
     unsteady: Annotated[str, Field(min_length=1)] | None = None
+    unknown: dict[str, str] | None = None
 
     @model_validator(mode="after")
     def _samples_or_failure(self) -> RunItem:

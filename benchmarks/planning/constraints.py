@@ -92,6 +92,11 @@ def judged(
     return tuple(found), np.flatnonzero(allowed)
 
 
+def device_costs(candidate: Candidate, constraints: Constraints) -> list[str]:
+    """Return what a candidate takes of each bound on the device that is set: "takes 5 mJ on the device, ..."."""
+    return [bound.reason for bound in _bounds(candidate, constraints)[1:]]
+
+
 def _left_out(candidate: Candidate, reason: str) -> Candidate:
     """Return a candidate with a reason; as `dataclasses.replace`, in a tenth of the time: fields are taken as one."""
     found = object.__new__(Candidate)

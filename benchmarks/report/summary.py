@@ -9,7 +9,7 @@ from typing import Literal
 
 from benchmarks.figures.candidate_times import count_origins, counts_protocol, device_is_measured, intervals_at
 from benchmarks.report.html import bullets, folded, heading, paragraph, table, warning
-from benchmarks.selection.project_selection import ProjectSelection
+from benchmarks.selection.project_selection import ProjectSelection, costs_of
 from benchmarks.selection.selector import LinkChoice, Origin, Selection, describe
 from benchmarks.selection.terms import Entry, best, compared, is_split
 from exporter.variants.plans import ORIGINAL
@@ -137,6 +137,8 @@ def link_sentences(result: ProjectSelection, choice: LinkChoice) -> str:
     ]
     if unpruned.baseline is not None and unpruned.is_faster != "no":
         parts.append(f"The unpruned network takes at best {unpruned.baseline.terms.total_ms:.3f} ms.")
+    if costs := costs_of(result, chosen):
+        parts.append(f"It {costs}.")
     if choice.over_ms > 0:
         parts.append(f"It is {choice.over_ms:.3f} ms over the latency bound, which nothing keeps here.")
     near = switch_point_nearby(selection, choice)

@@ -82,7 +82,8 @@ def list_candidates(
 
     `reference`: the metric that losses are counted from. `wire_bytes`: counts what crosses beside the payload; a batch
     is one message, with the payloads of all its images, and one reply. A candidate whose latency is missing or was
-    measured on other graphs, or whose metric was measured on other data, has a reason.
+    measured on other graphs, or whose metric was measured on other data, has a reason. What the device has to hold and
+    to spend is known only where it was measured there, in the candidate's precision and batch.
     """
     candidates: list[Candidate] = []
     batch = sources.batch
@@ -133,6 +134,7 @@ def _unsplit(
                 whole.variant, INPUT, label, item.payload_bytes.mean, device.ms, edge.ms, metric.value, loss,
                 outdated or parts.reason(), device_origin=device.origin, edge_origin=edge.origin,
                 note=_notes(device, edge), precision=precision,
+                device_memory_bytes=0.0,  # the device loads no engine
             )
         )  # fmt: skip
     metric = whole.metric if form is None else form.metric
@@ -143,6 +145,7 @@ def _unsplit(
         Candidate(
             whole.variant, OUTPUT, "nothing", 0.0, device.ms, 0.0, metric.value, loss, outdated or parts.reason(),
             device_origin=device.origin, note=device.note, precision=precision,
+            device_memory_bytes=parts.device_memory_bytes(WHOLE),
         )
     )  # fmt: skip
     return found
@@ -167,7 +170,7 @@ def _split(
     return Candidate(
         split.variant, split.layer, split.coding, split.payload_bytes.mean, device.ms, edge.ms, metric.value,
         100.0 * (reference - metric.value), reason, device_origin=device.origin, edge_origin=edge.origin,
-        note=_notes(device, edge), precision=precision,
+        note=_notes(device, edge), precision=precision, device_memory_bytes=parts.device_memory_bytes("head"),
     )  # fmt: skip
 
 

@@ -208,6 +208,16 @@ class PartTimes:
             slowdown_from=sources.slowdown_from,
         )
 
+    def device_memory_bytes(self, part: str) -> int | None:
+        """Return the peak memory of a part's engine on the device; None where it was not measured there."""
+        row = self._measured_on_device(part, "")
+        return None if row is None else row.peak_memory_bytes
+
+    def _measured_on_device(self, part: str, codec: str) -> Latency | None:
+        times = self._sources_of(part).device
+        row = None if times is None else times.rows.get((*self._key, part, codec))
+        return row if row is not None and self._fits(row) else None
+
     def reason(self) -> str:
         """Return why a latency made of these parts is not known, or nothing."""
         if self._failed:

@@ -10,6 +10,8 @@ from benchmarks.latency.table import TABLE_FILE, CurrentLatencies, Latency, curr
 from benchmarks.links.link import Link
 from benchmarks.links.project_links import project_links, trace_distribution
 from benchmarks.links.wire import wire_bytes
+from benchmarks.planning.constraints import device_costs
+from benchmarks.planning.latency_model import Candidate
 from benchmarks.planning.quantiles import goodput_at_percentile
 from benchmarks.selection.candidates import VariantFiles, WireBytes, list_candidates, read_variant, with_forms
 from benchmarks.selection.part_times import Sources, TargetTimes, measured_slowdown, times_of_target
@@ -60,6 +62,11 @@ def options_of(settings: SelectSection) -> Options:
         settings.maximum_latency_ms, settings.round_trip_ms, settings.goodput_samples_bps, settings.latency_percentile,
         settings.device_loads, settings.edge_loads, settings.hysteresis_percent, constraints,
     )  # fmt: skip
+
+
+def costs_of(result: ProjectSelection, candidate: Candidate) -> str:
+    """Return in words what a candidate takes of the device's memory and energy where these have a bound, or nothing."""
+    return "; ".join(device_costs(candidate, options_of(result.settings).constraints))
 
 
 def select_for_project(

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from coopexport.commands.bench_printing import print_bench_order, print_conditions, print_without_form
+from coopexport.commands.bench_printing import (
+    form_of,
+    part_name,
+    print_bench_order,
+    print_conditions,
+    print_needs,
+    print_without_form,
+)
 from coopexport.commands.build_printing import print_event
 from coopexport.commands.options import target_option
 from coopexport.output import (
@@ -136,12 +143,13 @@ def print_run(run: LatencyRun) -> None:
     if many:
         for item in run.items:
             if item.failure is not None:
-                click.echo(f"failed: {item.variant} {item.layer} {_name(item)}: {item.failure}", err=True)
+                click.echo(f"failed: {item.variant} {item.layer} {part_name(item)}: {item.failure}", err=True)
     for line in reasons(found):
         click.echo(line)
     if any(item.batch != 1 for item in run.items):
         click.echo("times of a batch are those of all its images together")
     click.echo(reference_line(run))
+    print_needs(run)
 
 
 # What many variants show of each cut; the others hardly differ between them, and are in the run's file.
@@ -157,7 +165,7 @@ def rows_by_part(found: Summaries) -> list[tuple[str, ...]]:
     """Return `_BY_PART` of every part; one that failed has its reason in the place of the interval."""
     rows: list[tuple[str, ...]] = []
     for item, summary in found:
-        where = (item.variant, item.layer, _name(item))
+        where = (item.variant, item.layer, part_name(item))
         if summary is None:
             rows.append((*where, "failed", item.failure or "", "", "", ""))
             continue
@@ -178,7 +186,7 @@ def rows_by_cut(found: Summaries) -> list[tuple[str, ...]]:
     cuts: dict[tuple[str, str], dict[str, str]] = {}
     marked = set()
     for item, summary in found:
-        key = item.variant, " ".join([item.layer, *_form(item)])
+        key = item.variant, " ".join([item.layer, *form_of(item)])
         cells = cuts.setdefault(key, {})
         if item.layer != "whole" or item.part == "whole":  # encode and decode of images: the same for all variants
             cells[item.part] = "failed" if summary is None else f"{summary.p50_ms:.4f}"
@@ -194,7 +202,7 @@ def rows_by_cut(found: Summaries) -> list[tuple[str, ...]]:
 def reasons(found: Summaries) -> list[str]:
     """Return in lines why numbers are marked: each reason with its part, or, of many, each kind with an example."""
     told = [
-        (flag.kind, f"{item.variant} {item.layer} {_name(item)}: {flag.text}")
+        (flag.kind, f"{item.variant} {item.layer} {part_name(item)}: {flag.text}")
         for item, summary in found
         if summary is not None
         for flag in summary.flags
@@ -228,13 +236,3 @@ def summaries(run: LatencyRun) -> Summaries:
     from benchmarks.latency.summaries import summarise_item
 
     return [(item, summarise_item(run, item)) for item in run.items]
-
-
-def _name(item: RunItem) -> str:
-    return " ".join([item.part, *([] if item.codec is None else [item.codec]), *_form(item)])
-
-
-def _form(item: RunItem) -> list[str]:
-    """Return precision and batch of an item in words, where they are not float32 and one image."""
-    precision = [] if item.precision == "fp32" else [item.precision]
-    return precision if item.batch == 1 else [*precision, f"batch {item.batch}"]

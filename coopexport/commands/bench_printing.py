@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from coopexport.output import next_step, relative
+from coopexport.output import MAX_TABLES, next_step, print_table, relative
 
 if TYPE_CHECKING:
     from benchmarks.latency.devices.bench_device import WrittenBenchOrder
-    from benchmarks.latency.run import LatencyRun
+    from benchmarks.latency.run import LatencyRun, RunItem
+
+# What parts need beside time: the column, and what of an item stands there.
+_NEEDS: dict[str, Callable[[RunItem], float | None]] = {
+    "load ms": lambda item: item.load_ms,
+    "memory MB": lambda item: None if item.peak_memory_bytes is None else item.peak_memory_bytes / 1e6,
+}
 
 
 _MOST_NAMED = 3
@@ -31,6 +37,53 @@ def print_without_form(found: tuple[str, ...]) -> None:
     more = "" if len(found) <= _MOST_NAMED else f" and {len(found) - _MOST_NAMED} more"
     named = ", ".join(found[:_MOST_NAMED])
     click.echo(f"left out, not converted: {named}{more} (coopexport precision does that)", err=True)
+
+
+def print_needs(run: LatencyRun) -> None:
+    """Print what parts need beside time, as far as it is known, and why the rest is not.
+
+    Of more variants than have tables of their own only the range of each column.
+    """
+    known = {name: [read(item) for item in run.items] for name, read in _NEEDS.items()}
+    columns = {name: values for name, values in known.items() if any(value is not None for value in values)}
+    many = len({item.variant for item in run.items}) > MAX_TABLES
+    if many:
+        for name, values in columns.items():
+            found = [value for value in values if value is not None]
+            click.echo(f"{name}: {min(found):.4g} to {max(found):.4g} over {len(found)} parts")
+    elif columns:
+        rows = [
+            (
+                item.variant,
+                item.layer,
+                part_name(item),
+                *(_number(values[number]) for values in columns.values()),
+            )
+            for number, item in enumerate(run.items)
+            if any(values[number] is not None for values in columns.values())
+        ]
+        print_table("Beside time", ["variant", "cut", "part", *columns], rows, left=3)
+    reasons: dict[str, int] = {}
+    for item in run.items:
+        for field, why in (item.unknown or {}).items():
+            reasons[f"{field}: {why}"] = reasons.get(f"{field}: {why}", 0) + 1
+    for reason, count in reasons.items():
+        click.echo(f"not known of {count} part{'' if count == 1 else 's'}: {reason}")
+
+
+def part_name(item: RunItem) -> str:
+    """Return how a part is called where its variant and layer are named: part, codec, precision and batch."""
+    return " ".join([item.part, *([] if item.codec is None else [item.codec]), *form_of(item)])
+
+
+def form_of(item: RunItem) -> list[str]:
+    """Return precision and batch of an item in words, where they are not float32 and one image."""
+    precision = [] if item.precision == "fp32" else [item.precision]
+    return precision if item.batch == 1 else [*precision, f"batch {item.batch}"]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
 
 
 def print_bench_order(written: WrittenBenchOrder) -> None:

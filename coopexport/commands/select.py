@@ -138,7 +138,7 @@ def print_selection(result: ProjectSelection) -> None:
     for envelope in result.selection.envelopes:
         rows = interval_rows(envelope, result.selection.candidates)
         print_table(_heading(envelope, result.selection), ["from Mbit/s", "to", "candidate"], rows, left=3)
-    for line in times_of_chosen(result.selection):
+    for line in [*times_of_chosen(result.selection), *costs_of_chosen(result)]:
         click.echo(line)
     if len({row.run for row in result.rows}) > 1:
         click.echo(f"sittings: {comparison(result.rows)}")
@@ -190,6 +190,16 @@ def times_of_chosen(selection: Selection) -> list[str]:
 
     chosen = dict.fromkeys(choice.candidate for choice in selection.links)
     return [f"times of {describe(one)}: {_origins(one)}" for one in (selection.candidates[index] for index in chosen)]
+
+
+def costs_of_chosen(result: ProjectSelection) -> list[str]:
+    """Return what each chosen candidate takes of the device's memory and energy where these have a bound."""
+    from benchmarks.selection.project_selection import costs_of
+    from benchmarks.selection.selector import describe
+
+    chosen = dict.fromkeys(choice.candidate for choice in result.selection.links)
+    found = [result.selection.candidates[index] for index in chosen]
+    return [f"{describe(one)} {costs}" for one in found if (costs := costs_of(result, one))]
 
 
 def _origins(candidate: Candidate) -> str:

@@ -198,12 +198,14 @@ class BenchSection(_Section):
     """`[bench]`: how often to measure, and how many rounds come before at least: they go on until all is steady.
 
     `precisions`: in which networks are measured, where `coopexport precision` made them; `batches`: images at once.
+    `memory`: whether each engine is loaded and run once more, in a process of its own, for its peak memory.
     """
 
     rounds: int = Field(default=100, ge=8)
     warm_up: int = Field(default=10, ge=1)
     precisions: tuple[Precision, ...] = Field(default=("fp32",), min_length=1)
     batches: tuple[PositiveInt, ...] = Field(default=(1,), min_length=1)
+    memory: bool = True
 
     @field_validator("precisions", "batches")
     @classmethod

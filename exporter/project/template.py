@@ -133,6 +133,7 @@ rounds = 100
 warm_up = 10                          # at least; it goes on until all parts are steady
 precisions = ["fp32"]                 # and "fp16", "int8", where `coopexport precision` made them
 batches = [1]                         # images at once; latencies are those of the whole batch
+memory = true                         # load and run each engine once more by itself, for its peak memory
 
 [select]
 device_slowdown = 5.0                 # how much slower the device is than this machine: an assumption, recorded
@@ -150,7 +151,7 @@ upload = true                         # false: the input may not leave the devic
 # cuts = {{ "conv4_1-*" = ["conv4_1"] }}  # where these variants may be cut; input and output are layers, too
 # precisions = ["fp32", "fp16"]       # only these
 batch = 1                             # only what computes so many images at once; latencies are the batch's
-# maximum_device_memory_bytes = 100_000_000  # of one run, where it was measured
+# maximum_device_memory_bytes = 100_000_000  # of the device's engine, where it was measured
 # maximum_device_mj = 500
 # device_loads = {{ busy = 2.5 }}       # how many times slower a machine is under a load; idle is 1
 # edge_loads = {{ busy = 4.0 }}

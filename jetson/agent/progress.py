@@ -13,6 +13,7 @@ _STEPS = {
     "checking": "checking with golden data",
     "timing": "measuring",
     "measuring": "measuring",
+    "memory": "measuring memory",
 }
 # Between two lines of one step.
 _PAUSE_S = 1.0

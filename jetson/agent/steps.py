@@ -8,6 +8,7 @@ import time
 from typing import Any, Callable, Dict, Tuple
 
 from jetson.agent.engine_maker import Maker, build_item, load_item
+from jetson.agent.measuring.memory import memory_step
 from jetson.agent.measuring.sitting import measure_step
 from jetson.engines.build_settings import settings_from_json
 from jetson.engines.golden_check import compare_outputs, run_in_batches
@@ -65,7 +66,13 @@ def trtexec_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
     return {"samples_ms": times, "timing": TIMING}
 
 
-STEPS = {"building": build_step, "checking": parity_step, "timing": trtexec_step, "measuring": measure_step}
+STEPS = {
+    "building": build_step,
+    "checking": parity_step,
+    "timing": trtexec_step,
+    "measuring": measure_step,
+    "memory": memory_step,
+}
 
 
 def _read(job: Dict[str, Any]) -> Tuple[Maker, BuildRequest, EngineSpec]:

@@ -20,7 +20,7 @@ def open_memory() -> DeviceMemory:
             _, text = runtime.cudaGetErrorString(code)
             said = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
             raise DeviceError("CUDA says: {} ({})".format(said, one_line(code)))
-        return values[0] if values else None
+        return (values[0] if len(values) == 1 else values) if values else None
 
     if not ask(runtime.cudaGetDeviceCount):
         raise DeviceError("no GPU is there")
@@ -47,9 +47,22 @@ def open_memory() -> DeviceMemory:
     def synchronize() -> None:
         ask(runtime.cudaStreamSynchronize, stream)
 
+    def free_bytes() -> int:
+        return int(ask(runtime.cudaMemGetInfo)[0])
+
     def close() -> None:
         for address in list(allocations):
             free(address)
         ask(runtime.cudaStreamDestroy, stream)
 
-    return DeviceMemory("cuda-python", allocate, free, copy_to_device, copy_to_host, synchronize, int(stream), close)
+    return DeviceMemory(
+        "cuda-python",
+        allocate,
+        free,
+        copy_to_device,
+        copy_to_host,
+        synchronize,
+        free_bytes,
+        int(stream),
+        close,
+    )

@@ -11,7 +11,8 @@ class DeviceMemory(NamedTuple):
     `how`: which library the calls go through, in words. Addresses and `stream` are integers, as TensorRT takes them.
     `allocate(bytes)` returns an address, also for nothing; `copy_to_device(address, array)` and `copy_to_host(array,
     address)` take contiguous NumPy arrays and are queued on the stream: the arrays stay as they are until
-    `synchronize()` returns. Every call raises CoopexportError with CUDA's own words.
+    `synchronize()` returns. `free_bytes()`: what the GPU has free, for all
+    programs. Every call raises CoopexportError with CUDA's own words.
     """
 
     how: str
@@ -20,6 +21,7 @@ class DeviceMemory(NamedTuple):
     copy_to_device: Callable[[int, Any], None]
     copy_to_host: Callable[[Any, int], None]
     synchronize: Callable[[], None]
+    free_bytes: Callable[[], int]
     stream: int
     close: Callable[[], None]
 

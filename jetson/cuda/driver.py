@@ -4,13 +4,14 @@ Prototypes and attribute numbers as in cuda.h (driver API), the same from CUDA 1
 """
 
 import ctypes
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Tuple
 
 from jetson.errors import DeviceError
 
 LIBRARY = "libcuda.so.1"
 
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+_INTEGRATED = 18  # CU_DEVICE_ATTRIBUTE_INTEGRATED
 _NAME_BYTES = 256
 
 
@@ -24,22 +25,35 @@ class Gpu(NamedTuple):
 
 def first_gpu(library_name: str = LIBRARY) -> Gpu:
     """Return the first GPU; raises CoopexportError where there is no driver or no GPU. Takes no memory on it."""
-    try:
-        library = ctypes.CDLL(library_name)
-    except OSError:
-        raise DeviceError("no NVIDIA driver is installed here ({} is not found)".format(library_name)) from None
-    _ask(library, "cuInit", 0)
-    count, device, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    _ask(library, "cuDeviceGetCount", ctypes.byref(count))
-    if not count.value:
-        raise DeviceError("the NVIDIA driver sees no GPU here")
-    _ask(library, "cuDeviceGet", ctypes.byref(device), 0)
+    library, device = _open(library_name)
+    version = ctypes.c_int()
     name = ctypes.create_string_buffer(_NAME_BYTES)
     _ask(library, "cuDeviceGetName", name, _NAME_BYTES, device)
     _ask(library, "cuDriverGetVersion", ctypes.byref(version))
     capability = "{}.{}".format(_attribute(library, _MAJOR, device), _attribute(library, _MINOR, device))
     cuda = "{}.{}".format(version.value // 1000, version.value % 1000 // 10)
     return Gpu(name.value.decode("utf-8", "replace"), capability, cuda)
+
+
+def shares_memory(library_name: str = LIBRARY) -> bool:
+    """Tell whether the first GPU works in the processor's memory, as a Jetson's does; raises as `first_gpu` does."""
+    library, device = _open(library_name)
+    return _attribute(library, _INTEGRATED, device) != 0
+
+
+def _open(library_name: str) -> Tuple[Any, ctypes.c_int]:
+    """Return the driver's library, ready, and its first device."""
+    try:
+        library = ctypes.CDLL(library_name)
+    except OSError:
+        raise DeviceError("no NVIDIA driver is installed here ({} is not found)".format(library_name)) from None
+    _ask(library, "cuInit", 0)
+    count, device = ctypes.c_int(), ctypes.c_int()
+    _ask(library, "cuDeviceGetCount", ctypes.byref(count))
+    if not count.value:
+        raise DeviceError("the NVIDIA driver sees no GPU here")
+    _ask(library, "cuDeviceGet", ctypes.byref(device), 0)
+    return library, device
 
 
 def _attribute(library: Any, attribute: int, device: ctypes.c_int) -> int:

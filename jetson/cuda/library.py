@@ -18,6 +18,7 @@ _PROTOTYPES = {
     "cudaGetDeviceCount": (ctypes.POINTER(ctypes.c_int),),
     "cudaMalloc": (_POINTER_OUT, ctypes.c_size_t),
     "cudaFree": (ctypes.c_void_p,),
+    "cudaMemGetInfo": (ctypes.POINTER(ctypes.c_size_t), ctypes.POINTER(ctypes.c_size_t)),
     "cudaMemcpyAsync": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p),
     "cudaStreamCreate": (_POINTER_OUT,),
     "cudaStreamSynchronize": (ctypes.c_void_p,),
@@ -62,13 +63,27 @@ def open_memory(names: Sequence[str] = NAMES) -> DeviceMemory:
     def synchronize() -> None:
         ask("cudaStreamSynchronize", stream)
 
+    def free_bytes() -> int:
+        left, total = ctypes.c_size_t(), ctypes.c_size_t()
+        ask("cudaMemGetInfo", ctypes.byref(left), ctypes.byref(total))
+        return int(left.value)
+
     def close() -> None:
         for address in list(allocations):
             free(address)
         ask("cudaStreamDestroy", stream)
 
-    how = "the CUDA runtime's library"
-    return DeviceMemory(how, allocate, free, copy_to_device, copy_to_host, synchronize, int(stream.value or 0), close)
+    return DeviceMemory(
+        "the CUDA runtime's library",
+        allocate,
+        free,
+        copy_to_device,
+        copy_to_host,
+        synchronize,
+        free_bytes,
+        int(stream.value or 0),
+        close,
+    )
 
 
 def _load(names: Sequence[str]) -> Any:

@@ -47,12 +47,25 @@ def open_memory() -> DeviceMemory:
     def synchronize() -> None:
         within(stream.synchronize)
 
+    def free_bytes() -> int:
+        return int(within(driver.mem_get_info)[0])
+
     def close() -> None:
         for address in list(allocations):
             free(address)
         context.detach()
 
-    return DeviceMemory("PyCUDA", allocate, free, copy_to_device, copy_to_host, synchronize, int(stream.handle), close)
+    return DeviceMemory(
+        "PyCUDA",
+        allocate,
+        free,
+        copy_to_device,
+        copy_to_host,
+        synchronize,
+        free_bytes,
+        int(stream.handle),
+        close,
+    )
 
 
 def _first_device(driver: Any) -> Any:

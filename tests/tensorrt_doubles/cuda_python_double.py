@@ -44,6 +44,9 @@ def make_runtime(memory=None, gpus=1):
         memory.free(devPtr)
         return (success,)
 
+    def cudaMemGetInfo():
+        return (success, *memory.information())
+
     def cudaMemcpyAsync(dst, src, count, kind, stream):
         check_type("cudaMemcpyAsync", dst, int)
         check_type("cudaMemcpyAsync", src, int)
@@ -65,7 +68,7 @@ def make_runtime(memory=None, gpus=1):
         memory.destroy_stream(int(stream))
         return (success,)
 
-    for item in (cudaGetDeviceCount, cudaGetErrorString, cudaMalloc, cudaFree, cudaMemcpyAsync):
+    for item in (cudaGetDeviceCount, cudaGetErrorString, cudaMalloc, cudaFree, cudaMemGetInfo, cudaMemcpyAsync):
         setattr(runtime, item.__name__, item)
     for item in (cudaStreamCreate, cudaStreamSynchronize, cudaStreamDestroy):
         setattr(runtime, item.__name__, item)

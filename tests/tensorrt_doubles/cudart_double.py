@@ -11,6 +11,7 @@ _PROTOTYPES = {
     "cudaGetErrorString": ([ctypes.c_int], ctypes.c_char_p),
     "cudaMalloc": ([_POINTER_OUT, ctypes.c_size_t], ctypes.c_int),
     "cudaFree": ([ctypes.c_void_p], ctypes.c_int),
+    "cudaMemGetInfo": ([ctypes.POINTER(ctypes.c_size_t), ctypes.POINTER(ctypes.c_size_t)], ctypes.c_int),
     "cudaMemcpyAsync": (
         [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p], ctypes.c_int,
     ),
@@ -63,6 +64,10 @@ class CudaRuntime:
 
     def _cudaFree(self, address):
         self._memory.free(address)
+        return 0
+
+    def _cudaMemGetInfo(self, free, total):
+        free._obj.value, total._obj.value = self._memory.information()
         return 0
 
     def _cudaMemcpyAsync(self, to, source, size, kind, stream):

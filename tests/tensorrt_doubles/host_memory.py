@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 _POISON = 0xCD
+TOTAL_BYTES = 8 << 30
 
 
 class Misuse(AssertionError):
@@ -46,6 +47,11 @@ class HostMemory:
         self._check(not waiting, "memory is freed while streams {} have work".format(waiting))
         del self.live[address]
         self.freed.add(address)
+
+    def information(self):
+        """Return how many bytes are free, and how many there are in all."""
+        total = TOTAL_BYTES if self.limit_bytes is None else self.limit_bytes
+        return total - sum(len(item) for item in self.live.values()), total
 
     def room(self, address):
         """Return how many bytes there are from `address` on; misuse when it is in no live allocation."""

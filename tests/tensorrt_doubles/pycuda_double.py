@@ -1,6 +1,6 @@
 """PyCUDA's driver module with the calls that it really has, over host memory.
 
-Signatures as in PyCUDA 2020.1 on: `mem_alloc(bytes)`, `memcpy_htod_async(dest, src, stream=None)`,
+Signatures as in PyCUDA 2020.1 on: `mem_alloc(bytes)`, `mem_get_info()`, `memcpy_htod_async(dest, src, stream=None)`,
 `memcpy_dtoh_async(dest, src, stream=None)`, `Stream(flags=0)`, `Device(number)`, `Context.push()`, `Context.pop()` (a
 static method), `Context.detach()`.
 """
@@ -101,6 +101,10 @@ def make_driver(memory=None, usable=True, primary_context=True):
             raise Error("cuMemAlloc failed: out of memory")
         return DeviceAllocation(address)
 
+    def mem_get_info():
+        check_current("cuMemGetInfo")
+        return memory.information()
+
     def memcpy_htod_async(dest, src, stream=None):
         check_current("cuMemcpyHtoDAsync")
         _check_kinds(dest, src, stream, Stream, DeviceAllocation)
@@ -111,7 +115,17 @@ def make_driver(memory=None, usable=True, primary_context=True):
         _check_kinds(src, dest, stream, Stream, DeviceAllocation)
         memory.copy_out(dest, int(src), stream.handle)
 
-    for item in (Error, Device, Stream, DeviceAllocation, init, mem_alloc, memcpy_htod_async, memcpy_dtoh_async):
+    for item in (
+        Error,
+        Device,
+        Stream,
+        DeviceAllocation,
+        init,
+        mem_alloc,
+        mem_get_info,
+        memcpy_htod_async,
+        memcpy_dtoh_async,
+    ):
         setattr(driver, item.__name__, item)
     return driver
 

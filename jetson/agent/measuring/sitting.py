@@ -10,12 +10,11 @@ import struct
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
-from jetson.agent.engine_maker import Maker, load_item
+from jetson.agent.engine_maker import Maker
+from jetson.agent.measuring.built_files import BuiltFile, load_file
 from jetson.agent.measuring.stages import Run, Stage, open_stage, stages_of
 from jetson.device.memory import read_memory
-from jetson.engines.build_settings import settings_from_json
 from jetson.errors import CoopexportError, StaleError
-from jetson.files.atomic_files import sha256_of_bytes
 from jetson.files.system_files import device_root
 from jetson.requests.build_request import BuildRequest, EngineSpec, open_request
 from jetson.runtime.sampling import sample_interleaved, until_steady
@@ -28,14 +27,6 @@ _NUMBER = struct.Struct("=I")
 # A loaded engine has its weights, a copy while it loads, and activations; the rest is for the system.
 _COPIES_OF_ENGINE = 3
 _SPARE_BYTES = 64 << 20
-
-
-class BuiltFile(NamedTuple):
-    """An engine to load: its file, its SHA-256, and its settings as JSON."""
-
-    path: str
-    sha256: str
-    settings: Dict[str, Any]
 
 
 def measure_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
@@ -87,13 +78,8 @@ def _open_all(
     opened = _Opened({}, {}, {}, [], [])
 
     def load(item: EngineSpec) -> Any:
-        file = files[item.name]
         started = time.perf_counter()  # of the first one with its library, and what that has to set up
-        with open(file.path, "rb") as source:
-            data = source.read()
-        if sha256_of_bytes(data) != file.sha256:
-            raise StaleError("{} was changed meanwhile".format(os.path.basename(file.path)), fix="run this again")
-        runner = load_item(maker, item, data, settings_from_json(file.settings).dla_core)
+        runner = load_file(maker, item, files[item.name])
         opened.load_ms[item.name] = 1000.0 * (time.perf_counter() - started)
         opened.runners.append(runner)
         return runner

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from jetson.agent.engine_maker import MODULE, ONNXRUNTIME, TRTEXEC, Maker
 from jetson.agent.item_process import run_step
+from jetson.agent.measuring.memory import add_memory
 from jetson.agent.measuring.sitting import read_marker, write_marker
 from jetson.agent.measuring.stages import Stage
 from jetson.agent.progress import Tell, relay
@@ -83,6 +84,7 @@ def measure(
         left = answer["left"]
     if sittings > 1:
         timings.add("in {} sittings, as not all engines fit into the memory at once".format(sittings))
+    add_memory(base, maker.kind, stages, found, relay(tell, {"name": "engines by themselves"}, "memory"))
     _tell_of_all(stages, found, tell)
     return Measured(found, warm_up, steady, interleaved and sittings <= 1, tuple(sorted(timings)), libraries)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ from tests_support import files_below
 
 from benchmarks.latency.bench_project import BenchRequest, bench_project
 from benchmarks.latency.reference import reference_sha256
+from benchmarks.latency.resources.peak_memory import measure_peak_memory, with_peak_memory
 from benchmarks.latency.run import LatencyRun, read_run
 from benchmarks.latency.table import latest
 from calibration.variants.register import open_evaluation
+from engines.building.project_items import items_of_project
+from engines.targets.lookup import find_target
 from exporter.project.settings import Project, load_project
 from jetson.errors import CoopexportError
 from jetson.runtime.steadiness import WINDOW
@@ -42,6 +46,13 @@ def test_what_was_asked_for_is_measured_and_kept(finished: Project) -> None:
     assert loaded == {"head", "tail", "whole"}  # what has an engine
     assert min(item.load_ms for item in result.run.items if item.load_ms is not None) > 0
     assert sum(row.load_ms is not None for row in latest(result.table) if row.run == result.run.run) == 3
+    needed = {(item.layer, item.part): item.peak_memory_bytes for item in result.run.items}
+    assert {part for (_, part), bytes_ in needed.items() if bytes_ is not None} == loaded
+    folder = finished.variant_folder("pruned") / "engines" / "cpu"
+    for layer, part, file in (("conv4_1", "head", "conv4_1.head"), ("whole", "whole", "whole")):
+        size = (folder / f"{file}.onnx").stat().st_size
+        assert size <= (needed[layer, part] or 0) <= 8 * size + (32 << 20)
+    assert sum(row.peak_memory_bytes is not None for row in latest(result.table) if row.run == result.run.run) == 3
     assert told[:4] == [("building for cpu", done, 3) for done in range(4)]
     measuring = told[4:]
     assert measuring[0] == ("measuring", 0, 10)
@@ -56,6 +67,21 @@ def test_the_reference_network_is_in_every_run_beside_the_parts(finished: Projec
     assert (reference.source_sha256, len(reference.samples_ms or ())) == (reference_sha256(), 8)
     assert reference not in result.run.items
     assert "reference" not in {row.variant for row in latest(result.table)}
+
+
+def test_memory_can_be_left_out_and_a_helper_that_fails_is_a_reason(
+    finished: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = finished.settings.bench.model_copy(update={"memory": False})
+    project = Project(finished.folder, finished.settings.model_copy(update={"bench": settings}), finished.preprocessing)
+    run = bench_project(project, ONE_CUT).run
+    assert not any(item.peak_memory_bytes or item.unknown for item in run.items)
+    monkeypatch.setattr(sys, "executable", "false")
+    items = items_of_project(finished, ("pruned",), ("conv4_1",)).items
+    found = with_peak_memory(run, measure_peak_memory(items, find_target("cpu")))
+    reasons = {(item.layer, item.part): item.unknown for item in found.items if item.unknown}
+    assert set(reasons) == {("conv4_1", "head"), ("conv4_1", "tail"), ("whole", "whole")}
+    assert all("the process that measures it ended with code 1" in str(one) for one in reasons.values())
 
 
 def test_rounds_are_the_projects_unless_the_request_says_otherwise(finished: Project) -> None:

@@ -35,6 +35,7 @@ from jetson.runtime.sampling import UNTIMED_RUNS, fixed
 CPU = find_target("cpu")
 PRECISIONS, BATCHES = ("fp32", "fp16", "int8"), (1, 4)
 OF_A_CUT = ("head", "encode", "decode", "tail")
+NETWORKS = ("head", "tail", "whole")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,9 @@ def test_every_form_has_its_rows_in_one_sitting(project: Project, result: BenchR
     assert len(result.run.reference.samples_ms or ()) == 8
     assert result.without_form == ("pruned pool3 in fp16", "pruned pool3 in int8")
     assert result.rows_added == len(items)
+    assert not any(item.unknown for item in items)
+    networks = {(item.part, item.precision, item.batch) for item in items if item.peak_memory_bytes is not None}
+    assert networks == {(part, form, batch) for part in NETWORKS for form in PRECISIONS for batch in BATCHES}
     # What ran after each other is of one form: nothing stands between the two.
     order = [(item.layer, item.part, item.precision, item.batch) for item in items]
     for first, second in (("head", "encode"), ("decode", "tail")):

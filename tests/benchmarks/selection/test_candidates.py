@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.latency.table import Latency
 from benchmarks.selection.candidates import VariantFiles, list_candidates
 from benchmarks.selection.part_times import Key, Sources, times_of_target
-from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, select
+from benchmarks.selection.selector import INPUT, OUTPUT, Candidate, Constraints, Options, select
 from exporter.bundles.bundle import CutTensorRecord, FileRecord, images_sha256
 from exporter.encoding.specification import FLOAT32
 from jetson.errors import CoopexportError
@@ -297,6 +297,30 @@ def test_what_failed_on_the_device_cannot_be_chosen_although_it_ran_here() -> No
     assert found[CUT].reason == "head failed when it was measured on orin (RuntimeError: no memory)"
     assert found[CUT].device_ms is None
     assert not found["pool4", "8-bit zlib-huffman"].reason
+
+
+# --- What the device has to hold and to spend ---
+
+
+def test_the_device_has_to_hold_the_engine_that_it_runs_as_measured_there() -> None:
+    bytes_of = {("conv4_1", "head"): 5_000_000, ("whole", "whole"): 9_000_000}
+    there = [replace(row, target="orin", peak_memory_bytes=bytes_of.get((row.layer, row.part))) for row in ROWS]
+    rows = [*(replace(row, peak_memory_bytes=1) for row in ROWS), *there]
+    found = {name: one.device_memory_bytes for name, one in candidates(rows, device="orin").items()}
+    assert (found[CUT], found[OUTPUT, "nothing"]) == (5_000_000, 9_000_000)
+    assert (found[INPUT, "raw"], found["pool4", "8-bit zlib-huffman"]) == (0, None)
+    assert candidates(rows)[CUT].device_memory_bytes is None, "this machine is not the device"
+    stale = [replace(row, source_sha256="older") if row.part == "head" else row for row in rows]
+    assert candidates(stale, device="orin")[CUT].device_memory_bytes is None
+    constraints = Constraints(maximum_device_memory_bytes=6e6, upload=False)
+    offered = list_candidates([FILES], sources_of(rows, device="orin"), 0.985)
+    judged = {
+        (one.layer, one.coding): one.reason
+        for one in select(offered, {"slow": 1e3}, 100.0, Options(constraints=constraints)).candidates
+    }
+    assert judged[CUT] == ""
+    assert judged[OUTPUT, "nothing"] == "takes 9000000 bytes of device memory, the limit is 6e+06"
+    assert judged["pool4", "8-bit zlib-huffman"] == "bytes of device memory not measured, the limit is 6e+06"
 
 
 def test_a_predicted_time_stands_in_for_a_missing_one_and_is_called_so() -> None:

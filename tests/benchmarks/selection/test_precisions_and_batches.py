@@ -238,6 +238,29 @@ def test_a_head_that_was_not_measured_in_a_batch_is_predicted_from_that_batch(
     assert cut.device_ms > 20 * single.device_ms
 
 
+def test_the_device_has_to_hold_the_engine_of_the_precision_and_batch(project: Project, rows: list[Latency]) -> None:
+    of_pruned = [row for row in rows if row.variant == "pruned"]
+    forms = {
+        ("fp32", 1): items_of(of_pruned),
+        ("int8", 1): items_of_form(project, rows, "int8", 0.25),
+        ("fp32", 4): items_of(of_pruned, 3.0, batch=4),
+        ("int8", 4): [item.model_copy(update={"batch": 4}) for item in items_of_form(project, rows, "int8", 0.5)],
+    }
+    held = {"head": 100, "whole": 200}
+    there = [
+        item.model_copy(update={"peak_memory_bytes": 1000 * number + held[item.part]} if item.part in held else {})
+        for number, items in enumerate(forms.values(), start=1)
+        for item in items
+    ]
+    plant(project, [item for items in forms.values() for item in items])
+    plant(project, there, minute=2, target="board", started_at="2031-01-01T00:00:00+00:00")
+    for number, (precision, batch) in enumerate(forms, start=1):
+        result = selected(project, device_target="board", batch=batch, maximum_loss_points=1e6)
+        found = {layer: candidate_of(result, layer, precision, "raw") for layer in (INPUT, "conv4_1", OUTPUT)}
+        bytes_of = {layer: candidate.device_memory_bytes for layer, candidate in found.items()}
+        assert bytes_of == {INPUT: 0, "conv4_1": 1000 * number + 100, OUTPUT: 1000 * number + 200}
+
+
 def test_candidates_of_any_origin_are_of_batch_1_unless_another_is_asked_for() -> None:
     made = [Candidate("net", OUTPUT, "nothing", 0.0, 9.0 * batch, 0.0, 0.9, 0.0, batch=batch) for batch in (1, 4)]
     chosen = [select(made, {"link": 1e6}, batch=batch).links[0] for batch in (None, 1, 4)]

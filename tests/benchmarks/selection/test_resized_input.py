@@ -139,6 +139,7 @@ def test_the_plan_counts_coding_bytes_and_times_of_each_side(finished: Path) -> 
         assert candidate["device_ms"] == pytest.approx(slowdown * ms["encode", coding])
         edge_ms = ms["decode", coding] + ms["preprocess", left] + ms["whole", ""]
         assert candidate["edge_ms"] == pytest.approx(edge_ms)
+        assert candidate["device_memory_bytes"] == 0
         assert candidate["payload_bytes"] == whole.inputs[coding].payload_bytes.mean  # type: ignore[index]
     for link in plan["links"]:
         named = {name.split(",")[0]: plan["candidates"][one["candidate"]] for name, one in link["baselines"].items()}

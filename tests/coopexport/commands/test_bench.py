@@ -97,6 +97,27 @@ def test_the_reference_network_has_a_line_of_its_own(
     assert lines_of(run_of(*items_of("pruned"), reference=reference), capsys)[-1] == said
 
 
+def test_what_parts_need_beside_time_has_a_table_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    needs = {"load_ms": 12.5, "peak_memory_bytes": 3_456_000}
+    lines = lines_of(run_of(item("head", **needs), item("encode", codec="rans")), capsys)
+    table = lines[lines.index("Beside time") + 1 :]
+    assert [cell.strip() for cell in table[0].split("┃")] == ["variant", "cut", "part", "load ms", "memory MB"]
+    assert [cell.strip() for cell in table[2].split("│")] == ["pruned", "conv4_1", "head", "12.5", "3.456"]
+    assert not any("encode" in line for line in table)
+    assert "Beside time" not in lines_of(run_of(item("head")), capsys)
+
+
+def test_what_is_not_known_of_parts_is_said_once_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = {"unknown": {"peak_memory_bytes": "the GPU is away"}}
+    lines = lines_of(run_of(item("head", **unknown), item("tail", **unknown), item("encode")), capsys)
+    assert lines[-1] == "not known of 2 parts: peak_memory_bytes: the GPU is away"
+
+
+def test_of_many_variants_the_range_of_what_they_need_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    made = [item("head", variant=f"conv4_1-{number}", peak_memory_bytes=number * 1_000_000) for number in range(2, 9)]
+    assert "memory MB: 2 to 8 over 7 parts" in lines_of(run_of(*made), capsys)
+
+
 def test_of_many_variants_failures_are_still_told(capsys: pytest.CaptureFixture[str]) -> None:
     broken = item("head", variant="conv4_1-3", failure="CoopexportError: it broke")
     print_run(run_of(*(part for number in range(5) for part in items_of(f"conv4_1-{10 + number}")), broken))

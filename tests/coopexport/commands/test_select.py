@@ -10,8 +10,9 @@ import pytest
 from example_selection import example_selection
 from example_variants import two_step_selection
 
+from benchmarks.report.summary import link_sentences
 from benchmarks.selection.selector import OUTPUT, describe
-from coopexport.commands.select import interval_rows, result_rows, times_of_chosen
+from coopexport.commands.select import costs_of_chosen, interval_rows, result_rows, times_of_chosen
 from jetson.runtime.partition_policy import read_partition_policy
 
 
@@ -62,6 +63,19 @@ def test_it_is_said_where_the_times_of_what_was_chosen_come_from() -> None:
     assert times_of_chosen(other) == [
         f"times of {describe(mixed)}: device scaled, edge measured (encode not measured on orin)"
     ]
+
+
+def test_what_was_chosen_takes_is_said_where_it_has_a_bound() -> None:
+    result = example_selection(("conv1_1", "pool3", "conv4_1"))
+    assert costs_of_chosen(result) == []
+    known = tuple(replace(one, device_memory_bytes=5e6, device_mj=2.5) for one in result.selection.candidates)
+    settings = result.settings.model_copy(update={"maximum_device_memory_bytes": 6e6, "maximum_device_mj": 3.0})
+    bounded = replace(result, selection=replace(result.selection, candidates=known), settings=settings)
+    chosen = dict.fromkeys(describe(known[choice.candidate]) for choice in result.selection.links)
+    takes = "takes 5000000 bytes of device memory, the limit is 6e+06; takes 2.5 mJ on the device, the limit is 3"
+    assert costs_of_chosen(bounded) == [f"{one} {takes}" for one in chosen]
+    assert f"It {takes}." in link_sentences(bounded, bounded.selection.links[0])
+    assert "device memory" not in link_sentences(result, result.selection.links[0])
 
 
 def test_options_reach_the_plan(coopexport: Callable, finished_project: Path) -> None:

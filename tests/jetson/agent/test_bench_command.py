@@ -164,6 +164,10 @@ def test_an_order_is_built_and_measured_in_the_devices_own_onnx_runtime(tmp_path
     assert run.host["processor"] == ORIN_NANO_6_2.model
     assert 10 <= run.warm_up <= 50
     assert [item.load_ms is not None for item in run.items] == [True, False, False, True, False, True, False, False]
+    needed = [item.peak_memory_bytes for item in run.items]
+    assert [bytes_ is not None for bytes_ in needed] == [True, False, False, True, False, True, False, False]
+    assert all(0 <= bytes_ < 64 << 20 for bytes_ in needed if bytes_ is not None)
+    assert not any(item.unknown for item in run.items)
     # The mode that was asked for, and the one before, which is back.
     assert run.conditions["power_mode"] == {"name": "MAXN_SUPER", "identifier": 2}
     assert run.conditions["power_mode_before"] == {"name": "25W", "identifier": 1}
@@ -225,6 +229,8 @@ def test_trtexec_measures_one_engine_after_the_other_and_a_throttled_run_is_mark
     assert not run.interleaved
     assert run.reference is not None  # the first that was run
     assert len(run.reference.samples_ms or ()) == 15
+    assert run.reference.peak_memory_bytes is None
+    assert "trtexec runs it in a process of its own" in (run.reference.unknown or {})["peak_memory_bytes"]
     assert [(item.part, item.failure) for item in run.items] == [("whole", "trtexec failed: no memory left")]
     assert "one run at a time, without CUDA graphs and spinning: inputs to the GPU, compute" in run.host["timing"]
     assert run.conditions["throttled_meanwhile"] == {"oc1": 0, "oc3": 4}

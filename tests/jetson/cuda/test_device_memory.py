@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorrt_doubles.cuda_python_double import make_runtime
 from tensorrt_doubles.cudart_double import CudaRuntime
-from tensorrt_doubles.host_memory import HostMemory, Misuse
+from tensorrt_doubles.host_memory import TOTAL_BYTES, HostMemory, Misuse
 from tensorrt_doubles.pycuda_double import make_driver
 
 from jetson.cuda import choice as cuda_choice
@@ -19,6 +19,7 @@ from jetson.cuda import driver as cuda_driver
 from jetson.cuda import library as cuda_library
 from jetson.cuda import pycuda_memory as cuda_pycuda
 from jetson.cuda.device_memory import address_of
+from jetson.cuda.free_memory import open_gpu
 from jetson.errors import CoopexportError
 
 WAYS = {"PyCUDA": cuda_pycuda, "cuda-python": cuda_python, "the CUDA runtime's library": cuda_library}
@@ -100,6 +101,31 @@ def test_any_allocations_given_back_in_any_order(monkeypatch, way, sizes, data):
             opened.free(address)
         opened.close()
         memory.check_clean()
+
+
+@ALL
+def test_what_is_free_is_told(monkeypatch, memory, way):
+    provide(monkeypatch, memory, way)
+    opened = cuda_choice.open_device_memory()
+    before = opened.free_bytes()
+    assert before == TOTAL_BYTES
+    address = opened.allocate(5000)
+    assert opened.free_bytes() == before - 5000
+    opened.free(address)
+    assert opened.free_bytes() == before
+    opened.close()
+
+
+@pytest.mark.parametrize(("integrated", "shared"), [(0, False), (1, True)])
+def test_whether_a_gpu_works_in_the_processors_memory_is_the_drivers_to_say(monkeypatch, memory, integrated, shared):
+    provide(monkeypatch, memory, "PyCUDA")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver(integrated=integrated))
+    gpu = open_gpu()
+    assert (gpu.shared, gpu.free_bytes()) == (shared, TOTAL_BYTES)
+    gpu.close()
+    known = open_gpu(shared=not shared)  # who knows the board need not ask
+    assert known.shared is not shared
+    known.close()
 
 
 @ALL
@@ -191,8 +217,8 @@ def test_pycuda_leaves_no_context_current(monkeypatch, memory):
 class Driver:
     """libcuda with one GPU, as cuda.h has it."""
 
-    def __init__(self, gpus=1, status=0):
-        self.gpus, self.status = gpus, status
+    def __init__(self, gpus=1, status=0, integrated=1):
+        self.gpus, self.status, self.integrated = gpus, status, integrated
 
     def cuInit(self, flags):  # noqa: N802
         assert flags == 0
@@ -212,7 +238,7 @@ class Driver:
         return 0
 
     def cuDeviceGetAttribute(self, value, attribute, device):  # noqa: N802
-        value._obj.value = {75: 8, 76: 7}[attribute]
+        value._obj.value = {75: 8, 76: 7, 18: self.integrated}[attribute]
         return 0
 
     def cuDriverGetVersion(self, version):  # noqa: N802

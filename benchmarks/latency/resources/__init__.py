@@ -1,0 +1,1 @@
+"""What parts need beside time, on this machine: memory of engines, energy of runs."""
