@@ -57,6 +57,9 @@ def _of_table(path: Path) -> Iterator[RecordedRun]:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise DamagedFileError(f"latency table {path} is damaged: {found}", path=path, fix=FILL_AGAIN)
+        if connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
+            said = f"latency table {path} is damaged: a row names a run or a part that is not there"
+            raise DamagedFileError(said, path=path, fix=FILL_AGAIN)
         for record in read_runs(connection, path):
             yield _checked(record, path)
 

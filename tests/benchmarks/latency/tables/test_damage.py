@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 import subprocess
@@ -48,6 +49,14 @@ def refusals(path: Path) -> list[CoopexportError]:
         assert "\n" not in str(refused.value)
         found.append(refused.value)
     return found
+
+
+def test_a_row_of_a_run_that_is_not_there_is_not_passed_over(table: Path) -> None:
+    with contextlib.closing(sqlite3.connect(table)) as connection:
+        connection.execute("UPDATE latencies SET run_id = 9 WHERE run_id = 3 AND part_id = 12")
+        connection.commit()
+    with pytest.raises(DamagedFileError, match="is damaged: a row names a run or a part that is not there"):
+        list(read_records(table))
 
 
 def test_a_flipped_bit_never_makes_another_row(table: Path) -> None:
