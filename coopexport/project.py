@@ -500,16 +500,18 @@ class Project:
         warm_up: int | None = None,
         precisions: Sequence[settings.Precision] | None = None,
         batches: Sequence[int] | None = None,
+        energy: bool | None = None,
         on_progress: OnProgress = no_progress,
     ) -> BenchResult:
         """Measure heads, codecs and tails here, interleaved, and add them to the latency table.
 
         `target`: what runs here. `rounds`: how often each part is measured, after `warm_up` rounds that are not kept.
-        `precisions`: in which the networks are; `batches`: images at once, whose times are the batch's.
+        `precisions`: in which the networks are; `batches`: images at once, whose times are the batch's. `energy`: of
+        each part, too, where the processor tells it.
         """
         from benchmarks.latency.bench_project import bench_project
 
-        request = _bench_request(variants, layers, target, rounds, warm_up, precisions, batches)
+        request = _bench_request(variants, layers, target, rounds, warm_up, precisions, batches, energy)
         return bench_project(self.file, request, on_progress)
 
     def add_latencies(self, files: str | Path | Sequence[str | Path]) -> AddResult:
@@ -558,15 +560,17 @@ class Project:
         warm_up: int | None = None,
         precisions: Sequence[settings.Precision] | None = None,
         batches: Sequence[int] | None = None,
+        energy: bool | None = None,
         on_progress: OnProgress = no_progress,
     ) -> BenchResult:
         """Measure on `device` ("user@host" or "user@host:port"), which is a `target`: `coopexport bench --device`.
 
-        What is missing there is built first. Rows that failed are in the run with their reasons.
+        What is missing there is built first. Rows that failed are in the run with their reasons. `energy`: None
+        measures it where the board shows its power.
         """
         from benchmarks.latency.devices.bench_device import bench_over_ssh
 
-        request = _bench_request(variants, layers, target, rounds, warm_up, precisions, batches)
+        request = _bench_request(variants, layers, target, rounds, warm_up, precisions, batches, energy)
         return bench_over_ssh(self.file, request, device, on_progress)
 
     def write_bench_order(
@@ -580,12 +584,13 @@ class Project:
         warm_up: int | None = None,
         precisions: Sequence[settings.Precision] | None = None,
         batches: Sequence[int] | None = None,
+        energy: bool | None = None,
         on_progress: OnProgress = no_progress,
     ) -> WrittenBenchOrder:
         """Write the .zip file by which a device without ssh builds and measures: `coopexport bench --order`."""
         from benchmarks.latency.devices.bench_device import write_bench_order
 
-        request = _bench_request(variants, layers, target, rounds, warm_up, precisions, batches)
+        request = _bench_request(variants, layers, target, rounds, warm_up, precisions, batches, energy)
         return write_bench_order(self.file, request, Path(path), on_progress)
 
     def import_bench_run(self, path: str | Path) -> BenchResult:
@@ -739,10 +744,11 @@ def _bench_request(
     warm_up: int | None,
     precisions: Sequence[settings.Precision] | None,
     batches: Sequence[int] | None,
+    energy: bool | None,
 ) -> BenchRequest:
     from benchmarks.latency.bench_project import BenchRequest
 
     return BenchRequest(
         _names(variants), _names(layers), target, rounds, warm_up, None if precisions is None else tuple(precisions),
-        None if batches is None else tuple(batches),
+        None if batches is None else tuple(batches), energy,
     )  # fmt: skip

@@ -26,6 +26,7 @@ SHORT_FILES = {
     "exporter/project/overrides.py": "every verb's request over the project's settings",
     "exporter/shrinking/rebuild.py": "it imports no torch before it is called",
     "exporter/variants/bottleneck_graph.py": "splitting and registry share it; plans.py lies below graphs",
+    "jetson/agent/measuring/energy.py": "it knows stages; the measuring knows functions alone",
     "jetson/agent/probe_command.py": "it needs no NumPy",
     "jetson/agent/measuring/built_files.py": "a sitting and the step for memory load engines by it",
     "jetson/cuda/choice.py": "it imports every way to device memory",

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from benchmarks.latency.bench import run_benchmark
 from benchmarks.latency.measured_items import MeasuredItems, item_settings, items_to_measure
 from benchmarks.latency.reference import reference_stage
+from benchmarks.latency.resources.energy import with_energy
 from benchmarks.latency.resources.peak_memory import measure_peak_memory, with_peak_memory
 from benchmarks.latency.run import LatencyRun, write_run
 from benchmarks.latency.stages import TimedStage, stages_of_layer, stages_of_whole
@@ -41,8 +42,8 @@ class BenchRequest:
 
     `variants`: names or patterns, none for all; `layers`: bundles, none for all; `target`: what runs here. `rounds`:
     how often each part is measured; `warm_up`: the least number of rounds before those that are kept, which go on until
-    all parts are steady; `precisions`: in which networks are measured; `batches`: images at once. None: as the project
-    file says.
+    all parts are steady; `precisions`: in which networks are measured; `batches`: images at once; `energy`: whether the
+    energy of each part is measured, too. None: as the project file says.
     """
 
     variants: tuple[str, ...] = ()
@@ -52,6 +53,7 @@ class BenchRequest:
     warm_up: int | None = None
     precisions: tuple[Precision, ...] | None = None
     batches: tuple[int, ...] | None = None
+    energy: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,9 @@ def bench_project(
         reference_stage(target),
     )
     run = with_peak_memory(run, peaks)
+    if settings.energy:  # asked for: a PC tells of its processors alone
+        runs = [stage.run for stage in stages]
+        run = with_energy(run, runs, settings.energy_seconds, lambda done, of: on_progress("energy", done, of))
     return kept_run(project, run, found, on_result, on_written)
 
 
@@ -118,6 +123,7 @@ def bench_section(project: Project, request: BenchRequest) -> BenchSection:
             "warm_up": request.warm_up,
             "precisions": request.precisions,
             "batches": request.batches,
+            "energy": request.energy,
         },
     )
 

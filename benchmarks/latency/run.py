@@ -13,7 +13,8 @@ from jetson.files.json_files import write_json
 SCHEMA = "coopexport.latency-run/1.1"
 
 
-_Sample = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Sample = _Number
 
 
 class RunItem(BaseModel):
@@ -22,7 +23,8 @@ class RunItem(BaseModel):
     `load_ms`: how long its engine took to load; `peak_memory_bytes`: the most memory that a process needed more while
     it loaded and ran that engine; None where nobody looked. `unknown`: by the name of such a field why it is absent,
     where somebody did. `unsteady`: why its warm-up did not end steady, in words; None where it did, or where nobody
-    looked.
+    looked. `energy_mj`: of one run, all that the machine's power supplies delivered meanwhile; `energy_above_idle_mj`:
+    without what they deliver while nothing runs.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,6 +39,8 @@ class RunItem(BaseModel):
     failure: str | None = Field(default=None, min_length=1)
     load_ms: _Sample | None = None
     peak_memory_bytes: Annotated[int, Field(ge=0)] | None = None
+    energy_mj: _Number | None = None
+    energy_above_idle_mj: _Number | None = None
     unsteady: Annotated[str, Field(min_length=1)] | None = None
     unknown: dict[str, str] | None = None
 
@@ -52,7 +56,8 @@ class LatencyRun(BaseModel):
 
     `warm_up`: rounds not kept, as they were taken; `steady`: whether all items had become steady by then, None where
     nobody looked. `affinity`: the numbers of the CPUs that it was allowed; empty where nobody looked. `conditions`:
-    power mode, clocks, temperatures and throttling, before and after, where the device tells them. `reference`: the
+    power mode, clocks, temperatures and throttling, before and after, where the device tells them, and how power was
+    read where energies were measured. `reference`: the
     network that is in the rounds of every run; with a failure where the target does not take it; None in earlier runs.
     """
 

@@ -51,6 +51,8 @@ class Latency:
     batch: int = 1
     load_ms: float | None = None
     peak_memory_bytes: int | None = None
+    energy_mj: float | None = None
+    energy_above_idle_mj: float | None = None
 
 
 @dataclass(frozen=True)
@@ -110,5 +112,6 @@ def _latency(found: JudgedRow) -> Latency:
     return Latency(
         run.run, run.target, row.variant, row.layer, row.part, row.codec, row.source_sha256, row.count, row.p50_ms,
         row.cv, row.p50_low_ms, row.p50_high_ms, row.p90_ms, row.p99_ms, found.factor, found.shift, row.flags,
-        run.origin, row.precision, row.batch, row.load_ms, row.peak_memory_bytes,
+        run.origin, row.precision, row.batch, row.load_ms, row.peak_memory_bytes, row.energy_mj,
+        row.energy_above_idle_mj,
     )  # fmt: skip

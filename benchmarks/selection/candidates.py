@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.planning.latency_model import INPUT, OUTPUT, Candidate
-from benchmarks.selection.part_times import PartTimes, SideTime, Sources, sum_of
+from benchmarks.selection.part_times import PartTimes, SideTime, Sources, sum_mj, sum_of
 from engines.building.build_items import FLOAT32, WHOLE
 from exporter.bundles.bundle import SplitFile, WholeFile, images_sha256, read_split, read_whole, split_layers
 from exporter.bundles.precision_file import (
@@ -135,6 +135,7 @@ def _unsplit(
                 outdated or parts.reason(), device_origin=device.origin, edge_origin=edge.origin,
                 note=_notes(device, edge), precision=precision,
                 device_memory_bytes=0.0,  # the device loads no engine
+                device_mj=parts.device_mj("encode", coding),
             )
         )  # fmt: skip
     metric = whole.metric if form is None else form.metric
@@ -146,6 +147,7 @@ def _unsplit(
             whole.variant, OUTPUT, "nothing", 0.0, device.ms, 0.0, metric.value, loss, outdated or parts.reason(),
             device_origin=device.origin, note=device.note, precision=precision,
             device_memory_bytes=parts.device_memory_bytes(WHOLE),
+            device_mj=sum_mj(parts.device_mj("preprocess"), parts.device_mj(WHOLE)),
         )
     )  # fmt: skip
     return found
@@ -166,11 +168,15 @@ def _split(
         sources, prepare.device("preprocess"), parts.device("head"), parts.device("encode", split.codec)
     )  # fmt: skip
     edge = sum_of(sources, parts.edge("decode", split.codec), parts.edge("tail"))
+    energy_mj = sum_mj(
+        prepare.device_mj("preprocess"), parts.device_mj("head"), parts.device_mj("encode", split.codec)
+    )  # fmt: skip
     reason = outdated or parts.reason() or prepare.reason()
     return Candidate(
         split.variant, split.layer, split.coding, split.payload_bytes.mean, device.ms, edge.ms, metric.value,
         100.0 * (reference - metric.value), reason, device_origin=device.origin, edge_origin=edge.origin,
         note=_notes(device, edge), precision=precision, device_memory_bytes=parts.device_memory_bytes("head"),
+        device_mj=energy_mj,
     )  # fmt: skip
 
 

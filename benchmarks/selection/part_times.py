@@ -143,6 +143,12 @@ def sum_of(sources: Sources, *parts: PartTime | None) -> SideTime:
     return SideTime(total, origin, "; ".join(notes))
 
 
+def sum_mj(*parts_mj: float | None) -> float | None:
+    """Return the energy of parts together, in millijoules; None where that of one is not known."""
+    known = [part for part in parts_mj if part is not None]
+    return sum(known) if len(known) == len(parts_mj) else None
+
+
 class PartTimes:
     """Medians of one layer's parts; remembers which failed, were missing or stale.
 
@@ -212,6 +218,11 @@ class PartTimes:
         """Return the peak memory of a part's engine on the device; None where it was not measured there."""
         row = self._measured_on_device(part, "")
         return None if row is None else row.peak_memory_bytes
+
+    def device_mj(self, part: str, codec: str = "") -> float | None:
+        """Return the energy of one run of a part on the device, in millijoules; None where it was not measured."""
+        row = self._measured_on_device(part, codec)
+        return None if row is None else row.energy_mj
 
     def _measured_on_device(self, part: str, codec: str) -> Latency | None:
         times = self._sources_of(part).device

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     help="Of the networks, as coopexport precision made them; repeatable.",
 )
 @click.option("--batch", "batches", multiple=True, type=click.IntRange(min=1), help="Images at once; repeatable.")
+@click.option(
+    "--energy/--no-energy", default=None, help="Whether to measure energy; default: on boards that show their power."
+)
 @click.option("--device", help="Measure on this device, user@host or user@host:port, over ssh.")
 @click.option(
     "--order",
@@ -75,6 +78,7 @@ def bench(
     warm_up: int | None,
     precisions: tuple[Precision, ...],
     batches: tuple[int, ...],
+    energy: bool | None,
     device: str | None,
     order_file: Path | None,
     run_file: Path | None,
@@ -91,7 +95,7 @@ def bench(
     if sum(item is not None for item in (device, order_file, run_file)) > 1:
         raise InputError("give one of --device, --order and --result")
     request = BenchRequest(
-        variant_names, layer_names, target_name, rounds, warm_up, precisions or None, batches or None
+        variant_names, layer_names, target_name, rounds, warm_up, precisions or None, batches or None, energy
     )
     project = load_project(project_file)
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _NEEDS: dict[str, Callable[[RunItem], float | None]] = {
     "load ms": lambda item: item.load_ms,
     "memory MB": lambda item: None if item.peak_memory_bytes is None else item.peak_memory_bytes / 1e6,
+    "energy mJ": lambda item: item.energy_mj,
+    "above idle mJ": lambda item: item.energy_above_idle_mj,
 }
 
 
@@ -112,6 +114,9 @@ def _conditions(run: LatencyRun) -> Iterator[str]:
     hottest = [_hottest(conditions.get(f"temperatures_{when}")) for when in ("before", "after")]
     if None not in hottest:
         yield f"{hottest[0]:.0f} to {hottest[1]:.0f} C"
+    power = conditions.get("power")
+    if power is not None and "idle_mw" in power:
+        yield f"{' + '.join(power['rails'])} {power['idle_mw'] / 1000:.2f} W at idle ({power['source']})"
     throttled = throttling(run)
     if throttled is not None:
         yield f"THROTTLED: {throttled}"

@@ -198,7 +198,9 @@ class BenchSection(_Section):
     """`[bench]`: how often to measure, and how many rounds come before at least: they go on until all is steady.
 
     `precisions`: in which networks are measured, where `coopexport precision` made them; `batches`: images at once.
-    `memory`: whether each engine is loaded and run once more, in a process of its own, for its peak memory.
+    `memory`: whether each engine is loaded and run once more, in a process of its own, for its peak memory. `energy`:
+    whether each part runs by itself for `energy_seconds` while power is read; None: on devices whose board shows its
+    power.
     """
 
     rounds: int = Field(default=100, ge=8)
@@ -206,6 +208,8 @@ class BenchSection(_Section):
     precisions: tuple[Precision, ...] = Field(default=("fp32",), min_length=1)
     batches: tuple[PositiveInt, ...] = Field(default=(1,), min_length=1)
     memory: bool = True
+    energy: bool | None = None
+    energy_seconds: float = Field(default=1.0, gt=0)
 
     @field_validator("precisions", "batches")
     @classmethod

@@ -134,6 +134,8 @@ warm_up = 10                          # at least; it goes on until all parts are
 precisions = ["fp32"]                 # and "fp16", "int8", where `coopexport precision` made them
 batches = [1]                         # images at once; latencies are those of the whole batch
 memory = true                         # load and run each engine once more by itself, for its peak memory
+# energy = true                       # of each part, too; else only on devices whose board shows its power
+# energy_seconds = 1.0                # how long each part runs by itself for that
 
 [select]
 device_slowdown = 5.0                 # how much slower the device is than this machine: an assumption, recorded

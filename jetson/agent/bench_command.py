@@ -84,7 +84,7 @@ def _measured_run(
     tell: Tell,
 ) -> Dict[str, Any]:  # fmt: skip
     """Measure in the power mode that is asked for; return the run."""
-    how = request.measurement or Measurement(_ROUNDS, _WARM_UP_ROUNDS)
+    how = request.measurement or Measurement(_ROUNDS, _WARM_UP_ROUNDS, energy=False)
     if options.rounds is not None:
         how = how._replace(rounds=options.rounds)
     stages = stages_of(request)
@@ -96,6 +96,8 @@ def _measured_run(
     conditions = describe_conditions(before, after)
     if mode_before is not None and mode_before != before.power_mode:
         conditions["power_mode_before"] = mode_before.to_json()
+    if measured.power is not None:
+        conditions["power"] = measured.power
     rows = [dict(stage.to_json(), **measured.found[number]) for number, stage in enumerate(stages)]
     run: Dict[str, Any] = {
         "run": "{:%Y%m%dT%H%M%SZ}-{}".format(started, os.urandom(4).hex()),

@@ -3,12 +3,13 @@
 import re
 import subprocess
 import threading
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
-from jetson.errors import one_line
-from jetson.processes import find_program
+from jetson.errors import DeviceError, one_line
+from jetson.processes import end_with_parent, find_program
 
 _TIMEOUT_S = 10.0
+_INTERVAL_MS = 100
 # "VDD_IN 4872mW/4872mW" since JetPack 5, with a third number on JetPack 7.2; "POM_5V_IN 2200/2200" before, in mW.
 _POWER = re.compile(r"\b([A-Z][A-Z0-9_]+|NC) (-?\d+)(?:mW)?/(-?\d+)(?:mW)?(?:/-?\d+mW)?(?= |$)")
 _TEMPERATURE = re.compile(r"(\S+)@(-?[\d.]+)C\b")
@@ -37,32 +38,73 @@ class TegraStats(NamedTuple):
 
 def read_tegrastats() -> Tuple[Optional[TegraStats], str]:
     """Start tegrastats for one line; return it and "", or None and why there is none."""
+    try:
+        process = _start(_INTERVAL_MS)
+    except DeviceError as error:
+        return None, str(error)
+    try:
+        return _next_line(process), ""
+    except DeviceError as error:
+        return None, str(error)
+    finally:
+        _end(process)
+
+
+class TegraStatsStream:
+    """Reads the power of some supplies from tegrastats, which runs until this is closed, every `interval_s` seconds."""
+
+    def __init__(self, rails: Sequence[str], interval_s: float) -> None:
+        self._rails = rails
+        self._process = _start(int(1000 * interval_s))
+
+    def read(self) -> float:
+        """Wait for the next line, and return the sum of the supplies in milliwatts; raises DeviceError without one."""
+        power_mw = _next_line(self._process).power_mw
+        for name in self._rails:
+            if name not in power_mw:
+                raise DeviceError("{} cannot be read any more: tegrastats does not say it".format(name))
+        return float(sum(power_mw[name] for name in self._rails))
+
+    def close(self) -> None:
+        """End tegrastats."""
+        _end(self._process)
+
+
+def _start(interval_ms: int) -> Any:
+    """Start tegrastats, which runs until it is ended; raises DeviceError where there is none."""
     program = find_program("tegrastats", ("/usr/bin",))
     if program is None:
-        return None, "there is no tegrastats"
+        raise DeviceError("there is no tegrastats")
     try:
-        process = subprocess.Popen(
-            [program, "--interval", "100"],
+        return subprocess.Popen(
+            [program, "--interval", str(interval_ms)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             universal_newlines=True,
+            preexec_fn=end_with_parent,
         )
     except OSError as error:
-        return None, "tegrastats cannot be started: {}".format(error.strerror)
-    # It runs until it is ended, and one that says nothing would be waited for without end.
+        raise DeviceError("tegrastats cannot be started: {}".format(error.strerror)) from None
+
+
+def _next_line(process: Any) -> TegraStats:
+    """Return the next sample; raises DeviceError when there is none within some seconds."""
     watch = threading.Timer(_TIMEOUT_S, process.kill)
     watch.start()
     try:
-        line = process.stdout.readline() if process.stdout is not None else ""
+        line = process.stdout.readline()
     finally:
         watch.cancel()
-        process.kill()
-        process.communicate()
     stats = parse_tegrastats(line)
     if stats is None:
-        return None, "tegrastats says something else: {}".format(one_line(line)[:80] or "nothing")
-    return stats, ""
+        raise DeviceError("tegrastats says something else: {}".format(one_line(line)[:80] or "nothing"))
+    return stats
+
+
+def _end(process: Any) -> None:
+    process.kill()
+    process.communicate()
 
 
 def parse_tegrastats(line: str) -> Optional[TegraStats]:

@@ -92,7 +92,9 @@ class Measurement(NamedTuple):
     """How to measure. `rounds`: that are kept; `warm_up`: the least number before them.
 
     `power_mode`: to measure in, by nvpmodel's name; None leaves it as it is. `reference`: name of the item that is the
-    network in every run's rounds; where its builder does not take it, `reference_failure` says why.
+    network in every run's rounds; where its builder does not take it, `reference_failure` says why. `energy`: whether
+    the energy of each part is measured, None where the board shows its power; `energy_seconds`: how long each part runs
+    by itself for that.
     """
 
     rounds: int
@@ -102,6 +104,8 @@ class Measurement(NamedTuple):
     cuts: Tuple[CutCoding, ...] = ()
     images: Tuple[ImageInput, ...] = ()
     reference_failure: Optional[str] = None
+    energy: Optional[bool] = None
+    energy_seconds: float = 1.0
 
 
 def measurement_to_json(measurement: Measurement) -> Dict[str, Any]:
@@ -125,6 +129,10 @@ def measurement_from_json(content: Dict[str, Any]) -> Measurement:
     for count in (measurement.rounds, measurement.warm_up):
         if type(count) is not int or count < 1:
             raise ValueError("{!r} is not a number of rounds".format(count))
+    if measurement.energy not in (None, True, False):
+        raise ValueError("{!r} does not say whether energy is measured".format(measurement.energy))
+    if type(measurement.energy_seconds) not in (int, float) or not 0 < measurement.energy_seconds < float("inf"):
+        raise ValueError("{!r} is not a number of seconds".format(measurement.energy_seconds))
     return measurement
 
 

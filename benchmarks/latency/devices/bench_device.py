@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -127,4 +127,5 @@ def _order(
     found = found_items(project, request, how, on_left_out, on_without_form)
     settings = bench_settings(project, target)
     order = bench_order(found.items, target, settings, how.rounds, how.warm_up, on_progress, how.batches)
-    return order, found
+    measurement = order.measured.measurement._replace(energy=how.energy, energy_seconds=how.energy_seconds)
+    return replace(order, measured=replace(order.measured, measurement=measurement)), found

@@ -8,7 +8,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.latency.tables.records import RecordedRun, TableRow, TableRun, microseconds_of, row_values, run_values
+from benchmarks.latency.tables.records import (
+    ADDED_NAMES,
+    RecordedRun,
+    TableRow,
+    TableRun,
+    microseconds_of,
+    row_values,
+    run_values,
+)
 from jetson.errors import DamagedFileError
 
 _LARGEST_INTEGER = (1 << 63) - 1  # that SQLite holds
@@ -69,6 +77,7 @@ def _flags(text: str) -> tuple[str, ...]:
 _TEXT = Kind("printable text", "TEXT", _is_text)
 _TIME = Kind("a date or time such as 2026-08-01T10:00:00+00:00", "TEXT", _is_time)
 _MILLISECONDS = Kind("milliseconds, a number that is 0 or more", "REAL", _is_number, _number, repr)
+_MILLIJOULES = Kind("millijoules, a number that is 0 or more", "REAL", _is_number, _number, repr)
 _RATIO = Kind("a number that is 0 or more", "REAL", _is_number, _number, repr)
 _COUNT = Kind("a whole number that is 0 or more", "INTEGER", _is_whole, int)
 _BYTES = Kind("bytes, a whole number that is 0 or more", "INTEGER", _is_whole, int)
@@ -107,6 +116,7 @@ ROW_COLUMNS: Mapping[str, Kind] = {
     "flags": _FLAGS,
     "load_ms": _MILLISECONDS,
     "peak_memory_bytes": _BYTES,
+    **dict.fromkeys(("energy_mj", "energy_above_idle_mj"), _MILLIJOULES),
 }
 COLUMNS: Mapping[str, Kind] = {**RUN_COLUMNS, **ROW_COLUMNS}
 _ALWAYS = frozenset(
@@ -114,6 +124,7 @@ _ALWAYS = frozenset(
 )
 _NUMBERS = (
     "count", "p50_ms", "p50_low_ms", "p50_high_ms", "p90_ms", "p99_ms", "mean_ms", "cv", "load_ms", "peak_memory_bytes",
+    *ADDED_NAMES,
 )  # fmt: skip
 
 

@@ -21,10 +21,11 @@ _ONE_OF = ("p50_ms", "reason")
 # The ends of columns in other units, and the names that other tools give to a median or a mean.
 _UNITS = (
     "_us", "_ns", "_s", "_sec", "_seconds", "_msec", "_microseconds", "_milliseconds", "_kb", "_mb", "_kib", "_mib",
+    "_j", "_uj",
 )  # fmt: skip
 _OTHER_NAMES = {
     "mean": "mean_ms", "average": "mean_ms", "median": "p50_ms", "latency": "p50_ms", "p50": "p50_ms",
-    "p90": "p90_ms", "p99": "p99_ms", "peak_memory": "peak_memory_bytes", "load": "load_ms",
+    "energy": "energy_mj", "p90": "p90_ms", "p99": "p99_ms", "peak_memory": "peak_memory_bytes", "load": "load_ms",
 }  # fmt: skip
 
 
@@ -113,10 +114,10 @@ def _expected_instead(name: str) -> str:
     for unit in sorted(_UNITS, key=len, reverse=True):
         stem = stem.removesuffix(unit)
     stem = _OTHER_NAMES.get(stem, stem)
-    for found in (stem, f"{stem}_ms", f"{stem}_bytes"):
+    for found in (stem, f"{stem}_ms", f"{stem}_bytes", f"{stem}_mj"):
         if found in COLUMNS:
-            unit = {"ms": ", in milliseconds", "bytes": ", in bytes"}.get(found.rpartition("_")[2], "")
-            return f"expected {found}{unit}"
+            units = {"ms": ", in milliseconds", "bytes": ", in bytes", "mj": ", in millijoules"}
+            return f"expected {found}{units.get(found.rpartition('_')[2], '')}"
     near = difflib.get_close_matches(name, COLUMNS, 1)
     return f"did you mean {near[0]}?" if near else "docs/formats.md lists the columns"
 

@@ -9,7 +9,14 @@ from pathlib import Path
 
 from benchmarks.latency.tables.columns import check_record
 from benchmarks.latency.tables.rows import FILL_AGAIN, Inserter
-from benchmarks.latency.tables.schema import MAJOR_VERSION, create_tables, has_schema, take_version_1
+from benchmarks.latency.tables.schema import (
+    MAJOR_VERSION,
+    add_columns,
+    create_tables,
+    has_schema,
+    missing_columns,
+    take_version_1,
+)
 from jetson.errors import CoopexportError, DamagedFileError, DeviceError, InputError, StaleError
 
 _TIMEOUT_S = 30.0
@@ -19,7 +26,7 @@ _CACHE_KIBIBYTES = 64 * 1024
 
 @contextlib.contextmanager
 def open_to_read(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the table at `path`, which is not written to: one of version 1 becomes one of this version in memory alone.
+    """Open the table at `path`, which is not written to: an earlier one becomes one of this version in memory alone.
 
     Raises CoopexportError when there is none, or it is damaged, no latency table, or of another version.
     """
@@ -30,7 +37,7 @@ def open_to_read(path: Path) -> Iterator[sqlite3.Connection]:
         version = _checked_version(connection, path)
         if version == 0:
             raise DamagedFileError(f"{path} is empty, no latency table", path=path, fix=FILL_AGAIN)
-        if version == MAJOR_VERSION:
+        if version == MAJOR_VERSION and not missing_columns(connection):
             yield connection
             return
         with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
@@ -43,8 +50,8 @@ def open_to_read(path: Path) -> Iterator[sqlite3.Connection]:
 def open_to_write(path: Path) -> Iterator[sqlite3.Connection]:
     """Open the table at `path` in one transaction: what is done in the block is there as a whole, or not at all.
 
-    Creates it, and its folder, where they are missing, and takes them away again where the block fails; one of version
-    1 becomes one of this version in the same transaction. Raises CoopexportError as `open_to_read` does, and when it
+    Creates it, and its folder, where they are missing, and takes them away again where the block fails; an earlier one
+    becomes one of this version in the same transaction. Raises CoopexportError as `open_to_read` does, and when it
     cannot be written.
     """
     made = [folder for folder in path.parents if not folder.exists()]
@@ -57,7 +64,7 @@ def open_to_write(path: Path) -> Iterator[sqlite3.Connection]:
                 version = _checked_version(connection, path)
                 if version == 0:
                     create_tables(connection)
-                elif version < MAJOR_VERSION:
+                elif version < MAJOR_VERSION or missing_columns(connection):
                     _migrate(connection, path)
                 yield connection
                 connection.execute("COMMIT")
@@ -117,6 +124,9 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    if has_schema(connection, MAJOR_VERSION):
+        add_columns(connection)
+        return
     records = take_version_1(connection)
     create_tables(connection)
     inserter = Inserter(connection)

@@ -78,6 +78,8 @@ def _table_row(run: LatencyRun, item: RunItem) -> TableRow:
         flags=tuple(one_line(flag.text) for flag in summary.flags),
         load_ms=item.load_ms,
         peak_memory_bytes=item.peak_memory_bytes,
+        energy_mj=item.energy_mj,
+        energy_above_idle_mj=item.energy_above_idle_mj,
     )
 
 

@@ -80,6 +80,8 @@ class TableRow:
     flags: tuple[str, ...] = ()
     load_ms: float | None = None
     peak_memory_bytes: int | None = None
+    energy_mj: float | None = None
+    energy_above_idle_mj: float | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class RecordedRun:
 
 RUN_NAMES = tuple(field.name for field in fields(TableRun))
 ROW_NAMES = tuple(field.name for field in fields(TableRow))
+# Columns that tables of this version did not have from the start, in the order in which they came.
+ADDED_NAMES = ("energy_mj", "energy_above_idle_mj")
 # The first columns of a row name its part; a target goes before them.
 KEY_NAMES = ROW_NAMES[:6]
 run_values: Callable[[TableRun], tuple[Any, ...]] = attrgetter(*RUN_NAMES)

@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.latency.tables.columns import ROW_COLUMNS
 from benchmarks.latency.tables.expiry import provenance_of, setting_of
 from benchmarks.latency.tables.records import (
+    ADDED_NAMES,
     KEY_NAMES,
     ROW_NAMES,
     RUN_NAMES,
@@ -27,12 +28,14 @@ from jetson.errors import DamagedFileError
 
 FILL_AGAIN = "take a copy that is whole, or delete it and fill it again from its runs' files: coopexport table add"
 _KEYS = len(KEY_NAMES)
-_IS_NUMBER = tuple(ROW_COLUMNS[name].sql == "REAL" for name in ROW_NAMES)
+_FIRST = len(ROW_NAMES) - len(ADDED_NAMES)  # columns of the first tables of this version, which come first
+_IS_NUMBER = tuple(ROW_COLUMNS[name].sql == "REAL" for name in ROW_NAMES[:_FIRST])
 _NUMBERS_OF = itemgetter(*(index for index, is_number in enumerate(_IS_NUMBER) if is_number))
 _OTHERS_OF = itemgetter(*(index for index, is_number in enumerate(_IS_NUMBER) if not is_number))
 _SAME = ROW_NAMES.index("reason")  # from here on rows of a part differ from run to run
 _REST_OF = itemgetter(*(index for index, is_number in enumerate(_IS_NUMBER) if not is_number and index >= _SAME))
 _PACK = struct.Struct(f"<{sum(_IS_NUMBER)}d").pack
+_NOTHING_ADDED = (None,) * len(ADDED_NAMES)
 _UNKNOWN = float("nan")
 _FLAGS = ROW_NAMES.index("flags")
 _TRUTHS = tuple(RUN_NAMES.index(name) for name in ("steady", "interleaved", "in_chains"))
@@ -86,7 +89,7 @@ class Inserter:
             part_id, begin = found
             text = f"{begin}, {repr(_REST_OF(stored))[1:]}"  # as of one tuple
             checksum = zlib.crc32(_packed(_NUMBERS_OF(stored)), zlib.crc32(text.encode(), head))
-            rows.append((run_id, part_id, setting, started_us, *stored[_KEYS:], checksum))
+            rows.append((run_id, part_id, setting, started_us, *stored[_KEYS:], _with_added(stored, checksum)))
         self._connection.executemany(_INSERT_ROW, rows)
 
     def _part_id(self, key: tuple[Any, ...]) -> int:
@@ -118,7 +121,16 @@ def _row_checksum(stored: Sequence[Any], head: int) -> int:
         numbers = _packed(_NUMBERS_OF(stored))
     except (struct.error, OverflowError):  # of a damaged row
         return -1
-    return zlib.crc32(numbers, _checksum(_OTHERS_OF(stored), head))
+    return _with_added(stored, zlib.crc32(numbers, _checksum(_OTHERS_OF(stored), head)))
+
+
+def _with_added(stored: Sequence[Any], checksum: int) -> int:
+    """Return the checksum of a row out of that of its first columns.
+
+    Of the columns that came later nothing goes in where all are empty: rows of the first tables have the one they had.
+    """
+    added = tuple(stored[_FIRST:])
+    return checksum if added == _NOTHING_ADDED else _checksum(added, checksum)
 
 
 def row_of(values: Sequence[Any] | None, path: object) -> TableRow:

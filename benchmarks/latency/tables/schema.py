@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from benchmarks.latency.tables.columns import ROW_COLUMNS, RUN_COLUMNS
-from benchmarks.latency.tables.records import KEY_NAMES, RecordedRun, TableRow, TableRun
+from benchmarks.latency.tables.records import ADDED_NAMES, KEY_NAMES, RecordedRun, TableRow, TableRun
 
 MAJOR_VERSION = 2
 _VALUE_NAMES = tuple(name for name in ROW_COLUMNS if name not in KEY_NAMES)
+_FIRST_NAMES = tuple(name for name in _VALUE_NAMES if name not in ADDED_NAMES)
 
 
 def _columns(names: tuple[str, ...], kinds: dict[str, str]) -> str:
@@ -22,7 +23,12 @@ _RUN_SQL = {name: kind.sql for name, kind in RUN_COLUMNS.items()}
 _ROW_SQL = {name: kind.sql for name, kind in ROW_COLUMNS.items()}
 # `setting`: shared by runs that were taken alike (expiry.py); `started_us`: microseconds since 1970, UTC. A row has
 # both, so that the index alone finds the newest one of a part among those taken alike. `checksum`: CRC-32 of what the
-# row says (rows.py), since SQLite does not notice a flipped bit in a number.
+# row says (rows.py), since SQLite does not notice a flipped bit in a number. Columns that came later stand behind it,
+# where ALTER TABLE puts them: so a new table and one that got them later have the same SQL.
+_VIEW = f"""CREATE VIEW measurements AS
+SELECT {", ".join(f"runs.{name}" for name in RUN_COLUMNS)}, {", ".join(f"parts.{name}" for name in KEY_NAMES)},
+  {", ".join(f"latencies.{name}" for name in _VALUE_NAMES)}
+FROM latencies JOIN runs ON runs.id = latencies.run_id JOIN parts ON parts.id = latencies.part_id"""
 TABLES = (
     f"""CREATE TABLE runs (
   id INTEGER PRIMARY KEY, {_columns(tuple(RUN_COLUMNS), _RUN_SQL)},
@@ -35,17 +41,14 @@ TABLES = (
 )""",
     f"""CREATE TABLE latencies (
   run_id INTEGER NOT NULL REFERENCES runs (id), part_id INTEGER NOT NULL REFERENCES parts (id),
-  setting INTEGER NOT NULL, started_us INTEGER NOT NULL, {_columns(_VALUE_NAMES, _ROW_SQL)},
-  checksum INTEGER NOT NULL, PRIMARY KEY (run_id, part_id),
+  setting INTEGER NOT NULL, started_us INTEGER NOT NULL, {_columns(_FIRST_NAMES, _ROW_SQL)},
+  checksum INTEGER NOT NULL, {_columns(ADDED_NAMES, _ROW_SQL)}, PRIMARY KEY (run_id, part_id),
   CHECK (status IN ('ok', 'failed')), CHECK ((status = 'ok') = (p50_ms IS NOT NULL)), CHECK (p50_ms >= 0),
   CHECK ((status = 'failed') = (reason IS NOT NULL))
 ) WITHOUT ROWID""",
     "CREATE INDEX latencies_by_part ON latencies (part_id, setting, started_us)",
     # For people: each row with its run and its part.
-    f"""CREATE VIEW measurements AS
-SELECT {", ".join(f"runs.{name}" for name in RUN_COLUMNS)}, {", ".join(f"parts.{name}" for name in KEY_NAMES)},
-  {", ".join(f"latencies.{name}" for name in _VALUE_NAMES)}
-FROM latencies JOIN runs ON runs.id = latencies.run_id JOIN parts ON parts.id = latencies.part_id""",
+    _VIEW,
 )
 _TABLES_OF_VERSION_1 = (
     """CREATE TABLE runs (
@@ -65,8 +68,30 @@ _TABLES_OF_VERSION_1 = (
 
 
 def has_schema(connection: sqlite3.Connection, version: int) -> bool:
-    """Tell whether the tables and indices of `version` are there as it makes them; others may be there too."""
-    return _objects_of(version) <= _objects(connection)
+    """Tell whether the tables and indices of `version` are there as it makes them; others may be there too.
+
+    Of this version with or without columns that came later.
+    """
+    if version == 1:
+        return _objects_of(1) <= _objects(connection)
+    return missing_columns(connection) is not None
+
+
+def missing_columns(connection: sqlite3.Connection) -> tuple[str, ...] | None:
+    """Return the columns that came later and that a table of this version lacks; None for one of something else."""
+    found = _objects(connection)
+    for count in range(len(ADDED_NAMES), -1, -1):
+        if _objects_of(MAJOR_VERSION, count) <= found:
+            return ADDED_NAMES[count:]
+    return None
+
+
+def add_columns(connection: sqlite3.Connection) -> None:
+    """Add the columns that came later, empty, in the transaction that is open."""
+    for name in missing_columns(connection) or ():
+        connection.execute(f"ALTER TABLE latencies ADD COLUMN {name} {_ROW_SQL[name]}")
+    connection.execute("DROP VIEW IF EXISTS measurements")
+    connection.execute(_VIEW)
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
@@ -108,10 +133,12 @@ def _records_of_version_1(connection: sqlite3.Connection) -> Iterator[RecordedRu
 
 
 @functools.cache
-def _objects_of(version: int) -> frozenset[tuple[str, str]]:
+def _objects_of(version: int, added: int = 0) -> frozenset[tuple[str, str]]:
+    """Return name and SQL of what a version makes; `added`: with how many of the columns that came later."""
+    absent = "".join(f", {_columns((name,), _ROW_SQL)}" for name in ADDED_NAMES[added:])
     with closing(sqlite3.connect(":memory:")) as connection:
-        for statement in _TABLES_OF_VERSION_1 if version == 1 else TABLES:
-            connection.execute(statement)
+        for statement in _TABLES_OF_VERSION_1 if version == 1 else TABLES[:-1]:
+            connection.execute(statement.replace(f"{absent}, PRIMARY KEY (run_id", ", PRIMARY KEY (run_id"))
         return _objects(connection)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from jetson.agent.engine_maker import Maker
 from jetson.agent.measuring.built_files import BuiltFile, load_file
+from jetson.agent.measuring.energy import add_energy
 from jetson.agent.measuring.stages import Run, Stage, open_stage, stages_of
 from jetson.device.memory import read_memory
 from jetson.errors import CoopexportError, StaleError
@@ -129,7 +130,21 @@ def _time(request: BuildRequest, opened: _Opened, job: Dict[str, Any], tell: Tel
             found[name]["load_ms"] = opened.load_ms[item.name]
         if taken.unsteady and name in taken.unsteady:
             found[name]["unsteady"] = taken.unsteady[name]
-    return {"stages": found, "left": opened.left, "warm_up": taken.warm_up_rounds, "steady": taken.steady}
+    power = add_energy(
+        stages,
+        opened.runs,
+        found,
+        job["energy"],
+        job["energy_seconds"],
+        lambda done, total: tell({"phase": "energy", "done": done, "steps": total}),
+    )
+    return {
+        "stages": found,
+        "left": opened.left,
+        "warm_up": taken.warm_up_rounds,
+        "steady": taken.steady,
+        "power": power,
+    }
 
 
 def _libraries(stages: List[Stage], opened: _Opened) -> Dict[str, str]:

@@ -31,7 +31,8 @@ class Measured(NamedTuple):
 
     `warm_up`: rounds, of the sitting with the most; `steady`: None where nobody looked. `interleaved`: whether all
     were timed against each other in one sitting. `timings`: in words, what a sample is. `libraries`: versions of what
-    coded pictures, by name.
+    coded pictures, by name. `power`: how power was read for the energies, and what it was while nothing ran; of the
+    last sitting, None where energy was not measured.
     """
 
     found: Found
@@ -40,6 +41,7 @@ class Measured(NamedTuple):
     interleaved: bool
     timings: Tuple[str, ...]
     libraries: Dict[str, str] = {}
+    power: Optional[Dict[str, Any]] = None
 
 
 def measure(
@@ -62,10 +64,12 @@ def measure(
         "engines": files,
         "rounds": how.rounds,
         "warm_up": how.warm_up,
+        "energy": how.energy,
+        "energy_seconds": how.energy_seconds,
         "marker": os.path.join(folder, "marker"),
     }
     left = [number for number, _ in enumerate(stages) if number not in found]
-    warm_up, steady, sittings = 0, None, 0
+    warm_up, steady, sittings, power = 0, None, 0, None
     libraries: Dict[str, str] = {}
     while left:
         answer = _sit(dict(base, stages=left), stages, found, tell)
@@ -81,12 +85,13 @@ def measure(
         warm_up = max(warm_up, answer["warm_up"])
         if answer["steady"] is not None:
             steady = answer["steady"] and steady is not False
+        power = answer["power"] or power
         left = answer["left"]
     if sittings > 1:
         timings.add("in {} sittings, as not all engines fit into the memory at once".format(sittings))
     add_memory(base, maker.kind, stages, found, relay(tell, {"name": "engines by themselves"}, "memory"))
     _tell_of_all(stages, found, tell)
-    return Measured(found, warm_up, steady, interleaved and sittings <= 1, tuple(sorted(timings)), libraries)
+    return Measured(found, warm_up, steady, interleaved and sittings <= 1, tuple(sorted(timings)), libraries, power)
 
 
 def _write_engines(stages: List[Stage], engines: List[CheckedEngine], folder: str, found: Found) -> Dict[str, Any]:
@@ -155,6 +160,8 @@ def _by_trtexec(
             continue
         timings.add(answer.pop("timing"))
         found[number] = answer
+        if how.energy:
+            answer["unknown"] = {"energy_mj": "trtexec starts anew for an engine, and loads it meanwhile"}
     return timings
 
 

@@ -120,6 +120,7 @@ def test_runs_of_1_0_are_read_and_what_nobody_looked_at_then_is_absent(tmp_path:
 def test_all_that_1_1_adds_is_read_again(tmp_path: Path) -> None:
     run = run_of(
         item(load_ms=12.5, peak_memory_bytes=1 << 20, unsteady="it still got 9 % faster"),
+        item("tail", energy_mj=10.5, unknown={"energy_above_idle_mj": "why"}),
         reference=item("whole", variant="reference", layer="whole"),
         steady=False,
         affinity=(0, 3),
@@ -128,7 +129,9 @@ def test_all_that_1_1_adds_is_read_again(tmp_path: Path) -> None:
     assert read_run(write_run(tmp_path, run)) == run
 
 
-@pytest.mark.parametrize("change", [{"load_ms": -1.0}, {"peak_memory_bytes": -1}, {"unsteady": ""}])
+@pytest.mark.parametrize(
+    "change", [{"load_ms": -1.0}, {"peak_memory_bytes": -1}, {"energy_mj": float("nan")}, {"unsteady": ""}]
+)
 def test_an_item_has_no_negative_sizes_and_no_empty_reasons(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         item(**change)

@@ -74,7 +74,15 @@ def test_what_the_device_says_of_itself_is_recorded(table: Path) -> None:
         "tensorrt": {"module": "10.3.0", "package": "10.3.0.30"},
     }
     run = run_of(
-        item("head", samples_ms=tuple(range(1, 21)), load_ms=12.5, peak_memory_bytes=1 << 33, unsteady="it fell"),
+        item(
+            "head",
+            samples_ms=tuple(range(1, 21)),
+            load_ms=12.5,
+            peak_memory_bytes=1 << 33,
+            unsteady="it fell",
+            energy_mj=10.5,
+            energy_above_idle_mj=6.25,
+        ),
         host={**HOST, "probe": probe},
         affinity=(0, 3),
         steady=False,
@@ -87,6 +95,7 @@ def test_what_the_device_says_of_itself_is_recorded(table: Path) -> None:
     ]
     (found,) = latest(table)
     assert (found.load_ms, found.peak_memory_bytes, found.factor) == (12.5, 1 << 33, 1.0)
+    assert (found.energy_mj, found.energy_above_idle_mj) == (10.5, 6.25)
     assert "unsteady: it fell" in found.flags
     assert found.p50_low_ms is not None
     assert found.p50_high_ms is not None

@@ -323,6 +323,59 @@ def test_the_device_has_to_hold_the_engine_that_it_runs_as_measured_there() -> N
     assert judged["pool4", "8-bit zlib-huffman"] == "bytes of device memory not measured, the limit is 6e+06"
 
 
+NEEDS = {  # bytes, millijoules
+    ("whole", "preprocess", ""): (None, 0.25),
+    ("whole", "whole", ""): (9_000_000, 40.0),
+    ("whole", "encode", "raw"): (None, 0.5),
+    ("conv4_1", "head", ""): (5_000_000, 20.0),
+    ("conv4_1", "encode", "zlib-huffman"): (None, 1.0),
+}
+
+
+def needing(*without_energy: str) -> list[Latency]:
+    """Return rows of the device with what they need; rows here need other amounts, which must not count."""
+    here = [replace(row, peak_memory_bytes=1, energy_mj=1.0) for row in ROWS]
+    there = []
+    for row in ROWS:
+        peak_bytes, energy_mj = NEEDS.get((row.layer, row.part, row.codec), (None, None))
+        energy_mj = None if row.part in without_energy else energy_mj
+        there.append(replace(row, target="orin", peak_memory_bytes=peak_bytes, energy_mj=energy_mj))
+    return [*here, *there]
+
+
+def test_what_the_device_has_to_hold_and_to_spend_is_that_of_its_own_parts() -> None:
+    found = candidates(needing(), device="orin")
+    needs = {name: (one.device_memory_bytes, one.device_mj) for name, one in found.items()}
+    assert needs == {
+        CUT: (5_000_000, 21.25),
+        (OUTPUT, "nothing"): (9_000_000, 40.25),
+        (INPUT, "raw"): (0, 0.5),
+        (INPUT, "jpeg q90"): (0, None),
+        ("pool4", "8-bit zlib-huffman"): (None, None),
+    }
+
+
+def test_energy_is_known_where_that_of_all_parts_is() -> None:
+    found = candidates(needing("preprocess"), device="orin")
+    assert [found[name].device_mj for name in (CUT, (OUTPUT, "nothing"), (INPUT, "raw"))] == [None, None, 0.5]
+
+
+def test_needs_of_another_graph_or_of_this_machine_are_not_the_devices() -> None:
+    stale = [replace(row, source_sha256="older") if row.part == "head" else row for row in needing()]
+    assert (candidates(stale, device="orin")[CUT].device_memory_bytes, candidates(needing())[CUT].device_mj) == (
+        None, None,
+    )  # fmt: skip
+
+
+def test_a_bound_on_energy_leaves_out_what_takes_more_and_what_was_not_measured() -> None:
+    found = list_candidates([FILES], sources_of(needing(), device="orin"), 0.985)
+    options = Options(constraints=Constraints(maximum_device_mj=1.0))
+    judged = {(one.layer, one.coding): one.reason for one in select(found, {"slow": 1e3}, 100.0, options).candidates}
+    assert judged[INPUT, "raw"] == ""
+    assert judged[CUT] == "takes 21.25 mJ on the device, the limit is 1"
+    assert judged[INPUT, "jpeg q90"] == "mJ on the device not measured, the limit is 1"
+
+
 def test_a_predicted_time_stands_in_for_a_missing_one_and_is_called_so() -> None:
     rows = [row for row in ROWS if (row.layer, row.part) != ("conv4_1", "tail")]
     predicted = [replace(row, p50_ms=9.0) for row in ROWS]  # those that were measured are not asked for

@@ -113,6 +113,8 @@ warm_up = 1
 precisions = ["int8", "fp32"]
 batches = [4, 1]
 memory = false
+energy = true
+energy_seconds = 0.5
 [select]
 device_slowdown = 3
 maximum_loss_points = 2.5
@@ -235,7 +237,7 @@ def test_every_documented_key_is_taken(tmp_path: Path) -> None:
     assert settings.targets == {"my-orin": mine}
     assert set(TargetSection.model_fields) == mine.model_fields_set
     assert settings.bench == BenchSection(
-        rounds=8, warm_up=1, precisions=("int8", "fp32"), batches=(4, 1), memory=False
+        rounds=8, warm_up=1, precisions=("int8", "fp32"), batches=(4, 1), memory=False, energy=True, energy_seconds=0.5
     )
     assert settings.select == SelectSection(
         goodput_bps={"mine": 1e6},
@@ -282,7 +284,10 @@ def test_defaults_and_paths(tmp_path: Path) -> None:
         (MODEL + "[splitt]\n", ["splitt", "did you mean split?"]),
         (MODEL + "[split]\npercentil = 99\n", ["split.percentil", "did you mean percentile?"]),
         (MODEL + "[select]\nslowdown = 2\n", ["select.slowdown", "did you mean device_slowdown?"]),
-        (MODEL + "[bench]\nzzz = 2\n", ["bench.zzz", "known are batches, memory, precisions, rounds, warm_up"]),
+        (
+            MODEL + "[bench]\nzzz = 2\n",
+            ["bench.zzz", "known are batches, energy, energy_seconds, memory, precisions, rounds, warm_up"],
+        ),
         (MODEL + "[build]\nprecison = 2\n", ["build.precison", "did you mean precision?"]),
         (MODEL + "[targets.mine]\nsimplfy = true\n", ["targets.mine.simplfy", "did you mean simplify?"]),
         (MODEL + "[targets.mine]\nzzz = true\n", ["targets.mine.zzz", "known are base, batches"]),

@@ -46,7 +46,7 @@ real.InferenceSession = Dying
 
 def whole_measurement(power_mode: str) -> OrderedMeasurement:
     """Return what to measure of an order that has the whole network and the reference network alone."""
-    return OrderedMeasurement(Measurement(12, 10, power_mode, "reference/whole"), {})
+    return OrderedMeasurement(Measurement(12, 10, power_mode, "reference/whole", energy=False), {})
 
 
 def small_measurement(power_mode: str | None = None) -> OrderedMeasurement:
@@ -57,7 +57,8 @@ def small_measurement(power_mode: str | None = None) -> OrderedMeasurement:
     pair = "small/conv1.head", "small/conv1.tail"
     cut = CutCoding("small", "conv1", "zlib-huffman", *pair, "a" * 64, "b" * 64, "a b", (tensor,))
     image = ImageInput("small", "c" * 64, to_json(Preprocessing(scale=1 / 255)), sha256, len(images))
-    return OrderedMeasurement(Measurement(12, 10, power_mode, "reference/whole", (cut,), (image,)), {sha256: images})
+    measurement = Measurement(12, 10, power_mode, "reference/whole", (cut,), (image,), energy=False)
+    return OrderedMeasurement(measurement, {sha256: images})
 
 
 def with_jpeg(measured: OrderedMeasurement) -> OrderedMeasurement:
@@ -297,6 +298,30 @@ def test_a_mode_that_is_there_already_needs_no_right_to_change_it(tmp_path: Path
     reference = bench.run().reference
     assert reference is not None
     assert (reference.variant, reference.failure) == ("reference", "no kernel for Conv")
+
+
+def test_a_board_that_shows_its_power_measures_the_energy_of_each_part(tmp_path: Path, by_onnxruntime: Built) -> None:
+    measured = small_measurement()
+    asking = measured.measurement._replace(rounds=40, energy=None, energy_seconds=0.15)
+    bench = Device(tmp_path, ORIN_NANO_6_2, "orin-nano-cpu", OrderedMeasurement(asking, measured.files))
+    sensor = {"name": "ina3221", "in1_label": "VDD_IN", "in1_input": "5000", "curr1_input": "1000"}
+    for name, text in sensor.items():
+        bench.device._write(f"/sys/class/hwmon/hwmon7/{name}", f"{text}\n")
+    ended = bench.bench(bench.with_result(by_onnxruntime))
+    assert ended.returncode == 0, ended.stderr
+    run = bench.run()
+    assert run.conditions["power"] == {
+        "source": "ina3221", "rails": ["VDD_IN"], "interval_ms": 20.0, "seconds": 0.15,
+        "idle_mw": pytest.approx(5000.0),
+    }  # fmt: skip
+    for item in run.items:
+        assert item.energy_mj is not None
+        assert item.samples_ms is not None
+        # 5 W for as long as a run takes: alone it is at most as slow as between others, bar a busy machine.
+        assert 0 < item.energy_mj < 5 * 10 * max(item.samples_ms)
+        assert set(item.unknown or {}) == {"energy_above_idle_mj"}  # the rail shows no more than at idle
+    assert run.reference is not None
+    assert run.reference.energy_mj is None
 
 
 def test_an_order_that_is_only_to_be_built_is_measured_as_well(tmp_path: Path, by_onnxruntime: Built) -> None:

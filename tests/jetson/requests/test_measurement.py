@@ -64,6 +64,9 @@ def test_it_comes_out_as_it_went_in(tmp_path: Path) -> None:
     "change",
     [
         {"rounds": 0},
+        {"energy": "yes"},
+        {"energy_seconds": 0},
+        {"energy_seconds": "long"},
         {"warm_up": "10"},
         {"reference": "nowhere"},
         {"cuts": [{"variant": "v"}]},

@@ -39,7 +39,7 @@ from jetson.requests.measurement import CodedTensor
 from jetson.runtime.partition_policy import read_partition_policy
 from jetson.wire.pictures import picture_libraries
 
-ON_ORIN = BenchRequest(("pruned",), ("conv4_1",), "orin-nano-cpu", 8, 2)
+ON_ORIN = BenchRequest(("pruned",), ("conv4_1",), "orin-nano-cpu", 8, 2, energy=False)
 PARTS = [
     ("conv4_1", "head"), ("conv4_1", "encode"), ("conv4_1", "decode"), ("conv4_1", "tail"),
     ("whole", "preprocess"), ("whole", "whole"), *[("whole", "encode"), ("whole", "decode")] * 3,
@@ -113,7 +113,7 @@ def test_by_hand_the_run_is_taken_in_once(
         settings.read_text() + '\n[targets.fast-orin]\nbase = "orin-nano-cpu"\npower_mode = "MAXN_SUPER"\n'
     )
     order, run_file = tmp_path / "order.zip", tmp_path / "run.json"
-    bench = ("bench", "--variant", "pruned", "--layer", "conv4_1", "--rounds", "8", "--warm-up", "2")
+    bench = ("bench", "--variant", "pruned", "--layer", "conv4_1", "--rounds", "8", "--warm-up", "2", "--no-energy")
     written = coopexport(finished_project, *bench, "--target", "fast-orin", "--order", str(order))
     assert written.code == 0, written.errors
     assert "3 graphs to build and measure" in written.output
@@ -140,7 +140,7 @@ def test_a_precision_and_a_batch_are_measured_on_the_device(
     folder = Path(shutil.copytree(converted_project, tmp_path / "project"))
     project = load_project(folder / "coopexport.toml")
     order, run_file = tmp_path / "order.zip", tmp_path / "run.json"
-    request = BenchRequest(("pruned",), ("conv4_1",), "orin-nano-cpu", 8, 2, ("int8",), (4,))
+    request = BenchRequest(("pruned",), ("conv4_1",), "orin-nano-cpu", 8, 2, ("int8",), (4,), energy=False)
     assert write_bench_order(project, request, order).count == 3
     write_agent(AgentRequest(tmp_path / "coop-agent.pyz"))
     ended = orin.agent(tmp_path / "coop-agent.pyz", "bench", order, "--output", run_file)

@@ -122,6 +122,7 @@ def refused(tmp_path: Path, text: str) -> str:
         ("mean_ns", "mean_ms, in milliseconds"),
         ("load_s", "load_ms, in milliseconds"),
         ("peak_memory_mb", "peak_memory_bytes, in bytes"),
+        ("energy_j", "energy_mj, in millijoules"),
     ],
 )
 def test_a_header_of_other_units_is_refused_with_the_unit(tmp_path: Path, column: str, expected: str) -> None:
@@ -145,6 +146,7 @@ def test_what_is_no_number_of_milliseconds_is_refused(tmp_path: Path, value: str
         ("batch", "-1", '2: column batch: "-1"; expected a whole number that is 0 or more'),
         ("count", "2.5", '2: column count: "2.5"; expected a whole number'),
         ("peak_memory_bytes", str(1 << 63), "expected bytes, a whole number"),
+        ("energy_mj", "-0.5", "expected millijoules, a number that is 0 or more"),
         ("steady", "maybe", "expected yes or no"),
         ("origin", "guessed", "expected measured or imported"),
         ("origin", "measured", "2: column count is empty, a measured row has its number of samples"),
