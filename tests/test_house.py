@@ -30,11 +30,12 @@ SHORT_FILES = {
     "jetson/agent/probe_command.py": "it needs no NumPy",
     "jetson/agent/measuring/built_files.py": "a sitting and the step for memory load engines by it",
     "jetson/cuda/choice.py": "it imports every way to device memory",
-    "jetson/cuda/device_memory.py": "what every way to device memory is",
     "jetson/cuda/free_memory.py": "who measures memory needs it; who runs engines does not",
+    "jetson/cuda/gpu_times.py": "TensorRT's module and trtexec both tell these times",
     "jetson/device/half_arithmetic.py": "the host's bench and the device's ask it",
     "jetson/device/memory.py": "the agent reads it without the rest of the probe",
     "jetson/runtime/cycle.py": "the host's stages and the device's take samples in turn by it",
+    "jetson/runtime/gpu_rounds.py": "the host's rounds and the device's are read by it",
     "jetson/runtime/steadiness.py": "the test that ends a warm-up, apart from taking samples",
     "jetson/version.py": "the build reads it",
 }

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.latency.host import allowed_cpus, describe_host
 from benchmarks.latency.reference import REFERENCE
-from benchmarks.latency.run import LatencyRun, RunItem
+from benchmarks.latency.run import GpuMs, LatencyRun, RunItem
 from benchmarks.latency.stages import TimedStage
 from benchmarks.latency.statistics import Summary, summarise
 from benchmarks.latency.summaries import with_flags
@@ -21,6 +21,7 @@ from engines.targets.lookup import Target
 from jetson.device.half_arithmetic import computes_in_half
 from jetson.errors import DeviceError
 from jetson.files.system_files import device_root
+from jetson.runtime.gpu_rounds import GpuRounds
 from jetson.runtime.sampling import OnRound, Taken, WarmUp, sample_interleaved, until_steady
 from jetson.wire.pictures import picture_libraries
 from jetson.wire.rans import rans_implementation
@@ -53,7 +54,15 @@ def run_benchmark(
     if reference is not None:
         chains[REFERENCE] = REFERENCE
         items.insert(0, (REFERENCE, reference.run))
-    taken = sample_interleaved(items, rounds, warm_up, on_round, chains.__getitem__, clock)
+    gpu = GpuRounds({name: stage.gpu_times for name, stage in named.items() if stage.gpu_times is not None})
+
+    def after_round(done: int, total: int) -> None:
+        gpu.take()
+        if on_round is not None:
+            on_round(done, total)
+
+    taken = sample_interleaved(items, rounds, warm_up, after_round, chains.__getitem__, clock)
+    gpu_ms = gpu.medians(rounds)
     return LatencyRun(
         run=f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
         started_at=started.isoformat(timespec="milliseconds"),
@@ -69,7 +78,7 @@ def run_benchmark(
         steady=taken.steady,
         affinity=allowed_cpus(),
         reference=None if reference is None else _item(reference, REFERENCE, taken),
-        items=tuple(_item(stage, name, taken) for name, stage in named.items()),
+        items=tuple(_item(stage, name, taken, gpu_ms.get(name)) for name, stage in named.items()),
     )
 
 
@@ -81,8 +90,8 @@ def _float16(stages: Sequence[TimedStage], target: Target) -> dict[str, str]:
     return {} if computes_in_half(platform.machine(), device_root()) else {"float16": "float32"}
 
 
-def _item(stage: TimedStage, name: str, taken: Taken) -> RunItem:
-    """Return what was measured of a stage that was called `name`."""
+def _item(stage: TimedStage, name: str, taken: Taken, gpu_ms: dict[str, float] | None = None) -> RunItem:
+    """Return what was measured of a stage that was called `name`; `gpu_ms`: what its runs were made of, on a GPU."""
     return RunItem(
         variant=stage.variant,
         layer=stage.layer,
@@ -95,6 +104,7 @@ def _item(stage: TimedStage, name: str, taken: Taken) -> RunItem:
         failure=taken.failures.get(name),
         unsteady=(taken.unsteady or {}).get(name),
         load_ms=stage.load_ms,
+        gpu_ms=None if gpu_ms is None or name not in taken.samples_ms else GpuMs(**gpu_ms),
     )
 
 

@@ -17,6 +17,19 @@ _Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Sample = _Number
 
 
+class GpuMs(BaseModel):
+    """Medians of what runs on a GPU are made of: `inputs` to it, `compute`, `outputs` back, between events on it.
+
+    `enqueue`: of the processor, until a run is handed over; None where that waits for the run.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    inputs: _Number
+    compute: _Number
+    outputs: _Number
+    enqueue: _Number | None = None
+
+
 class RunItem(BaseModel):
     """One part of one candidate: its samples, or why there are none.
 
@@ -24,7 +37,7 @@ class RunItem(BaseModel):
     it loaded and ran that engine; None where nobody looked. `unknown`: by the name of such a field why it is absent,
     where somebody did. `unsteady`: why its warm-up did not end steady, in words; None where it did, or where nobody
     looked. `energy_mj`: of one run, all that the machine's power supplies delivered meanwhile; `energy_above_idle_mj`:
-    without what they deliver while nothing runs.
+    without what they deliver while nothing runs. `gpu_ms`: what its runs are made of, of an engine on a GPU.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,6 +52,7 @@ class RunItem(BaseModel):
     failure: str | None = Field(default=None, min_length=1)
     load_ms: _Sample | None = None
     peak_memory_bytes: Annotated[int, Field(ge=0)] | None = None
+    gpu_ms: GpuMs | None = None
     energy_mj: _Number | None = None
     energy_above_idle_mj: _Number | None = None
     unsteady: Annotated[str, Field(min_length=1)] | None = None

@@ -22,14 +22,17 @@ from exporter.bundles.bundle import (
 from exporter.bundles.golden import golden_head_outputs, golden_tail_inputs
 from jetson.engines.golden_check import in_batches
 from jetson.runtime.cycle import Cycle
+from jetson.runtime.gpu_rounds import Read
 from jetson.runtime.image_parts import PREPROCESS, image_parts, open_image_part
+from jetson.tensorrt_engines.runtime import EngineRunner
 
 
 @dataclass(frozen=True)
 class TimedStage:
     """One thing to time: its key in the table and a function without arguments, which handles a whole batch.
 
-    `load_ms`: how long its engine took to check and to load, None for what has none.
+    `load_ms`: how long its engine took to check and to load, None for what has none. `gpu_times`: what its last run was
+    made of, of an engine on a GPU.
     """
 
     variant: str
@@ -41,6 +44,7 @@ class TimedStage:
     load_ms: float | None = None
     precision: str = FLOAT32
     batch: int = 1
+    gpu_times: Read | None = None
 
     @property
     def key(self) -> str:
@@ -67,15 +71,21 @@ def stages_of_layer(
     messages = Cycle([codec.encode(outputs) for outputs in sent])
 
     def stage(
-        part: str, coded: str | None, item: BuildItem, run: Callable[[], Any], load_ms: float | None = None
+        part: str,
+        coded: str | None,
+        item: BuildItem,
+        run: Callable[[], Any],
+        load_ms: float | None = None,
+        gpu_times: Read | None = None,
     ) -> TimedStage:
-        return TimedStage(bundle.variant, layer, part, coded, item.graph.sha256, run, load_ms, precision, batch)
+        sha256 = item.graph.sha256
+        return TimedStage(bundle.variant, layer, part, coded, sha256, run, load_ms, precision, batch, gpu_times)
 
     return [
-        stage("head", None, head_item, lambda: head(inputs()), head_load_ms),
+        stage("head", None, head_item, lambda: head(inputs()), head_load_ms, traced(head)),
         stage("encode", bundle.codec, head_item, lambda: codec.encode(head_outputs())),
         stage("decode", bundle.codec, tail_item, lambda: codec.decode(messages())),
-        stage("tail", None, tail_item, lambda: tail(tail_inputs()), tail_load_ms),
+        stage("tail", None, tail_item, lambda: tail(tail_inputs()), tail_load_ms, traced(tail)),
     ]
 
 
@@ -108,9 +118,17 @@ def _network_stage(item: BuildItem, target: Target, batch: int) -> TimedStage:
     """Return the whole network in the precision of `item`, on that precision's golden inputs."""
     runner, load_ms = _opened(item, target, batch)
     inputs = Cycle(in_batches([read_golden(item.folder, item.golden)["inputs"]], batch))
-    sha256 = item.graph.sha256
     return TimedStage(
-        item.variant, WHOLE, WHOLE, None, sha256, lambda: runner(inputs()), load_ms, item.precision, batch
+        item.variant,
+        WHOLE,
+        WHOLE,
+        None,
+        item.graph.sha256,
+        lambda: runner(inputs()),
+        load_ms,
+        item.precision,
+        batch,
+        traced(runner),
     )
 
 
@@ -119,3 +137,11 @@ def _opened(item: BuildItem, target: Target, batch: int) -> tuple[Runner, float]
     started = time.perf_counter()
     runner = open_engine(item, target, (batch, batch, batch))
     return runner, 1000.0 * (time.perf_counter() - started)
+
+
+def traced(runner: Runner) -> Read | None:
+    """Let an engine on a GPU note what each run is made of, and return what reads it; None for any other engine."""
+    if not isinstance(runner, EngineRunner):
+        return None
+    runner.trace()
+    return runner.gpu_times

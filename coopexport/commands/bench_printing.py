@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 _NEEDS: dict[str, Callable[[RunItem], float | None]] = {
     "load ms": lambda item: item.load_ms,
     "memory MB": lambda item: None if item.peak_memory_bytes is None else item.peak_memory_bytes / 1e6,
+    "to GPU ms": lambda item: None if item.gpu_ms is None else item.gpu_ms.inputs,
+    "compute ms": lambda item: None if item.gpu_ms is None else item.gpu_ms.compute,
+    "from GPU ms": lambda item: None if item.gpu_ms is None else item.gpu_ms.outputs,
+    "enqueue ms": lambda item: None if item.gpu_ms is None else item.gpu_ms.enqueue,
     "energy mJ": lambda item: item.energy_mj,
     "above idle mJ": lambda item: item.energy_above_idle_mj,
 }

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Tuple
 from jetson.agent.engine_maker import Maker, build_item, load_item
 from jetson.agent.measuring.memory import memory_step
 from jetson.agent.measuring.sitting import measure_step
+from jetson.cuda.gpu_times import median_times
 from jetson.engines.build_settings import settings_from_json
 from jetson.engines.golden_check import compare_outputs, run_in_batches
 from jetson.errors import StaleError
@@ -56,14 +57,15 @@ def parity_step(job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
 
 
 def trtexec_step(job: Dict[str, Any], _tell: Tell) -> Dict[str, Any]:
-    """Measure the engine in `job["engine"]` with trtexec; return milliseconds per run and what they are."""
+    """Measure the engine in `job["engine"]` with trtexec; return milliseconds per run, what they are, and of what."""
     maker, _, item = _read(job)
     settings = settings_from_json(job["settings"])
     from jetson.agent.trtexec_engines import TIMING, Trtexec
 
     trtexec = Trtexec(str(maker.trtexec), maker.version)
-    times = trtexec.measure(_engine(job), item.inputs, settings.batches[1], int(job["rounds"]), settings.dla_core)
-    return {"samples_ms": times, "timing": TIMING}
+    times, gpu = trtexec.measure(_engine(job), item.inputs, settings.batches[1], int(job["rounds"]), settings.dla_core)
+    medians = median_times(gpu)
+    return dict({} if medians is None else {"gpu_ms": medians}, samples_ms=times, timing=TIMING)
 
 
 STEPS = {

@@ -7,6 +7,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from jetson.cuda.gpu_times import GpuTimes
 from jetson.engines.build_settings import BuildSettings
 from jetson.engines.header import HEADER_BYTES, read_header
 from jetson.errors import DeviceError, InputError, UnsupportedError
@@ -18,6 +19,7 @@ from jetson.tensorrt_engines.trtexec import (
     build_options,
     measure_options,
     own_version,
+    read_gpu_times,
     read_outputs,
     read_times,
     reason_of_failure,
@@ -59,14 +61,17 @@ class Trtexec:
 
     def measure(
         self, engine: bytes, inputs: Sequence[TensorInfo], batch: int, rounds: int, dla_core: Optional[int] = None
-    ) -> List[float]:
-        """Return the milliseconds of at least `rounds` runs, transfers included; raises CoopexportError."""
+    ) -> Tuple[List[float], List[GpuTimes]]:
+        """Return the milliseconds of at least `rounds` runs, transfers included, and what they are made of.
+
+        The latter is empty where trtexec does not tell it. Raises CoopexportError with trtexec's own words.
+        """
         with tempfile.TemporaryDirectory(prefix="coopexport-") as folder:
             engine_path, times = _write(folder, "engine", engine), os.path.join(folder, "times.json")
             version = version_of(self.version)
             options = measure_options(version, engine_path, inputs, batch, rounds, WARM_UP_MS, times, dla_core)
             self.run(options, None)
-            return read_times(times, version, WARM_UP_MS)
+            return read_times(times, version, WARM_UP_MS), read_gpu_times(times, version, WARM_UP_MS)
 
     def load(
         self, engine: bytes, inputs: Sequence[TensorInfo], outputs: Sequence[TensorInfo], dla_core: Optional[int] = None

@@ -1,6 +1,6 @@
 """Device memory through cuda-python's bindings of the CUDA runtime (12.8 on: `cuda.bindings`)."""
 
-from typing import Any
+from typing import Any, List
 
 from jetson.cuda.device_memory import DeviceMemory, address_of, at_least_one
 from jetson.errors import DeviceError, UnsupportedError, one_line
@@ -26,6 +26,7 @@ def open_memory() -> DeviceMemory:
         raise DeviceError("no GPU is there")
     stream = ask(runtime.cudaStreamCreate)
     allocations = set()
+    events: List[Any] = []
 
     def allocate(size_bytes: int) -> int:
         address = int(ask(runtime.cudaMalloc, at_least_one(size_bytes)))
@@ -50,9 +51,22 @@ def open_memory() -> DeviceMemory:
     def free_bytes() -> int:
         return int(ask(runtime.cudaMemGetInfo)[0])
 
+    def make_event() -> Any:
+        event = ask(runtime.cudaEventCreate)
+        events.append(event)
+        return event
+
+    def record(event: Any) -> None:
+        ask(runtime.cudaEventRecord, event, stream)
+
+    def elapsed_ms(earlier: Any, later: Any) -> float:
+        return float(ask(runtime.cudaEventElapsedTime, earlier, later))
+
     def close() -> None:
         for address in list(allocations):
             free(address)
+        for event in events:
+            ask(runtime.cudaEventDestroy, event)
         ask(runtime.cudaStreamDestroy, stream)
 
     return DeviceMemory(
@@ -63,6 +77,9 @@ def open_memory() -> DeviceMemory:
         copy_to_host,
         synchronize,
         free_bytes,
+        make_event,
+        record,
+        elapsed_ms,
         int(stream),
         close,
     )

@@ -12,7 +12,8 @@ class DeviceMemory(NamedTuple):
     `allocate(bytes)` returns an address, also for nothing; `copy_to_device(address, array)` and `copy_to_host(array,
     address)` take contiguous NumPy arrays and are queued on the stream: the arrays stay as they are until
     `synchronize()` returns. `free_bytes()`: what the GPU has free, for all
-    programs. Every call raises CoopexportError with CUDA's own words.
+    programs. `record(event)` queues an event of `make_event()` on the stream; `elapsed_ms(earlier, later)` is the time
+    between two that have happened, in milliseconds. Every call raises CoopexportError with CUDA's own words.
     """
 
     how: str
@@ -22,6 +23,9 @@ class DeviceMemory(NamedTuple):
     copy_to_host: Callable[[Any, int], None]
     synchronize: Callable[[], None]
     free_bytes: Callable[[], int]
+    make_event: Callable[[], Any]
+    record: Callable[[Any], None]
+    elapsed_ms: Callable[[Any, Any], float]
     stream: int
     close: Callable[[], None]
 

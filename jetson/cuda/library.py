@@ -4,7 +4,7 @@ Prototypes as in cuda_runtime_api.h, the same from CUDA 10.2 to 13.
 """
 
 import ctypes
-from typing import Any, Sequence
+from typing import Any, List, Sequence
 
 from jetson.cuda.device_memory import DeviceMemory, address_of, at_least_one
 from jetson.errors import DeviceError, UnsupportedError
@@ -23,6 +23,10 @@ _PROTOTYPES = {
     "cudaStreamCreate": (_POINTER_OUT,),
     "cudaStreamSynchronize": (ctypes.c_void_p,),
     "cudaStreamDestroy": (ctypes.c_void_p,),
+    "cudaEventCreate": (_POINTER_OUT,),
+    "cudaEventRecord": (ctypes.c_void_p, ctypes.c_void_p),
+    "cudaEventElapsedTime": (ctypes.POINTER(ctypes.c_float), ctypes.c_void_p, ctypes.c_void_p),
+    "cudaEventDestroy": (ctypes.c_void_p,),
 }
 
 
@@ -43,6 +47,7 @@ def open_memory(names: Sequence[str] = NAMES) -> DeviceMemory:
     stream = ctypes.c_void_p()
     ask("cudaStreamCreate", ctypes.byref(stream))
     allocations = set()
+    events: List[Any] = []
 
     def allocate(size_bytes: int) -> int:
         address = ctypes.c_void_p()
@@ -68,9 +73,25 @@ def open_memory(names: Sequence[str] = NAMES) -> DeviceMemory:
         ask("cudaMemGetInfo", ctypes.byref(left), ctypes.byref(total))
         return int(left.value)
 
+    def make_event() -> Any:
+        event = ctypes.c_void_p()
+        ask("cudaEventCreate", ctypes.byref(event))
+        events.append(event)
+        return event
+
+    def record(event: Any) -> None:
+        ask("cudaEventRecord", event, stream)
+
+    def elapsed_ms(earlier: Any, later: Any) -> float:
+        found = ctypes.c_float()
+        ask("cudaEventElapsedTime", ctypes.byref(found), earlier, later)
+        return float(found.value)
+
     def close() -> None:
         for address in list(allocations):
             free(address)
+        for event in events:
+            ask("cudaEventDestroy", event)
         ask("cudaStreamDestroy", stream)
 
     return DeviceMemory(
@@ -81,6 +102,9 @@ def open_memory(names: Sequence[str] = NAMES) -> DeviceMemory:
         copy_to_host,
         synchronize,
         free_bytes,
+        make_event,
+        record,
+        elapsed_ms,
         int(stream.value or 0),
         close,
     )

@@ -1,6 +1,6 @@
 """Device memory through PyCUDA, in the primary context: `pycuda.autoinit` would make one of its own."""
 
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from jetson.cuda.device_memory import DeviceMemory, address_of, at_least_one
 from jetson.errors import DeviceError, UnsupportedError, one_line
@@ -17,6 +17,7 @@ def open_memory() -> DeviceMemory:
         raise UnsupportedError("this version of PyCUDA has no primary context (2020.1 is the first)")
     context = _ask(driver, device.retain_primary_context)
     allocations: Dict[int, Any] = {}
+    events: List[Any] = []
 
     def within(function: Any, *arguments: Any) -> Any:
         # Pushed for each call: a context is current in one thread only, and engines may run in another.
@@ -50,9 +51,21 @@ def open_memory() -> DeviceMemory:
     def free_bytes() -> int:
         return int(within(driver.mem_get_info)[0])
 
+    def make_event() -> Any:
+        event = within(driver.Event)
+        events.append(event)  # gone before the context is
+        return event
+
+    def record(event: Any) -> None:
+        within(event.record, stream)
+
+    def elapsed_ms(earlier: Any, later: Any) -> float:
+        return float(within(earlier.time_till, later))
+
     def close() -> None:
         for address in list(allocations):
             free(address)
+        within(events.clear)
         context.detach()
 
     return DeviceMemory(
@@ -63,6 +76,9 @@ def open_memory() -> DeviceMemory:
         copy_to_host,
         synchronize,
         free_bytes,
+        make_event,
+        record,
+        elapsed_ms,
         int(stream.handle),
         close,
     )

@@ -1,16 +1,20 @@
 """Engines, loaded and run: 8.2's bindings and the tensors of 8.5 on, static and dynamic batch."""
 
+import time
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from jetson.cuda.choice import open_device_memory
 from jetson.cuda.device_memory import DeviceMemory
+from jetson.cuda.gpu_times import GpuTimes
 from jetson.errors import DeviceError, InputError, UnsupportedError
 from jetson.tensorrt_engines.io_tensors import IOTensor, Shape, has_tensors, io_tensors, set_input_shape, shape_now
 from jetson.tensorrt_engines.library import Library, make
 from jetson.tensorrt_engines.tensor_info import DYNAMIC, TensorInfo
 
+# Events of a traced call, in their order on the stream.
+_BEGIN, _COPIED, _COMPUTED, _END = range(4)
 _NUMPY_DTYPES = ("float32", "float16", "int8", "int32", "int64", "uint8", "bool")
 
 
@@ -91,6 +95,9 @@ class EngineRunner:
         self._memory = open_device_memory() if memory is None else memory
         self._addresses: Dict[int, int] = {}
         self._closed = False
+        self._events: List[Any] = []
+        self._enqueue_ms: Optional[float] = None
+        self._has_times = False
         try:
             self._allocate()
         except BaseException:
@@ -127,19 +134,40 @@ class EngineRunner:
             raise InputError("this engine is closed", fix="load it again")
         checked = self._checked(arrays)
         self._library.forget()
+        self._has_times = False
         for item, array in _pairs(self._inputs, checked):
             if DYNAMIC in item.info.shape and not set_input_shape(self._context, item, array.shape):
                 raise self._failure("does not take shape {} for {}".format(array.shape, item.info))
+        self._mark(_BEGIN)
         for item, array in _pairs(self._inputs, checked):
             self._memory.copy_to_device(self._addresses[item.position], array)
+        self._mark(_COPIED)
         if not self._execute():
             self._memory.synchronize()
             raise self._failure("failed to run the engine")
+        self._mark(_COMPUTED)
         found = [np.empty(shape_now(self._context, item), item.info.dtype) for item in self._outputs]
         for item, array in _pairs(self._outputs, found):
             self._memory.copy_to_host(array, self._addresses[item.position])
+        self._mark(_END)
         self._memory.synchronize()
+        self._has_times = bool(self._events)
         return found
+
+    def trace(self) -> None:
+        """Let each call from now on leave times: four events on the stream, a few microseconds of the call."""
+        if not self._events:
+            self._events = [self._memory.make_event() for _ in range(_END + 1)]
+
+    def gpu_times(self) -> Optional[GpuTimes]:
+        """Return what the last call was made of; None where it left no times, as it failed or nobody called `trace`.
+
+        The clock of events has a resolution of half a microsecond (CUDA Runtime API, cudaEventElapsedTime).
+        """
+        if not self._has_times:
+            return None
+        parts = [self._memory.elapsed_ms(self._events[index], self._events[index + 1]) for index in range(_END)]
+        return GpuTimes(parts[0], parts[1], parts[2], self._enqueue_ms)
 
     def close(self) -> None:
         """Give memory and engine back; closing twice does nothing."""
@@ -149,6 +177,7 @@ class EngineRunner:
         for address in self._addresses.values():
             self._memory.free(address)
         self._addresses = {}
+        self._events, self._has_times = [], False
         # Before the memory's library goes: their own memory is given back by it.
         self._context = self._engine = self._runtime = None
         if self._owns_memory:
@@ -172,9 +201,16 @@ class EngineRunner:
                 if not self._context.set_tensor_address(item.info.name, self._addresses[item.position]):
                     raise self._failure("does not take memory for {}".format(item.info))
 
+    def _mark(self, which: int) -> None:
+        if self._events:
+            self._memory.record(self._events[which])
+
     def _execute(self) -> bool:
         if hasattr(self._context, "execute_async_v3"):
-            return bool(self._context.execute_async_v3(self._memory.stream))
+            started = time.perf_counter()
+            accepted = bool(self._context.execute_async_v3(self._memory.stream))
+            self._enqueue_ms = 1000.0 * (time.perf_counter() - started)
+            return accepted
         # Waits for its own work, but not for the copies before it on our stream.
         self._memory.synchronize()
         return bool(self._context.execute_v2([self._addresses[item.position] for item in self._ends]))

@@ -12,6 +12,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
+from jetson.cuda.gpu_times import GpuTimes
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import UnsupportedError, one_line
 from jetson.files.system_files import system_path
@@ -188,13 +189,35 @@ def read_times(path: str, version: Version, warm_up_ms: float) -> List[float]:
 
     8.2 and 8.4 write the runs of the warm-up as well; those are left out. Raises CoopexportError when there is none.
     """
-    records = _read_json(path)
-    if version < (8, 5):
-        records = [record for record in records if record["startComputeMs"] >= warm_up_ms]
-    times = [float(record["latencyMs"]) for record in records]
-    if not times or not all(math.isfinite(time) and time >= 0 for time in times):
+    times = [float(record["latencyMs"]) for record in _kept(path, version, warm_up_ms)]
+    if not times or not _all_usable(times):
         raise UnsupportedError("trtexec wrote no usable times into {}".format(os.path.basename(path)))
     return times
+
+
+def read_gpu_times(path: str, version: Version, warm_up_ms: float) -> List[GpuTimes]:
+    """Return what the same runs were made of, by trtexec's own events; none where it does not write all of that."""
+    found = []
+    for record in _kept(path, version, warm_up_ms):
+        try:
+            enqueue_ms = float(record["endEnqMs"]) - float(record["startEnqMs"])
+            times = GpuTimes(float(record["h2dMs"]), float(record["computeMs"]), float(record["d2hMs"]), enqueue_ms)
+        except (KeyError, TypeError, ValueError):
+            return []
+        if not _all_usable(times):
+            return []
+        found.append(times)
+    return found
+
+
+def _kept(path: str, version: Version, warm_up_ms: float) -> List[Dict[str, Any]]:
+    """Return the records of the runs after the warm-up."""
+    records = _read_json(path)
+    return records if version >= (8, 5) else [one for one in records if one["startComputeMs"] >= warm_up_ms]
+
+
+def _all_usable(times: Sequence[Optional[float]]) -> bool:
+    return all(time is not None and math.isfinite(time) and time >= 0 for time in times)
 
 
 def reason_of_failure(code: int, output: str) -> str:

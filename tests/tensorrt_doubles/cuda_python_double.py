@@ -11,7 +11,12 @@ def make_runtime(memory=None, gpus=1):
     """Return a double of `cuda.bindings.runtime` with `gpus` GPUs; None stands for a driver that is missing."""
     memory = memory or process_memory()
     runtime = types.ModuleType("cuda.bindings.runtime")
-    numbers = {"cudaSuccess": 0, "cudaErrorMemoryAllocation": 2, "cudaErrorInsufficientDriver": 35}
+    numbers = {
+        "cudaSuccess": 0,
+        "cudaErrorMemoryAllocation": 2,
+        "cudaErrorInsufficientDriver": 35,
+        "cudaErrorNotReady": 600,
+    }
     runtime.cudaError_t = enumeration("cudaError_t", numbers)
     runtime.cudaMemcpyKind = enumeration("cudaMemcpyKind", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2})
     success = runtime.cudaError_t.cudaSuccess
@@ -24,6 +29,29 @@ def make_runtime(memory=None, gpus=1):
 
         def __int__(self):
             return self._handle
+
+    class cudaEvent_t(cudaStream_t):
+        """An event's handle."""
+
+    def cudaEventCreate():
+        return success, cudaEvent_t(memory.make_event())
+
+    def cudaEventRecord(event, stream):
+        check_type("cudaEventRecord", event, cudaEvent_t)
+        check_type("cudaEventRecord", stream, cudaStream_t)
+        memory.record_event(int(event), int(stream))
+        return (success,)
+
+    def cudaEventElapsedTime(start, end):
+        check_type("cudaEventElapsedTime", start, cudaEvent_t)
+        check_type("cudaEventElapsedTime", end, cudaEvent_t)
+        found = memory.elapsed_ms(int(start), int(end))
+        return (runtime.cudaError_t.cudaErrorNotReady, None) if found is None else (success, found)
+
+    def cudaEventDestroy(event):
+        check_type("cudaEventDestroy", event, cudaEvent_t)
+        memory.destroy_event(int(event))
+        return (success,)
 
     def cudaGetDeviceCount():
         if gpus is None:
@@ -70,6 +98,8 @@ def make_runtime(memory=None, gpus=1):
 
     for item in (cudaGetDeviceCount, cudaGetErrorString, cudaMalloc, cudaFree, cudaMemGetInfo, cudaMemcpyAsync):
         setattr(runtime, item.__name__, item)
+    for item in (cudaEventCreate, cudaEventRecord, cudaEventElapsedTime, cudaEventDestroy):
+        setattr(runtime, item.__name__, item)
     for item in (cudaStreamCreate, cudaStreamSynchronize, cudaStreamDestroy):
         setattr(runtime, item.__name__, item)
     return runtime
@@ -79,9 +109,9 @@ def copy_raw(memory, to, source, size, kind, stream):
     """Queue cudaMemcpyAsync's copy between addresses; `kind` 1 goes to the device, 2 to the host."""
     if kind == 1:
         memory._check(size <= memory.room(to), "a copy of {} bytes past an end".format(size))
-        memory.queue(stream, lambda: memory.write(to, ctypes.string_at(source, size)))
+        memory.queue(stream, lambda: memory.write(to, ctypes.string_at(source, size)), "in")
     elif kind == 2:
         memory._check(size <= memory.room(source), "a copy of {} bytes past an end".format(size))
-        memory.queue(stream, lambda: ctypes.memmove(to, memory.read(source, size), size))
+        memory.queue(stream, lambda: ctypes.memmove(to, memory.read(source, size), size), "out")
     else:
         raise memory._misuse("a copy of kind {}".format(kind))

@@ -18,8 +18,12 @@ _PROTOTYPES = {
     "cudaStreamCreate": ([_POINTER_OUT], ctypes.c_int),
     "cudaStreamSynchronize": ([ctypes.c_void_p], ctypes.c_int),
     "cudaStreamDestroy": ([ctypes.c_void_p], ctypes.c_int),
+    "cudaEventCreate": ([_POINTER_OUT], ctypes.c_int),
+    "cudaEventRecord": ([ctypes.c_void_p, ctypes.c_void_p], ctypes.c_int),
+    "cudaEventElapsedTime": ([ctypes.POINTER(ctypes.c_float), ctypes.c_void_p, ctypes.c_void_p], ctypes.c_int),
+    "cudaEventDestroy": ([ctypes.c_void_p], ctypes.c_int),
 }  # fmt: skip
-_NO_MEMORY, _NO_DRIVER = 2, 35
+_NO_MEMORY, _NO_DRIVER, _NOT_READY = 2, 35, 600
 
 
 class _Function:
@@ -54,7 +58,8 @@ class CudaRuntime:
         return 0
 
     def _cudaGetErrorString(self, error):
-        texts = {_NO_MEMORY: b"out of memory", _NO_DRIVER: b"CUDA driver version is insufficient"}
+        texts = {_NO_MEMORY: b"out of memory", _NO_DRIVER: b"CUDA driver version is insufficient",
+                 _NOT_READY: b"device not ready"}  # fmt: skip
         return texts.get(error, b"unknown error")
 
     def _cudaMalloc(self, pointer, size):
@@ -76,6 +81,25 @@ class CudaRuntime:
 
     def _cudaStreamCreate(self, pointer):
         pointer._obj.value = self._memory.make_stream()
+        return 0
+
+    def _cudaEventCreate(self, pointer):
+        pointer._obj.value = self._memory.make_event()
+        return 0
+
+    def _cudaEventRecord(self, event, stream):
+        self._memory.record_event(event.value, stream.value)
+        return 0
+
+    def _cudaEventElapsedTime(self, pointer, start, end):
+        found = self._memory.elapsed_ms(start.value, end.value)
+        if found is None:
+            return _NOT_READY
+        pointer._obj.value = found
+        return 0
+
+    def _cudaEventDestroy(self, event):
+        self._memory.destroy_event(event.value)
         return 0
 
     def _cudaStreamSynchronize(self, stream):

@@ -18,7 +18,10 @@ class Misuse(AssertionError):
 
 
 class HostMemory:
-    """All allocations and streams. `violations` repeats each Misuse, for callers that swallow exceptions."""
+    """All allocations, streams and events. `violations` repeats each Misuse, for callers that swallow exceptions.
+
+    `durations_ms`: what copies `in`, runs and copies `out` take by the clock of the events, `now_ms`.
+    """
 
     def __init__(self, limit_bytes=None):
         self.limit_bytes = limit_bytes
@@ -26,6 +29,9 @@ class HostMemory:
         self.freed = set()
         self.streams = {}
         self.violations = []
+        self.durations_ms = {}
+        self.now_ms = 0.0
+        self.events = {}
         self._next_stream = 1000
 
     def allocate(self, size):
@@ -76,10 +82,43 @@ class HostMemory:
         self.streams[self._next_stream] = []
         return self._next_stream
 
-    def queue(self, stream, work):
-        """Do `work` when `stream` is synchronised."""
+    def queue(self, stream, work, kind=None):
+        """Do `work` when `stream` is synchronised; `kind`: what it takes by the clock of the events."""
         self._check(stream in self.streams, "stream {!r} does not exist".format(stream))
-        self.streams[stream].append(work)
+
+        def done():
+            work()
+            self.spend(kind)
+
+        self.streams[stream].append(done)
+
+    def spend(self, kind):
+        """Let the time of a copy `in`, a `run` or a copy `out` go by."""
+        self.now_ms += self.durations_ms.get(kind, 0.0)
+
+    def make_event(self):
+        """Return the handle of an event that has not been recorded."""
+        self._next_stream += 1
+        self.events[self._next_stream] = None
+        return self._next_stream
+
+    def record_event(self, event, stream):
+        """Have an event note the time when the stream comes to it."""
+        self._check(event in self.events, "event {!r} does not exist".format(event))
+        self.events[event] = None
+        self.queue(stream, lambda: self.events.update({event: self.now_ms}))
+
+    def elapsed_ms(self, earlier, later):
+        """Return the time between two events; None while one of them has not happened (cudaErrorNotReady)."""
+        for event in (earlier, later):
+            self._check(event in self.events, "event {!r} does not exist".format(event))
+        times = self.events[earlier], self.events[later]
+        return None if None in times else times[1] - times[0]
+
+    def destroy_event(self, event):
+        """End an event; ending it twice is misuse."""
+        self._check(event in self.events, "event {!r} does not exist".format(event))
+        del self.events[event]
 
     def synchronize(self, stream):
         """Do what is queued on a stream."""
@@ -97,20 +136,23 @@ class HostMemory:
         """Queue a copy of a whole host array to `address`."""
         self._check(array.nbytes <= self.room(address), "a copy of {} bytes past an end".format(array.nbytes))
         self._check(array.flags["C_CONTIGUOUS"], "a copy of an array that is not contiguous")
-        self.queue(stream, lambda: self.write(address, array.tobytes()))
+        self.queue(stream, lambda: self.write(address, array.tobytes()), "in")
 
     def copy_out(self, array, address, stream):
         """Queue a copy from `address` that fills a host array."""
         self._check(array.nbytes <= self.room(address), "a copy of {} bytes past an end".format(array.nbytes))
         self._check(array.flags["C_CONTIGUOUS"] and array.flags["WRITEABLE"], "a copy to an array of another kind")
         # The array must be alive: the reference is the double's convenience, the address is what CUDA knows.
-        self.queue(stream, lambda: ctypes.memmove(array.ctypes.data, self.read(address, array.nbytes), array.nbytes))
+        self.queue(
+            stream, lambda: ctypes.memmove(array.ctypes.data, self.read(address, array.nbytes), array.nbytes), "out"
+        )
 
     def check_clean(self):
         """Fail for whatever was misused, and for memory and streams that nobody gave back."""
         assert not self.violations, self.violations
         assert not self.live, "{} allocations leak".format(len(self.live))
         assert not self.streams, "{} streams leak".format(len(self.streams))
+        assert not self.events, "{} events leak".format(len(self.events))
 
     def _check(self, holds, what):
         if not holds:

@@ -1,8 +1,8 @@
 """PyCUDA's driver module with the calls that it really has, over host memory.
 
 Signatures as in PyCUDA 2020.1 on: `mem_alloc(bytes)`, `mem_get_info()`, `memcpy_htod_async(dest, src, stream=None)`,
-`memcpy_dtoh_async(dest, src, stream=None)`, `Stream(flags=0)`, `Device(number)`, `Context.push()`, `Context.pop()` (a
-static method), `Context.detach()`.
+`memcpy_dtoh_async(dest, src, stream=None)`, `Stream(flags=0)`, `Event(flags=0)`, `Event.record(stream=None)`,
+`Event.time_till(event)`, `Device(number)`, `Context.push()`, `Context.pop()` (a static method), `Context.detach()`.
 """
 
 import types
@@ -81,6 +81,31 @@ def make_driver(memory=None, usable=True, primary_context=True):
             check_current("cuStreamSynchronize")
             memory.synchronize(self.handle)
 
+    class Event:
+        """An event; it ends with its object, in its context."""
+
+        def __init__(self, flags=0):
+            check_current("cuEventCreate")
+            self._handle = memory.make_event()
+
+        def record(self, stream=None):
+            check_current("cuEventRecord")
+            if not isinstance(stream, Stream):
+                raise TypeError("the double takes events on a stream only")
+            memory.record_event(self._handle, stream.handle)
+            return self
+
+        def time_till(self, event):
+            check_current("cuEventElapsedTime")
+            found = memory.elapsed_ms(self._handle, event._handle)
+            if found is None:
+                raise Error("cuEventElapsedTime failed: device not ready")
+            return found
+
+        def __del__(self):
+            memory._check(state["contexts"], "an event ends outside of its context")
+            memory.destroy_event(self._handle)
+
     class DeviceAllocation:
         """Memory that is given back once."""
 
@@ -118,6 +143,7 @@ def make_driver(memory=None, usable=True, primary_context=True):
     for item in (
         Error,
         Device,
+        Event,
         Stream,
         DeviceAllocation,
         init,

@@ -183,6 +183,7 @@ class IExecutionContext:
         if len(bindings) != len(self._engine._all) or not self._ready(addresses):
             return False
         self._run(addresses)
+        self._world.memory.spend("run")
         return True
 
     def execute_async_v2(self, bindings, stream_handle):
@@ -190,7 +191,7 @@ class IExecutionContext:
         addresses = {item[0]: address for item, address in zip(self._engine._all, bindings)}
         if not self._ready(addresses):
             return False
-        self._world.memory.queue(stream_handle, lambda: self._run(addresses))
+        self._world.memory.queue(stream_handle, lambda: self._run(addresses), "run")
         return True
 
     def execute_async_v3(self, stream_handle):
@@ -198,7 +199,7 @@ class IExecutionContext:
         addresses = dict(self._addresses)
         if not self._ready(addresses):
             return False
-        self._world.memory.queue(stream_handle, lambda: self._run(addresses))
+        self._world.memory.queue(stream_handle, lambda: self._run(addresses), "run")
         return True
 
     def _ready(self, addresses):

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.latency.tables.records import (
     ADDED_NAMES,
+    GPU_NAMES,
     RecordedRun,
     TableRow,
     TableRun,
@@ -117,6 +118,7 @@ ROW_COLUMNS: Mapping[str, Kind] = {
     "load_ms": _MILLISECONDS,
     "peak_memory_bytes": _BYTES,
     **dict.fromkeys(("energy_mj", "energy_above_idle_mj"), _MILLIJOULES),
+    **dict.fromkeys(GPU_NAMES, _MILLISECONDS),
 }
 COLUMNS: Mapping[str, Kind] = {**RUN_COLUMNS, **ROW_COLUMNS}
 _ALWAYS = frozenset(

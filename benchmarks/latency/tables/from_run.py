@@ -80,6 +80,10 @@ def _table_row(run: LatencyRun, item: RunItem) -> TableRow:
         peak_memory_bytes=item.peak_memory_bytes,
         energy_mj=item.energy_mj,
         energy_above_idle_mj=item.energy_above_idle_mj,
+        gpu_inputs_ms=None if item.gpu_ms is None else item.gpu_ms.inputs,
+        gpu_compute_ms=None if item.gpu_ms is None else item.gpu_ms.compute,
+        gpu_outputs_ms=None if item.gpu_ms is None else item.gpu_ms.outputs,
+        gpu_enqueue_ms=None if item.gpu_ms is None else item.gpu_ms.enqueue,
     )
 
 

@@ -82,6 +82,10 @@ class TableRow:
     peak_memory_bytes: int | None = None
     energy_mj: float | None = None
     energy_above_idle_mj: float | None = None
+    gpu_inputs_ms: float | None = None
+    gpu_compute_ms: float | None = None
+    gpu_outputs_ms: float | None = None
+    gpu_enqueue_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,8 @@ class RecordedRun:
 RUN_NAMES = tuple(field.name for field in fields(TableRun))
 ROW_NAMES = tuple(field.name for field in fields(TableRow))
 # Columns that tables of this version did not have from the start, in the order in which they came.
-ADDED_NAMES = ("energy_mj", "energy_above_idle_mj")
+GPU_NAMES = ("gpu_inputs_ms", "gpu_compute_ms", "gpu_outputs_ms", "gpu_enqueue_ms")
+ADDED_NAMES = ("energy_mj", "energy_above_idle_mj", *GPU_NAMES)
 # The first columns of a row name its part; a target goes before them.
 KEY_NAMES = ROW_NAMES[:6]
 run_values: Callable[[TableRun], tuple[Any, ...]] = attrgetter(*RUN_NAMES)

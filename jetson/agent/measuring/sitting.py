@@ -18,6 +18,7 @@ from jetson.device.memory import read_memory
 from jetson.errors import CoopexportError, StaleError
 from jetson.files.system_files import device_root
 from jetson.requests.build_request import BuildRequest, EngineSpec, open_request
+from jetson.runtime.gpu_rounds import GpuRounds, Read
 from jetson.runtime.sampling import sample_interleaved, until_steady
 from jetson.wire.image_message import ImageCoding
 from jetson.wire.pictures import PICTURE_CODECS, picture_libraries
@@ -69,6 +70,7 @@ class _Opened(NamedTuple):
     failures: Dict[int, str]
     left: List[int]
     runners: List[Any]
+    gpu_times: Dict[str, Read]
 
 
 def _open_all(
@@ -76,7 +78,7 @@ def _open_all(
 ) -> _Opened:
     """Open stages in their order, chain by chain, as long as there is memory."""
     stages = stages_of(request)
-    opened = _Opened({}, {}, {}, [], [])
+    opened = _Opened({}, {}, {}, [], [], {})
 
     def load(item: EngineSpec) -> Any:
         started = time.perf_counter()  # of the first one with its library, and what that has to set up
@@ -102,14 +104,19 @@ def _open_all(
             opened.failures[number] = "memory ran out while it was loaded"
         else:
             opened.runs[number] = _marked(run, marker, _NUMBER.pack(number))
+            if stage.item is not None and hasattr(opened.runners[-1], "gpu_times"):
+                opened.runners[-1].trace()
+                opened.gpu_times[str(number)] = opened.runners[-1].gpu_times
     return opened
 
 
 def _time(request: BuildRequest, opened: _Opened, job: Dict[str, Any], tell: Tell) -> Dict[str, Any]:
     stages = stages_of(request)
     told = [0.0]
+    gpu = GpuRounds(opened.gpu_times)
 
     def on_round(done: int, total: int) -> None:
+        gpu.take()
         if time.monotonic() - told[0] >= 1.0:  # between rounds, and not more often than somebody reads it
             told[0] = time.monotonic()
             tell({"phase": "rounds", "done": done, "steps": total})
@@ -123,8 +130,11 @@ def _time(request: BuildRequest, opened: _Opened, job: Dict[str, Any], tell: Tel
     )
     found: Dict[str, Dict[str, Any]] = {str(number): {"failure": why} for number, why in opened.failures.items()}
     found.update({name: {"failure": why} for name, why in taken.failures.items()})
+    gpu_ms = gpu.medians(int(job["rounds"]))
     for name, samples in taken.samples_ms.items():
         found[name] = {"samples_ms": samples}
+        if name in gpu_ms:
+            found[name]["gpu_ms"] = gpu_ms[name]
         item = stages[int(name)].item
         if item is not None:
             found[name]["load_ms"] = opened.load_ms[item.name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ import pytest
 from benchmarks.latency.bench import run_benchmark, time_functions
 from benchmarks.latency.host import allowed_cpus, describe_host
 from benchmarks.latency.reference import reference_sha256, reference_stage
-from benchmarks.latency.run import read_run, write_run
+from benchmarks.latency.run import GpuMs, read_run, write_run
 from benchmarks.latency.stages import TimedStage, stages_of_layer, stages_of_whole
 from benchmarks.latency.table import current_latencies, import_run, latest
 from engines.targets.lookup import find_target
 from exporter.bundles.bundle import images_sha256, read_golden, read_split, read_whole
+from jetson.cuda.gpu_times import GpuTimes
 from jetson.errors import CoopexportError
 from jetson.runtime.sampling import fixed
 
@@ -140,6 +142,21 @@ def test_a_part_that_fails_becomes_a_row_with_its_reason(tmp_path: Path, breaks_
     import_run(tmp_path / "latency.sqlite", run)
     assert [row.part for row in latest(tmp_path / "latency.sqlite")] == ["tail"]
     assert list(current_latencies(tmp_path / "latency.sqlite").failures.values()) == ["RuntimeError: out of memory"]
+
+
+def test_times_of_a_gpu_are_read_between_rounds_and_those_of_the_warm_up_are_not_kept() -> None:
+    calls: list[str] = []
+
+    def last_run() -> GpuTimes:
+        calls.append("read")
+        rounds = calls.count("read")
+        return GpuTimes(0.25, 100.0 if rounds <= 3 else float(rounds), 0.5)
+
+    head = replace(part("head", lambda: calls.append("run")), gpu_times=last_run)
+    run = run_benchmark([head, part("tail")], CPU, 5, fixed(3))
+    assert calls == ["run", "run", "run", "read"] * 8
+    assert run.items[0].gpu_ms == GpuMs(inputs=0.25, compute=6.0, outputs=0.5)
+    assert run.items[1].gpu_ms is None
 
 
 def test_two_parts_of_one_name_are_refused() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from small_runs import item, run_of
 
-from benchmarks.latency.run import LatencyRun, RunItem, read_run, write_run
+from benchmarks.latency.run import GpuMs, LatencyRun, RunItem, read_run, write_run
 from jetson.errors import CoopexportError
 
 WHERE = {"variant": "pruned", "layer": "conv4_1", "part": "head"}
@@ -120,6 +120,7 @@ def test_runs_of_1_0_are_read_and_what_nobody_looked_at_then_is_absent(tmp_path:
 def test_all_that_1_1_adds_is_read_again(tmp_path: Path) -> None:
     run = run_of(
         item(load_ms=12.5, peak_memory_bytes=1 << 20, unsteady="it still got 9 % faster"),
+        item("head", layer="pool3", gpu_ms=GpuMs(inputs=0.25, compute=2.0, outputs=0.5, enqueue=0.125)),
         item("tail", energy_mj=10.5, unknown={"energy_above_idle_mj": "why"}),
         reference=item("whole", variant="reference", layer="whole"),
         steady=False,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import HOST, item, run_of
 
-from benchmarks.latency.run import LatencyRun, RunItem
+from benchmarks.latency.run import GpuMs, LatencyRun, RunItem
 from benchmarks.latency.statistics import summarise
 from benchmarks.latency.table import current_latencies, import_run, latest
 from jetson.errors import CoopexportError
@@ -82,6 +82,7 @@ def test_what_the_device_says_of_itself_is_recorded(table: Path) -> None:
             unsteady="it fell",
             energy_mj=10.5,
             energy_above_idle_mj=6.25,
+            gpu_ms=GpuMs(inputs=0.25, compute=2.0, outputs=0.5),
         ),
         host={**HOST, "probe": probe},
         affinity=(0, 3),
@@ -96,6 +97,8 @@ def test_what_the_device_says_of_itself_is_recorded(table: Path) -> None:
     (found,) = latest(table)
     assert (found.load_ms, found.peak_memory_bytes, found.factor) == (12.5, 1 << 33, 1.0)
     assert (found.energy_mj, found.energy_above_idle_mj) == (10.5, 6.25)
+    of_gpu = "gpu_inputs_ms, gpu_compute_ms, gpu_outputs_ms, gpu_enqueue_ms"
+    assert rows(table, of_gpu) == [(0.25, 2.0, 0.5, None)]
     assert "unsteady: it fell" in found.flags
     assert found.p50_low_ms is not None
     assert found.p50_high_ms is not None

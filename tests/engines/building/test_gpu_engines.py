@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import onnx
 import pytest
@@ -13,8 +15,10 @@ from engines.targets.lookup import Target, find_target
 from jetson.cuda import library as cuda_library
 from jetson.cuda.choice import open_device_memory
 from jetson.cuda.driver import first_gpu
+from jetson.cuda.free_memory import open_gpu
 from jetson.engines.build_settings import BuildSettings
 from jetson.errors import CoopexportError
+from jetson.tensorrt_engines.runtime import EngineRunner
 
 pytestmark = pytest.mark.gpu
 
@@ -83,6 +87,41 @@ def test_tensorrt_computes_what_the_cpu_does(name: str) -> None:
     compare_symbols(backend, target, DYNAMIC)
     layers = backend.inspect(backend.build(tensorrt_graphs.tail(), target, BuildSettings()).data, target)
     assert layers
+
+
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt-rtx"])
+def test_events_add_up_to_less_than_the_call_that_they_are_in(name: str) -> None:
+    target, backend = gpu_target(name), find_backend(name)
+    graph = tensorrt_graphs.half("batch")
+    runner = backend.load(backend.build(graph, target, DYNAMIC._replace(precision="fp16")).data, target)
+    assert isinstance(runner, EngineRunner)
+    runner.trace()
+    inputs = [tensorrt_graphs.images(4)]
+    for _ in range(20):
+        started = time.perf_counter()
+        runner(inputs)
+        call_ms = 1000 * (time.perf_counter() - started)
+        times = runner.gpu_times()
+        assert times is not None
+        assert min(times[:3]) >= 0
+        assert 0 < sum(times[:3]) <= call_ms
+        assert times.enqueue is None or 0 < times.enqueue <= call_ms
+    runner.close()
+
+
+def test_an_engine_on_a_gpu_needs_memory_of_it() -> None:
+    try:
+        gpu = open_gpu()
+    except CoopexportError as error:
+        pytest.skip(f"left out: {error}")
+    memory = open_device_memory()
+    before = gpu.free_bytes()
+    address = memory.allocate(256 << 20)
+    taken = before - gpu.free_bytes()
+    memory.free(address)
+    memory.close()
+    gpu.close()
+    assert 256 << 20 <= taken < 512 << 20
 
 
 def test_device_memory_keeps_what_it_is_given() -> None:

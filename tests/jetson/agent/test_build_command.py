@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import statistics
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fake_jetson.boards import AGX_ORIN_7_2, NANO_4_6_1, ORIN_NANO_6_2, THOR_7_2
 from fake_jetson.device import Barrier, FakeDevice, make_device
 from fake_jetson.running import running_with
 from fake_jetson.small_request import SAMPLES, small_request
+from fake_jetson.trtexec_program import ENQUEUE_MS
 from tensorrt_doubles.engine_file import decode_engine
 from tests_support import STUCK_S, files_below, wait_until
 
@@ -116,6 +118,11 @@ def test_the_tensorrt_module_is_used_where_it_is(tmp_path: Path) -> None:
     assert run.steady == (not any(item.unsteady for item in run.items))
     assert run.affinity == tuple(sorted(os.sched_getaffinity(0)))
     assert run.host["timing"].startswith("wall time of a call")
+    # What the double does takes no time by the clock of its events.
+    for item in run.items:
+        assert item.gpu_ms is not None
+        assert (item.gpu_ms.inputs, item.gpu_ms.compute, item.gpu_ms.outputs) == (0, 0, 0)
+        assert (item.gpu_ms.enqueue or 0) > 0
     # The double's GPU works in the memory of its process, and has no driver that says what is free.
     assert all(item.peak_memory_bytes is None and "peak_memory_bytes" in (item.unknown or {}) for item in run.items)
 
@@ -128,6 +135,10 @@ def test_an_engine_is_measured_by_trtexec(tmp_path: Path) -> None:
     run = read_run(tmp_path / "run.json")
     (row,) = run.items
     assert (row.variant, row.layer, row.part, row.batch, row.failure) == ("small", "conv1", "tail", SAMPLES, None)
+    assert row.gpu_ms is not None
+    assert (row.gpu_ms.inputs, row.gpu_ms.outputs) == (0, 0)
+    assert row.gpu_ms.compute == pytest.approx(statistics.median(row.samples_ms or ()))
+    assert row.gpu_ms.enqueue == pytest.approx(ENQUEUE_MS)
     # The warm-up, which 8.2 writes as well, is not among them: it would be thousands.
     assert row.samples_ms is not None
     assert len(row.samples_ms) == 15

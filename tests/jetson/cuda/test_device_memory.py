@@ -1,6 +1,7 @@
 """Three ways to device memory, each through exactly the calls that it really has, and the choice between them."""
 
 import ctypes
+import itertools
 import sys
 import types
 
@@ -126,6 +127,29 @@ def test_whether_a_gpu_works_in_the_processors_memory_is_the_drivers_to_say(monk
     known = open_gpu(shared=not shared)  # who knows the board need not ask
     assert known.shared is not shared
     known.close()
+
+
+@ALL
+def test_events_tell_copies_apart(monkeypatch, memory, way):
+    provide(monkeypatch, memory, way)
+    memory.durations_ms = {"in": 0.25, "out": 0.5}
+    opened = cuda_choice.open_device_memory()
+    events = [opened.make_event() for _ in range(3)]
+    array = np.zeros(8, np.float32)
+    address = opened.allocate(array.nbytes)
+    opened.record(events[0])
+    opened.copy_to_device(address, array)
+    opened.copy_to_device(address, array)
+    opened.record(events[1])
+    opened.copy_to_host(array, address)
+    opened.record(events[2])
+    with pytest.raises(CoopexportError, match=r"CUDA says: .*(not ready|NotReady)"):
+        opened.elapsed_ms(events[0], events[1])
+    opened.synchronize()
+    assert [opened.elapsed_ms(*pair) for pair in itertools.pairwise(events)] == [0.5, 0.5]
+    assert opened.elapsed_ms(events[0], events[2]) == 1.0
+    del events
+    opened.close()
 
 
 @ALL

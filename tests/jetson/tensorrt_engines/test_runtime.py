@@ -148,6 +148,47 @@ def test_a_closed_engine_is_closed_once_and_not_run(memory, version):
             runner([images(1)])
 
 
+PLANTED_MS = {"in": 0.25, "run": 2.0, "out": 0.5}
+
+
+@pytest.mark.parametrize("version", EVERY)
+def test_a_traced_run_tells_transfers_compute_and_enqueueing_apart(memory, version):
+    graph = tensorrt_graphs.head(symbols=symbols_of(version))
+    with tensorrt(version) as library:
+        runner = load_engine(library, build(library, version, graph).data)
+        runner([images(1)])
+        assert runner.gpu_times() is None
+        runner.trace()
+        assert runner.gpu_times() is None
+        memory.durations_ms = PLANTED_MS
+        outputs = runner([images(1)])
+        np.testing.assert_array_equal(outputs[0], expected(graph, [images(1)])[0])
+        times = runner.gpu_times()
+        assert times[:3] == (0.25, 2.0, 0.5)
+        # Up to 8.4 the call that runs an engine waits for it.
+        assert (times.enqueue is None) == (not hasattr(library.module.IExecutionContext, "execute_async_v3"))
+        assert times.enqueue is None or 0 < times.enqueue < 1000
+        with pytest.raises(CoopexportError):
+            runner([images(1)[:, :2]])
+        runner([images(1)])
+        assert runner.gpu_times()[:3] == (0.25, 2.0, 0.5)
+        runner.close()
+        assert runner.gpu_times() is None
+
+
+def test_a_run_that_fails_leaves_no_times(memory, monkeypatch):
+    with tensorrt("10.3") as library:
+        runner = load_engine(library, build(library, "10.3", tensorrt_graphs.head()).data)
+        runner.trace()
+        runner([images(1)])
+        with monkeypatch.context() as patched:
+            patched.setattr(library.module.IExecutionContext, "execute_async_v3", lambda *_: False)
+            with pytest.raises(CoopexportError, match="failed to run"):
+                runner([images(1)])
+        assert runner.gpu_times() is None
+        runner.close()
+
+
 def test_memory_of_the_callers_stays_the_callers(memory):
     with tensorrt("10.3") as library:
         data = build(library, "10.3", tensorrt_graphs.head()).data

@@ -19,6 +19,7 @@ from jetson.tensorrt_engines.trtexec import (
     banner_version,
     build_options,
     measure_options,
+    read_gpu_times,
     read_outputs,
     read_times,
     reason_of_failure,
@@ -115,6 +116,22 @@ def test_the_warm_up_of_old_versions_is_left_out(tmp_path: Path) -> None:
     path.write_text("[ { ")
     with pytest.raises(CoopexportError, match=r"no readable times\.json"):
         read_times(str(path), (10, 3), 0)
+
+
+def test_times_of_each_run_have_four_parts_where_trtexec_tells_them(tmp_path: Path) -> None:
+    path = tmp_path / "times.json"
+    one = {"startEnqMs": 510.0, "endEnqMs": 510.125, "startComputeMs": 512.0, "h2dMs": 0.25, "computeMs": 2.0,
+           "d2hMs": 0.5, "latencyMs": 2.75}  # fmt: skip
+    early = {**one, "startComputeMs": 1.0, "computeMs": 50.0}
+    path.write_text(json.dumps([early, one]))
+    assert read_gpu_times(str(path), (8, 2, 1), 500) == [(0.25, 2.0, 0.5, 0.125)]
+    assert [times.compute for times in read_gpu_times(str(path), (10, 3), 500)] == [50.0, 2.0]
+    for broken in ({"h2dMs": None}, {"computeMs": -1.0}, {"endEnqMs": 509.0}):
+        path.write_text(json.dumps([one, {**one, **broken}]))
+        assert read_gpu_times(str(path), (10, 3), 500) == []
+    del one["d2hMs"]
+    path.write_text(json.dumps([one]))
+    assert read_gpu_times(str(path), (10, 3), 500) == []
 
 
 def test_outputs_are_found_by_name_and_of_the_declared_dtype(tmp_path: Path) -> None:
