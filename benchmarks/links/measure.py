@@ -12,10 +12,11 @@ from typing import Literal
 from benchmarks.latency.statistics import summarise
 from benchmarks.links.measurement import Direction, LinkMeasurement, Messages
 from benchmarks.links.windows import Window, goodput_of, is_steady
-from benchmarks.links.wire import packet_bytes, ssh_bytes
+from benchmarks.links.wire import ssh_bytes
 from engines.device_builds.link_streams import OnMark, receive_bulk, send_bulk, time_messages
 from exporter.progress import OnProgress, no_progress
 from jetson.errors import DeviceError, InputError
+from jetson.stream.packets import packet_bytes
 
 WINDOW_S = 0.25
 # Of a link that is too slow for them in its time: a packet of ssh holds up to 32 KiB.

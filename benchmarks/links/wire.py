@@ -9,12 +9,8 @@ from typing import get_args
 
 from exporter.project.link_section import Protocol
 from jetson.errors import InputError
+from jetson.stream.packets import packet_bytes
 
-# IPv4 (20) and TCP (20) with the timestamp option (12), RFC 7323: Linux, which runs on Jetsons and on most servers,
-# sends it with every segment (net.ipv4.tcp_timestamps is 1). Without it there would be 40.
-SEGMENT_HEADER_BYTES = 52
-# What an Ethernet frame's 1500 bytes leave beside that.
-SEGMENT_PAYLOAD_BYTES = 1500 - SEGMENT_HEADER_BYTES
 # HTTP/2 sends what is longer than 16,384 bytes in several frames, with a header of 9 bytes each (RFC 9113, 4.1, 6.5.2).
 _FRAME_BYTES, _FRAME_HEADER_BYTES = 16_384, 9
 
@@ -65,11 +61,6 @@ def _packets(message_bytes: float, added_bytes: int, framing: Framing) -> float:
     if framing.in_frames:
         total += _FRAME_HEADER_BYTES * (math.ceil(message_bytes / _FRAME_BYTES) - 1 if message_bytes > 0 else 0)
     return packet_bytes(total)
-
-
-def packet_bytes(stream_bytes: float) -> float:
-    """Return the bytes of IP packets for `stream_bytes` that TCP sends at once."""
-    return stream_bytes + SEGMENT_HEADER_BYTES * math.ceil(stream_bytes / SEGMENT_PAYLOAD_BYTES)
 
 
 def ssh_bytes(message_bytes: int) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.figures.ways import way_of
 from benchmarks.latency.host import describe_host
-from benchmarks.links.wire import FRAMINGS, SEGMENT_HEADER_BYTES
+from benchmarks.links.wire import FRAMINGS
 from benchmarks.selection.project_selection import ProjectSelection
 from benchmarks.selection.selector import INPUT, Candidate
 from benchmarks.studies.markdown import NOTHING, filled, table
@@ -14,6 +14,7 @@ from benchmarks.studies.splitting.regions import Fastest, fastest
 from exporter.layers.candidates import Layer
 from exporter.layers.names import find_layer
 from exporter.variants.plans import ORIGINAL
+from jetson.stream.packets import SEGMENT_HEADER_BYTES
 
 SLOWDOWNS = (2.0, 5.0, 10.0, 20.0, 50.0)
 GOODPUTS_BPS = (0.1e6, 0.2e6, 0.5e6, 1.1e6, 2e6, 5.85e6, 10e6, 18.88e6, 50e6, 100e6)
