@@ -32,6 +32,7 @@ COMMANDS = (
     "table",
     "select",
     "report",
+    "serve",
     "doctor",
     "agent",
     "probe",

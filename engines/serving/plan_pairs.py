@@ -1,0 +1,160 @@
+"""From a plan to what is served of it: the tails and whole networks that it may ever choose, loaded and tried."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.backends.interface import Runner
+from engines.building.build_items import BuildItem, item_of_whole, items_of_layer
+from engines.building.open_engine import open_engine
+from engines.serving.release import Release
+from engines.serving.served_pair import Arrays, ServedPair
+from engines.targets.target import Target
+from exporter.bundles.bundle import read_feature_codec, read_golden, read_split, read_whole
+from exporter.bundles.golden import golden_head_outputs
+from exporter.progress import OnProgress, counter
+from exporter.variants.choice import naming
+from jetson.engines.identity import read_identity
+from jetson.errors import CoopexportError, StaleError
+from jetson.files.atomic_files import sha256_of_file
+from jetson.runtime import preprocessing
+from jetson.runtime.partition_policy import PartitionPolicy, read_partition_policy
+from jetson.stream.hello import Output, Pair
+from jetson.wire.feature import without_uint8
+from jetson.wire.image_message import decode_raw
+
+INPUT, OUTPUT = "input", "output"
+# A batch gains little beyond it on a processor, and makes the first of it wait.
+_MOST_BATCH = 8
+
+
+@dataclass(frozen=True)
+class OpenRelease:
+    """A release and the engines behind it; `close` gives them back. `refused`: pairs that are not served, and why."""
+
+    release: Release
+    close: Callable[[], None]
+
+
+def open_release(plan_path: Path, target: Target, on_progress: OnProgress) -> OpenRelease:
+    """Load what the edge runs of all candidates that the plan chooses at some goodput, load or round trip.
+
+    Every engine runs once before it is served. A pair that cannot be loaded is refused by name; raises CoopexportError
+    when the plan cannot be read, or none of its pairs can be served.
+    """
+    policy = read_partition_policy(str(plan_path))
+    candidates = chosen_candidates(policy)
+    pairs: dict[Pair, ServedPair] = {}
+    refused: dict[Pair, str] = {}
+    runners: list[Runner] = []
+    on_loaded = counter(on_progress, "loading", len(candidates))
+    for done, candidate in enumerate(candidates, start=1):
+        pair, opened = _describe(plan_path.parent, candidate)
+        try:
+            with naming(pair.variant):
+                served, runner = opened(target)
+        except CoopexportError as error:
+            refused[pair] = str(error)
+        else:
+            runners.append(runner)
+            pairs[pair] = served
+        on_loaded(done)
+    if candidates and not pairs:
+        raise StaleError(f"nothing of {plan_path} can be served: {next(iter(refused.values()))}", path=plan_path)
+
+    def close() -> None:
+        for runner in runners:
+            runner.close()
+
+    return OpenRelease(Release(release_name(plan_path), pairs, refused), close)
+
+
+def release_name(plan_path: Path) -> str:
+    """Return what device and edge call the same plan: the first 16 digits of its file's SHA-256."""
+    return sha256_of_file(str(plan_path))[:16]
+
+
+def chosen_candidates(policy: PartitionPolicy) -> list[dict[str, Any]]:
+    """Return the candidates that the edge has a part in, of all envelopes, the first of equal pairs."""
+    numbers = dict.fromkeys(number for envelope in policy.envelopes for number in envelope.candidates)
+    found = [policy.candidates[number] for number in numbers]
+    return [candidate for candidate in found if candidate["layer"] != OUTPUT]
+
+
+def _describe(folder: Path, candidate: dict[str, Any]) -> tuple[Pair, Callable[[Target], tuple[ServedPair, Runner]]]:
+    """Return the pair of a candidate, and what opens the edge's part of it."""
+    variant, layer, precision = candidate["variant"], candidate["layer"], candidate.get("precision", "fp32")
+    if layer == INPUT:
+        where = (folder / candidate["files"]["whole"]).parent
+        whole = read_whole(where)
+        pair = Pair(variant, layer, precision, candidate["coding"].split()[0], whole.model.sha256)
+        return pair, lambda target: _open_whole(where, pair, target)
+    where = (folder / candidate["files"]["tail"]).parent
+    codec = read_feature_codec(where, read_split(where, layer))
+    pair = Pair(variant, layer, precision, "feature", codec.associated_data.decode("ascii"))
+    return pair, lambda target: _open_tail(where, pair, target)
+
+
+def _open_tail(folder: Path, pair: Pair, target: Target) -> tuple[ServedPair, Runner]:
+    _, tail = items_of_layer(folder, pair.layer, pair.precision)
+    codec = read_feature_codec(folder, read_split(folder, pair.layer))
+    sent = golden_head_outputs(read_golden(folder, tail.golden))
+    message = codec.encode([array[:1] for array in sent])
+    if not target.uint8:
+        codec = codec._replace(tensors=tuple(without_uint8(tensor) for tensor in codec.tensors))
+    return _tried(pair, tail, target, codec.decode, codec.decode(message))
+
+
+def _open_whole(folder: Path, pair: Pair, target: Target) -> tuple[ServedPair, Runner]:
+    item = item_of_whole(folder, pair.precision)
+    golden = read_golden(folder, item.golden)
+    shape = read_golden(folder, read_whole(folder).golden)["images"][0].shape
+
+    def decode(payload: bytes) -> Arrays:
+        image = decode_raw(payload, shape)
+        return [preprocessing.apply(item.preprocessing, image[np.newaxis]).astype(np.float32, copy=False)]
+
+    return _tried(pair, item, target, decode, [golden["inputs"][:1]])
+
+
+def _tried(
+    pair: Pair, item: BuildItem, target: Target, decode: Callable[[bytes], Arrays], sample: Arrays
+) -> tuple[ServedPair, Runner]:
+    """Open an item's engine and run it, alone and in the largest batch that it takes."""
+    runner = open_engine(item, target)
+    outputs = _outputs_of(item, target)
+    try:
+        runner(sample)
+        most = _MOST_BATCH if target.backend == "onnxruntime" and _takes(runner, sample, _MOST_BATCH) else 1
+    except BaseException:
+        runner.close()
+        raise
+    return ServedPair(pair, outputs, most, decode, runner), runner
+
+
+def _takes(runner: Runner, sample: Arrays, count: int) -> bool:
+    """Tell whether an engine takes `count` samples at once: graphs of a fixed batch do not."""
+    try:
+        found = runner([np.concatenate([array] * count) for array in sample])
+    except CoopexportError:
+        return False
+    return all(len(array) == count for array in found)
+
+
+def _outputs_of(item: BuildItem, target: Target) -> tuple[Output, ...]:
+    """Return an engine's outputs for one sample, as its identity has them."""
+    path = item.engine_path(target)
+    described = read_identity(str(path)).outputs
+    return tuple(
+        Output(
+            output["name"],
+            output["dtype"],
+            tuple(1 if index == 0 else int(size) for index, size in enumerate(output["shape"])),
+        )
+        for output in described
+    )
