@@ -48,6 +48,11 @@ def _run(options: Any) -> int:
         from jetson.agent.check_command import check
 
         return check(options.order, options.result, options.maker, options.json)
+    if options.command == "run":
+        from jetson.agent.run_command import RunOptions, run
+
+        known = {key: value for key, value in vars(options).items() if key in RunOptions._fields}
+        return run(RunOptions(**known), options.json)
     from jetson.agent.bench_command import BenchOptions, bench
 
     given = BenchOptions(options.order, options.result or "", options.output or "", options.rounds, options.maker)
@@ -81,9 +86,29 @@ def _parser(version: str) -> argparse.ArgumentParser:
             "--with", dest="maker", choices=("module", "trtexec"), default="",
             help="TensorRT's Python module or trtexec; default: the module where it is",
         )  # fmt: skip
-    for command in (probe, build, check, bench):
+    run = commands.add_parser("run", help="run frames through this device and its edge server, by a plan")
+    _add_run_options(run)
+    for command in (probe, build, check, bench, run):
         command.add_argument("--json", action="store_true", help="one JSON object per line on stdout")
     return parser
+
+
+def _add_run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--plan", required=True, help="plan.json of coopexport select, its variants' folders beside it")
+    run.add_argument("--target", required=True, help="what its engines here were built for, e.g. orin-nano")
+    run.add_argument("--frames", required=True, help="a .npy, .npz or .ppm file, a folder of such, - or camera:0")
+    run.add_argument("--repeat", action="store_true", help="begin anew when the files end")
+    run.add_argument("--rate", type=float, default=0.0, help="frames per second at most; default: as many as can be")
+    run.add_argument("--edge", default="", help="HOST:PORT of coopexport serve; default: this device alone")
+    run.add_argument("--name", default="", help="what this device is called there; default: its host name")
+    run.add_argument("--deadline-ms", type=float, help="answer alone where the edge would be later than this")
+    run.add_argument("--depth", type=_positive, default=2, help="frames under way to the edge at once; default: 2")
+    run.add_argument("--as-ready", dest="in_order", action="store_false", help="results as they come, in any order")
+    run.add_argument("--way", type=int, help="always the candidate of this number, not the plan's choice")
+    run.add_argument("--authority", help="PEM file of who signs the server's certificate: speak TLS")
+    run.add_argument("--certificate", help="PEM file of this device's own certificate")
+    run.add_argument("--key", help="PEM file of its key")
+    run.add_argument("--slowdown", type=float, default=1.0, help="compute so many times slower; for experiments")
 
 
 def _positive(text: str) -> int:

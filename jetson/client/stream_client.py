@@ -1,0 +1,338 @@
+"""The device's end of the framed stream: one warm connection, several requests under way, no thread of its own."""
+
+import collections
+import select
+import socket
+import ssl
+import threading
+import time
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+
+from jetson.errors import DamagedFileError, DeviceError, UnsupportedError, one_line
+from jetson.stream import refusals
+from jetson.stream.frames import (
+    CLOSING,
+    HELLO,
+    LARGEST_NUMBER,
+    MOST_BODY_BYTES,
+    PREFACE,
+    PROBE,
+    PROBED,
+    REFUSED,
+    REQUEST,
+    RESULT,
+    SEQUENCES,
+    WELCOME,
+    Bytes,
+    FrameReader,
+    frame_bytes,
+    write_frame,
+)
+from jetson.stream.hello import Hello, Output, Welcome, hello_bytes, read_welcome
+
+_READ_BYTES = 1 << 18
+_HELLO_SEQUENCE = 0
+_WATCH_S = 0.2  # between two looks at whether the connection is closed
+
+
+class Address(NamedTuple):
+    """Where the server listens. `tls`: how to know it, and what to show it; None for plain TCP."""
+
+    host: str
+    port: int
+    tls: Optional[ssl.SSLContext] = None
+
+
+class Answer(NamedTuple):
+    """What came back for one request or probe. Times are of this machine's monotonic clock, in seconds.
+
+    `is_exact`: whether `arrived_s` is when it arrived; else it may have waited to be read.
+
+    `outputs`: of a result, as NumPy arrays; None where it was refused, for the `reason` (a number of
+    jetson.stream.refusals), and of a probe. `queue_ms`, `compute_ms`: as the server took them, up to 655 ms.
+    `sent_bytes`, `received_bytes`: of the frames.
+    """
+
+    sequence: int
+    sent_s: float
+    arrived_s: float
+    outputs: Optional[List[Any]] = None
+    reason: int = 0
+    words: str = ""
+    queue_ms: float = 0.0
+    compute_ms: float = 0.0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    is_exact: bool = True
+
+
+class _Sent(NamedTuple):
+    sent_s: float
+    route: int
+    sent_bytes: int
+
+
+class StreamClient:
+    """A connection that was welcomed. Not for several threads. Any error of it means: close it, and open another.
+
+    `welcome`: what the server said. `is_closing`: it asks to be asked elsewhere; what is under way is still answered.
+    """
+
+    def __init__(self, sock: Any, welcome: Welcome, reader: FrameReader, has_checksum: bool) -> None:
+        self.welcome = welcome
+        self.is_closing = False
+        self._sock, self._reader, self._has_checksum = sock, reader, has_checksum
+        self._unsent = collections.deque()  # type: Deque[Bytes]
+        self._under_way = collections.OrderedDict()  # type: Dict[int, _Sent]
+        self._next = 1
+        self._watch = _Watch(sock)
+
+    @property
+    def under_way(self) -> int:
+        """How many requests and probes have no answer yet."""
+        return len(self._under_way)
+
+    @property
+    def can_send(self) -> bool:
+        """Whether the server takes one more request now."""
+        return len(self._under_way) < self.welcome.most_in_flight and not self.is_closing
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, for select."""
+        return int(self._sock.fileno())
+
+    def send(self, route: int, payload: Sequence[Bytes], deadline_ms: float = 0.0) -> int:
+        """Send a request, as far as the socket takes it, and return its sequence number.
+
+        `route`: place of the pair in the hello. `payload`: parts, sent one after the other. `deadline_ms`: from now on;
+        0 for none, at most 65,535. Raises DeviceError when the connection is lost.
+        """
+        deadline = 0 if not deadline_ms else max(1, min(LARGEST_NUMBER, int(deadline_ms)))
+        return self._send(REQUEST, route, deadline, payload)
+
+    def probe(self, size_bytes: int) -> int:
+        """Send that many bytes which the server acknowledges at once; returns the sequence number."""
+        return self._send(PROBE, 0, 0, (bytes(size_bytes),))
+
+    def collect(self, timeout_s: float = 0.0) -> List[Answer]:
+        """Send what is left, and return the answers that have arrived; wait at most `timeout_s` for the first.
+
+        Raises DeviceError when the connection is lost, DamagedFileError for what no server sends.
+        """
+        end_s = time.monotonic() + timeout_s
+        waited = False
+        while True:
+            answers = self._read(time.monotonic() if waited else self._watch.seen_s)
+            left_s = end_s - time.monotonic()
+            if answers or left_s <= 0:
+                if self._under_way:
+                    self._watch.begin()
+                return answers
+            waited = self._wait(left_s)
+
+    def close(self) -> None:
+        """Close the connection; what is under way is lost."""
+        self._under_way.clear()
+        self._watch.end()
+        self._sock.close()
+
+    def _send(self, kind: int, first: int, second: int, payload: Sequence[Bytes]) -> int:
+        sequence = self._next
+        while sequence in self._under_way or sequence == _HELLO_SEQUENCE:
+            sequence = (sequence + 1) % SEQUENCES
+        self._next = (sequence + 1) % SEQUENCES
+        parts = write_frame(kind, sequence, first, second, payload, self._has_checksum)
+        size = sum(len(part) for part in parts)
+        self._under_way[sequence] = _Sent(time.monotonic(), first, size)
+        self._unsent.append(b"".join(parts) if size <= _READ_BYTES else parts[0])
+        if size > _READ_BYTES:
+            self._unsent.extend(parts[1:])
+        self._flush()
+        self._watch.begin()
+        return sequence
+
+    def _flush(self) -> None:
+        while self._unsent:
+            data = self._unsent[0]
+            try:
+                count = self._sock.send(data)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            except (OSError, ValueError) as error:
+                raise _lost(error) from None
+            if count == len(data):
+                self._unsent.popleft()
+            else:
+                self._unsent[0] = memoryview(data)[count:]
+
+    def _wait(self, timeout_s: float) -> bool:
+        """Wait until something arrived, or can be sent; flush, and tell whether anything arrived."""
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return True
+        try:
+            readable, writable, _ = select.select([self._sock], [self._sock] if self._unsent else [], [], timeout_s)
+        except (OSError, ValueError) as error:
+            raise _lost(error) from None
+        if writable:
+            self._flush()
+        return bool(readable)
+
+    def _read(self, seen_s: Optional[float]) -> List[Answer]:
+        """Return what has arrived; `seen_s`: when the first of it did, None where nobody looked."""
+        answers: List[Answer] = []
+        if self._unsent:
+            self._flush()
+        while True:
+            try:
+                data = self._sock.recv(_READ_BYTES)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return answers
+            except (OSError, ValueError) as error:
+                raise _lost(error) from None
+            if not data:
+                raise _lost("the server closed it")
+            for frame in self._reader.feed(data):
+                exact = seen_s is not None and not answers
+                answer = self._answer(frame, seen_s if exact else time.monotonic())  # type: ignore[arg-type]
+                if answer is not None:
+                    answers.append(answer._replace(is_exact=exact))
+            if answers:
+                return answers
+
+    def _answer(self, frame: Any, arrived_s: float) -> Optional[Answer]:
+        if frame.kind == CLOSING:
+            self.is_closing = True
+            return None
+        sent = self._under_way.pop(frame.sequence, None)
+        if sent is None:
+            raise DamagedFileError("the server answers request {}, which was not asked".format(frame.sequence))
+        size = frame_bytes(len(frame.body), self._has_checksum)
+        answer = Answer(frame.sequence, sent.sent_s, arrived_s, sent_bytes=sent.sent_bytes, received_bytes=size)
+        if frame.kind == RESULT:
+            outputs = _arrays(frame.body, self.welcome.routes[sent.route].outputs)
+            return answer._replace(outputs=outputs, queue_ms=frame.first / 100.0, compute_ms=frame.second / 100.0)
+        if frame.kind == REFUSED:
+            words = one_line(frame.body.decode("utf-8", "replace")) or refusals.words_of(frame.first)
+            return answer._replace(reason=frame.first, words=words)
+        if frame.kind != PROBED:
+            raise DamagedFileError("the server answers a request with a frame of kind {}".format(frame.kind))
+        return answer
+
+
+class _Watch:
+    """A thread that notes when a socket can be read, while its owner computes: what waits to be read is no slower link.
+
+    `seen_s`: since when there is something, as far as it was watched; None otherwise.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self.seen_s = None  # type: Optional[float]
+        self._sock = sock
+        self._asked = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def begin(self) -> None:
+        """Watch for the next arrival."""
+        self.seen_s = None
+        self._asked.set()
+
+    def end(self) -> None:
+        """End the thread; it is gone before the socket is closed, whose number may then be another one's."""
+        self._over = True
+        self._asked.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._asked.wait()
+            if self._over:
+                return
+            try:
+                readable, _, _ = select.select([self._sock], [], [], _WATCH_S)
+            except (OSError, ValueError):
+                return
+            if readable and not self._over:
+                self._asked.clear()
+                self.seen_s = time.monotonic()
+
+
+def connect(address: Address, hello: Hello, timeout_s: float) -> StreamClient:
+    """Connect and shake hands within `timeout_s`; raises DeviceError, and UnsupportedError when the server refuses."""
+    end_s = time.monotonic() + timeout_s
+    where = "{}:{}".format(address.host, address.port)
+    try:
+        sock: Any = socket.create_connection((address.host, address.port), timeout_s)
+    except OSError as error:
+        raise DeviceError("{} cannot be reached: {}".format(where, error.strerror or one_line(error))) from None
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if address.tls is not None:
+            sock.settimeout(_left(end_s))
+            sock = address.tls.wrap_socket(sock, server_hostname=address.host)
+        has_checksum = address.tls is None
+        reader = FrameReader(MOST_BODY_BYTES, has_checksum, from_server=True)
+        parts = write_frame(HELLO, _HELLO_SEQUENCE, 0, 0, [hello_bytes(hello)], has_checksum)
+        sock.settimeout(_left(end_s))
+        sock.sendall(PREFACE + b"".join(parts))
+        welcome = _welcome(sock, reader, end_s, where)
+        if len(welcome.routes) != len(hello.pairs):
+            raise DamagedFileError(
+                "{} answers of {} pairs, asked were {}".format(where, len(welcome.routes), len(hello.pairs))
+            )
+        sock.setblocking(False)
+    except (OSError, ValueError) as error:
+        sock.close()
+        why = "no answer in {:.1f} s".format(timeout_s) if isinstance(error, socket.timeout) else one_line(error)
+        raise DeviceError("{} does not let this device in: {}".format(where, why)) from None
+    except Exception:
+        sock.close()
+        raise
+    return StreamClient(sock, welcome, reader, has_checksum)
+
+
+def _welcome(sock: Any, reader: FrameReader, end_s: float, where: str) -> Welcome:
+    while True:
+        sock.settimeout(_left(end_s))
+        data = sock.recv(_READ_BYTES)
+        if not data:
+            raise DeviceError("{} closed the connection in the handshake: is it a coopexport server?".format(where))
+        for frame in reader.feed(data):
+            if frame.kind == WELCOME:
+                return read_welcome(frame.body)
+            if frame.kind == REFUSED:
+                raise UnsupportedError("{}: {}".format(where, one_line(frame.body.decode("utf-8", "replace"))))
+            raise DamagedFileError("{} greets with a frame of kind {}".format(where, frame.kind))
+
+
+def _left(end_s: float) -> float:
+    left_s = end_s - time.monotonic()
+    if left_s <= 0:
+        raise socket.timeout("timed out")
+    return left_s
+
+
+def _arrays(body: bytes, outputs: Tuple[Output, ...]) -> List[Any]:
+    """Return a result's arrays, each its own memory; raises DamagedFileError unless the body is just these."""
+    import numpy as np
+
+    arrays, offset = [], 0
+    for output in outputs:
+        dtype = np.dtype(output.dtype).newbyteorder("<")
+        count = 1
+        for size in output.shape:
+            count *= size
+        if len(body) < offset + count * dtype.itemsize:
+            raise DamagedFileError("a result of {} bytes is too short for its outputs".format(len(body)))
+        array = np.frombuffer(body, dtype, count, offset).reshape(output.shape)
+        arrays.append(array.astype(dtype.newbyteorder("=")))
+        offset += count * dtype.itemsize
+    if offset != len(body):
+        raise DamagedFileError("a result of {} bytes, its outputs have {}".format(len(body), offset))
+    return arrays
+
+
+def _lost(why: Any) -> DeviceError:
+    words = why.strerror if isinstance(why, OSError) and why.strerror else one_line(why)
+    return DeviceError("the connection to the server is lost: {}".format(words))

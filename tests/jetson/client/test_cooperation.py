@@ -1,0 +1,230 @@
+"""Frames through device and edge: each answered once, in order, in time, whatever the edge does."""
+
+import time
+
+import numpy as np
+import pytest
+from stream_examples import PAIR, release, serving
+
+from benchmarks.links.emulation.profile import LinkProfile
+from benchmarks.links.emulation.proxy import ShapingProxy
+from jetson.client.cooperation import Cooperation, Settings
+from jetson.client.device_pairs import DeviceRelease, Way
+from jetson.client.edge import Edge
+from jetson.client.stream_client import Address
+from jetson.runtime.partition_policy import PartitionPolicy
+from jetson.stream.hello import Hello, Route, Welcome
+
+SPLIT, ALONE = 0, 1
+CANDIDATES = [
+    {"layer": "pool1", "device_ms": 0.1, "edge_ms": 0.1, "payload_bytes": 60, "wire_bytes": 190, "loss_points": 0.5},
+    {"layer": "output", "device_ms": 30.0, "edge_ms": 0.0, "payload_bytes": 0, "wire_bytes": 0, "loss_points": 0.0},
+]
+
+
+def frame(number):
+    return np.full((2, 2, 3), number % 200 + 1, np.uint8)
+
+
+def device(candidates=CANDIDATES):
+    def encode(image):
+        return [bytes([image[0, 0, 0]]) * 60]
+
+    def compute(image):
+        time.sleep(0.002)
+        return [np.array([[-1.0, image[0, 0, 0]]], np.float32)]
+
+    ways = {
+        SPLIT: Way(SPLIT, PAIR, encode, None, 0.1, 0.1, 60.0),
+        ALONE: Way(ALONE, None, None, compute, 30.0, 0.0, 0.0),
+    }
+    policy = PartitionPolicy([], candidates, {"hysteresis": {"percent": 5.0}, "bound": {}}, [])
+    return DeviceRelease("r1", policy, ways, {}, ways[ALONE], ())
+
+
+class Runs:
+    """A device that runs frames and keeps their results."""
+
+    def __init__(self, address, settings):
+        self.results = []
+        self.edge = Edge(address, Hello("r1", "test", (PAIR,)), timeout_s=1.0)
+        self.cooperation = Cooperation(device(), self.edge, {SPLIT: 0}, settings, self.results.append)
+        self.count = 0
+
+    def offer(self, count, pause_s=0.0):
+        for _ in range(count):
+            self.cooperation.offer(frame(self.count))
+            self.count += 1
+            if pause_s:
+                self.cooperation.poll(pause_s)
+
+    def finish(self):
+        self.cooperation.finish()
+        self.edge.close()
+        assert [result.number for result in self.results] == list(range(self.count))
+        for result in self.results:
+            assert result.outputs[0][0, 1] == frame(result.number)[0, 0, 0], "the answer of another frame"
+        return [result.way for result in self.results]
+
+
+def test_frames_go_to_the_edge_once_the_link_is_known():
+    with serving() as (_, address):
+        runs = Runs(address, Settings())
+        assert runs.edge.await_client(5.0) is not None
+        runs.offer(60)
+        ways = runs.finish()
+    assert ways[-30:] == [SPLIT] * 30
+    assert all(not result.why_alone for result in runs.results)
+    assert runs.results[-1].sent_bytes == 74
+
+
+def test_without_an_edge_the_device_answers_alone():
+    runs = Runs(Address("127.0.0.1", 1), Settings(deadline_ms=200.0))
+    runs.offer(5, 0.01)
+    assert runs.finish() == [ALONE] * 5
+    assert "cannot be reached" in runs.results[-1].why_alone
+
+
+def test_a_server_that_dies_costs_no_frame_and_its_successor_is_found():
+    with serving() as (_, first), serving() as (server, second):
+        proxy = ShapingProxy(second.host, second.port, LinkProfile())
+        runs = Runs(Address(*proxy.address), Settings(deadline_ms=200.0))
+        runs.edge.await_client(5.0)
+        runs.offer(40)
+        server.stop(1.0)
+        runs.offer(20, 0.005)
+        proxy.retarget(first.host, first.port)
+        runs.offer(200, 0.01)
+        ways = runs.finish()
+        proxy.close()
+    assert SPLIT in ways[:40]
+    assert ways[50:60] == [ALONE] * 10
+    assert ways[-20:] == [SPLIT] * 20
+
+
+@pytest.fixture
+def shaped():
+    with serving() as (_, address):
+        proxy = ShapingProxy(address.host, address.port, LinkProfile(2e7, 0.5))
+        runs = Runs(Address(*proxy.address), Settings(deadline_ms=120.0))
+        runs.edge.await_client(5.0)
+        yield proxy, runs
+        proxy.close()
+
+
+def test_an_outage_is_answered_alone_and_the_edge_used_again_afterwards(shaped):
+    proxy, runs = shaped
+    runs.offer(40)
+    proxy.set(LinkProfile(2e7, 0.5, is_up=False))
+    runs.offer(10, 0.01)
+    proxy.set(LinkProfile(2e7, 0.5))
+    runs.offer(250, 0.01)
+    ways = runs.finish()
+    assert SPLIT in ways[:40]
+    assert ways[44:50] == [ALONE] * 6
+    assert SPLIT in ways[-30:]
+
+
+def test_a_connection_that_breaks_costs_no_frame(shaped):
+    proxy, runs = shaped
+    for _ in range(4):
+        runs.offer(20, 0.002)
+        proxy.cut()
+    runs.offer(100, 0.01)
+    assert SPLIT in runs.finish()[-30:]
+
+
+def test_bytes_that_change_on_the_way_never_become_an_answer(shaped):
+    proxy, runs = shaped
+    runs.offer(30)
+    state = {"count": 0}
+
+    def tamper(data):
+        state["count"] += 1
+        if state["count"] % 3:
+            return data
+        return data[:-1] + bytes([data[-1] ^ 0x10])
+
+    proxy.tamper = tamper
+    runs.offer(60, 0.005)
+    proxy.tamper = None
+    runs.offer(20, 0.005)
+    runs.finish()  # every answer is that of its own frame
+
+
+class SilentEdge:
+    """An edge that welcomes and then never answers; waiting for it is the only thing that takes time."""
+
+    is_wanted, said = True, ""
+
+    def __init__(self):
+        self.now_s, self.sent = 50.0, []
+        self.client = self
+        self.can_send, self.welcome = True, Welcome("r1", "silent", 1 << 20, 64, (Route(),))
+
+    def send(self, route, payload, deadline_ms):
+        self.sent.append(deadline_ms)
+        return len(self.sent)
+
+    def probe(self, size_bytes):
+        return 1000
+
+    def collect(self, timeout_s):
+        self.now_s += timeout_s
+        return []
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_frame_that_the_edge_never_answers_is_answered_alone_within_its_deadline(depth):
+    edge, results = SilentEdge(), []
+    release_ = device()
+
+    def compute(image):
+        edge.now_s += 0.030  # as the plan says
+        return [np.array([[-1.0, image[0, 0, 0]]], np.float32)]
+
+    ways = {**release_.ways, ALONE: release_.ways[ALONE]._replace(compute=compute)}
+    release_ = release_._replace(ways=ways, local=ways[ALONE])
+    runs = Cooperation(
+        release_, edge, {SPLIT: 0}, Settings(deadline_ms=250.0, depth=depth, way=SPLIT), results.append,
+        lambda: edge.now_s,
+    )  # fmt: skip
+    for number in range(20):
+        runs.offer(frame(number))
+        runs.poll(0.005)
+    runs.finish()
+    assert [result.number for result in results] == list(range(20))
+    assert max(result.total_ms for result in results) <= 250.0
+    assert 0 < len(edge.sent) < 20  # it is tried, and then left alone
+    assert edge.sent[0] == pytest.approx(250.0)
+
+
+def test_a_wrong_release_is_said_and_the_device_goes_on_alone():
+    with serving(release("another")) as (_, address):
+        runs = Runs(address, Settings())
+        runs.edge.await_client(0.5)
+        runs.offer(3)
+        assert runs.finish() == [ALONE] * 3
+    assert "release another" in runs.results[-1].why_alone
+
+
+def test_results_may_come_as_they_are_ready():
+    with serving() as (_, address):
+        runs = Runs(address, Settings(in_order=False, depth=4))
+        runs.edge.await_client(5.0)
+        runs.offer(60)
+        runs.cooperation.finish()
+        runs.edge.close()
+    assert sorted(result.number for result in runs.results) == list(range(60))
+
+
+def test_a_swap_of_the_server_moves_the_device_without_a_gap():
+    with serving() as (server, address):
+        runs = Runs(address, Settings(deadline_ms=500.0))
+        runs.edge.await_client(5.0)
+        runs.offer(40, 0.002)
+        server.swap(release("r1"))
+        runs.offer(100, 0.005)
+        ways = runs.finish()
+    assert ways[-20:] == [SPLIT] * 20
+    assert not any(result.failure for result in runs.results)
