@@ -18,6 +18,7 @@ SHORT_FILES = {
     "benchmarks/prediction/entropy_coders.py": "it reads files of runs; predictions themselves know rows only",
     "engines/backends/registry.py": "it imports every backend; whoever needs one only must not",
     "engines/building/open_engine.py": "the one place where a project's engines are opened",
+    "engines/serving/release.py": "what connections know of a plan, without its engines",
     "engines/targets/lookup.py": "what other rooms need of targets",
     "exporter/bundles/accuracy_bound.py": "training, splitting and selection judge by it",
     "exporter/bundles/records.py": "what all manifests share",
@@ -29,6 +30,7 @@ SHORT_FILES = {
     "jetson/agent/measuring/energy.py": "it knows stages; the measuring knows functions alone",
     "jetson/agent/probe_command.py": "it needs no NumPy",
     "jetson/agent/measuring/built_files.py": "a sitting and the step for memory load engines by it",
+    "jetson/client/slowdown.py": "it is for experiments only",
     "jetson/cuda/choice.py": "it imports every way to device memory",
     "jetson/cuda/free_memory.py": "who measures memory needs it; who runs engines does not",
     "jetson/cuda/gpu_times.py": "TensorRT's module and trtexec both tell these times",
@@ -38,6 +40,8 @@ SHORT_FILES = {
     "jetson/runtime/gpu_rounds.py": "the host's rounds and the device's are read by it",
     "jetson/runtime/steadiness.py": "the test that ends a warm-up, apart from taking samples",
     "jetson/version.py": "the build reads it",
+    "jetson/stream/packets.py": "who counts bytes on a link needs it, and no frames",
+    "jetson/stream/refusals.py": "what both ends name reasons by",
 }
 
 

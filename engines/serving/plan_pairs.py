@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from engines.backends.interface import Runner
 from engines.building.build_items import BuildItem, item_of_whole, items_of_layer
@@ -20,17 +22,20 @@ from exporter.bundles.golden import golden_head_outputs
 from exporter.progress import OnProgress, counter
 from exporter.variants.choice import naming
 from jetson.engines.identity import read_identity
-from jetson.errors import CoopexportError, StaleError
+from jetson.errors import CoopexportError, InputError, StaleError
 from jetson.files.atomic_files import sha256_of_file
 from jetson.runtime import preprocessing
+from jetson.runtime.image_parts import as_sent
 from jetson.runtime.partition_policy import PartitionPolicy, read_partition_policy
+from jetson.stream.frames import without_checksum
 from jetson.stream.hello import Output, Pair
 from jetson.wire.feature import without_uint8
-from jetson.wire.image_message import decode_raw
+from jetson.wire.image_message import ImageCoding, decode_image
 
 INPUT, OUTPUT = "input", "output"
 # A batch gains little beyond it on a processor, and makes the first of it wait.
 _MOST_BATCH = 8
+_MOST_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -92,8 +97,10 @@ def _describe(folder: Path, candidate: dict[str, Any]) -> tuple[Pair, Callable[[
     if layer == INPUT:
         where = (folder / candidate["files"]["whole"]).parent
         whole = read_whole(where)
-        pair = Pair(variant, layer, precision, candidate["coding"].split()[0], whole.model.sha256)
-        return pair, lambda target: _open_whole(where, pair, target)
+        name = candidate["coding"].split()[0]
+        coding = next((one for one in whole.codings() if one.name == name), ImageCoding(name))
+        pair = Pair(variant, layer, precision, name, whole.model.sha256)
+        return pair, lambda target: _open_whole(where, pair, coding, target)
     where = (folder / candidate["files"]["tail"]).parent
     codec = read_feature_codec(where, read_split(where, layer))
     pair = Pair(variant, layer, precision, "feature", codec.associated_data.decode("ascii"))
@@ -110,16 +117,29 @@ def _open_tail(folder: Path, pair: Pair, target: Target) -> tuple[ServedPair, Ru
     return _tried(pair, tail, target, codec.decode, codec.decode(message))
 
 
-def _open_whole(folder: Path, pair: Pair, target: Target) -> tuple[ServedPair, Runner]:
+def _open_whole(folder: Path, pair: Pair, coding: ImageCoding, target: Target) -> tuple[ServedPair, Runner]:
     item = item_of_whole(folder, pair.precision)
-    golden = read_golden(folder, item.golden)
-    shape = read_golden(folder, read_whole(folder).golden)["images"][0].shape
+    golden = read_golden(folder, read_whole(folder).golden)
+    declaration = item.preprocessing
+    sent = as_sent(declaration, coding, golden["images"][0])
+    left = preprocessing.after_resizing(declaration) if coding.is_resized else declaration
 
     def decode(payload: bytes) -> Arrays:
-        image = decode_raw(payload, shape)
-        return [preprocessing.apply(item.preprocessing, image[np.newaxis]).astype(np.float32, copy=False)]
+        if coding.quality is not None:
+            payload = without_checksum(payload)
+            _check_pixels(payload)
+        image = decode_image(coding, payload, sent.shape)
+        return [preprocessing.apply(left, image[np.newaxis]).astype(np.float32, copy=False)]
 
     return _tried(pair, item, target, decode, [golden["inputs"][:1]])
+
+
+def _check_pixels(payload: bytes) -> None:
+    """Refuse a picture that would fill the memory, before it is decoded; raises CoopexportError."""
+    with Image.open(io.BytesIO(payload)) as picture:
+        width, height = picture.size
+    if width * height > _MOST_PIXELS:
+        raise InputError(f"a picture of {width} x {height}; it may have {_MOST_PIXELS:,} pixels")
 
 
 def _tried(

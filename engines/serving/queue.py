@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from engines.serving.served_pair import Arrays, ServedPair, run_batch
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import one_line
 from jetson.stream import refusals
 
 _LONGEST_REASON = 200
@@ -181,7 +181,7 @@ class Queue:
         for one in batch:
             try:
                 inputs.append(served.decode(one.request.payload))
-            except CoopexportError as error:
+            except Exception as error:  # noqa: BLE001  a payload that makes any decoder fail costs its own request
                 one.request.answer(Refusal(refusals.DAMAGED, one_line(error)[:_LONGEST_REASON]))
             else:
                 fit.append(one)

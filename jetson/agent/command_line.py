@@ -49,7 +49,7 @@ def _run(options: Any) -> int:
 
         return check(options.order, options.result, options.maker, options.json)
     if options.command == "run":
-        from jetson.agent.run_command import RunOptions, run
+        from jetson.client.run_command import RunOptions, run
 
         known = {key: value for key, value in vars(options).items() if key in RunOptions._fields}
         return run(RunOptions(**known), options.json)

@@ -6,7 +6,7 @@ late without it is answered by the device's own network, once.
 
 import collections
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from jetson.client.chooser import Chooser
 from jetson.client.device_pairs import DeviceRelease, Way
@@ -92,13 +92,13 @@ class Cooperation:
         self._release, self._edge, self._routes, self._settings = release, edge, routes, settings
         self._on_result, self._clock = on_result, clock
         self._chooser = Chooser(release.policy, ())
-        self._usable = set()  # type: Set[int]
-        self._served = None  # type: Optional[StreamClient]
-        self._flying = collections.OrderedDict()  # type: Dict[Tuple[StreamClient, int], _Flying]
-        self._probes = set()  # type: Set[Tuple[StreamClient, int]]
-        self._sizes_to_probe = []  # type: List[int]
-        self._waiting = {}  # type: Dict[int, FrameResult]
-        self._incoming_s = None  # type: Optional[float]
+        self._usable: Set[int] = set()
+        self._served: Optional[StreamClient] = None
+        self._flying: Dict[Tuple[StreamClient, int], _Flying] = collections.OrderedDict()
+        self._probes: Set[Tuple[StreamClient, int]] = set()
+        self._sizes_to_probe: List[int] = []
+        self._waiting: Dict[int, FrameResult] = {}
+        self._incoming_s: Optional[float] = None
         self._taken = self._told = 0
         self._failures, self._rest_s, self._resting_until_s = 0, _FIRST_REST_S, 0.0
         self._probed_s = -PROBE_PAUSE_S

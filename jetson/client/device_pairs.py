@@ -11,17 +11,20 @@ from jetson.files.atomic_files import sha256_of_file
 from jetson.files.json_files import read_json
 from jetson.runtime import preprocessing
 from jetson.runtime.bundle_manifest import read_bundle_manifest, read_feature_codec
+from jetson.runtime.image_parts import as_sent
 from jetson.runtime.partition_policy import PartitionPolicy, read_partition_policy
+from jetson.stream.frames import Bytes, with_checksum
 from jetson.stream.hello import Pair
 from jetson.wire.feature import without_uint8
-from jetson.wire.image_message import raw_payload
+from jetson.wire.image_message import IMAGE_CODINGS, ImageCoding, encode_image
+from jetson.wire.pictures import check_picture_codec
 
 INPUT, OUTPUT = "input", "output"
 WHOLE_SCHEMA = "coopexport.whole/1.1"
 _SUFFIXES = (".onnx", ".engine")
 Image = Any
 # From an image (height x width x 3, uint8) to what is sent.
-Encode = Callable[[Image], List[bytes]]
+Encode = Callable[[Image], List[Bytes]]
 # From an image to the network's outputs.
 Compute = Callable[[Image], List[Any]]
 
@@ -116,7 +119,7 @@ class _Opener:
 
     def __init__(self, folder: str, target: str, probe: Probe, load: LoadEngine) -> None:
         self._folder, self._target, self._probe, self._load = folder, target, probe, load
-        self._opened = {}  # type: Dict[str, _Engine]
+        self._opened: Dict[str, _Engine] = {}
 
     @property
     def runners(self) -> List[Any]:
@@ -132,9 +135,9 @@ class _Opener:
             whole = read_json(os.path.join(folder, "whole.json"), WHOLE_SCHEMA)
             declaration = preprocessing.from_json(whole["preprocessing"])
             if layer == INPUT:
-                kind = candidate["coding"].split()[0]
-                pair = Pair(variant, layer, precision, kind, whole["model"]["sha256"])
-                return Way(number, pair, _picture(kind), None, *times)
+                coding = _image_coding(candidate["coding"])
+                pair = Pair(variant, layer, precision, coding.name, whole["model"]["sha256"])
+                return Way(number, pair, _image_encoder(coding, declaration), None, *times)
             sha256 = whole["model"]["sha256"]
             runner = self._engine(folder, "whole", variant, "whole", "whole", precision, sha256).runner
 
@@ -150,7 +153,7 @@ class _Opener:
             codec = codec._replace(tensors=tuple(without_uint8(tensor) for tensor in codec.tensors))
         pair = Pair(variant, layer, precision, "feature", codec.associated_data.decode("ascii"))
 
-        def encode(image: Image) -> List[bytes]:
+        def encode(image: Image) -> List[Bytes]:
             return [codec.encode(head.runner([_prepared(manifest.preprocessing, image)]))]
 
         return Way(number, pair, encode, None, *times)
@@ -174,7 +177,17 @@ def _prepared(declaration: preprocessing.Preprocessing, image: Image) -> Any:
     return preprocessing.apply(declaration, image[None]).astype("float32", copy=False)
 
 
-def _picture(kind: str) -> Encode:
-    if kind == "raw":
-        return lambda image: [raw_payload(image)]
-    raise UnsupportedError("this device cannot send pictures as {}".format(kind))
+def _image_coding(coding: str) -> ImageCoding:
+    """Return what a candidate cut at the input is coded by: "raw", "jpeg q40", "resized-webp q61"."""
+    name, _, quality = coding.partition(" q")
+    if name not in IMAGE_CODINGS or not (quality.isdigit() or not quality):
+        raise UnsupportedError("this version knows no coding {}".format(coding), fix="copy a newer agent")
+    return ImageCoding(name, int(quality) if quality else None)
+
+
+def _image_encoder(coding: ImageCoding, declaration: preprocessing.Preprocessing) -> Encode:
+    """Return what codes an image; raises UnsupportedError where this Python cannot."""
+    if coding.quality is None:
+        return lambda image: [encode_image(coding, as_sent(declaration, coding, image))]
+    check_picture_codec(coding.codec)
+    return lambda image: with_checksum(encode_image(coding, as_sent(declaration, coding, image)))

@@ -34,9 +34,9 @@ class Edge:
     ) -> None:
         self.said = ""
         self._address, self._hello, self._timeout_s, self._clock = address, hello, timeout_s, clock
-        self._client = None  # type: Optional[StreamClient]
-        self._retiring = []  # type: List[StreamClient]
-        self._attempt = None  # type: Optional[_Attempt]
+        self._client: Optional[StreamClient] = None
+        self._retiring: List[StreamClient] = []
+        self._attempt: Optional[_Attempt] = None
         self._pause_s = _FIRST_PAUSE_S
         self._next_s = 0.0
 
@@ -123,7 +123,7 @@ class _Attempt:
     """One attempt to connect, in a thread of its own: an address that does not answer must not stop a frame."""
 
     def __init__(self, address: Address, hello: Hello, timeout_s: float) -> None:
-        self.client = None  # type: Optional[StreamClient]
+        self.client: Optional[StreamClient] = None
         self.said = ""
         self.is_final = False
         self._abandoned = False

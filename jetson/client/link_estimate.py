@@ -7,7 +7,7 @@ is infinite, and whoever needs to know more sends a probe.
 
 import collections
 import math
-from typing import Iterable, NamedTuple, Optional
+from typing import Deque, Iterable, NamedTuple, Optional
 
 # Of a link that changes, what is older says little.
 _WINDOW, _WINDOW_S = 24, 10.0
@@ -46,8 +46,8 @@ class LinkEstimate:
     """Takes messages as they come back and says what the link is like now."""
 
     def __init__(self) -> None:
-        self._seen = collections.deque(maxlen=_WINDOW)  # type: Deque[Seen]
-        self._state = None  # type: Optional[LinkState]
+        self._seen: Deque[Seen] = collections.deque(maxlen=_WINDOW)
+        self._state: Optional[LinkState] = None
         self._noise_ms = _LEAST_NOISE_MS
         self.changes = 0
 

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from jetson.errors import DamagedFileError, DeviceError, UnsupportedError, one_line
 from jetson.stream import refusals
@@ -82,8 +82,8 @@ class StreamClient:
         self.welcome = welcome
         self.is_closing = False
         self._sock, self._reader, self._has_checksum = sock, reader, has_checksum
-        self._unsent = collections.deque()  # type: Deque[Bytes]
-        self._under_way = collections.OrderedDict()  # type: Dict[int, _Sent]
+        self._unsent: Deque[Bytes] = collections.deque()
+        self._under_way: Dict[int, _Sent] = collections.OrderedDict()
         self._next = 1
         self._watch = _Watch(sock)
 
@@ -226,7 +226,7 @@ class _Watch:
     """
 
     def __init__(self, sock: Any) -> None:
-        self.seen_s = None  # type: Optional[float]
+        self.seen_s: Optional[float] = None
         self._sock = sock
         self._asked = threading.Event()
         self._over = False

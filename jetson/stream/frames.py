@@ -48,6 +48,18 @@ def frame_bytes(body_bytes: int, has_checksum: bool) -> int:
     return HEADER_BYTES + body_bytes + (CHECKSUM_BYTES if has_checksum else 0)
 
 
+def with_checksum(payload: Bytes) -> List[Bytes]:
+    """Return what a request carries of a payload that has no checksum of its own, such as a JPEG file: in two parts."""
+    return [_CHECKSUM.pack(zlib.crc32(payload)), payload]
+
+
+def without_checksum(body: bytes) -> bytes:
+    """Return the payload that `with_checksum` was given; raises DamagedFileError when it is another."""
+    if len(body) < CHECKSUM_BYTES or zlib.crc32(body[CHECKSUM_BYTES:]) != _CHECKSUM.unpack_from(body)[0]:
+        raise DamagedFileError("a payload arrived whose checksum is another: bytes were changed on the way")
+    return body[CHECKSUM_BYTES:]
+
+
 def write_frame(
     kind: int, sequence: int, first: int, second: int, body: Sequence[Bytes], has_checksum: bool
 ) -> List[Bytes]:  # fmt: skip

@@ -18,9 +18,9 @@ _MOST_TEXT = 200
 class Pair(NamedTuple):
     """One way to compute that device and edge have to agree on.
 
-    `kind`: "feature", where a head's feature crosses, or "raw", "jpeg", "webp", where the picture does. `identity`: of
-    a feature what its messages are bound to (`BundleManifest.associated_data`), of a picture the SHA-256 of the whole
-    network's graph, as text.
+    `kind`: "feature", where a head's feature crosses, or how the image is sent, one of IMAGE_CODINGS ("raw", "jpeg",
+    "resized-webp", ...). `identity`: of a feature what its messages are bound to (`BundleManifest.associated_data`), of
+    an image the SHA-256 of the whole network's graph, as text.
     """
 
     variant: str

@@ -12,15 +12,21 @@ from engines.serving.served_pair import ServedPair
 from engines.serving.stream_server import StreamServer
 from jetson.client.stream_client import Address, connect
 from jetson.errors import DamagedFileError
+from jetson.stream.frames import without_checksum
 from jetson.stream.hello import Hello, Output, Pair
 
 PAIR = Pair("pruned", "pool1", "fp32", "feature", "head tail")
 
 
-def served(run=None, pair=PAIR):
-    """Return a pair whose result is the length of the payload and its first byte."""
+def served(run=None, pair=PAIR, is_checked=False):
+    """Return a pair whose result is the length of the payload and its first byte.
+
+    `is_checked`: payloads have a checksum in front, as those of real pairs have one of their own.
+    """
 
     def decode(payload):
+        if is_checked:
+            payload = without_checksum(payload)
         if not payload:
             raise DamagedFileError("an empty message")
         return [np.array([[len(payload), payload[0]]], np.float32)]
@@ -28,9 +34,9 @@ def served(run=None, pair=PAIR):
     return ServedPair(pair, (Output("y", "float32", (1, 2)),), 8, decode, run or (lambda arrays: [arrays[0]]))
 
 
-def release(name="r1", run=None):
+def release(name="r1", run=None, is_checked=False):
     """Return a release of that one pair."""
-    return Release(name, {PAIR: served(run)}, {})
+    return Release(name, {PAIR: served(run, is_checked=is_checked)}, {})
 
 
 @contextlib.contextmanager

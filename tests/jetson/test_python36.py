@@ -24,7 +24,7 @@ MODULES = sorted(
 )
 
 # Only on the device, and therefore only inside the functions that need them.
-DEVICE_MODULES = {"tensorrt", "pycuda", "cuda", "onnxruntime", "PIL"}
+DEVICE_MODULES = {"tensorrt", "pycuda", "cuda", "cv2", "onnxruntime", "PIL"}
 NEWER_STANDARD_LIBRARY = {
     "annotationlib",
     "compression",

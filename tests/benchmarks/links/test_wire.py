@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.links.wire import FRAMINGS, SEGMENT_HEADER_BYTES, Protocol, packet_bytes, wire_bytes
+from benchmarks.links.wire import FRAMINGS, Protocol, wire_bytes
 from jetson.errors import InputError
+from jetson.stream.packets import SEGMENT_HEADER_BYTES, packet_bytes
 
 TIMESTAMPS = Path("/proc/sys/net/ipv4/tcp_timestamps")
 # struct tcp_info of linux/tcp.h: tcpi_snd_mss, tcpi_data_segs_out.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -14,14 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from engines.building.pair import open_pair
+from engines.building.build_items import item_of_whole
+from engines.building.open_engine import open_engine
+from engines.building.pair import network_input, open_pair
 from engines.serving.serve import Listening, ServeRequest, serve_plan
 from engines.targets.lookup import find_target
 from exporter.bundles.bundle import read_golden, read_whole
-from jetson.agent.run_command import RunOptions, run
+from jetson.client.run_command import RunOptions, run
 from jetson.errors import CoopexportError
 from jetson.runtime.partition_policy import read_partition_policy
+
+SETTINGS = {"jpeg": {"optimize": True, "subsampling": 2}, "webp": {"method": 6}}
 
 
 class Serving:
@@ -80,6 +86,22 @@ def ran(capsys: pytest.CaptureFixture[str], options: RunOptions) -> tuple[list[d
     return [json.loads(line) for line in output.splitlines()], errors
 
 
+def check_uploaded(folder: Path, coding: str, results: list[dict], images: np.ndarray) -> None:
+    """Compare with the whole network on what Pillow alone makes of the images."""
+    name, _, quality = coding.partition(" q")
+    network = open_engine(item_of_whole(folder), find_target("cpu"))
+    declaration = read_whole(folder).declared_preprocessing()
+    for result, image in zip(results, images, strict=True):
+        arrived = image
+        if name != "raw":
+            buffer = io.BytesIO()
+            Image.fromarray(image).save(buffer, format=name, quality=int(quality), **SETTINGS[name])
+            arrived = np.asarray(Image.open(buffer).convert("RGB"))
+            assert result["sent_bytes"] == len(buffer.getvalue()) + 4 + 14
+        (outputs,) = network([network_input(declaration, arrived)])
+        np.testing.assert_allclose(result["outputs"][0], outputs, rtol=1e-5, atol=1e-5)
+
+
 def test_every_way_of_the_plan_gives_what_its_pair_gives_in_one_process(
     serving: Serving, finished_project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,14 +112,15 @@ def test_every_way_of_the_plan_gives_what_its_pair_gives_in_one_process(
     cpu, crossed = find_target("cpu"), 0
     for number in chosen:
         candidate = policy.candidates[number]
-        if candidate["coding"].split()[0] in ("jpeg", "webp"):
-            continue
         options = RunOptions(str(plan), str(frames), "cpu", serving.address, way=number, name="jetson-7")
         results, errors = ran(capsys, options)
         assert [result["number"] for result in results] == list(range(len(images))), errors
         assert {result["way"] for result in results} == {number}, errors
         crossed += candidate["layer"] != "output"
-        if candidate["layer"] in ("input", "output"):
+        if candidate["layer"] == "output":
+            continue
+        if candidate["layer"] == "input":
+            check_uploaded(plan.parent / candidate["variant"], candidate["coding"], results, images)
             continue
         pair = open_pair(plan.parent / candidate["variant"], candidate["layer"], cpu, cpu)
         for result, image in zip(results, images, strict=True):

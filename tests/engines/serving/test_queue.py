@@ -1,6 +1,7 @@
 """The queue: bounded, with deadlines, in batches of one pair, and never idle while something waits."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,10 @@ class Clock:
 
     def __call__(self):
         return self.now_s
+
+
+def refuse_strangely(payload):
+    raise ValueError("whatever a decoder raises")
 
 
 def served(run=None, most_batch=4, name="pool1"):
@@ -75,6 +80,16 @@ def test_a_damaged_payload_costs_its_own_request_only():
     assert [type(answer) for answer in answers] == [Refusal, Result, Result]
     assert answers[0].reason == refusals.DAMAGED
     assert numbers(answers[1:]) == [2, 6]
+
+
+def test_a_decoder_that_fails_in_any_way_costs_its_own_request_only():
+    answers, queue = [], Queue(Limits())
+    strange = replace(served(), decode=refuse_strangely)
+    asked(queue, strange, b"x", answers)
+    asked(queue, served(), b"x", answers)
+    queue.work()
+    assert answers[0].reason == refusals.DAMAGED
+    assert numbers(answers[1:]) == [2]
 
 
 @pytest.mark.parametrize(

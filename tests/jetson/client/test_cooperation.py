@@ -1,81 +1,26 @@
 """Frames through device and edge: each answered once, in order, in time, whatever the edge does."""
 
-import time
-
 import numpy as np
 import pytest
-from stream_examples import PAIR, release, serving
+from cooperation_examples import ALONE, SPLIT, Runs, checked_release, device, frame
+from stream_examples import serving
 
 from benchmarks.links.emulation.profile import LinkProfile
 from benchmarks.links.emulation.proxy import ShapingProxy
 from jetson.client.cooperation import Cooperation, Settings
-from jetson.client.device_pairs import DeviceRelease, Way
-from jetson.client.edge import Edge
 from jetson.client.stream_client import Address
-from jetson.runtime.partition_policy import PartitionPolicy
-from jetson.stream.hello import Hello, Route, Welcome
-
-SPLIT, ALONE = 0, 1
-CANDIDATES = [
-    {"layer": "pool1", "device_ms": 0.1, "edge_ms": 0.1, "payload_bytes": 60, "wire_bytes": 190, "loss_points": 0.5},
-    {"layer": "output", "device_ms": 30.0, "edge_ms": 0.0, "payload_bytes": 0, "wire_bytes": 0, "loss_points": 0.0},
-]
-
-
-def frame(number):
-    return np.full((2, 2, 3), number % 200 + 1, np.uint8)
-
-
-def device(candidates=CANDIDATES):
-    def encode(image):
-        return [bytes([image[0, 0, 0]]) * 60]
-
-    def compute(image):
-        time.sleep(0.002)
-        return [np.array([[-1.0, image[0, 0, 0]]], np.float32)]
-
-    ways = {
-        SPLIT: Way(SPLIT, PAIR, encode, None, 0.1, 0.1, 60.0),
-        ALONE: Way(ALONE, None, None, compute, 30.0, 0.0, 0.0),
-    }
-    policy = PartitionPolicy([], candidates, {"hysteresis": {"percent": 5.0}, "bound": {}}, [])
-    return DeviceRelease("r1", policy, ways, {}, ways[ALONE], ())
-
-
-class Runs:
-    """A device that runs frames and keeps their results."""
-
-    def __init__(self, address, settings):
-        self.results = []
-        self.edge = Edge(address, Hello("r1", "test", (PAIR,)), timeout_s=1.0)
-        self.cooperation = Cooperation(device(), self.edge, {SPLIT: 0}, settings, self.results.append)
-        self.count = 0
-
-    def offer(self, count, pause_s=0.0):
-        for _ in range(count):
-            self.cooperation.offer(frame(self.count))
-            self.count += 1
-            if pause_s:
-                self.cooperation.poll(pause_s)
-
-    def finish(self):
-        self.cooperation.finish()
-        self.edge.close()
-        assert [result.number for result in self.results] == list(range(self.count))
-        for result in self.results:
-            assert result.outputs[0][0, 1] == frame(result.number)[0, 0, 0], "the answer of another frame"
-        return [result.way for result in self.results]
+from jetson.stream.hello import Route, Welcome
 
 
 def test_frames_go_to_the_edge_once_the_link_is_known():
-    with serving() as (_, address):
+    with serving(checked_release()) as (_, address):
         runs = Runs(address, Settings())
         assert runs.edge.await_client(5.0) is not None
         runs.offer(60)
         ways = runs.finish()
     assert ways[-30:] == [SPLIT] * 30
     assert all(not result.why_alone for result in runs.results)
-    assert runs.results[-1].sent_bytes == 74
+    assert runs.results[-1].sent_bytes == 60 + 4 + 14
 
 
 def test_without_an_edge_the_device_answers_alone():
@@ -86,7 +31,7 @@ def test_without_an_edge_the_device_answers_alone():
 
 
 def test_a_server_that_dies_costs_no_frame_and_its_successor_is_found():
-    with serving() as (_, first), serving() as (server, second):
+    with serving(checked_release()) as (_, first), serving(checked_release()) as (server, second):
         proxy = ShapingProxy(second.host, second.port, LinkProfile())
         runs = Runs(Address(*proxy.address), Settings(deadline_ms=200.0))
         runs.edge.await_client(5.0)
@@ -104,7 +49,7 @@ def test_a_server_that_dies_costs_no_frame_and_its_successor_is_found():
 
 @pytest.fixture
 def shaped():
-    with serving() as (_, address):
+    with serving(checked_release()) as (_, address):
         proxy = ShapingProxy(address.host, address.port, LinkProfile(2e7, 0.5))
         runs = Runs(Address(*proxy.address), Settings(deadline_ms=120.0))
         runs.edge.await_client(5.0)
@@ -200,7 +145,7 @@ def test_a_frame_that_the_edge_never_answers_is_answered_alone_within_its_deadli
 
 
 def test_a_wrong_release_is_said_and_the_device_goes_on_alone():
-    with serving(release("another")) as (_, address):
+    with serving(checked_release("another")) as (_, address):
         runs = Runs(address, Settings())
         runs.edge.await_client(0.5)
         runs.offer(3)
@@ -209,7 +154,7 @@ def test_a_wrong_release_is_said_and_the_device_goes_on_alone():
 
 
 def test_results_may_come_as_they_are_ready():
-    with serving() as (_, address):
+    with serving(checked_release()) as (_, address):
         runs = Runs(address, Settings(in_order=False, depth=4))
         runs.edge.await_client(5.0)
         runs.offer(60)
@@ -219,11 +164,11 @@ def test_results_may_come_as_they_are_ready():
 
 
 def test_a_swap_of_the_server_moves_the_device_without_a_gap():
-    with serving() as (server, address):
+    with serving(checked_release()) as (server, address):
         runs = Runs(address, Settings(deadline_ms=500.0))
         runs.edge.await_client(5.0)
         runs.offer(40, 0.002)
-        server.swap(release("r1"))
+        server.swap(checked_release())
         runs.offer(100, 0.005)
         ways = runs.finish()
     assert ways[-20:] == [SPLIT] * 20

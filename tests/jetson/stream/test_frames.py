@@ -53,6 +53,19 @@ def test_every_changed_bit_of_a_frame_is_found_but_those_of_a_requests_body(fram
     assert found == []  # the length grew: the rest is waited for, until the connection is given up
 
 
+@given(st.binary(max_size=200), st.data())
+def test_a_payload_without_a_checksum_of_its_own_gets_one_that_finds_every_changed_bit(payload, data):
+    body = b"".join(frames.with_checksum(payload))
+    assert frames.without_checksum(body) == payload
+    place = data.draw(st.integers(0, 8 * len(body) - 1))
+    changed = bytearray(body)
+    changed[place // 8] ^= 1 << place % 8
+    with pytest.raises(DamagedFileError, match="changed on the way"):
+        frames.without_checksum(bytes(changed))
+    with pytest.raises(DamagedFileError):
+        frames.without_checksum(body[:3])
+
+
 def test_the_layout_is_the_documented_one():
     data = written(Frame(frames.RESULT, 258, 3, 4, b"xyz"), True)
     assert data[:10] == bytes([4, 0, 0, 3, 1, 2, 0, 3, 0, 4])
