@@ -140,6 +140,7 @@ class Cooperation:
             return
         self._flying[(client, sequence)] = _Flying(number, image, taken_s, way, device_ms, client, sequence)
         self._probe_if_doubtful(client)
+        client.watch()
 
     def poll(self, timeout_s: float) -> None:
         """Take in what came back, and answer alone what cannot wait any longer; wait at most `timeout_s`."""
@@ -309,6 +310,7 @@ class Cooperation:
         self._probed_s = now_s
         try:
             self._probes.add((client, client.probe(size_bytes)))
+            client.watch()
         except CoopexportError as error:
             self._edge.broken(client, str(error))
             return

@@ -75,6 +75,7 @@ class Edge:
             else:
                 if answers:
                     found.append(Arrived(client, answers))
+                    client.watch()
                 if client in self._retiring and not client.under_way:
                     self._retiring.remove(client)
                     client.close()

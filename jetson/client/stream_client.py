@@ -125,10 +125,13 @@ class StreamClient:
             answers = self._read(time.monotonic() if waited else self._watch.seen_s)
             left_s = end_s - time.monotonic()
             if answers or left_s <= 0:
-                if self._under_way:
-                    self._watch.begin()
                 return answers
             waited = self._wait(left_s)
+
+    def watch(self) -> None:
+        """Have a thread note when the next answer arrives, while this one computes; `collect` takes it into account."""
+        if self._under_way:
+            self._watch.begin()
 
     def close(self) -> None:
         """Close the connection; what is under way is lost."""
@@ -148,7 +151,6 @@ class StreamClient:
         if size > _READ_BYTES:
             self._unsent.extend(parts[1:])
         self._flush()
-        self._watch.begin()
         return sequence
 
     def _flush(self) -> None:

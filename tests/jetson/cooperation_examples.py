@@ -55,6 +55,13 @@ class Runs:
             if pause_s:
                 self.cooperation.poll(pause_s)
 
+    def until(self, way, times=10, most_s=30.0):
+        """Offer frames until so many in a row were answered this way: how soon depends on how busy the machine is."""
+        end_s = time.monotonic() + most_s
+        while [result.way for result in self.results[-times:]] != [way] * times:
+            assert time.monotonic() < end_s, [result.why_alone for result in self.results[-times:]]
+            self.offer(1, 0.01)
+
     def finish(self):
         self.cooperation.finish()
         self.edge.close()
