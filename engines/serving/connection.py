@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from engines.serving.queue import Queue, Refusal, Request, Result
 from engines.serving.release import Release
 from engines.serving.served_pair import ServedPair
-from jetson.errors import CoopexportError, one_line
+from jetson.errors import CoopexportError, DamagedFileError, one_line
 from jetson.stream import refusals
 from jetson.stream.frames import (
     CLOSING,
@@ -35,16 +35,22 @@ from jetson.stream.hello import MOST_HELLO_BYTES, Welcome, read_hello, welcome_b
 
 # Of what one system call takes in.
 _READ_BYTES = 1 << 18
+_LONGEST_WORDS = 200
 _TENTHS_OF_MS = 100  # times go in units of 10 microseconds
 
 
 @dataclass(frozen=True)
 class ConnectionLimits:
-    """What one connection may do. `most_unsent_bytes`: answers that a device does not read; then it is closed."""
+    """What one connection may do.
+
+    `most_unsent_bytes`: of answers that a device does not read; then it is closed. `most_silent_s`: for how long a
+    device may neither read what is unsent nor go on with a frame that it began.
+    """
 
     most_body_bytes: int = 16 << 20
     most_in_flight: int = 64
-    most_unsent_bytes: int = 4 << 20
+    most_unsent_bytes: int = 64 << 20
+    most_silent_s: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class Connection:
         self._in_flight = 0
         self._unsent: deque[Bytes] = deque()
         self._unsent_bytes = 0
+        self._moved_s = self.opened_s
         self._lock = threading.Lock()  # of the socket, and of what is unsent
         self._reading = threading.Lock()
 
@@ -100,9 +107,19 @@ class Connection:
         return self._in_flight
 
     @property
-    def has_unsent(self) -> bool:
-        """Whether answers wait until the socket takes more."""
-        return bool(self._unsent)
+    def pending_bytes(self) -> int:
+        """Bytes of a frame that is not here whole."""
+        return self._reader.pending_bytes
+
+    def is_stuck(self, now_s: float) -> bool:
+        """Tell whether the device has stopped in the middle of a frame, or of an answer."""
+        is_between = not self._unsent and not self.pending_bytes
+        return not is_between and now_s - self._moved_s > self._limits.most_silent_s
+
+    def arm(self, modify: Callable[[bool], None]) -> None:
+        """Call `modify` with whether something is unsent, which does not change meanwhile."""
+        with self._lock:
+            modify(bool(self._unsent))
 
     @property
     def is_idle(self) -> bool:
@@ -121,13 +138,14 @@ class Connection:
                 if not data:
                     self.close()
                     return
+                self._moved_s = self._queue.clock()
                 for frame in self._frames(data):
                     self._take(frame)
                 if len(data) < _READ_BYTES and self._has_checksum:
                     return  # whoever polls is told again
         except CoopexportError as error:
             self._tell(Counted("malformed", self.device, reason=str(error)))
-            self._send(REFUSED, 0, refusals.MALFORMED, 0, str(error)[:200].encode())
+            self._refuse(0, refusals.MALFORMED, str(error))
             self.close()
         except OSError:
             self.close()
@@ -172,8 +190,10 @@ class Connection:
         return self._reader.feed(data)
 
     def _take(self, frame: Frame) -> None:
-        if frame.kind == HELLO:
+        if frame.kind == HELLO and self.release is None:
             self._greet(frame)
+        elif frame.kind == HELLO:
+            raise DamagedFileError("a device says hello once, and this one did it again")
         elif self.release is None:
             self._refuse(frame.sequence, refusals.MALFORMED, "say hello first")
             self.close()
@@ -184,14 +204,15 @@ class Connection:
 
     def _greet(self, frame: Frame) -> None:
         hello = read_hello(frame.body)
+        device, wanted = one_line(hello.device), one_line(hello.release)
         release = self._find_release(hello.release)
         if release is None:
-            words = f"this server has release {self._current_name()}, and the device {hello.release}"
-            self._tell(Counted("refused", hello.device, reason=words))
+            words = f"this server has release {self._current_name()}, and the device {wanted}"
+            self._tell(Counted("refused", device, reason=words))
             self._refuse(frame.sequence, refusals.WRONG_RELEASE, words)
             self.close()
             return
-        self.release, self.device = release, one_line(hello.device)
+        self.release, self.device = release, device
         self._routes = tuple(release.pairs.get(pair) for pair in hello.pairs)
         limits = self._limits
         self._reader.most_body_bytes = limits.most_body_bytes
@@ -221,7 +242,7 @@ class Connection:
                 return
             self._tell(Counted("result", self.device, route, value=found.queue_ms + found.compute_ms))
             times = (_number(found.queue_ms), _number(found.compute_ms))
-            self._send(RESULT, sequence, *times, *found.outputs)
+            self._send(RESULT, sequence, *times, *found.outputs)  # which fits: plan_pairs has looked
 
         with self._lock:
             self._in_flight += 1
@@ -230,13 +251,15 @@ class Connection:
             answer(refusal)
 
     def _refuse(self, sequence: int, reason: int, words: str) -> None:
-        self._send(REFUSED, sequence, reason, 0, words.encode()[:200])
+        self._send(REFUSED, sequence, reason, 0, words.encode("utf-8", "replace")[:_LONGEST_WORDS])
 
     def _send(self, kind: int, sequence: int, first: int, second: int, *body: Bytes) -> None:
         parts = write_frame(kind, sequence, first, second, body, self._has_checksum)
         with self._lock:
             if self.closed:
                 return
+            if not self._unsent:
+                self._moved_s = self._queue.clock()
             self._unsent.append(parts[0] if len(parts) == 1 else b"".join(parts))
             self._unsent_bytes += sum(map(len, parts))
             self._flush()
@@ -257,6 +280,7 @@ class Connection:
                 self._unsent.clear()
                 return
             self._unsent_bytes -= count
+            self._moved_s = self._queue.clock()
             if count == len(data):
                 self._unsent.popleft()
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,19 @@ from engines.backends.interface import Runner
 from engines.building.build_items import BuildItem, item_of_whole, items_of_layer
 from engines.building.open_engine import open_engine
 from engines.serving.release import Release
-from engines.serving.served_pair import Arrays, ServedPair
+from engines.serving.served_pair import Arrays, ServedPair, one_at_a_time
 from engines.targets.target import Target
 from exporter.bundles.bundle import read_feature_codec, read_golden, read_split, read_whole
 from exporter.bundles.golden import golden_head_outputs
 from exporter.progress import OnProgress, counter
 from exporter.variants.choice import naming
 from jetson.engines.identity import read_identity
-from jetson.errors import CoopexportError, InputError, StaleError
+from jetson.errors import CoopexportError, InputError, StaleError, UnsupportedError
 from jetson.files.atomic_files import sha256_of_file
 from jetson.runtime import preprocessing
 from jetson.runtime.image_parts import as_sent
 from jetson.runtime.partition_policy import PartitionPolicy, read_partition_policy
-from jetson.stream.frames import without_checksum
+from jetson.stream.frames import MOST_BODY_BYTES, without_checksum
 from jetson.stream.hello import Output, Pair
 from jetson.wire.feature import without_uint8
 from jetson.wire.image_message import ImageCoding, decode_image
@@ -52,31 +53,34 @@ def open_release(plan_path: Path, target: Target, on_progress: OnProgress) -> Op
     Every engine runs once before it is served. A pair that cannot be loaded is refused by name; raises CoopexportError
     when the plan cannot be read, or none of its pairs can be served.
     """
+    name = release_name(plan_path)  # before it is read: a plan that is replaced meanwhile is another release
     policy = read_partition_policy(str(plan_path))
     candidates = chosen_candidates(policy)
     pairs: dict[Pair, ServedPair] = {}
     refused: dict[Pair, str] = {}
     runners: list[Runner] = []
+    why = ""
     on_loaded = counter(on_progress, "loading", len(candidates))
     for done, candidate in enumerate(candidates, start=1):
-        pair, opened = _describe(plan_path.parent, candidate)
+        pair = None
         try:
+            pair, opened = _describe(plan_path.parent, candidate)
             with naming(pair.variant):
-                served, runner = opened(target)
-        except CoopexportError as error:
-            refused[pair] = str(error)
-        else:
+                pairs[pair], runner = opened(target)
             runners.append(runner)
-            pairs[pair] = served
+        except (CoopexportError, OSError, KeyError) as error:
+            why = f"{error} is missing in the plan" if isinstance(error, KeyError) else str(error)
+            variant, layer, precision = (str(candidate.get(key, "?")) for key in ("variant", "layer", "precision"))
+            refused[pair or Pair(variant, layer, precision, "?", "?")] = why
         on_loaded(done)
     if candidates and not pairs:
-        raise StaleError(f"nothing of {plan_path} can be served: {next(iter(refused.values()))}", path=plan_path)
+        raise StaleError(f"nothing of {plan_path} can be served: {why}", path=plan_path)
 
     def close() -> None:
         for runner in runners:
             runner.close()
 
-    return OpenRelease(Release(release_name(plan_path), pairs, refused), close)
+    return OpenRelease(Release(name, pairs, refused), close)
 
 
 def release_name(plan_path: Path) -> str:
@@ -129,6 +133,8 @@ def _open_whole(folder: Path, pair: Pair, coding: ImageCoding, target: Target) -
             payload = without_checksum(payload)
             _check_pixels(payload)
         image = decode_image(coding, payload, sent.shape)
+        if coding.is_resized and image.shape != sent.shape:
+            raise InputError(f"a picture of shape {image.shape} arrived; resized it has {sent.shape}")
         return [preprocessing.apply(left, image[np.newaxis]).astype(np.float32, copy=False)]
 
     return _tried(pair, item, target, decode, [golden["inputs"][:1]])
@@ -136,7 +142,7 @@ def _open_whole(folder: Path, pair: Pair, coding: ImageCoding, target: Target) -
 
 def _check_pixels(payload: bytes) -> None:
     """Refuse a picture that would fill the memory, before it is decoded; raises CoopexportError."""
-    with Image.open(io.BytesIO(payload)) as picture:
+    with Image.open(io.BytesIO(payload), formats=("JPEG", "WEBP")) as picture:
         width, height = picture.size
     if width * height > _MOST_PIXELS:
         raise InputError(f"a picture of {width} x {height}; it may have {_MOST_PIXELS:,} pixels")
@@ -147,14 +153,17 @@ def _tried(
 ) -> tuple[ServedPair, Runner]:
     """Open an item's engine and run it, alone and in the largest batch that it takes."""
     runner = open_engine(item, target)
-    outputs = _outputs_of(item, target)
     try:
+        outputs = _outputs_of(item, target)
+        size = sum(prod(output.shape) * np.dtype(output.dtype).itemsize for output in outputs)
+        if size > MOST_BODY_BYTES:
+            raise UnsupportedError(f"its outputs of {size:,} bytes do not fit into a frame of {MOST_BODY_BYTES:,}")
         runner(sample)
         most = _MOST_BATCH if target.backend == "onnxruntime" and _takes(runner, sample, _MOST_BATCH) else 1
     except BaseException:
         runner.close()
         raise
-    return ServedPair(pair, outputs, most, decode, runner), runner
+    return ServedPair(pair, outputs, most, decode, one_at_a_time(runner)), runner
 
 
 def _takes(runner: Runner, sample: Arrays, count: int) -> bool:

@@ -1,11 +1,13 @@
 """The queue before the tails: bounded, with deadlines, several requests of one pair at once.
 
 Who brings a request also works (`Queue.work`), so that a lone request is never handed from thread to thread: that took
-as long as a small tail. At most `slots` threads compute at a time, and none of them stops while something waits.
+as long as a small tail. At most `slots` threads compute at a time, and none of them stops while something waits; where
+another one could help, `on_waiting` is called.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -79,6 +81,7 @@ class Queue:
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self.limits = limits
         self.clock = clock
+        self.on_waiting: Callable[[], None] = lambda: None
         self._state = _State()
         self._changed = threading.Condition()
 
@@ -92,13 +95,13 @@ class Queue:
                 return Refusal(refusals.BUSY, f"{state.waiting_bytes:,} bytes wait already")
             now_s = self.clock()
             ready_s = now_s + self._expected_s(request.served)
-            if ready_s > request.deadline_s:
+            # With nothing before it a request is tried: a tail that was slow once would never be asked again.
+            if ready_s > request.deadline_s and (state.waiting or state.computing):
                 left_ms = 1000 * (request.deadline_s - now_s)
                 took_ms = 1000 * (ready_s - now_s)
                 return Refusal(refusals.LATE, f"it would take {took_ms:.0f} ms, and {left_ms:.0f} ms are left")
             state.waiting.append(_Waiting(request, now_s))
             state.waiting_bytes += len(request.payload)
-            self._changed.notify()
         return None
 
     def work(self) -> None:
@@ -110,11 +113,6 @@ class Queue:
                 with self._changed:
                     self._state.computing -= 1
                     self._changed.notify_all()
-
-    def await_work(self, timeout_s: float) -> None:
-        """Sleep until something waits that this thread may work on, at most so long."""
-        with self._changed:
-            self._changed.wait_for(self._may_work, timeout_s)
 
     def drain(self, timeout_s: float) -> bool:
         """Sleep until nothing waits and nothing is computed; returns whether that came in time."""
@@ -167,10 +165,11 @@ class Queue:
                 state.waiting = kept
                 if batch:
                     state.computing += 1
-                    if self._may_work():
-                        self._changed.notify()
+            others_could_help = bool(batch) and self._may_work()
         for request in late:
-            request.answer(Refusal(refusals.LATE, "its deadline passed while it waited"))
+            _answer(request, Refusal(refusals.LATE, "its deadline passed while it waited"))
+        if others_could_help:
+            self.on_waiting()
         return batch or None
 
     def _compute(self, batch: list[_Waiting]) -> None:
@@ -182,7 +181,7 @@ class Queue:
             try:
                 inputs.append(served.decode(one.request.payload))
             except Exception as error:  # noqa: BLE001  a payload that makes any decoder fail costs its own request
-                one.request.answer(Refusal(refusals.DAMAGED, one_line(error)[:_LONGEST_REASON]))
+                _answer(one.request, Refusal(refusals.DAMAGED, one_line(error)[:_LONGEST_REASON]))
             else:
                 fit.append(one)
         if not fit:
@@ -192,11 +191,17 @@ class Queue:
         except Exception as error:  # noqa: BLE001  whatever a runtime raises, the server goes on
             words = one_line(f"{type(error).__name__}: {error}")[:_LONGEST_REASON]
             for one in fit:
-                one.request.answer(Refusal(refusals.FAILED, words))
+                _answer(one.request, Refusal(refusals.FAILED, words))
             return
         took_s = self.clock() - begun_s
         with self._changed:
             key, times = id(served), self._state.batch_s
             times[key] = took_s if key not in times else (1 - _WEIGHT) * times[key] + _WEIGHT * took_s
         for one, outputs in zip(fit, results, strict=True):
-            one.request.answer(Result(outputs, 1000 * (begun_s - one.since_s), 1000 * took_s, len(fit)))
+            _answer(one.request, Result(outputs, 1000 * (begun_s - one.since_s), 1000 * took_s, len(fit)))
+
+
+def _answer(request: Request, found: Result | Refusal) -> None:
+    """Answer one request; whoever cannot take the answer costs neither the others nor this thread."""
+    with contextlib.suppress(Exception):
+        request.answer(found)

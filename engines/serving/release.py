@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engines.serving.served_pair import ServedPair
-from jetson.stream.hello import Hello, Pair, Route
+from jetson.errors import one_line
+from jetson.stream.hello import MOST_TEXT, Hello, Pair, Route
 
 
 @dataclass(frozen=True)
@@ -25,4 +26,5 @@ class Release:
         served = self.pairs.get(pair)
         if served is not None:
             return Route(served.outputs)
-        return Route((), self.refused.get(pair, f"{pair.variant} at {pair.layer} is not in release {self.name}"))
+        why = self.refused.get(pair, f"{pair.variant} at {pair.layer} is not in release {self.name}")
+        return Route((), one_line(why)[:MOST_TEXT])

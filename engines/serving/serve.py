@@ -76,8 +76,8 @@ def serve_plan(
     OSError when the address is taken.
     """
     tls = _tls(request)
-    opened = open_release(request.plan, request.target, on_progress)
     seen = _signature(request.plan)
+    opened = open_release(request.plan, request.target, on_progress)
     queue = Queue(Limits(request.most_waiting, request.most_waiting_bytes, request.slots))
     server = StreamServer(queue, opened.release, tls=tls, tell=tell, limits=ConnectionLimits())
     retired: list[OpenRelease] = []
@@ -85,24 +85,41 @@ def serve_plan(
         host, port = server.start(request.host, request.port)
         on_listening(_listening(opened, host, port, tls))
         while not stop.wait(_WATCH_S):
+            retired = _closed_where_left(retired, server)
             now = _signature(request.plan)
             if now in (seen, None):
                 continue
             seen = now
             try:
                 newer = open_release(request.plan, request.target, on_progress)
-            except CoopexportError as error:
+            except (CoopexportError, OSError) as error:
                 on_reload_failed(str(error))
                 continue
             server.swap(newer.release)
             retired.append(opened)
             opened = newer
             on_listening(_listening(opened, host, port, tls))
-        return ServeResult(server.stop(request.drain_s))
+        drained = server.stop(request.drain_s)
+    except BaseException:
+        drained = server.stop(0.0)
+        raise
     finally:
-        server.stop(0.0)
-        for one in (*retired, opened):
+        if drained:  # else a thread may still compute with them
+            for one in (*retired, opened):
+                one.close()
+    return ServeResult(drained)
+
+
+def _closed_where_left(retired: list[OpenRelease], server: StreamServer) -> list[OpenRelease]:
+    """Close the engines of releases that no device has any more; return the others."""
+    used = {id(connection.release) for connection in server.connections()}
+    kept = []
+    for number, one in enumerate(retired):
+        if id(one.release) in used or number == len(retired) - 1:  # devices of the last one may still come back
+            kept.append(one)
+        else:
             one.close()
+    return kept
 
 
 def _listening(opened: OpenRelease, host: str, port: int, tls: ssl.SSLContext | None) -> Listening:

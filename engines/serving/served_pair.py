@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,24 @@ from jetson.stream.hello import Output, Pair
 Arrays = list[NDArray[Any]]
 
 
+def one_at_a_time(run: Callable[[Sequence[NDArray[Any]]], Arrays]) -> Callable[[Sequence[NDArray[Any]]], Arrays]:
+    """Return a runner that several threads may call: engines take one call at a time."""
+    lock = threading.Lock()
+
+    def locked(arrays: Sequence[NDArray[Any]]) -> Arrays:
+        with lock:
+            return run(arrays)
+
+    return locked
+
+
 @dataclass(frozen=True)
 class ServedPair:
     """A tail, or a whole network, behind the decoder of what devices send it.
 
     `decode`: a request's payload to the inputs for one sample, 1 x ... each; raises CoopexportError for what is not of
-    this pair. `run`: from inputs of up to `most_batch` samples to the outputs. `outputs`: for one sample.
+    this pair. `run`: from inputs of up to `most_batch` samples to the outputs, from any thread. `outputs`: for one
+    sample.
     """
 
     pair: Pair

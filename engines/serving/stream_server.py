@@ -7,6 +7,9 @@ connection back, and then works on the queue, so that a lone request goes throug
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import resource
 import select
 import socket
 import ssl
@@ -17,10 +20,14 @@ from collections.abc import Callable
 from engines.serving.connection import Connection, ConnectionLimits, Counted
 from engines.serving.queue import Queue
 from engines.serving.release import Release
+from jetson.errors import one_line
 
 _HANDSHAKE_S = 10.0
 _POLL_S = 0.5
 _SWEEP_S = 1.0
+# Of frames that have begun, of all connections together.
+_MOST_PENDING_BYTES = 256 << 20
+_SPARE_DESCRIPTORS = 64
 _DRAIN_POLL_S = 0.01
 
 
@@ -37,15 +44,18 @@ class StreamServer:
         tell: Callable[[Counted], None] = lambda _: None,
         most_connections: int = 4096,
     ) -> None:
-        self._queue, self._name, self._tls, self._tell = queue, name, tls, tell
+        self._queue, self._name, self._tls, self._told = queue, name, tls, tell
         self._limits = limits or ConnectionLimits()
-        self._most_connections = most_connections
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_DESCRIPTORS
+        self._most_connections = max(1, min(most_connections, descriptors))
         self._release = release
         self._earlier: Release | None = None
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
+        self._is_full = False  # then the listener waits for the next sweep
+        self._helper = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_SEMAPHORE)
         self._stopping = False
         self._draining = False
         self._swept_s = queue.clock()
@@ -68,6 +78,8 @@ class StreamServer:
         listener.setblocking(False)
         self._listener = listener
         self._epoll.register(listener.fileno(), select.EPOLLIN | select.EPOLLONESHOT)
+        self._epoll.register(self._helper, select.EPOLLIN)
+        self._queue.on_waiting = lambda: os.eventfd_write(self._helper, 1)
         for number in range(self._queue.limits.slots + 1):
             thread = threading.Thread(target=self._serve, name=f"stream-{number}", daemon=True)
             thread.start()
@@ -100,9 +112,11 @@ class StreamServer:
         self._stopping = True
         for thread in self._threads:
             thread.join(2 * _POLL_S + 1)
+        self._queue.on_waiting = lambda: None
         for connection in self.connections():
             self._forget(connection)
         self._epoll.close()
+        os.close(self._helper)
         return done
 
     def _is_idle(self) -> bool:
@@ -117,20 +131,35 @@ class StreamServer:
 
     def _serve(self) -> None:
         while not self._stopping:
-            for fd, events in self._epoll.poll(_POLL_S, 1):
-                if self._listener is not None and fd == self._listener.fileno():
-                    self._accept()
-                    continue
-                connection = self._connections.get(fd)
-                if connection is None:
-                    continue
-                if events & select.EPOLLOUT:
-                    connection.flush()
-                if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
-                    connection.receive()
-                self._arm(connection)
-            self._queue.work()
-            self._sweep()
+            try:
+                for fd, events in self._epoll.poll(_POLL_S, 1):
+                    self._handle(fd, events)
+                self._queue.work()
+                self._sweep()
+            except Exception as error:  # noqa: BLE001  whatever one device causes, the thread serves the others
+                self._tell(Counted("error", "", reason=one_line(f"{type(error).__name__}: {error}")))
+
+    def _handle(self, fd: int, events: int) -> None:
+        if fd == self._helper:
+            with contextlib.suppress(BlockingIOError):  # another thread was woken as well
+                os.eventfd_read(self._helper)
+            return
+        if self._listener is not None and fd == self._listener.fileno():
+            self._accept()
+            return
+        connection = self._connections.get(fd)
+        if connection is None:
+            return
+        try:
+            if events & select.EPOLLOUT:
+                connection.flush()
+            if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+                connection.receive()
+        except Exception:
+            connection.close()
+            raise
+        finally:
+            self._arm(connection)
 
     def _accept(self) -> None:
         listener = self._listener
@@ -138,21 +167,25 @@ class StreamServer:
             return
         try:
             sock, _ = listener.accept()
-        except OSError:  # gone again, or no descriptors left: the listener is asked again
-            sock = None
-        with contextlib.suppress(OSError, ValueError):
-            self._epoll.modify(listener.fileno(), select.EPOLLIN | select.EPOLLONESHOT)
-        if sock is None:
+        except OSError as error:  # gone again, or no descriptors are left
+            self._is_full = error.errno in (errno.EMFILE, errno.ENFILE)
+            self._listen_again()
             return
-        if len(self._connections) >= self._most_connections:
+        self._is_full = len(self._connections) >= self._most_connections
+        self._listen_again()
+        if self._is_full:
             self._tell(Counted("turned away", ""))
             sock.close()
             return
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if self._tls is not None:
-            sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        except OSError:  # who came has gone already
+            sock.close()
+            return
         connection = Connection(
             sock, self._queue, self._name, self._find, lambda: self._release.name, self._limits, self._tell,
             self._arm,
@@ -161,26 +194,46 @@ class StreamServer:
             self._connections[sock.fileno()] = connection
         self._epoll.register(sock.fileno(), select.EPOLLIN | select.EPOLLONESHOT)
 
+    def _listen_again(self) -> None:
+        """Have the listener tell of the next one; after the next sweep where there is no room."""
+        if self._listener is not None and not self._is_full:
+            with contextlib.suppress(OSError, ValueError):
+                self._epoll.modify(self._listener.fileno(), select.EPOLLIN | select.EPOLLONESHOT)
+
     def _arm(self, connection: Connection) -> None:
         """Have the poller tell when a connection can be read, or written where something is unsent."""
         if connection.closed:
             self._forget(connection)
             return
-        events = select.EPOLLIN | select.EPOLLONESHOT | (select.EPOLLOUT if connection.has_unsent else 0)
-        try:
+
+        def modify(has_unsent: bool) -> None:
+            events = select.EPOLLIN | select.EPOLLONESHOT | (select.EPOLLOUT if has_unsent else 0)
             self._epoll.modify(connection.sock.fileno(), events)
+
+        try:
+            connection.arm(modify)
         except (OSError, ValueError):
             self._forget(connection)
 
     def _sweep(self) -> None:
-        """Now and then, close connections that broke while they were answered, and those that never said hello."""
+        """Now and then, close connections that broke while they were answered, that are stuck, or never said hello."""
         now_s = self._queue.clock()
         if now_s - self._swept_s < _SWEEP_S:
             return
         self._swept_s = now_s
-        for connection in self.connections():
-            if connection.closed or (connection.release is None and now_s - connection.opened_s > _HANDSHAKE_S):
+        pending_bytes = 0
+        for connection in sorted(self.connections(), key=lambda one: one.pending_bytes):
+            pending_bytes += connection.pending_bytes
+            never_greeted = connection.release is None and now_s - connection.opened_s > _HANDSHAKE_S
+            if connection.closed or never_greeted or connection.is_stuck(now_s) or pending_bytes > _MOST_PENDING_BYTES:
                 self._forget(connection)
+        if self._is_full:
+            self._is_full = False
+            self._listen_again()
+
+    def _tell(self, counted: Counted) -> None:
+        with contextlib.suppress(Exception):  # a log that cannot be written stops no device
+            self._told(counted)
 
     def _forget(self, connection: Connection) -> None:
         fd = connection.sock.fileno()

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
 from jetson.client.chooser import Chooser
 from jetson.client.device_pairs import DeviceRelease, Way
 from jetson.client.edge import Edge
-from jetson.client.link_estimate import LinkEstimate
+from jetson.client.link_estimate import CHANGED_RUN, LinkEstimate
 from jetson.client.stream_client import Answer, StreamClient
 from jetson.errors import CoopexportError
 from jetson.stream.packets import packet_bytes
@@ -25,6 +25,8 @@ _FIRST_REST_S, _LONGEST_REST_S = 0.5, 8.0
 # Sixty bytes say nothing of a goodput; these do. None is sent sooner after the one before, however little is known.
 PROBE_BYTES, PROBE_PAUSE_S = 8192, 0.5
 _FIRST_PROBES = 3
+# While the device is alone nothing tells of the link; empty messages now and then do.
+_SILENT_S = 2.0
 _WEIGHT = 0.3
 _FOREVER_S = 60.0
 
@@ -115,7 +117,7 @@ class Cooperation:
         while len(self._flying) >= self._settings.depth:
             self.poll(0.05)
         client = self._client()
-        if client is not None and self._release.local is not None and self._patience_s() <= 0.0:
+        if client is not None and self._patience_s() <= 0.0:
             client = None  # those before it waited too long for the edge
         self._incoming_s = None
         way = self._choose(client)
@@ -135,7 +137,7 @@ class Cooperation:
             sequence = client.send(self._routes[way.number], payload, left_ms)
         except CoopexportError as error:
             self._edge.broken(client, str(error))
-            self._failed()
+            self._lose(client, str(error))
             self._alone(number, image, taken_s, str(error), None)
             return
         self._flying[(client, sequence)] = _Flying(number, image, taken_s, way, device_ms, client, sequence)
@@ -163,7 +165,6 @@ class Cooperation:
             return None
         if client is not self._served:
             self._served = client
-            self.link.forget()
             refused = [route.refusal is not None for route in client.welcome.routes]
             usable = {number for number, place in self._routes.items() if not refused[place]}
             usable |= {number for number, way in self._release.ways.items() if way.pair is None}
@@ -202,7 +203,8 @@ class Cooperation:
         key = (client, answer.sequence)
         busy_ms = answer.queue_ms + answer.compute_ms
         transit_ms = max(0.0, 1000.0 * (answer.arrived_s - answer.sent_s) - busy_ms)
-        if client is self._served and answer.is_exact:
+        # What is refused does not say how long the server was busy with it.
+        if client is self._served and answer.is_exact and not answer.reason:
             crossed = packet_bytes(answer.sent_bytes) + packet_bytes(answer.received_bytes)
             self.link.observe(crossed, transit_ms, answer.arrived_s)
         if key in self._probes:
@@ -241,9 +243,12 @@ class Cooperation:
 
         `ahead`: frames that the device is about to answer before them.
         """
-        while self._flying and self._release.local is not None and self._patience_s(ahead) <= 0.0:
+        failed = False
+        while self._flying and self._patience_s(ahead) <= 0.0:
             _, flying = self._flying.popitem(last=False)  # type: ignore[call-arg]  # an OrderedDict
-            self._failed()
+            if not failed:
+                self._failed()
+            failed = True
             self._alone(flying.number, flying.image, flying.taken_s, "the edge did not answer in time", None)
 
     def _patience_s(self, ahead: int = 0) -> float:
@@ -274,7 +279,8 @@ class Cooperation:
         way = chosen if chosen is not None and chosen.compute is not None else self._release.local
         if way is None or way.compute is None:
             total_ms = 1000.0 * (self._clock() - taken_s)
-            self._result(FrameResult(number, None, -1, why, why, 0.0, 0.0, 0.0, total_ms, 0, 0))
+            failure = why or "there is no edge, and the plan has no network for this device alone"
+            self._result(FrameResult(number, None, -1, why, failure, 0.0, 0.0, 0.0, total_ms, 0, 0))
             return
         begun_s = self._clock()
         outputs = way.compute(image)
@@ -304,6 +310,8 @@ class Cooperation:
             state = self.link.state_at(now_s)
             if state is None or self._chooser.is_doubtful(state):
                 self._sizes_to_probe = [0, PROBE_BYTES]
+            elif now_s - self.link.heard_s > _SILENT_S:
+                self._sizes_to_probe = [0] * CHANGED_RUN  # enough to notice that the link is another one
         if not self._sizes_to_probe:
             return
         size_bytes = self._sizes_to_probe.pop(0)
@@ -313,5 +321,6 @@ class Cooperation:
             client.watch()
         except CoopexportError as error:
             self._edge.broken(client, str(error))
+            self._lose(client, str(error))
             return
         self.probe_bytes += size_bytes

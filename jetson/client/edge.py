@@ -51,9 +51,10 @@ class Edge:
         self._adopt()
         if self._client is not None and not self._client.is_closing:
             return self._client
+        # One that asks to be left is used until there is another one: what is asked on it is answered.
         if self._address is not None and self._attempt is None and self._clock() >= self._next_s:
             self._attempt = _Attempt(self._address, self._hello, self._timeout_s)
-        return None
+        return self._client
 
     def await_client(self, timeout_s: float) -> Optional[StreamClient]:
         """Return the connection for new requests, after waiting at most so long for it."""
@@ -75,7 +76,7 @@ class Edge:
             else:
                 if answers:
                     found.append(Arrived(client, answers))
-                    client.watch()
+                client.watch()
                 if client in self._retiring and not client.under_way:
                     self._retiring.remove(client)
                     client.close()

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import zipfile
 from typing import Any, Iterator, Tuple
 
 from jetson.errors import InputError, UnsupportedError, one_line
@@ -56,7 +57,7 @@ def _images_in(path: str) -> Iterator[Any]:
             return
         loaded = np.load(path, allow_pickle=False, mmap_mode="r" if path.endswith(".npy") else None)
         images = loaded["images"] if path.endswith(".npz") else loaded
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError("{} holds no images: {}".format(path, one_line(error)), path=path) from None
     if images.ndim == 3:
         images = images[None]
@@ -135,6 +136,8 @@ def _camera(source: str) -> Iterator[Any]:
             fix="sudo apt-get install python3-opencv, or give files",
         ) from None
     kind, _, what = source.partition(":")
+    if kind == "camera" and not what.isdigit():
+        raise InputError("{} is no camera".format(source), fix="give its number, such as camera:0")
     capture = cv2.VideoCapture(int(what)) if kind == "camera" else cv2.VideoCapture(what, cv2.CAP_GSTREAMER)
     try:
         if not capture.isOpened():

@@ -15,7 +15,7 @@ _WINDOW, _WINDOW_S = 24, 10.0
 _LEAST_NOISE_MS, _LEAST_NOISE_SHARE = 0.15, 0.01
 _MOST_NOISE_MS, _MOST_NOISE_SHARE = 0.5, 0.05
 # So many in a row, all this far to one side: the link is another one than before.
-_CHANGED_RUN, _CHANGED_SIGMAS = 3, 4.0
+CHANGED_RUN, _CHANGED_SIGMAS = 3, 4.0
 _SIGMAS = 2.0
 # A link that nothing is heard of may be twice as fast, or half, after so long.
 _DOUBLE_AFTER_S = 10.0
@@ -73,17 +73,17 @@ class LinkEstimate:
         self._forget_before_change()
         self._fit()
 
-    def forget(self) -> None:
-        """Start anew, after the connection was another one."""
-        self._seen.clear()
-        self._state = None
+    @property
+    def heard_s(self) -> float:
+        """When the last message came back; negative infinity before the first."""
+        return self._seen[-1].at_s if self._seen else -math.inf
 
     def _forget_before_change(self) -> None:
         """Drop what is older than the last few when all of those are far from what the rest says, on one side."""
         state = self._state
-        if state is None or len(self._seen) <= _CHANGED_RUN:
+        if state is None or len(self._seen) <= CHANGED_RUN:
             return
-        last = list(self._seen)[-_CHANGED_RUN:]
+        last = list(self._seen)[-CHANGED_RUN:]
         offs = []
         for one in last:
             expected_ms = state.round_trip_ms + _BITS_PER_BYTE_MS * one.wire_bytes / state.goodput_bps
@@ -100,8 +100,12 @@ class LinkEstimate:
     def _fit(self) -> None:
         line = _line(self._seen)
         if line is None:
-            if self._state is not None:  # the link changed, and messages of one size do not say to what
-                self._state = self._state._replace(low_bps=_BITS_PER_BYTE_MS, high_bps=_BITS_PER_BYTE_MS / _LEAST_SLOPE)
+            if self._state is not None:  # the link changed, and messages of one size say of its round trip alone
+                self._state = self._state._replace(
+                    low_bps=_BITS_PER_BYTE_MS,
+                    high_bps=_BITS_PER_BYTE_MS / _LEAST_SLOPE,
+                    round_trip_ms=min(one.transit_ms for one in self._seen),
+                )
             return
         noise_ms = self._noise_of(line)
         near = [

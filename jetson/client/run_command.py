@@ -57,6 +57,9 @@ def run(options: RunOptions, as_json: bool) -> int:
     )
     for number, why in sorted(release.left_out.items()):
         sys.stderr.write("coop-agent: candidate {} is left out: {}\n".format(number, why))
+    if options.way is not None and options.way not in release.ways:
+        why = release.left_out.get(options.way, "the plan never chooses it; it has {}".format(sorted(release.ways)))
+        raise InputError("--way {} cannot be used: {}".format(options.way, why))
     summary = _Summary()
 
     def on_result(result: FrameResult) -> None:
@@ -115,8 +118,10 @@ def _address(options: RunOptions) -> Optional[Address]:
 
 def _tls(options: RunOptions) -> Optional[ssl.SSLContext]:
     if options.authority is None:
-        if options.certificate is not None:
-            raise InputError("--certificate without --authority", fix="name the PEM file of who signs the server's")
+        if options.certificate is not None or options.key is not None:
+            raise InputError(
+                "--certificate or --key without --authority", fix="name the PEM file of who signs the server's"
+            )
         return None
     try:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=options.authority)

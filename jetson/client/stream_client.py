@@ -1,4 +1,4 @@
-"""The device's end of the framed stream: one warm connection, several requests under way, no thread of its own."""
+"""The device's end of the framed stream: one warm connection, several requests under way."""
 
 import collections
 import select
@@ -24,6 +24,7 @@ from jetson.stream.frames import (
     SEQUENCES,
     WELCOME,
     Bytes,
+    Frame,
     FrameReader,
     frame_bytes,
     write_frame,
@@ -32,6 +33,7 @@ from jetson.stream.hello import Hello, Output, Welcome, hello_bytes, read_welcom
 
 _READ_BYTES = 1 << 18
 _HELLO_SEQUENCE = 0
+_MOST_SILENT_S = 5.0
 _WATCH_S = 0.2  # between two looks at whether the connection is closed
 
 
@@ -85,6 +87,7 @@ class StreamClient:
         self._unsent: Deque[Bytes] = collections.deque()
         self._under_way: Dict[int, _Sent] = collections.OrderedDict()
         self._next = 1
+        self._heard_s = time.monotonic()
         self._watch = _Watch(sock)
 
     @property
@@ -95,7 +98,7 @@ class StreamClient:
     @property
     def can_send(self) -> bool:
         """Whether the server takes one more request now."""
-        return len(self._under_way) < self.welcome.most_in_flight and not self.is_closing
+        return len(self._under_way) < self.welcome.most_in_flight
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for select."""
@@ -117,21 +120,34 @@ class StreamClient:
     def collect(self, timeout_s: float = 0.0) -> List[Answer]:
         """Send what is left, and return the answers that have arrived; wait at most `timeout_s` for the first.
 
-        Raises DeviceError when the connection is lost, DamagedFileError for what no server sends.
+        Raises DeviceError when the connection is lost, or nothing came for seconds although something is under way;
+        DamagedFileError for what no server sends.
         """
-        end_s = time.monotonic() + timeout_s
-        waited = False
+        now_s = time.monotonic()
+        end_s = now_s + timeout_s
+        seen_s = self._watch.take()
         while True:
-            answers = self._read(time.monotonic() if waited else self._watch.seen_s)
-            left_s = end_s - time.monotonic()
-            if answers or left_s <= 0:
+            answers = self._read(seen_s)
+            now_s = time.monotonic()
+            if answers or now_s >= end_s:
+                self._check_heard(now_s)
                 return answers
-            waited = self._wait(left_s)
+            seen_s = time.monotonic() if self._wait(end_s - now_s) else None
 
     def watch(self) -> None:
         """Have a thread note when the next answer arrives, while this one computes; `collect` takes it into account."""
         if self._under_way:
             self._watch.begin()
+
+    def _check_heard(self, now_s: float) -> None:
+        """Raise DeviceError when the eldest request waits too long, and nothing was heard meanwhile.
+
+        TCP alone would wait for minutes, and then send on what nobody wants any more.
+        """
+        for sent in self._under_way.values():
+            if now_s - max(sent.sent_s, self._heard_s) > _MOST_SILENT_S:
+                raise _lost("nothing came for {:.0f} s".format(_MOST_SILENT_S))
+            return
 
     def close(self) -> None:
         """Close the connection; what is under way is lost."""
@@ -193,18 +209,22 @@ class StreamClient:
                 raise _lost(error) from None
             if not data:
                 raise _lost("the server closed it")
+            self._heard_s = time.monotonic()
             for frame in self._reader.feed(data):
-                exact = seen_s is not None and not answers
-                answer = self._answer(frame, seen_s if exact else time.monotonic())  # type: ignore[arg-type]
+                arrived_s = self._heard_s if seen_s is None or answers else seen_s
+                answer = self._answer(frame, arrived_s)
                 if answer is not None:
-                    answers.append(answer._replace(is_exact=exact))
+                    answers.append(answer._replace(is_exact=seen_s is not None and not answers))
             if answers:
                 return answers
+            seen_s = None  # what completes an answer later, arrived later
 
     def _answer(self, frame: Any, arrived_s: float) -> Optional[Answer]:
         if frame.kind == CLOSING:
             self.is_closing = True
             return None
+        if frame.kind == REFUSED and frame.sequence == _HELLO_SEQUENCE:
+            raise DeviceError("the server closes the connection: {}".format(_words(frame)))
         sent = self._under_way.pop(frame.sequence, None)
         if sent is None:
             raise DamagedFileError("the server answers request {}, which was not asked".format(frame.sequence))
@@ -214,31 +234,36 @@ class StreamClient:
             outputs = _arrays(frame.body, self.welcome.routes[sent.route].outputs)
             return answer._replace(outputs=outputs, queue_ms=frame.first / 100.0, compute_ms=frame.second / 100.0)
         if frame.kind == REFUSED:
-            words = one_line(frame.body.decode("utf-8", "replace")) or refusals.words_of(frame.first)
-            return answer._replace(reason=frame.first, words=words)
+            return answer._replace(reason=frame.first, words=_words(frame))
         if frame.kind != PROBED:
             raise DamagedFileError("the server answers a request with a frame of kind {}".format(frame.kind))
         return answer
 
 
 class _Watch:
-    """A thread that notes when a socket can be read, while its owner computes: what waits to be read is no slower link.
-
-    `seen_s`: since when there is something, as far as it was watched; None otherwise.
-    """
+    """A thread that notes when a socket can be read, while its owner computes: what then waits is no slower link."""
 
     def __init__(self, sock: Any) -> None:
-        self.seen_s: Optional[float] = None
         self._sock = sock
+        self._seen_s: Optional[float] = None
         self._asked = threading.Event()
+        self._lock = threading.Lock()
         self._over = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def begin(self) -> None:
-        """Watch for the next arrival."""
-        self.seen_s = None
-        self._asked.set()
+        """Watch for the next arrival, unless one was seen that is not read yet."""
+        with self._lock:
+            if self._seen_s is None:
+                self._asked.set()
+
+    def take(self) -> Optional[float]:
+        """Return since when there is something to read, None where that is not known, and watch no more."""
+        with self._lock:
+            seen_s, self._seen_s = self._seen_s, None
+            self._asked.clear()
+        return seen_s
 
     def end(self) -> None:
         """End the thread; it is gone before the socket is closed, whose number may then be another one's."""
@@ -255,9 +280,11 @@ class _Watch:
                 readable, _, _ = select.select([self._sock], [], [], _WATCH_S)
             except (OSError, ValueError):
                 return
-            if readable and not self._over:
-                self._asked.clear()
-                self.seen_s = time.monotonic()
+            now_s = time.monotonic()
+            with self._lock:
+                if readable and self._asked.is_set() and not self._over:
+                    self._asked.clear()
+                    self._seen_s = now_s
 
 
 def connect(address: Address, hello: Hello, timeout_s: float) -> StreamClient:
@@ -266,10 +293,12 @@ def connect(address: Address, hello: Hello, timeout_s: float) -> StreamClient:
     where = "{}:{}".format(address.host, address.port)
     try:
         sock: Any = socket.create_connection((address.host, address.port), timeout_s)
-    except OSError as error:
-        raise DeviceError("{} cannot be reached: {}".format(where, error.strerror or one_line(error))) from None
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or one_line(error)
+        raise DeviceError("{} cannot be reached: {}".format(where, why)) from None
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if address.tls is not None:
             sock.settimeout(_left(end_s))
             sock = address.tls.wrap_socket(sock, server_hostname=address.host)
@@ -304,8 +333,13 @@ def _welcome(sock: Any, reader: FrameReader, end_s: float, where: str) -> Welcom
             if frame.kind == WELCOME:
                 return read_welcome(frame.body)
             if frame.kind == REFUSED:
-                raise UnsupportedError("{}: {}".format(where, one_line(frame.body.decode("utf-8", "replace"))))
+                raise UnsupportedError("{}: {}".format(where, _words(frame)))
             raise DamagedFileError("{} greets with a frame of kind {}".format(where, frame.kind))
+
+
+def _words(frame: Frame) -> str:
+    """Return why a server refuses something."""
+    return one_line(frame.body.decode("utf-8", "replace")) or refusals.words_of(frame.first)
 
 
 def _left(end_s: float) -> float:

@@ -12,7 +12,8 @@ DEFAULT_PORT = 7433
 # Of a HELLO or WELCOME: thousands of pairs.
 MOST_HELLO_BYTES = 1 << 20
 _MOST_PAIRS = 4096
-_MOST_TEXT = 200
+# Characters of any text in it.
+MOST_TEXT = 200
 
 
 class Pair(NamedTuple):
@@ -135,8 +136,8 @@ def _list(value: Any) -> List[Any]:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > _MOST_TEXT:
-        raise TypeError("{!r} is no text of at most {} characters".format(str(value)[:_MOST_TEXT], _MOST_TEXT))
+    if not isinstance(value, str) or len(value) > MOST_TEXT:
+        raise TypeError("{!r} is no text of at most {} characters".format(str(value)[:MOST_TEXT], MOST_TEXT))
     return value
 
 

@@ -158,7 +158,7 @@ def test_a_plan_that_changes_is_served_from_then_on_and_a_broken_one_is_not(
     assert len(set(releases)) == 2
 
 
-def test_an_engine_that_is_not_built_is_named_and_the_others_are_served(finished_project: Path) -> None:
+def test_an_engine_that_is_not_built_is_named(finished_project: Path) -> None:
     plan = finished_project / "out" / "plan.json"
     policy = read_partition_policy(str(plan))
     crossing = [
@@ -170,6 +170,30 @@ def test_an_engine_that_is_not_built_is_named_and_the_others_are_served(finished
         shutil.rmtree(folder)
     with pytest.raises(CoopexportError, match="coopexport build"):
         serve_plan(ServeRequest(plan, find_target("cpu"), port=0), threading.Event(), lambda _: None)
+
+
+def test_a_bundle_that_is_missing_costs_its_own_pair_only(
+    finished_project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = finished_project / "out" / "plan.json"
+    content = json.loads(plan.read_text())
+    splits = [one for one in content["candidates"] if one["layer"] not in ("input", "output") and not one.get("reason")]
+    gone = dict(splits[0], variant="gone", files={"head": "gone/x.head.onnx", "tail": "gone/x.tail.onnx"})
+    content["candidates"] += [gone]
+    first = content["intervals"][0]["candidate"]
+    content["intervals"][0]["candidate"] = content["envelopes"][0]["intervals"][0]["candidate"] = (
+        len(content["candidates"]) - 1
+    )
+    content["intervals"][-1]["candidate"] = content["envelopes"][0]["intervals"][-1]["candidate"] = (
+        content["candidates"].index(splits[0]) if len(content["intervals"]) > 1 else first
+    )
+    plan.write_text(json.dumps(content))
+    if len(content["intervals"]) == 1:
+        pytest.skip("this plan chooses one candidate everywhere")
+    serving = Serving(plan)
+    serving.end()
+    assert any("gone" in pair for pair in serving.listening[0].refused)
+    assert serving.listening[0].pairs
 
 
 def test_the_command_listens_on_loopback_and_ends_on_a_signal(finished_project: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engines.serving.queue import Limits, Queue, Refusal, Request, Result
-from engines.serving.served_pair import ServedPair
+from engines.serving.served_pair import ServedPair, one_at_a_time
 from jetson.errors import DamagedFileError
 from jetson.stream import refusals
 from jetson.stream.hello import Output, Pair
@@ -133,13 +133,71 @@ def test_what_cannot_be_in_time_is_refused_at_once_and_what_became_late_without_
     queue, pair = Queue(Limits(), clock), served(run, most_batch=1)
     asked(queue, pair, b"x", answers)
     queue.work()  # from now on a batch is known to take 100 ms
-    assert asked(queue, pair, b"x", answers, clock.now_s + 0.05).reason == refusals.LATE
     assert asked(queue, pair, b"x", answers, clock.now_s + 0.15) is None
     assert asked(queue, pair, b"x", answers, clock.now_s + 0.15).reason == refusals.LATE  # behind the other one
     clock.now_s += 0.2
     queue.work()
     assert answers[-1].reason == refusals.LATE
     assert len(ran) == 1
+
+
+def test_a_tail_that_was_slow_once_is_tried_again():
+    clock, answers = Clock(), []
+    took_s = [2.0]
+
+    def run(arrays):
+        clock.now_s += took_s[0]
+        return [2 * arrays[0]]
+
+    queue, pair = Queue(Limits(), clock), served(run)
+    asked(queue, pair, b"x", answers)
+    queue.work()
+    took_s[0] = 0.01
+    for _ in range(3):
+        assert asked(queue, pair, b"x", answers, clock.now_s + 0.25) is None
+        queue.work()
+    assert numbers(answers) == [2, 2, 2, 2]
+
+
+def test_who_cannot_take_an_answer_costs_neither_the_others_nor_the_thread():
+    def refuse(found):
+        raise OSError("gone")
+
+    answers, queue, pair = [], Queue(Limits()), served()
+    queue.put(Request(pair, b"x", FOREVER, refuse))
+    asked(queue, pair, b"xx", answers)
+    queue.work()
+    assert numbers(answers) == [4]
+    assert queue.drain(0.0)
+
+
+def test_an_engine_runs_in_one_thread_at_a_time():
+    inside, lock = [0], threading.Lock()
+
+    def run(arrays):
+        with lock:
+            inside[0] += 1
+            assert inside[0] == 1
+        threading.Event().wait(0.002)
+        with lock:
+            inside[0] -= 1
+        return [2 * arrays[0]]
+
+    answers, queue = [], Queue(Limits(slots=3))
+    pair = served(one_at_a_time(run), most_batch=1)
+
+    def bring():
+        for _ in range(10):
+            asked(queue, pair, b"x", answers)
+            queue.work()
+
+    threads = [threading.Thread(target=bring) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert queue.drain(1.0)
+    assert numbers(answers) == [2.0] * 40
 
 
 def test_threads_that_bring_requests_never_leave_one_waiting():

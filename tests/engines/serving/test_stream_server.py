@@ -9,15 +9,19 @@ import pytest
 import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_examples import PAIR, client_of, collect, release, serving
+from stream_examples import PAIR, client_of, collect, release, served, serving
 
 from engines.serving.connection import ConnectionLimits
 from engines.serving.queue import Limits
+from engines.serving.release import Release
 from jetson.client.stream_client import Address, connect
 from jetson.errors import CoopexportError, DeviceError, UnsupportedError
 from jetson.stream import frames, refusals
 from jetson.stream.frames import PREFACE, write_frame
 from jetson.stream.hello import Hello, Pair, hello_bytes
+
+# A release that no UTF-8 can write.
+HOSTILE_HELLO = b'{"release":"\\ud800","device":"\\ud800","pairs":[]}'
 
 
 def await_connections(server, count):
@@ -103,8 +107,10 @@ def test_a_deadline_that_cannot_be_kept_is_refused():
     with serving(release(run=slow)) as (_, address), client_of(address) as client:
         client.send(0, [b"x"])
         collect(client, 1)
-        late = client.send(0, [b"x"], deadline_ms=5.0)
-        assert collect(client, 1)[late].reason == refusals.LATE
+        late = [client.send(0, [b"x"], deadline_ms=5.0) for _ in range(9)]
+        found = collect(client, 9)
+        assert refusals.LATE in {found[sequence].reason for sequence in late}
+        assert found[late[-1]].reason == refusals.LATE
 
 
 def test_a_device_that_asks_for_too_much_at_once_is_told_so():
@@ -165,6 +171,8 @@ def test_a_server_that_stops_answers_what_is_under_way():
     "data",
     [
         b"GET / HTTP/1.1\r\n\r\n",
+        PREFACE + b"".join(write_frame(frames.HELLO, 0, 0, 0, [HOSTILE_HELLO], True)),
+        PREFACE + 2 * b"".join(write_frame(frames.HELLO, 0, 0, 0, [hello_bytes(Hello("r1", "d", ()))], True)),
         b"\x16\x03\x01" + bytes(100),
         PREFACE + bytes(200),
         PREFACE + b"".join(write_frame(frames.REQUEST, 1, 0, 0, [b"x"], True)),
@@ -231,6 +239,41 @@ def test_a_device_that_reads_no_answers_is_closed_before_they_fill_the_memory():
                 except OSError:
                     break
             await_connections(server, 0)
+
+
+def test_a_device_that_stops_within_a_frame_is_closed():
+    limits = ConnectionLimits(most_silent_s=0.3)
+    with serving(limits=limits) as (server, address):
+        hello = write_frame(frames.HELLO, 0, 0, 0, [hello_bytes(Hello("r1", "d", (PAIR,)))], True)
+        with socket.create_connection(address[:2]) as sock:
+            sock.sendall(PREFACE + b"".join(hello))
+            sock.sendall(b"".join(write_frame(frames.REQUEST, 1, 0, 0, [bytes(1000)], True))[:500])
+            await_connections(server, 1)
+            await_connections(server, 0)
+
+
+def test_a_reason_of_any_length_lets_the_other_pairs_in():
+    other = Pair("pruned", "conv4_1", "fp32", "feature", "other hashes")
+    refusing = Release("r1", {PAIR: served()}, {other: "the engine is missing: " + 100 * "a/long/path/"})
+    with serving(refusing) as (_, address), client_of(address, pairs=(other, PAIR)) as client:
+        assert client.welcome.routes[0].refusal.startswith("the engine is missing")
+        client.send(1, [b"x"])
+        collect(client, 1)
+
+
+def test_two_tails_compute_at_once_where_there_are_two_slots():
+    together = threading.Barrier(2, timeout=10)
+
+    def meet(arrays):
+        together.wait()
+        return [arrays[0]]
+
+    other = PAIR._replace(layer="other")
+    both = Release("r1", {PAIR: served(meet), other: served(meet, other)}, {})
+    with serving(both, queue_limits=Limits(slots=2)) as (_, address), client_of(address, pairs=(PAIR, other)) as client:
+        for route in (0, 1):
+            client.send(route, [b"x"])
+        assert all(answer.outputs is not None for answer in collect(client, 2).values())
 
 
 def test_idle_connections_cost_the_others_nothing():

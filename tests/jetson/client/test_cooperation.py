@@ -9,6 +9,7 @@ from benchmarks.links.emulation.profile import LinkProfile
 from benchmarks.links.emulation.proxy import ShapingProxy
 from jetson.client.cooperation import Cooperation, Settings
 from jetson.client.stream_client import Address
+from jetson.errors import DeviceError
 from jetson.stream.hello import Route, Welcome
 
 
@@ -138,6 +139,39 @@ def test_a_frame_that_the_edge_never_answers_is_answered_alone_within_its_deadli
     assert edge.sent[0] == pytest.approx(250.0)
 
 
+@pytest.mark.parametrize("has_probe", [False, True])
+def test_a_connection_that_breaks_while_it_is_written_to_orphans_nothing(has_probe):
+    class Breaking(SilentEdge):
+        def broken(self, client, why):
+            self.client = None
+
+        def send(self, route, payload, deadline_ms):
+            if self.sent:
+                raise DeviceError("the connection to the server is lost: reset")
+            return super().send(route, payload, deadline_ms)
+
+    edge, results, release_ = Breaking(), [], device()
+    way = None if has_probe else SPLIT
+    runs = Cooperation(release_, edge, {SPLIT: 0}, Settings(way=way), results.append, lambda: edge.now_s)
+    for number in range(5):
+        runs.offer(frame(number))
+    runs.finish()
+    assert [result.number for result in results] == list(range(5))
+
+
+def test_without_a_network_of_its_own_a_device_says_so_at_the_deadline():
+    edge, results, release_ = SilentEdge(), [], device()
+    release_ = release_._replace(ways={SPLIT: release_.ways[SPLIT]}, local=None)
+    runs = Cooperation(
+        release_, edge, {SPLIT: 0}, Settings(deadline_ms=100.0, way=SPLIT), results.append, lambda: edge.now_s
+    )
+    for number in range(3):
+        runs.offer(frame(number))
+    runs.finish()
+    assert [result.number for result in results] == [0, 1, 2]
+    assert all(result.outputs is None and result.failure for result in results)
+
+
 def test_a_wrong_release_is_said_and_the_device_goes_on_alone():
     with serving(checked_release("another")) as (_, address):
         runs = Runs(address, Settings())
@@ -163,7 +197,6 @@ def test_a_swap_of_the_server_moves_the_device_without_a_gap():
         runs.until(SPLIT)
         before = runs.count
         server.swap(checked_release())
-        runs.until(SPLIT, 20)
+        runs.offer(20, 0.005)
         runs.finish()
-    assert not any(result.failure for result in runs.results)
-    assert runs.count - before >= 20
+    assert [result.way for result in runs.results[before:]] == [SPLIT] * 20

@@ -5,7 +5,6 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from cooperation_examples import SPLIT, Runs, checked_release
 from stream_examples import serving
@@ -26,13 +25,16 @@ class Faults:
         self.context = serving(checked_release())
         self.server, address = self.context.__enter__()
         self.proxy = ShapingProxy(address.host, address.port, GOOD, seed)
-        self.happened = []
+        self.happened, self.to_come = [], []
 
     def strike(self):
         """Let one thing happen; what lasts is over after the next one."""
         self.proxy.set(GOOD)
         self.proxy.tamper = None
-        fault = self.random.choice(["nothing", "cut", "outage", "delay", "corrupt", "restart", "swap"])
+        if not self.to_come:
+            self.to_come = ["nothing", "cut", "outage", "delay", "corrupt", "restart", "swap"]
+            self.random.shuffle(self.to_come)
+        fault = self.to_come.pop()
         self.happened.append(fault)
         if fault == "cut":
             self.proxy.cut()
@@ -68,13 +70,13 @@ def test_every_frame_is_answered_once_and_right(seed, count):
     runs = Runs(Address(*faults.proxy.address), Settings(deadline_ms=250.0))
     runs.edge.await_client(5.0)
     while runs.count < count:
-        runs.offer(min(count - runs.count, faults.random.randint(5, 40)), 0.003)
+        runs.offer(min(count - runs.count, faults.random.randint(20, 80)), 0.005)
         faults.strike()
     ways = runs.finish()  # checks numbers, order and that each answer is of its own frame
     faults.end()
     assert len(set(faults.happened)) == 7
-    share = np.mean([way == SPLIT for way in ways])
-    assert 0.05 < share < 1.0, f"the edge answered {share:.0%}: this run says nothing of the other way"
+    by_edge = ways.count(SPLIT)
+    assert 10 <= by_edge <= count - 10, f"the edge answered {by_edge}: this run says nothing of the other way"
     end_s = time.monotonic() + 5.0
     while time.monotonic() < end_s and threading.active_count() > threads:
         time.sleep(0.05)
