@@ -51,6 +51,7 @@ TINY_RECIPE = Recipe(
     widths=(4, 4, 8, 8, 12, 12, 12, 12, 12, 12, 12, 12, 12),
     strides=(),
     image_pixels=32,
+    measures_memory=True,
     batch_images=32,
     epochs=5,
     peak_learning_rate=0.01,

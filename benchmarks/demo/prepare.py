@@ -89,6 +89,7 @@ def demo_project_text(recipe: Recipe) -> str:
             "step_two_epochs": recipe.step_two_epochs,
             "step_two_learning_rate": recipe.step_two_learning_rate,
         },
+        "bench": {"memory": recipe.measures_memory},
         "bottleneck": {
             "maximum_loss_points": recipe.bottleneck_loss_points,
             "trainings": recipe.bottleneck_trainings,
@@ -124,12 +125,14 @@ class Recipe:
     `step_two_layers`, each followed by `step_two_epochs` at a lower peak. The bottleneck is put behind
     `bottleneck_layer` of what step 1 left; its search begins with such a stride, channels and bits,
     and may cost so many points. `candidates`: what is cut after.
-    `threads`: with two, on two cores of which one is busy, both wait for each other.
+    `threads`: with two, on two cores of which one is busy, both wait for each other. `measures_memory`: of each engine,
+    which takes a quarter of a minute here and says nothing of a device.
     """
 
     widths: tuple[int, ...] = (8, 16, 40, 40, 80, 80, 80, 128, 128, 128, 128, 128, 128)
     strides: tuple[int, ...] = (2,)
     image_pixels: int = 64
+    measures_memory: bool = False
     train_count: int = 18000
     epochs: float = 2.0
     evaluation_count: int = 1000
