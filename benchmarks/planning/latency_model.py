@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-INPUT, OUTPUT = "input", "output"
-BITS_PER_BYTE = 8
-# Milliseconds of one byte at one bit per second.
-BYTE_MS = 1000.0 * BITS_PER_BYTE
+from jetson.runtime import partition_policy
+
+# As a device reads them in the plan.
+INPUT, OUTPUT, BYTE_MS = partition_policy.INPUT, partition_policy.OUTPUT, partition_policy.BYTE_MS
 
 # Where a time comes from: measured on the machine that it is for; measured here and multiplied by the slowdown;
 # computed from the times of other parts.

@@ -11,9 +11,10 @@ import click
 
 from coopexport.commands.options import target_option
 from coopexport.output import progress_bar, project_option
+from jetson.stream.hello import DEFAULT_PORT
 
 if TYPE_CHECKING:
-    from engines.serving.connection import Counted
+    from engines.serving.connection import Event
     from engines.serving.serve import Listening
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -24,11 +25,12 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--plan", "plan_file", type=click.Path(dir_okay=False, path_type=Path), help="Default: the project's.")
 @target_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 for everywhere.")
-@click.option("--port", type=click.IntRange(0, 65535), default=7433, show_default=True, help="0 for any that is free.")
+@click.option("--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0: any free one.")
 @click.option("--certificate", type=_FILE, help="PEM file of this server's certificate: speak TLS.")
 @click.option("--key", type=_FILE, help="PEM file of its key.")
 @click.option("--client-authority", type=_FILE, help="PEM file of who signs devices' certificates: ask for one.")
 @click.option("--slots", type=click.IntRange(min=1), default=1, show_default=True, help="Tails that compute at once.")
+@click.option("--batch", help="What its engines were built for, such as 1-4-8; default: one sample at a time.")
 @click.option("--most-waiting", type=click.IntRange(min=1), default=256, show_default=True, help="Requests that wait.")
 @click.option("--verbose", is_flag=True, help="Say each device that comes and goes, and each request refused.")
 def serve(
@@ -41,6 +43,7 @@ def serve(
     key: Path | None,
     client_authority: Path | None,
     slots: int,
+    batch: str | None,
     most_waiting: int,
     verbose: bool,
 ) -> None:
@@ -49,6 +52,7 @@ def serve(
     The engines are those of `coopexport build` for the target; devices run `coop-agent.pyz run`. A plan that is written
     anew meanwhile is served from then on, without losing a request.
     """
+    from coopexport.commands.build import parse_batches
     from engines.serving.serve import ServeRequest, serve_plan
     from engines.targets.lookup import find_target
     from engines.targets.project_targets import own_targets
@@ -63,16 +67,17 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
-    def tell(counted: Counted) -> None:
-        if verbose and counted.what != "result":
-            click.echo(" ".join(filter(None, (counted.what, counted.device, counted.route, counted.reason))))
+    def tell(event: Event) -> None:
+        if verbose:
+            click.echo(" ".join(filter(None, (event.what, event.device, event.route, event.reason))))
 
     def failed(why: str) -> None:
         click.echo(f"the new plan is not served: {why}", err=True)
 
     request = ServeRequest(
-        plan_file, find_target(target_name, own), host, port, certificate, key, client_authority, slots, most_waiting
-    )
+        plan_file, find_target(target_name, own), host, port, certificate, key, client_authority, slots,
+        (1, 1, 1) if batch is None else parse_batches(batch), most_waiting,
+    )  # fmt: skip
     with progress_bar() as bar:
         result = serve_plan(request, stop, bar.above(print_listening), tell, failed, bar)
     click.echo("stopped" if result.drained else "stopped; requests that were under way are not answered")

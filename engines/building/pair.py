@@ -33,7 +33,7 @@ class Pair:
 
     def preprocess(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the head's input, 1 x ..., for one image (height x width x 3, RGB, uint8)."""
-        return network_input(self.preprocessing, image)
+        return preprocessing.network_inputs(self.preprocessing, image[np.newaxis])
 
     def encode(self, head_outputs: Sequence[NDArray[Any]]) -> bytes:
         """Return the message that carries what the head sends (its first outputs): what goes over the link."""
@@ -47,11 +47,6 @@ class Pair:
         """Return the tail's first output (1 x ...) for one image, and the bytes that crossed."""
         message = self.encode(self.head([self.preprocess(image)]))
         return self.tail(self.decode(message))[0], len(message)
-
-
-def network_input(declaration: Preprocessing, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return one image (height x width x 3, RGB, uint8) as exported graphs take it: 1 x ..., always float32."""
-    return preprocessing.apply(declaration, image[np.newaxis]).astype(np.float32, copy=False)
 
 
 def open_pair(folder: Path, layer: str, device: Target, edge: Target) -> Pair:

@@ -54,14 +54,13 @@ class ConnectionLimits:
 
 
 @dataclass(frozen=True)
-class Counted:
-    """What a connection tells of: its own events, for metrics and logs. `what`: "request", "result", "refused", ..."""
+class Event:
+    """What logs tell of. `what`: hello, refused, malformed, closed, turned away or error."""
 
     what: str
     device: str
     route: str = ""
     reason: str = ""
-    value: float = 0.0
 
 
 class Connection:
@@ -79,7 +78,7 @@ class Connection:
         find_release: Callable[[str], Release | None],
         current_name: Callable[[], str],
         limits: ConnectionLimits,
-        tell: Callable[[Counted], None],
+        tell: Callable[[Event], None],
         on_unsent: Callable[[Connection], None],
     ) -> None:
         self.sock = sock
@@ -100,11 +99,6 @@ class Connection:
         self._moved_s = self.opened_s
         self._lock = threading.Lock()  # of the socket, and of what is unsent
         self._reading = threading.Lock()
-
-    @property
-    def in_flight(self) -> int:
-        """Requests that wait for an answer."""
-        return self._in_flight
 
     @property
     def pending_bytes(self) -> int:
@@ -144,7 +138,7 @@ class Connection:
                 if len(data) < _READ_BYTES and self._has_checksum:
                     return  # whoever polls is told again
         except CoopexportError as error:
-            self._tell(Counted("malformed", self.device, reason=str(error)))
+            self._tell(Event("malformed", self.device, reason=str(error)))
             self._refuse(0, refusals.MALFORMED, str(error))
             self.close()
         except OSError:
@@ -208,7 +202,7 @@ class Connection:
         release = self._find_release(hello.release)
         if release is None:
             words = f"this server has release {self._current_name()}, and the device {wanted}"
-            self._tell(Counted("refused", device, reason=words))
+            self._tell(Event("refused", device, reason=words))
             self._refuse(frame.sequence, refusals.WRONG_RELEASE, words)
             self.close()
             return
@@ -219,7 +213,7 @@ class Connection:
         welcome = Welcome(
             release.name, self._server, limits.most_body_bytes, limits.most_in_flight, release.routes_of(hello)
         )
-        self._tell(Counted("hello", self.device))
+        self._tell(Event("hello", self.device))
         self._send(WELCOME, frame.sequence, 0, 0, welcome_bytes(welcome))
 
     def _ask(self, frame: Frame) -> None:
@@ -237,10 +231,9 @@ class Connection:
             with self._lock:
                 self._in_flight -= 1
             if isinstance(found, Refusal):
-                self._tell(Counted("refused", self.device, route, found.words))
+                self._tell(Event("refused", self.device, route, found.words))
                 self._refuse(sequence, found.reason, found.words)
                 return
-            self._tell(Counted("result", self.device, route, value=found.queue_ms + found.compute_ms))
             times = (_number(found.queue_ms), _number(found.compute_ms))
             self._send(RESULT, sequence, *times, *found.outputs)  # which fits: plan_pairs has looked
 

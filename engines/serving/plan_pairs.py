@@ -16,7 +16,7 @@ from engines.backends.interface import Runner
 from engines.building.build_items import BuildItem, item_of_whole, items_of_layer
 from engines.building.open_engine import open_engine
 from engines.serving.release import Release
-from engines.serving.served_pair import Arrays, ServedPair, one_at_a_time
+from engines.serving.served_pair import Arrays, ServedPair, one_at_a_time, run_batch
 from engines.targets.target import Target
 from exporter.bundles.bundle import read_feature_codec, read_golden, read_split, read_whole
 from exporter.bundles.golden import golden_head_outputs
@@ -24,18 +24,16 @@ from exporter.progress import OnProgress, counter
 from exporter.variants.choice import naming
 from jetson.engines.identity import read_identity
 from jetson.errors import CoopexportError, InputError, StaleError, UnsupportedError
-from jetson.files.atomic_files import sha256_of_file
 from jetson.runtime import preprocessing
 from jetson.runtime.image_parts import as_sent
-from jetson.runtime.partition_policy import PartitionPolicy, read_partition_policy
+from jetson.runtime.partition_policy import INPUT, OUTPUT, PartitionPolicy, read_partition_policy, release_name
 from jetson.stream.frames import MOST_BODY_BYTES, without_checksum
 from jetson.stream.hello import Output, Pair
 from jetson.wire.feature import without_uint8
 from jetson.wire.image_message import ImageCoding, decode_image
 
-INPUT, OUTPUT = "input", "output"
-# A batch gains little beyond it on a processor, and makes the first of it wait.
-_MOST_BATCH = 8
+# The least, the usual and the largest batch that engines were built for.
+Batches = tuple[int, int, int]
 _MOST_PIXELS = 1 << 26
 
 
@@ -47,13 +45,15 @@ class OpenRelease:
     close: Callable[[], None]
 
 
-def open_release(plan_path: Path, target: Target, on_progress: OnProgress) -> OpenRelease:
+def open_release(
+    plan_path: Path, target: Target, on_progress: OnProgress, batches: Batches = (1, 1, 1)
+) -> OpenRelease:  # fmt: skip
     """Load what the edge runs of all candidates that the plan chooses at some goodput, load or round trip.
 
     Every engine runs once before it is served. A pair that cannot be loaded is refused by name; raises CoopexportError
     when the plan cannot be read, or none of its pairs can be served.
     """
-    name = release_name(plan_path)  # before it is read: a plan that is replaced meanwhile is another release
+    name = release_name(str(plan_path))  # before it is read: a plan that is replaced meanwhile is another release
     policy = read_partition_policy(str(plan_path))
     candidates = chosen_candidates(policy)
     pairs: dict[Pair, ServedPair] = {}
@@ -66,7 +66,7 @@ def open_release(plan_path: Path, target: Target, on_progress: OnProgress) -> Op
         try:
             pair, opened = _describe(plan_path.parent, candidate)
             with naming(pair.variant):
-                pairs[pair], runner = opened(target)
+                pairs[pair], runner = opened(target, batches)
             runners.append(runner)
         except (CoopexportError, OSError, KeyError) as error:
             why = f"{error} is missing in the plan" if isinstance(error, KeyError) else str(error)
@@ -83,11 +83,6 @@ def open_release(plan_path: Path, target: Target, on_progress: OnProgress) -> Op
     return OpenRelease(Release(name, pairs, refused), close)
 
 
-def release_name(plan_path: Path) -> str:
-    """Return what device and edge call the same plan: the first 16 digits of its file's SHA-256."""
-    return sha256_of_file(str(plan_path))[:16]
-
-
 def chosen_candidates(policy: PartitionPolicy) -> list[dict[str, Any]]:
     """Return the candidates that the edge has a part in, of all envelopes, the first of equal pairs."""
     numbers = dict.fromkeys(number for envelope in policy.envelopes for number in envelope.candidates)
@@ -95,7 +90,9 @@ def chosen_candidates(policy: PartitionPolicy) -> list[dict[str, Any]]:
     return [candidate for candidate in found if candidate["layer"] != OUTPUT]
 
 
-def _describe(folder: Path, candidate: dict[str, Any]) -> tuple[Pair, Callable[[Target], tuple[ServedPair, Runner]]]:
+def _describe(
+    folder: Path, candidate: dict[str, Any]
+) -> tuple[Pair, Callable[[Target, Batches], tuple[ServedPair, Runner]]]:
     """Return the pair of a candidate, and what opens the edge's part of it."""
     variant, layer, precision = candidate["variant"], candidate["layer"], candidate.get("precision", "fp32")
     if layer == INPUT:
@@ -104,24 +101,26 @@ def _describe(folder: Path, candidate: dict[str, Any]) -> tuple[Pair, Callable[[
         name = candidate["coding"].split()[0]
         coding = next((one for one in whole.codings() if one.name == name), ImageCoding(name))
         pair = Pair(variant, layer, precision, name, whole.model.sha256)
-        return pair, lambda target: _open_whole(where, pair, coding, target)
+        return pair, lambda target, batches: _open_whole(where, pair, coding, target, batches)
     where = (folder / candidate["files"]["tail"]).parent
     codec = read_feature_codec(where, read_split(where, layer))
     pair = Pair(variant, layer, precision, "feature", codec.associated_data.decode("ascii"))
-    return pair, lambda target: _open_tail(where, pair, target)
+    return pair, lambda target, batches: _open_tail(where, pair, target, batches)
 
 
-def _open_tail(folder: Path, pair: Pair, target: Target) -> tuple[ServedPair, Runner]:
+def _open_tail(folder: Path, pair: Pair, target: Target, batches: Batches) -> tuple[ServedPair, Runner]:
     _, tail = items_of_layer(folder, pair.layer, pair.precision)
     codec = read_feature_codec(folder, read_split(folder, pair.layer))
     sent = golden_head_outputs(read_golden(folder, tail.golden))
     message = codec.encode([array[:1] for array in sent])
     if not target.uint8:
         codec = codec._replace(tensors=tuple(without_uint8(tensor) for tensor in codec.tensors))
-    return _tried(pair, tail, target, codec.decode, codec.decode(message))
+    return _tried(pair, tail, target, batches, codec.decode, codec.decode(message))
 
 
-def _open_whole(folder: Path, pair: Pair, coding: ImageCoding, target: Target) -> tuple[ServedPair, Runner]:
+def _open_whole(
+    folder: Path, pair: Pair, coding: ImageCoding, target: Target, batches: Batches
+) -> tuple[ServedPair, Runner]:
     item = item_of_whole(folder, pair.precision)
     golden = read_golden(folder, read_whole(folder).golden)
     declaration = item.preprocessing
@@ -135,9 +134,9 @@ def _open_whole(folder: Path, pair: Pair, coding: ImageCoding, target: Target) -
         image = decode_image(coding, payload, sent.shape)
         if coding.is_resized and image.shape != sent.shape:
             raise InputError(f"a picture of shape {image.shape} arrived; resized it has {sent.shape}")
-        return [preprocessing.apply(left, image[np.newaxis]).astype(np.float32, copy=False)]
+        return [preprocessing.network_inputs(left, image[np.newaxis])]
 
-    return _tried(pair, item, target, decode, [golden["inputs"][:1]])
+    return _tried(pair, item, target, batches, decode, [golden["inputs"][:1]])
 
 
 def _check_pixels(payload: bytes) -> None:
@@ -149,35 +148,32 @@ def _check_pixels(payload: bytes) -> None:
 
 
 def _tried(
-    pair: Pair, item: BuildItem, target: Target, decode: Callable[[bytes], Arrays], sample: Arrays
+    pair: Pair,
+    item: BuildItem,
+    target: Target,
+    batches: Batches,
+    decode: Callable[[bytes], Arrays],
+    sample: Arrays,
 ) -> tuple[ServedPair, Runner]:
-    """Open an item's engine and run it, alone and in the largest batch that it takes."""
-    runner = open_engine(item, target)
+    """Open an item's engine and run it, alone and in the largest batch that it was built for."""
+    runner = open_engine(item, target, batches)
     try:
-        outputs = _outputs_of(item, target)
+        outputs = _outputs_of(item, target, batches)
         size = sum(prod(output.shape) * np.dtype(output.dtype).itemsize for output in outputs)
         if size > MOST_BODY_BYTES:
             raise UnsupportedError(f"its outputs of {size:,} bytes do not fit into a frame of {MOST_BODY_BYTES:,}")
-        runner(sample)
-        most = _MOST_BATCH if target.backend == "onnxruntime" and _takes(runner, sample, _MOST_BATCH) else 1
+        served = ServedPair(pair, outputs, batches[2], decode, one_at_a_time(runner))
+        for count in {1, served.most_batch}:
+            run_batch(served, [sample] * count)
     except BaseException:
         runner.close()
         raise
-    return ServedPair(pair, outputs, most, decode, one_at_a_time(runner)), runner
+    return served, runner
 
 
-def _takes(runner: Runner, sample: Arrays, count: int) -> bool:
-    """Tell whether an engine takes `count` samples at once: graphs of a fixed batch do not."""
-    try:
-        found = runner([np.concatenate([array] * count) for array in sample])
-    except CoopexportError:
-        return False
-    return all(len(array) == count for array in found)
-
-
-def _outputs_of(item: BuildItem, target: Target) -> tuple[Output, ...]:
+def _outputs_of(item: BuildItem, target: Target, batches: Batches) -> tuple[Output, ...]:
     """Return an engine's outputs for one sample, as its identity has them."""
-    path = item.engine_path(target)
+    path = item.engine_path(target, batches)
     described = read_identity(str(path)).outputs
     return tuple(
         Output(

@@ -119,11 +119,6 @@ class Queue:
         with self._changed:
             return self._changed.wait_for(lambda: not self._state.waiting and not self._state.computing, timeout_s)
 
-    @property
-    def waiting(self) -> int:
-        """How many requests wait."""
-        return len(self._state.waiting)
-
     def _may_work(self) -> bool:
         return bool(self._state.waiting) and self._state.computing < self.limits.slots
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.serving.connection import ConnectionLimits, Counted
-from engines.serving.plan_pairs import OpenRelease, open_release
+from engines.serving.connection import ConnectionLimits, Event
+from engines.serving.plan_pairs import Batches, OpenRelease, open_release
 from engines.serving.queue import Limits, Queue
 from engines.serving.stream_server import StreamServer
 from engines.targets.target import Target
@@ -25,7 +25,8 @@ class ServeRequest:
     """What to serve and where. `host`: loopback unless said otherwise; `port`: 0 for any that is free.
 
     `certificate`, `key`: PEM files of this server: then the stream is TLS; `client_authority`: PEM file of who signs
-    devices' certificates: then nobody without one gets an answer. `slots`: tails that compute at once. `drain_s`: how
+    devices' certificates: then nobody without one gets an answer. `slots`: tails that compute at once. `batches`: that
+    the engines were built for. `drain_s`: how
     long requests that are under way may take when the server stops.
     """
 
@@ -37,6 +38,7 @@ class ServeRequest:
     key: Path | None = None
     client_authority: Path | None = None
     slots: int = 1
+    batches: Batches = (1, 1, 1)
     most_waiting: int = 256
     most_waiting_bytes: int = 64 << 20
     drain_s: float = 10.0
@@ -65,7 +67,7 @@ def serve_plan(
     request: ServeRequest,
     stop: threading.Event,
     on_listening: Callable[[Listening], None],
-    tell: Callable[[Counted], None] = lambda _: None,
+    tell: Callable[[Event], None] = lambda _: None,
     on_reload_failed: Callable[[str], None] = lambda _: None,
     on_progress: OnProgress = no_progress,
 ) -> ServeResult:
@@ -75,9 +77,14 @@ def serve_plan(
     served: then the one before still is. Raises CoopexportError when the plan or the certificates cannot be used,
     OSError when the address is taken.
     """
+    if request.batches[0] != 1:
+        raise InputError(
+            f"engines for at least {request.batches[0]} samples cannot serve a lone device",
+            fix="build them with --batch 1-4-8, and serve with the same",
+        )
     tls = _tls(request)
     seen = _signature(request.plan)
-    opened = open_release(request.plan, request.target, on_progress)
+    opened = open_release(request.plan, request.target, on_progress, request.batches)
     queue = Queue(Limits(request.most_waiting, request.most_waiting_bytes, request.slots))
     server = StreamServer(queue, opened.release, tls=tls, tell=tell, limits=ConnectionLimits())
     retired: list[OpenRelease] = []
@@ -91,7 +98,7 @@ def serve_plan(
                 continue
             seen = now
             try:
-                newer = open_release(request.plan, request.target, on_progress)
+                newer = open_release(request.plan, request.target, on_progress, request.batches)
             except (CoopexportError, OSError) as error:
                 on_reload_failed(str(error))
                 continue

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from engines.serving.connection import Connection, ConnectionLimits, Counted
+from engines.serving.connection import Connection, ConnectionLimits, Event
 from engines.serving.queue import Queue
 from engines.serving.release import Release
 from jetson.errors import one_line
@@ -41,7 +41,7 @@ class StreamServer:
         name: str = "coopexport",
         limits: ConnectionLimits | None = None,
         tls: ssl.SSLContext | None = None,
-        tell: Callable[[Counted], None] = lambda _: None,
+        tell: Callable[[Event], None] = lambda _: None,
         most_connections: int = 4096,
     ) -> None:
         self._queue, self._name, self._tls, self._told = queue, name, tls, tell
@@ -60,11 +60,6 @@ class StreamServer:
         self._draining = False
         self._swept_s = queue.clock()
         self._threads: list[threading.Thread] = []
-
-    @property
-    def release(self) -> Release:
-        """What is served to those who come now."""
-        return self._release
 
     def connections(self) -> list[Connection]:
         """Return those that are open."""
@@ -137,7 +132,7 @@ class StreamServer:
                 self._queue.work()
                 self._sweep()
             except Exception as error:  # noqa: BLE001  whatever one device causes, the thread serves the others
-                self._tell(Counted("error", "", reason=one_line(f"{type(error).__name__}: {error}")))
+                self._tell(Event("error", "", reason=one_line(f"{type(error).__name__}: {error}")))
 
     def _handle(self, fd: int, events: int) -> None:
         if fd == self._helper:
@@ -174,7 +169,7 @@ class StreamServer:
         self._is_full = len(self._connections) >= self._most_connections
         self._listen_again()
         if self._is_full:
-            self._tell(Counted("turned away", ""))
+            self._tell(Event("turned away", ""))
             sock.close()
             return
         try:
@@ -231,9 +226,9 @@ class StreamServer:
             self._is_full = False
             self._listen_again()
 
-    def _tell(self, counted: Counted) -> None:
+    def _tell(self, event: Event) -> None:
         with contextlib.suppress(Exception):  # a log that cannot be written stops no device
-            self._told(counted)
+            self._told(event)
 
     def _forget(self, connection: Connection) -> None:
         fd = connection.sock.fileno()
@@ -245,4 +240,4 @@ class StreamServer:
         with contextlib.suppress(OSError, ValueError):
             self._epoll.unregister(fd)
         connection.sock.close()
-        self._tell(Counted("closed", connection.device))
+        self._tell(Event("closed", connection.device))

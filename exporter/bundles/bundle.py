@@ -26,7 +26,7 @@ from jetson.store.blobs import BlobStore, blob_name, sha256_of_name, verify_blob
 from jetson.wire.feature import FeatureCodec, FeatureTensor
 from jetson.wire.image_message import ImageCoding
 
-WHOLE_SCHEMA = "coopexport.whole/1.1"
+WHOLE_SCHEMA = bundle_manifest.WHOLE_SCHEMA
 # Where preprocessing resizes or crops: with inputs that are sent resized, where that makes them smaller.
 RESIZING_WHOLE_SCHEMA = "coopexport.whole/1.2"
 WEIGHTS_FOLDER = "weights"

@@ -7,9 +7,7 @@ round trip, and may lack an engine: so it computes the latencies of the few cand
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional
 
 from jetson.client.link_estimate import LinkState
-from jetson.runtime.partition_policy import PartitionPolicy
-
-_BITS_PER_BYTE_MS = 8000.0
+from jetson.runtime.partition_policy import BYTE_MS, PartitionPolicy
 
 
 class _Option(NamedTuple):
@@ -100,4 +98,4 @@ def _latency_ms(option: _Option, goodput_bps: float, round_trip_ms: float) -> fl
     """Return the plan's latency model: docs/formats.md, "Partition policy"."""
     if not option.crossing_bytes:
         return option.fixed_ms
-    return option.fixed_ms + round_trip_ms + _BITS_PER_BYTE_MS * option.crossing_bytes / goodput_bps
+    return option.fixed_ms + round_trip_ms + BYTE_MS * option.crossing_bytes / goodput_bps

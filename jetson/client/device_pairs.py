@@ -7,20 +7,17 @@ from jetson.device.probe import Probe
 from jetson.engines.identity import EngineIdentity
 from jetson.engines.verification import Expected, verify_engine
 from jetson.errors import CoopexportError, DamagedFileError, StaleError, UnsupportedError
-from jetson.files.atomic_files import sha256_of_file
 from jetson.files.json_files import read_json
 from jetson.runtime import preprocessing
-from jetson.runtime.bundle_manifest import read_bundle_manifest, read_feature_codec
+from jetson.runtime.bundle_manifest import WHOLE_SCHEMA, read_bundle_manifest, read_feature_codec
 from jetson.runtime.image_parts import as_sent
-from jetson.runtime.partition_policy import PartitionPolicy, read_partition_policy
+from jetson.runtime.partition_policy import INPUT, OUTPUT, PartitionPolicy, read_partition_policy, release_name
 from jetson.stream.frames import Bytes, with_checksum
 from jetson.stream.hello import Pair
 from jetson.wire.feature import without_uint8
 from jetson.wire.image_message import IMAGE_CODINGS, ImageCoding, encode_image
 from jetson.wire.pictures import check_picture_codec
 
-INPUT, OUTPUT = "input", "output"
-WHOLE_SCHEMA = "coopexport.whole/1.1"
 _SUFFIXES = (".onnx", ".engine")
 Image = Any
 # From an image (height x width x 3, uint8) to what is sent.
@@ -94,11 +91,6 @@ def open_device_release(plan_path: str, target: str, probe: Probe, load: LoadEng
     return DeviceRelease(release_name(plan_path), policy, ways, left_out, local, tuple(opener.runners))
 
 
-def release_name(plan_path: str) -> str:
-    """Return what device and edge call the same plan: the first 16 digits of its file's SHA-256."""
-    return sha256_of_file(plan_path)[:16]
-
-
 def _fastest_alone(policy: PartitionPolicy) -> Optional[int]:
     """Return the candidate that needs no server and takes the least time; None where the plan has none."""
     found = [
@@ -142,7 +134,7 @@ class _Opener:
             runner = self._engine(folder, "whole", variant, "whole", "whole", precision, sha256).runner
 
             def compute(image: Image) -> List[Any]:
-                return list(runner([_prepared(declaration, image)]))
+                return list(runner([preprocessing.network_inputs(declaration, image[None])]))
 
             return Way(number, None, None, compute, *times)
         folder = os.path.join(self._folder, os.path.dirname(files["head"]))
@@ -154,7 +146,7 @@ class _Opener:
         pair = Pair(variant, layer, precision, "feature", codec.associated_data.decode("ascii"))
 
         def encode(image: Image) -> List[Bytes]:
-            return [codec.encode(head.runner([_prepared(manifest.preprocessing, image)]))]
+            return [codec.encode(head.runner([preprocessing.network_inputs(manifest.preprocessing, image[None])]))]
 
         return Way(number, pair, encode, None, *times)
 
@@ -170,11 +162,6 @@ class _Opener:
             identity, data = verify_engine(path, self._probe.machine, expected)
             self._opened[path] = _Engine(self._load(data, identity), identity)
         return self._opened[path]
-
-
-def _prepared(declaration: preprocessing.Preprocessing, image: Image) -> Any:
-    """Return one image as exported graphs take it: 1 x ..., float32."""
-    return preprocessing.apply(declaration, image[None]).astype("float32", copy=False)
 
 
 def _image_coding(coding: str) -> ImageCoding:

@@ -9,6 +9,8 @@ import collections
 import math
 from typing import Deque, Iterable, NamedTuple, Optional
 
+from jetson.runtime.partition_policy import BYTE_MS
+
 # Of a link that changes, what is older says little.
 _WINDOW, _WINDOW_S = 24, 10.0
 # Times are as sure as the scheduler of the machine is, at best.
@@ -21,8 +23,7 @@ _SIGMAS = 2.0
 _DOUBLE_AFTER_S = 10.0
 # Further off than so many times the noise, a message was held up by something else than the link.
 _OUTLIER_SIGMAS = 4.0
-_BITS_PER_BYTE_MS = 8000.0
-_LEAST_SLOPE = _BITS_PER_BYTE_MS / 1e12  # a goodput of 1 Tbit/s
+_LEAST_SLOPE = BYTE_MS / 1e12  # a goodput of 1 Tbit/s
 
 
 class Seen(NamedTuple):
@@ -49,7 +50,6 @@ class LinkEstimate:
         self._seen: Deque[Seen] = collections.deque(maxlen=_WINDOW)
         self._state: Optional[LinkState] = None
         self._noise_ms = _LEAST_NOISE_MS
-        self.changes = 0
 
     def state_at(self, now_s: float) -> Optional[LinkState]:
         """Return what is known; None before two messages of different sizes came back.
@@ -86,7 +86,7 @@ class LinkEstimate:
         last = list(self._seen)[-CHANGED_RUN:]
         offs = []
         for one in last:
-            expected_ms = state.round_trip_ms + _BITS_PER_BYTE_MS * one.wire_bytes / state.goodput_bps
+            expected_ms = state.round_trip_ms + BYTE_MS * one.wire_bytes / state.goodput_bps
             # Not more than that, or what was seen while the link changed would hide that it did.
             noise_ms = min(self._noise_ms, _MOST_NOISE_MS + _MOST_NOISE_SHARE * expected_ms)
             noise_ms = max(noise_ms, _LEAST_NOISE_SHARE * expected_ms)
@@ -95,15 +95,14 @@ class LinkEstimate:
             self._seen.clear()
             self._seen.extend(last)
             self._noise_ms = _LEAST_NOISE_MS
-            self.changes += 1
 
     def _fit(self) -> None:
         line = _line(self._seen)
         if line is None:
             if self._state is not None:  # the link changed, and messages of one size say of its round trip alone
                 self._state = self._state._replace(
-                    low_bps=_BITS_PER_BYTE_MS,
-                    high_bps=_BITS_PER_BYTE_MS / _LEAST_SLOPE,
+                    low_bps=BYTE_MS,
+                    high_bps=BYTE_MS / _LEAST_SLOPE,
                     round_trip_ms=min(one.transit_ms for one in self._seen),
                 )
             return
@@ -118,9 +117,9 @@ class LinkEstimate:
         self._noise_ms = self._noise_of(line)
         error = self._noise_ms / math.sqrt(line.spread)
         self._state = LinkState(
-            _BITS_PER_BYTE_MS / max(line.slope, _LEAST_SLOPE),
-            _BITS_PER_BYTE_MS / max(line.slope + _SIGMAS * error, _LEAST_SLOPE),
-            _BITS_PER_BYTE_MS / max(line.slope - _SIGMAS * error, _LEAST_SLOPE),
+            BYTE_MS / max(line.slope, _LEAST_SLOPE),
+            BYTE_MS / max(line.slope + _SIGMAS * error, _LEAST_SLOPE),
+            BYTE_MS / max(line.slope - _SIGMAS * error, _LEAST_SLOPE),
             line.round_trip_ms,
         )
 

@@ -100,10 +100,6 @@ class StreamClient:
         """Whether the server takes one more request now."""
         return len(self._under_way) < self.welcome.most_in_flight
 
-    def fileno(self) -> int:
-        """Return the socket's descriptor, for select."""
-        return int(self._sock.fileno())
-
     def send(self, route: int, payload: Sequence[Bytes], deadline_ms: float = 0.0) -> int:
         """Send a request, as far as the socket takes it, and return its sequence number.
 

@@ -30,6 +30,7 @@ from jetson.wire.specification import CODEC_NAMES, message_format_of
 from jetson.wire.symbol_model import MAXIMUM_BITS, SymbolModel, model_from_bytes
 
 SPLIT_SCHEMA = "coopexport.split/2.1"
+WHOLE_SCHEMA = "coopexport.whole/1.1"
 _SHA256 = re.compile("[0-9a-f]{64}")
 _ADVICE = "make it again with: coopexport split"
 

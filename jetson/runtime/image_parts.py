@@ -65,4 +65,4 @@ def open_image_part(
 
 def _prepare_in_turn(declaration: Preprocessing, images: Sequence[Any], batch: int) -> Callable[[], Any]:
     groups = Cycle([group for (group,) in in_batches([np.stack(images)], batch)])
-    return lambda: preprocessing.apply(declaration, groups()).astype(np.float32, copy=False)
+    return lambda: preprocessing.network_inputs(declaration, groups())

@@ -12,10 +12,15 @@ from bisect import bisect_right
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from jetson.errors import DamagedFileError, InputError
+from jetson.files.atomic_files import sha256_of_file
 from jetson.files.json_files import read_json
 
 SCHEMA = "coopexport.plan/1.2"
 IDLE = "idle"
+# Layers of candidates without a cut: the image is sent, or nothing is.
+INPUT, OUTPUT = "input", "output"
+# Milliseconds of one byte at one bit per second.
+BYTE_MS = 8000.0
 _INFINITE = float("inf")
 
 
@@ -76,6 +81,11 @@ def read_partition_policy(path: str) -> PartitionPolicy:
             "{} is malformed ({})".format(path, _said(error)), path=path, fix="make it with: coopexport select"
         ) from None
     return PartitionPolicy(intervals, candidates, content, envelopes)
+
+
+def release_name(path: str) -> str:
+    """Return what device and edge call the same plan: the first 16 digits of its file's SHA-256."""
+    return sha256_of_file(path)[:16]
 
 
 def envelope_at(

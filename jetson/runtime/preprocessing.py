@@ -166,6 +166,11 @@ def resizes(preprocessing: Preprocessing) -> bool:
     return preprocessing.resize is not None or preprocessing.crop is not None
 
 
+def network_inputs(preprocessing: Preprocessing, images: Union[np.ndarray, Sequence[np.ndarray]]) -> np.ndarray:
+    """Return `images` as exported graphs take them, N x ..., always float32; errors as of `apply`."""
+    return apply(preprocessing, images).astype(np.float32, copy=False)
+
+
 def resized(preprocessing: Preprocessing, image: np.ndarray) -> np.ndarray:
     """Return one image (height x width x 3, RGB, uint8) resized and cropped as declared, uint8.
 

@@ -2,7 +2,7 @@
 
 from typing import Dict
 
-BUSY, LATE, DAMAGED, FAILED, UNKNOWN_ROUTE, WRONG_RELEASE, NOT_ALLOWED, MALFORMED = 1, 2, 3, 4, 5, 6, 7, 8
+BUSY, LATE, DAMAGED, FAILED, UNKNOWN_ROUTE, WRONG_RELEASE, MALFORMED = 1, 2, 3, 4, 5, 6, 8
 WORDS: Dict[int, str] = {
     BUSY: "the server's queue is full",
     LATE: "it could not be answered within its deadline",
@@ -10,7 +10,6 @@ WORDS: Dict[int, str] = {
     FAILED: "the tail failed",
     UNKNOWN_ROUTE: "the server does not serve this pair",
     WRONG_RELEASE: "the server has another release",
-    NOT_ALLOWED: "the server does not let this device in",
     MALFORMED: "the server does not understand it",
 }
 

@@ -1,9 +1,8 @@
-"""What an emulated link is like, and how it changes."""
+"""What an emulated link is like."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jetson.errors import InputError
@@ -29,24 +28,6 @@ class LinkProfile:
                 f"a link of {self.rate_bps} bit/s, {self.delay_ms} ms and {self.jitter_ms} ms of jitter cannot be",
                 fix="give a positive rate, and delays from 0 on",
             )
-
-
-@dataclass(frozen=True)
-class Step:
-    """From `at_s` seconds on the link is like `profile`; `name`: what people call that."""
-
-    at_s: float
-    profile: LinkProfile
-    name: str = ""
-
-
-def profile_at(steps: Sequence[Step], at_s: float) -> Step:
-    """Return the step that holds at `at_s`; the first one holds before its time as well."""
-    found = steps[0]
-    for step in steps:
-        if step.at_s <= at_s:
-            found = step
-    return found
 
 
 @dataclass

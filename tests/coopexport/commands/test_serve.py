@@ -19,13 +19,18 @@ from PIL import Image
 
 from engines.building.build_items import item_of_whole
 from engines.building.open_engine import open_engine
-from engines.building.pair import network_input, open_pair
+from engines.building.pair import open_pair
+from engines.serving.plan_pairs import open_release
 from engines.serving.serve import Listening, ServeRequest, serve_plan
+from engines.serving.served_pair import run_batch
 from engines.targets.lookup import find_target
-from exporter.bundles.bundle import read_golden, read_whole
+from exporter.bundles.bundle import read_golden, read_whole, split_layers
+from exporter.progress import no_progress
 from jetson.client.run_command import RunOptions, run
 from jetson.errors import CoopexportError
 from jetson.runtime.partition_policy import read_partition_policy
+from jetson.runtime.preprocessing import network_inputs
+from jetson.wire.image_message import raw_payload
 
 SETTINGS = {"jpeg": {"optimize": True, "subsampling": 2}, "webp": {"method": 6}}
 
@@ -98,7 +103,7 @@ def check_uploaded(folder: Path, coding: str, results: list[dict], images: np.nd
             Image.fromarray(image).save(buffer, format=name, quality=int(quality), **SETTINGS[name])
             arrived = np.asarray(Image.open(buffer).convert("RGB"))
             assert result["sent_bytes"] == len(buffer.getvalue()) + 4 + 14
-        (outputs,) = network([network_input(declaration, arrived)])
+        (outputs,) = network([network_inputs(declaration, arrived[None])])
         np.testing.assert_allclose(result["outputs"][0], outputs, rtol=1e-5, atol=1e-5)
 
 
@@ -172,28 +177,68 @@ def test_an_engine_that_is_not_built_is_named(finished_project: Path) -> None:
         serve_plan(ServeRequest(plan, find_target("cpu"), port=0), threading.Event(), lambda _: None)
 
 
-def test_a_bundle_that_is_missing_costs_its_own_pair_only(
-    finished_project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def choose(plan: Path, *numbers: int) -> None:
+    """Have a plan choose these candidates, the first at the lowest goodputs."""
+    content = json.loads(plan.read_text())
+    bounds = [0.0, *(1e6 * (place + 1) for place in range(len(numbers) - 1)), None]
+    content["intervals"] = [
+        {"from_bps": bounds[place], "upto_bps": bounds[place + 1], "candidate": number}
+        for place, number in enumerate(numbers)
+    ]
+    content["envelopes"] = [dict(content["envelopes"][0], intervals=content["intervals"])]
+    plan.write_text(json.dumps(content))
+
+
+def candidate_of(plan: Path, layer: str, coding: str) -> int:
+    """Return the number of the first candidate that begins with these."""
+    candidates = json.loads(plan.read_text())["candidates"]
+    return next(
+        number
+        for number, one in enumerate(candidates)
+        if one["layer"] == layer and one["coding"].startswith(coding) and one["variant"] == "original"
+    )
+
+
+def test_a_bundle_that_is_missing_costs_its_own_pair_only(finished_project: Path) -> None:
     plan = finished_project / "out" / "plan.json"
     content = json.loads(plan.read_text())
-    splits = [one for one in content["candidates"] if one["layer"] not in ("input", "output") and not one.get("reason")]
-    gone = dict(splits[0], variant="gone", files={"head": "gone/x.head.onnx", "tail": "gone/x.tail.onnx"})
-    content["candidates"] += [gone]
-    first = content["intervals"][0]["candidate"]
-    content["intervals"][0]["candidate"] = content["envelopes"][0]["intervals"][0]["candidate"] = (
-        len(content["candidates"]) - 1
-    )
-    content["intervals"][-1]["candidate"] = content["envelopes"][0]["intervals"][-1]["candidate"] = (
-        content["candidates"].index(splits[0]) if len(content["intervals"]) > 1 else first
-    )
+    split = candidate_of(plan, split_layers(plan.parent / "original")[0], "")
+    gone = dict(content["candidates"][split], variant="gone", files={"head": "gone/x.onnx", "tail": "gone/y.onnx"})
+    content["candidates"].append(gone)
     plan.write_text(json.dumps(content))
-    if len(content["intervals"]) == 1:
-        pytest.skip("this plan chooses one candidate everywhere")
+    choose(plan, split, len(content["candidates"]) - 1)
     serving = Serving(plan)
     serving.end()
-    assert any("gone" in pair for pair in serving.listening[0].refused)
-    assert serving.listening[0].pairs
+    assert [pair.split()[0] for pair in serving.listening[0].refused] == ["gone"]
+    assert len(serving.listening[0].pairs) == 1
+
+
+def test_several_requests_run_at_once_and_give_what_each_gives_alone(
+    coopexport: Callable, finished_project: Path
+) -> None:
+    plan, cpu = finished_project / "out" / "plan.json", find_target("cpu")
+    layer = split_layers(plan.parent / "original")[0]
+    choose(plan, candidate_of(plan, layer, ""), candidate_of(plan, "input", "raw"))
+    images = frames_of(finished_project)[1][:3]
+    pair = open_pair(plan.parent / "original", layer, cpu, cpu)
+    payloads = {
+        "feature": [pair.encode(pair.head([pair.preprocess(image)])) for image in images],
+        "raw": [raw_payload(image) for image in images],
+    }
+    assert coopexport(finished_project, "build", "--variant", "original", "--batch", "1-2-4").code == 0
+    opened = open_release(plan, cpu, no_progress, (1, 2, 4))
+    assert sorted(served.pair.kind for served in opened.release.pairs.values()) == ["feature", "raw"]
+    for served in opened.release.pairs.values():
+        assert served.most_batch == 4
+        together = run_batch(served, [served.decode(payload) for payload in payloads[served.pair.kind]])
+        alone = [pair.tail(pair.decode(payload))[0] for payload in payloads["feature"]]
+        if served.pair.kind == "raw":
+            alone = [run_batch(served, [served.decode(payload)])[0][0] for payload in payloads["raw"]]
+            alone = [np.frombuffer(one, "<f4") for one in alone]
+        for (found,), wanted in zip(together, alone, strict=True):
+            np.testing.assert_allclose(np.frombuffer(found, "<f4"), np.ravel(wanted), atol=1e-4)
+        assert len({found for (found,) in together}) == len(images), "images that all give the same say nothing"
+    opened.close()
 
 
 def test_the_command_listens_on_loopback_and_ends_on_a_signal(finished_project: Path) -> None:
@@ -215,6 +260,7 @@ def test_the_command_listens_on_loopback_and_ends_on_a_signal(finished_project: 
     [
         (["--plan", "nowhere.json"], "nowhere.json"),
         (["--key", "coopexport.toml"], "give --certificate"),
+        (["--batch", "4"], "cannot serve a lone device"),
         (["--certificate", "coopexport.toml"], "certificates cannot be used"),
     ],
 )

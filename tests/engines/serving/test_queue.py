@@ -43,6 +43,23 @@ def asked(queue, pair, payload, answers, deadline_s=FOREVER):
     return queue.put(Request(pair, payload, deadline_s, answers.append))
 
 
+def bring_at_once(queue, pair, answers, threads, times, payload=b"x"):
+    """Let so many threads bring requests and work, until all are answered."""
+
+    def bring():
+        for _ in range(times):
+            assert asked(queue, pair, payload, answers) is None
+            queue.work()
+
+    running = [threading.Thread(target=bring) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert queue.drain(1.0)
+    assert len(answers) == threads * times
+
+
 def numbers(answers):
     return [float(np.frombuffer(answer.outputs[0], "<f4")[0]) for answer in answers]
 
@@ -183,42 +200,14 @@ def test_an_engine_runs_in_one_thread_at_a_time():
             inside[0] -= 1
         return [2 * arrays[0]]
 
-    answers, queue = [], Queue(Limits(slots=3))
-    pair = served(one_at_a_time(run), most_batch=1)
-
-    def bring():
-        for _ in range(10):
-            asked(queue, pair, b"x", answers)
-            queue.work()
-
-    threads = [threading.Thread(target=bring) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert queue.drain(1.0)
+    answers = []
+    bring_at_once(Queue(Limits(slots=3)), served(one_at_a_time(run), most_batch=1), answers, threads=4, times=10)
     assert numbers(answers) == [2.0] * 40
 
 
 def test_threads_that_bring_requests_never_leave_one_waiting():
-    answers, lock, queue = [], threading.Lock(), Queue(Limits(slots=2))
-    pair = served(most_batch=3)
-
-    def answer(found):
-        with lock:
-            answers.append(found)
-
-    def bring(count):
-        for _ in range(count):
-            assert queue.put(Request(pair, b"xx", FOREVER, answer)) is None
-            queue.work()
-
-    threads = [threading.Thread(target=bring, args=(200,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert queue.drain(1.0)
+    answers = []
+    bring_at_once(Queue(Limits(slots=2)), served(most_batch=3), answers, threads=4, times=200, payload=b"xx")
     assert numbers(answers) == [4.0] * 800
 
 
@@ -234,19 +223,5 @@ def test_at_most_so_many_threads_compute_as_there_are_slots():
             now[0] -= 1
         return [arrays[0]]
 
-    queue, answers = Queue(Limits(slots=2)), []
-    pair = served(run, most_batch=1)
-
-    def bring():
-        for _ in range(10):
-            asked(queue, pair, b"x", answers)
-            queue.work()
-
-    threads = [threading.Thread(target=bring) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert queue.drain(1.0)
-    assert len(answers) == 50
+    bring_at_once(Queue(Limits(slots=2)), served(run, most_batch=1), [], threads=5, times=10)
     assert most[0] == 2

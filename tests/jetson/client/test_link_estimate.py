@@ -53,7 +53,6 @@ def test_a_change_is_seen_within_ten_messages(before_bps, after_bps):
     at_s = fed(estimate, [170, 8400] * 12, before_bps, 10.0)
     fed(estimate, [170, 8400] * 5, after_bps, 10.0, from_s=at_s)
     assert estimate.state_at(at_s + 0.5).goodput_bps == pytest.approx(after_bps, rel=0.1)
-    assert estimate.changes >= 1
 
 
 def test_one_message_that_was_held_up_changes_little():

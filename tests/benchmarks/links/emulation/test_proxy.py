@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.links.emulation.profile import LinkProfile, Step, Wire, profile_at
+from benchmarks.links.emulation.profile import LinkProfile, Wire
 from benchmarks.links.emulation.proxy import ShapingProxy
 from jetson.errors import InputError
 from jetson.stream.packets import SEGMENT_PAYLOAD_BYTES, packet_bytes
@@ -100,11 +100,6 @@ def test_a_wire_is_never_faster_than_its_rate_and_never_idle_while_something_wai
         departs_s = wire.departs_s(size, rate_bps, now_s)
         assert departs_s == pytest.approx(max(now_s, before_s) + 8 * size / rate_bps)
         before_s = departs_s
-
-
-def test_steps_hold_from_their_time_on():
-    steps = [Step(0.0, LinkProfile(1e6)), Step(5.0, LinkProfile(2e6), "4G")]
-    assert [profile_at(steps, at_s).profile.rate_bps for at_s in (0.0, 4.9, 5.0, 99.0)] == [1e6, 1e6, 2e6, 2e6]
 
 
 @pytest.mark.parametrize("values", [{"rate_bps": 0.0}, {"delay_ms": -1.0}, {"rate_bps": math.nan}])
