@@ -77,7 +77,7 @@ def _ppm_stream(file: Any) -> Iterator[Any]:
     import numpy as np
 
     while True:
-        magic = file.read(2)
+        magic = _magic(file)
         if not magic:
             return
         if magic not in _NETPBM:
@@ -92,23 +92,14 @@ def _ppm_stream(file: Any) -> Iterator[Any]:
             raise InputError("a PPM image ends after {} of {} bytes".format(len(data), wanted))
         image = np.frombuffer(data, np.uint8).reshape(height, width, channels)
         yield image.copy() if channels == 3 else np.repeat(image, 3, axis=2)
+
+
+def _magic(file: Any) -> bytes:
+    """Return the next two bytes that are not blanks; none at the end."""
+    byte = file.read(1)
+    while byte.isspace():
         byte = file.read(1)
-        while byte and byte.isspace():
-            byte = file.read(1)
-        if not byte:
-            return
-        file = _Pushed(byte, file)
-
-
-class _Pushed:
-    """A file with one byte in front that was read already."""
-
-    def __init__(self, byte: bytes, file: Any) -> None:
-        self._byte, self._file = byte, getattr(file, "_file", file)
-
-    def read(self, count: int) -> bytes:
-        byte, self._byte = self._byte, b""
-        return byte + self._file.read(count - len(byte)) if count > len(byte) else byte
+    return byte + file.read(1) if byte else b""
 
 
 def _token(file: Any) -> int:

@@ -26,6 +26,7 @@ from engines.serving.served_pair import run_batch
 from engines.targets.lookup import find_target
 from exporter.bundles.bundle import read_golden, read_whole, split_layers
 from exporter.progress import no_progress
+from jetson.agent.command_line import main
 from jetson.client.run_command import RunOptions, run
 from jetson.errors import CoopexportError
 from jetson.runtime.partition_policy import read_partition_policy
@@ -144,6 +145,19 @@ def test_the_plan_is_followed_and_the_summary_says_what_was_done(
     assert len(results) == len(images)
     assert f"{len(images)} frames in" in errors
     assert re.search(r"[\d,]+ bytes sent", errors)
+
+
+def test_the_agents_command_runs_and_refuses_a_way_that_it_has_not(
+    serving: Serving, finished_project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames, images = frames_of(finished_project)
+    plan = str(finished_project / "out" / "plan.json")
+    command = ["run", "--plan", plan, "--frames", str(frames), "--target", "cpu"]
+    assert main([*command, "--edge", serving.address, "--deadline-ms", "1000", "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(images)
+    for wrong, said in ((["--way", "9999"], "--way 9999"), (["--key", "x.pem"], "without --authority")):
+        assert main([*command, "--edge", "127.0.0.1:1", *wrong]) == 2
+        assert said in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_plan_that_changes_is_served_from_then_on_and_a_broken_one_is_not(
